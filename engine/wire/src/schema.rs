@@ -1,0 +1,508 @@
+//! Which fields a known payload has, per release: data, not code.
+//!
+//! BIN fields carry no type tags and nothing on the wire names the release, so a payload is read by trying
+//! the layouts its name, command and version allow, newest first: [`identify`] takes the first that uses up
+//! the packet to its last byte. A receiver that knows its peer's release asks [`find`] instead. Steering
+//! needs the record key only: [`key`].
+//!
+//! ```text
+//!  Capability "dialog-dlg-repl" ─▶ Message CREATED, 3.1-4.0, version 3-4 ─▶ [Str callid, Str caller_tag, ..., Int h_id, ...]
+//!                                  Message CREATED, 3.0,     version 2   ─▶ [...]
+//! ```
+//!
+//! Layouts are those of `BIN.md` parts C and D, checked against captured traffic of 1.11, 2.4 and 3.6 nodes.
+
+use core::fmt;
+
+use crate::chunk::Chunk;
+use crate::error::{Result, WireError};
+use crate::field::Fields;
+use crate::generation::{Generation, Release};
+use crate::packet::Packet;
+use crate::trailer::Trailer;
+
+/// clusterer's own messages.
+mod clusterer;
+/// Dialogs and dialog profiles.
+mod dialog;
+/// The capabilities with one or two small messages.
+mod small;
+/// usrloc: AoRs and contacts.
+mod usrloc;
+/// Reading a packet along a layout.
+mod walk;
+
+pub use walk::{Field, Step, Value};
+
+/// A module (1.x to 2.3) or capability (2.4+) and all it ever sent.
+#[derive(Debug)]
+pub struct Capability {
+    /// The name in the packet header.
+    pub name: &'static str,
+    /// Its messages, newest release first where a command has several layouts.
+    pub messages: &'static [Message],
+    /// What one chunk of a SYNC packet for it holds, under the command [`SYNC_CHUNK`].
+    pub chunks: &'static [Message],
+}
+
+/// One message in the releases that lay it out the same way.
+#[derive(Debug)]
+pub struct Message {
+    /// The command (type) in the packet.
+    pub command: i32,
+    /// What OpenSIPS calls it.
+    pub name: &'static str,
+    /// First and last release with this layout.
+    pub releases: (Release, Release),
+    /// Header versions that go with this layout, lowest and highest; `None` where no receiver looks.
+    /// Inside a sync chunk it is the SYNC packet's data version.
+    pub versions: Option<(i16, i16)>,
+    /// Whether clusterer routes it: a leading machine id in 2.2, a trailer from 2.3 on.
+    pub routed: bool,
+    /// Index in `layout` of the string that names the record: events of one key stay in order.
+    pub key: Option<usize>,
+    /// The fields, in order.
+    pub layout: &'static [Item],
+}
+
+/// One step of a layout.
+#[derive(Debug, Clone, Copy)]
+pub enum Item {
+    /// A string.
+    Str(&'static str),
+    /// An integer.
+    Int(&'static str),
+    /// A string that holds a raw C object of fixed size (rule R6).
+    Object(&'static str, Object),
+    /// The items of another layout, here.
+    Include(&'static [Self]),
+    /// An int that counts, then that many groups (rule R3).
+    Counted {
+        /// Name of the int.
+        count: &'static str,
+        /// Name of the groups.
+        group: &'static str,
+        /// The count's own limit.
+        max: u32,
+        /// The fields of one group.
+        items: &'static [Self],
+    },
+    /// Groups until the data ends.
+    ToEnd(&'static str, &'static [Self]),
+    /// The items that the last int read selects; any other value is [`ErrorKind::Variant`](crate::ErrorKind::Variant).
+    Case(&'static [(i32, &'static [Self])]),
+    /// An int, followed by the items unless it is 0.
+    IfNonZero(&'static str, &'static [Self]),
+    /// A string, followed by the items unless it is empty.
+    IfNotEmpty(&'static str, &'static [Self]),
+    /// The items, unless the data ends here.
+    IfMore(&'static [Self]),
+    /// Sync chunks to the end, of the capability and data version in the string and int just before.
+    Chunks(&'static str),
+    /// Whatever is left, opaque: the module's own affair.
+    Rest(&'static str),
+}
+
+/// A raw C object (LP64, little-endian) inside a string field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Object {
+    /// `time_t`, 8 bytes: UNIX time in seconds, 0 = never.
+    Time,
+    /// `int`, 4 bytes.
+    Int,
+    /// `uint64_t`, 8 bytes.
+    Id,
+    /// `struct ip_addr`, 24 bytes: u32 address family (2 or 10), u32 length (4 or 16), 16 bytes address.
+    Address,
+}
+
+impl Object {
+    /// Size in bytes.
+    #[must_use]
+    pub const fn size(self) -> usize {
+        match self {
+            Self::Int => 4,
+            Self::Time | Self::Id => 8,
+            Self::Address => 24,
+        }
+    }
+}
+
+/// The command under which a module's sync chunks are laid out; clusterer hands them to modules under it.
+pub const SYNC_CHUNK: i32 = 101;
+
+/// Everything that is known, the busiest names first.
+pub static CAPABILITIES: &[&Capability] = &[
+    &dialog::DIALOG,
+    &usrloc::UL,
+    &dialog::DIALOG_DLG_REPL,
+    &usrloc::USRLOC_CONTACT_REPL,
+    &clusterer::INTERNAL,
+    &clusterer::EXTRA,
+    &dialog::DIALOG_PROF_REPL,
+    &small::RATELIMIT_PIPE_REPL,
+    &small::CACHEDB_LOCAL_REPL,
+    &small::TM_REPL,
+    &small::PRESENCE,
+    &small::PUA,
+    &small::LOAD_BALANCER_STATUS_REPL,
+    &small::DISPATCHER_STATUS_REPL,
+    &small::DROUTING_STATUS_REPL,
+    &small::B2BE_ENTITIES_REPL,
+    &clusterer::CLUSTERER_2_3,
+    &small::RATELIMIT,
+    &small::LOAD_BALANCER,
+    &small::DROUTING,
+];
+
+/// Why a packet's payload has no meaning here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SchemaError {
+    /// No release sends this name in this generation. Normal for a private module.
+    UnknownName,
+    /// The name is known, the command is not.
+    UnknownCommand,
+    /// Name and command are known, but not with this header version; a genuine node discards it too.
+    UnknownVersion,
+    /// Every layout failed; this is where the one that got furthest did.
+    Field(WireError),
+}
+
+impl fmt::Display for SchemaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownName => f.write_str("unknown_name: no known module or capability"),
+            Self::UnknownCommand => f.write_str("unknown_command: name known, command not"),
+            Self::UnknownVersion => f.write_str("unknown_version: no layout has this version"),
+            Self::Field(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for SchemaError {}
+
+impl From<WireError> for SchemaError {
+    fn from(error: WireError) -> Self {
+        Self::Field(error)
+    }
+}
+
+/// The message that `packet` is: the first candidate whose layout uses up the packet exactly.
+///
+/// # Errors
+/// [`SchemaError`]: unknown, or where the best candidate failed.
+pub fn identify(packet: &Packet<'_>) -> core::result::Result<&'static Message, SchemaError> {
+    match best_fit(packet)? {
+        (message, None) => Ok(message),
+        (_, Some(error)) => Err(SchemaError::Field(error)),
+    }
+}
+
+/// As [`identify`], but also gives the candidate that got furthest into a packet none fits, with its error.
+///
+/// # Errors
+/// [`SchemaError`], never [`SchemaError::Field`].
+pub fn best_fit(
+    packet: &Packet<'_>,
+) -> core::result::Result<(&'static Message, Option<WireError>), SchemaError> {
+    let mut best: Option<(&'static Message, WireError)> = None;
+    for message in candidates(packet) {
+        match message.walk(packet, |_| {}) {
+            Ok(_) => return Ok((message, None)),
+            Err(error) if best.is_none_or(|(_, best)| error.at > best.at) => {
+                best = Some((message, error));
+            }
+            Err(_) => {}
+        }
+    }
+    match best {
+        Some((message, error)) => Ok((message, Some(error))),
+        None => Err(unknown(packet)),
+    }
+}
+
+/// The key of the record that `packet` is about (Call-ID, AoR), or `None` for a message about no single one.
+///
+/// Reads no further than the key: cheap enough for steering.
+///
+/// # Errors
+/// [`SchemaError`]: unknown, or where the fields before the key or the key itself failed.
+#[inline]
+pub fn key<'a>(packet: &Packet<'a>) -> core::result::Result<Option<&'a [u8]>, SchemaError> {
+    match candidates(packet).next() {
+        Some(message) => Ok(message.key(packet)?),
+        None => Err(unknown(packet)),
+    }
+}
+
+/// The key of the record in a sync chunk of `capability` with `data_version`; `None` as for [`key`].
+///
+/// # Errors
+/// [`SchemaError`]: unknown, or where the fields up to the key failed.
+pub fn chunk_key<'a>(
+    capability: &[u8],
+    data_version: i32,
+    chunk: &Chunk<'a>,
+) -> core::result::Result<Option<&'a [u8]>, SchemaError> {
+    match chunk_candidates(capability, data_version).next() {
+        Some(message) => Ok(message.key_in(chunk.fields())?),
+        None if self::capability(capability).is_none_or(|known| known.chunks.is_empty()) => {
+            Err(SchemaError::UnknownName)
+        }
+        None => Err(SchemaError::UnknownVersion),
+    }
+}
+
+/// The layouts a chunk's data may have, newest first.
+fn chunk_candidates(name: &[u8], data_version: i32) -> impl Iterator<Item = &'static Message> {
+    capability(name)
+        .map_or(&[][..], |capability| capability.chunks)
+        .iter()
+        .filter(move |message| {
+            i16::try_from(data_version).is_ok_and(|version| message.takes(version))
+        })
+}
+
+/// The layout that `release` gives to a message, or `None` if it does not send it.
+#[must_use]
+pub fn find(release: Release, name: &[u8], command: i32) -> Option<&'static Message> {
+    capability(name)?
+        .messages
+        .iter()
+        .find(|message| message.command == command && message.spoken_by(release))
+}
+
+/// Looks a module or capability up by the name in a packet.
+#[inline]
+#[must_use]
+pub fn capability(name: &[u8]) -> Option<&'static Capability> {
+    CAPABILITIES
+        .iter()
+        .copied()
+        .find(|capability| capability.name.as_bytes() == name)
+}
+
+/// The layouts that name, command, version and generation of `packet` leave possible, newest first.
+#[inline]
+pub fn candidates(packet: &Packet<'_>) -> impl Iterator<Item = &'static Message> {
+    let (generation, command, version) = (packet.generation(), packet.command(), packet.version());
+    messages(packet.name()).iter().filter(move |message| {
+        message.command == command
+            && message.spoken_in(generation)
+            && version.is_none_or(|version| message.takes(version))
+    })
+}
+
+fn messages(name: &[u8]) -> &'static [Message] {
+    capability(name).map_or(&[], |capability| capability.messages)
+}
+
+#[cold]
+fn unknown(packet: &Packet<'_>) -> SchemaError {
+    let here = |message: &&Message| message.spoken_in(packet.generation());
+    let mut sent = messages(packet.name()).iter().filter(here).peekable();
+    if sent.peek().is_none() {
+        SchemaError::UnknownName
+    } else if sent.all(|message| message.command != packet.command()) {
+        SchemaError::UnknownCommand
+    } else {
+        SchemaError::UnknownVersion
+    }
+}
+
+impl Message {
+    /// Reads every field of `packet` in order; returns the trailer of a routed packet.
+    ///
+    /// `visit` sees the fields up to the first that fails.
+    ///
+    /// # Errors
+    /// The error of the field that failed, or [`ErrorKind::Leftover`](crate::ErrorKind::Leftover) when bytes remain.
+    pub fn walk<'a>(
+        &self,
+        packet: &Packet<'a>,
+        visit: impl FnMut(&Field<'_, 'a>),
+    ) -> Result<Option<Trailer>> {
+        walk::packet(self, packet, visit)
+    }
+
+    /// The key of the record that `packet` is about, if this message is about one.
+    ///
+    /// # Errors
+    /// The error of the first field up to the key that failed.
+    #[inline]
+    pub fn key<'a>(&self, packet: &Packet<'a>) -> Result<Option<&'a [u8]>> {
+        let mut fields = packet.fields();
+        if self.routed && packet.generation() == Generation::Transitional {
+            fields.skip_int(1)?;
+        }
+        self.key_in(fields)
+    }
+
+    #[inline]
+    fn key_in<'a>(&self, mut fields: Fields<'a>) -> Result<Option<&'a [u8]>> {
+        let Some(index) = self.key else {
+            return Ok(None);
+        };
+        for item in &self.layout[..index] {
+            match item {
+                Item::Int(_) => fields.skip_int(1)?,
+                _ => fields.skip_str(1)?,
+            }
+        }
+        fields.pop_str().map(Some)
+    }
+
+    /// Whether `release` lays the message out this way.
+    #[inline]
+    #[must_use]
+    pub fn spoken_by(&self, release: Release) -> bool {
+        (self.releases.0..=self.releases.1).contains(&release)
+    }
+
+    /// Whether any release of `generation` lays the message out this way.
+    #[inline]
+    #[must_use]
+    pub fn spoken_in(&self, generation: Generation) -> bool {
+        (self.releases.0.generation()..=self.releases.1.generation()).contains(&generation)
+    }
+
+    /// Whether the layout goes with header version `version`.
+    #[inline]
+    #[must_use]
+    pub fn takes(&self, version: i16) -> bool {
+        self.versions
+            .is_none_or(|(lowest, highest)| (lowest..=highest).contains(&version))
+    }
+}
+
+/// Smallest number of bytes the items can take: what a count is checked against before any loop (R3).
+fn min_len(items: &[Item], generation: Generation) -> usize {
+    let string = generation.length_width();
+    items
+        .iter()
+        .map(|item| match item {
+            Item::Str(_) | Item::IfNotEmpty(..) => string,
+            Item::Object(_, object) => string + object.size(),
+            Item::Int(_) | Item::Counted { .. } | Item::IfNonZero(..) => 4,
+            Item::Include(items) => min_len(items, generation),
+            Item::Case(_) | Item::ToEnd(..) | Item::IfMore(_) | Item::Chunks(_) | Item::Rest(_) => {
+                0
+            }
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all_messages() -> impl Iterator<Item = (&'static str, &'static Message)> {
+        CAPABILITIES.iter().flat_map(|capability| {
+            let messages = capability.messages.iter().chain(capability.chunks);
+            messages.map(|message| (capability.name, message))
+        })
+    }
+
+    #[test]
+    fn a_key_is_a_string_with_only_single_fields_before_it() {
+        for (name, message) in all_messages() {
+            if let Some(index) = message.key {
+                assert!(
+                    matches!(message.layout[index], Item::Str(_)),
+                    "{name} {}",
+                    message.name
+                );
+                for item in &message.layout[..index] {
+                    assert!(
+                        matches!(item, Item::Str(_) | Item::Int(_) | Item::Object(..)),
+                        "{name} {}",
+                        message.name
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn repeated_groups_always_advance() {
+        fn check(items: &[Item]) {
+            for item in items {
+                match item {
+                    Item::ToEnd(_, group) | Item::Counted { items: group, .. } => {
+                        assert!(min_len(group, Generation::Modern) > 0, "{item:?}");
+                        check(group);
+                    }
+                    Item::Include(group)
+                    | Item::IfNonZero(_, group)
+                    | Item::IfNotEmpty(_, group)
+                    | Item::IfMore(group) => check(group),
+                    Item::Case(cases) => cases.iter().for_each(|(_, group)| check(group)),
+                    _ => {}
+                }
+            }
+        }
+        all_messages().for_each(|(_, message)| check(message.layout));
+    }
+
+    #[test]
+    fn groups_nest_no_deeper_than_the_walk_keeps_track_of() {
+        fn depth(items: &[Item]) -> usize {
+            let below = |item: &Item| match item {
+                Item::ToEnd(_, group) | Item::Counted { items: group, .. } => 1 + depth(group),
+                Item::Chunks(_) => 1 + all_chunks(),
+                Item::Include(group)
+                | Item::IfNonZero(_, group)
+                | Item::IfNotEmpty(_, group)
+                | Item::IfMore(group) => depth(group),
+                Item::Case(cases) => cases
+                    .iter()
+                    .map(|(_, group)| depth(group))
+                    .max()
+                    .unwrap_or(0),
+                _ => 0,
+            };
+            items.iter().map(below).max().unwrap_or(0)
+        }
+        fn all_chunks() -> usize {
+            let chunks = CAPABILITIES.iter().flat_map(|capability| capability.chunks);
+            chunks
+                .map(|message| depth(message.layout))
+                .max()
+                .unwrap_or(0)
+        }
+        let deepest = all_messages()
+            .map(|(_, message)| depth(message.layout))
+            .max();
+        assert!(
+            deepest.is_some_and(|deepest| deepest <= walk::DEPTH_MAX),
+            "{deepest:?}"
+        );
+    }
+
+    #[test]
+    fn releases_and_versions_are_in_order() {
+        for (name, message) in all_messages() {
+            assert!(
+                message.releases.0 <= message.releases.1,
+                "{name} {}",
+                message.name
+            );
+            assert!(
+                message.versions.is_none_or(|(low, high)| low <= high),
+                "{name} {}",
+                message.name
+            );
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        for (i, a) in CAPABILITIES.iter().enumerate() {
+            assert!(
+                CAPABILITIES[i + 1..].iter().all(|b| a.name != b.name),
+                "{}",
+                a.name
+            );
+        }
+    }
+}
