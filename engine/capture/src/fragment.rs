@@ -1,0 +1,348 @@
+//! Putting IP datagrams together from their fragments. (RFC 791, RFC 8200 4.5, RFC 5722.)
+
+use std::net::IpAddr;
+
+use crate::ip::Fragment;
+use crate::lru::Lru;
+use crate::options::Limits;
+use crate::outbox::Outbox;
+use crate::problem::{Cause, Place, ProblemKind};
+use crate::time::Timestamp;
+
+/// What makes fragments parts of one datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) src: IpAddr,
+    pub(crate) dst: IpAddr,
+    pub(crate) id: u32,
+    /// Part of the key in IPv4 only: in IPv6 it may differ between the fragments of a datagram.
+    pub(crate) protocol: Option<u8>,
+}
+
+/// Datagrams of which not all fragments have come yet, oldest first.
+#[derive(Debug)]
+pub(crate) struct Reassembly {
+    waiting: Lru<Key, Partial>,
+    /// Bytes in all of them.
+    bytes: usize,
+    limits: Limits,
+    /// The datagram completed last.
+    pub(crate) whole: Vec<u8>,
+}
+
+/// A datagram under construction.
+#[derive(Debug)]
+struct Partial {
+    data: Vec<u8>,
+    /// Ranges of `data` that have come: sorted, apart from each other.
+    ranges: Vec<(usize, usize)>,
+    /// Length, once the last fragment has come.
+    total: Option<usize>,
+    /// Next protocol according to the first fragment.
+    protocol: u8,
+    since: Timestamp,
+    /// Fragments contradicted each other. The entry stays, so that the rest of them falls silently.
+    poisoned: bool,
+}
+
+impl Reassembly {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            waiting: Lru::new(limits.datagrams),
+            bytes: 0,
+            limits,
+            whole: Vec::new(),
+        }
+    }
+
+    /// Takes a fragment. When it completes its datagram: the protocol, with the bytes in
+    /// [`whole`](Self::whole).
+    pub(crate) fn insert(
+        &mut self,
+        key: Key,
+        fragment: Fragment,
+        protocol: u8,
+        payload: &[u8],
+        out: &mut Outbox,
+    ) -> Option<u8> {
+        out.totals.fragments += 1;
+        self.expire(out);
+        let slot = match self.waiting.find(&key) {
+            Some(slot) => slot,
+            None => {
+                if self.waiting.is_full() {
+                    self.give_up_oldest(Cause::Limit, out);
+                }
+                self.waiting.insert(key, Partial::new(protocol, out.time))
+            }
+        };
+        let partial = &mut self.waiting[slot];
+        if partial.poisoned {
+            return None;
+        }
+        let before = partial.data.len();
+        if !partial.insert(fragment, payload) {
+            self.bytes -= before;
+            partial.poison();
+            out.totals.fragments_lost += 1;
+            out.problem(key.place(), ProblemKind::FragmentsConflict { id: key.id });
+            return None;
+        }
+        if fragment.offset == 0 {
+            partial.protocol = protocol;
+        }
+        self.bytes += partial.data.len() - before;
+        if partial.is_whole() {
+            let (_, partial) = self.waiting.remove(slot).expect("it was just there");
+            self.bytes -= partial.data.len();
+            self.whole = partial.data;
+            out.totals.reassembled += 1;
+            return Some(partial.protocol);
+        }
+        while self.bytes > self.limits.datagram_bytes {
+            self.give_up_oldest(Cause::Limit, out);
+        }
+        None
+    }
+
+    /// Gives up one datagram at the end of the capture; `false` when none is left.
+    pub(crate) fn finish_one(&mut self, out: &mut Outbox) -> bool {
+        self.give_up_oldest(Cause::End, out)
+    }
+
+    fn expire(&mut self, out: &mut Outbox) {
+        while let Some((_, _, oldest)) = self.waiting.oldest()
+            && out.time.since(oldest.since) > self.limits.fragment_timeout
+        {
+            self.give_up_oldest(Cause::Timeout, out);
+        }
+    }
+
+    fn give_up_oldest(&mut self, cause: Cause, out: &mut Outbox) -> bool {
+        let Some((key, partial)) = self
+            .waiting
+            .oldest()
+            .map(|(slot, ..)| slot)
+            .and_then(|slot| self.waiting.remove(slot))
+        else {
+            return false;
+        };
+        self.bytes -= partial.data.len();
+        if !partial.poisoned {
+            out.totals.fragments_lost += 1;
+            let have = partial.ranges.iter().map(|(begin, end)| end - begin).sum();
+            let id = key.id;
+            out.problem(
+                key.place(),
+                ProblemKind::FragmentsMissing { id, have, cause },
+            );
+        }
+        true
+    }
+}
+
+impl Partial {
+    fn new(protocol: u8, since: Timestamp) -> Self {
+        Self {
+            data: Vec::new(),
+            ranges: Vec::new(),
+            total: None,
+            protocol,
+            since,
+            poisoned: false,
+        }
+    }
+
+    /// Adds a fragment; `false` when it contradicts the others. An exact repetition is none.
+    ///
+    /// Fragments that overlap otherwise are how filters are fooled: RFC 5722 drops the datagram in IPv6,
+    /// Linux in IPv4 as well.
+    fn insert(&mut self, fragment: Fragment, payload: &[u8]) -> bool {
+        let (begin, end) = (fragment.offset, fragment.offset + payload.len());
+        if end > MAX_DATAGRAM || (fragment.more && !payload.len().is_multiple_of(8)) {
+            return false;
+        }
+        let last_end = self.ranges.last().map_or(0, |range| range.1);
+        let total_ok = match self.total {
+            Some(total) if fragment.more => end <= total,
+            Some(total) => end == total,
+            None => fragment.more || last_end <= end,
+        };
+        if !total_ok {
+            return false;
+        }
+        let at = self.ranges.partition_point(|range| range.1 <= begin);
+        if let Some(&(old_begin, old_end)) = self.ranges.get(at)
+            && old_begin < end
+        {
+            return old_begin <= begin && end <= old_end && self.data[begin..end] == *payload;
+        }
+        if !fragment.more {
+            self.total = Some(end);
+        }
+        if payload.is_empty() {
+            return true;
+        }
+        if self.data.len() < end {
+            self.data.resize(end, 0);
+        }
+        self.data[begin..end].copy_from_slice(payload);
+        self.ranges.insert(at, (begin, end));
+        if at + 1 < self.ranges.len() && self.ranges[at + 1].0 == end {
+            self.ranges[at].1 = self.ranges.remove(at + 1).1;
+        }
+        if at > 0 && self.ranges[at - 1].1 == begin {
+            self.ranges[at - 1].1 = self.ranges.remove(at).1;
+        }
+        true
+    }
+
+    fn is_whole(&self) -> bool {
+        self.total.is_some_and(|total| self.ranges == [(0, total)])
+    }
+
+    fn poison(&mut self) {
+        self.poisoned = true;
+        self.data = Vec::new();
+        self.ranges = Vec::new();
+    }
+}
+
+impl Key {
+    fn place(&self) -> Place {
+        Place::Packet {
+            src: self.src,
+            dst: self.dst,
+        }
+    }
+}
+
+/// Largest payload of an IP datagram, in bytes.
+const MAX_DATAGRAM: usize = 65_535;
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::outbox::Item;
+
+    fn key(id: u32) -> Key {
+        Key {
+            src: Ipv4Addr::LOCALHOST.into(),
+            dst: Ipv4Addr::LOCALHOST.into(),
+            id,
+            protocol: Some(17),
+        }
+    }
+
+    struct Bench(Reassembly, Outbox);
+
+    impl Bench {
+        fn new(limits: Limits) -> Self {
+            Self(Reassembly::new(limits), Outbox::default())
+        }
+
+        fn put(&mut self, id: u32, offset: usize, more: bool, payload: &[u8]) -> bool {
+            let fragment = Fragment { id, offset, more };
+            self.0
+                .insert(key(id), fragment, 17, payload, &mut self.1)
+                .is_some()
+        }
+
+        fn kinds(&mut self) -> Vec<ProblemKind> {
+            let items = self.1.queue.drain(..);
+            items
+                .map(|item| match item {
+                    Item::Problem(problem) => problem.kind,
+                    Item::Found(_) => panic!("fragments find no frames"),
+                })
+                .collect()
+        }
+    }
+
+    #[test]
+    fn fragments_in_every_order_make_the_datagram() {
+        let parts = [
+            (0, true, &b"01234567"[..]),
+            (8, true, b"89abcdef"),
+            (16, false, b"gh"),
+        ];
+        for order in [
+            [0, 1, 2],
+            [0, 2, 1],
+            [1, 0, 2],
+            [1, 2, 0],
+            [2, 0, 1],
+            [2, 1, 0],
+        ] {
+            let mut bench = Bench::new(Limits::default());
+            for (step, part) in order.into_iter().enumerate() {
+                let (offset, more, payload) = parts[part];
+                assert_eq!(bench.put(1, offset, more, payload), step == 2);
+            }
+            assert_eq!(bench.0.whole, b"0123456789abcdefgh");
+            assert_eq!((bench.0.bytes, bench.kinds()), (0, vec![]));
+        }
+    }
+
+    #[test]
+    fn a_repeated_fragment_is_no_conflict_but_an_overlap_is() {
+        let mut bench = Bench::new(Limits::default());
+        assert!(!bench.put(1, 0, true, b"0123456789abcdef"));
+        assert!(!bench.put(1, 8, true, b"89abcdef"));
+        assert!(bench.put(1, 16, false, b"gh"));
+        assert!(!bench.put(2, 0, true, b"01234567"));
+        assert!(!bench.put(2, 0, true, b"0123456X"));
+        assert!(!bench.put(2, 8, false, b"89"));
+        assert_eq!(bench.kinds(), [ProblemKind::FragmentsConflict { id: 2 }]);
+    }
+
+    #[test]
+    fn lengths_that_contradict_each_other_are_a_conflict() {
+        let cases: [[(usize, bool, &[u8]); 2]; 5] = [
+            [(8, false, b"ab"), (16, true, b"01234567")],
+            [(8, false, b"ab"), (8, false, b"abc")],
+            [(16, true, b"01234567"), (8, false, b"ab")],
+            [(8, true, b"01234567"), (0, true, b"0123")],
+            [(8, true, b"01234567"), (65_528, false, b"01234567")],
+        ];
+        for [first, second] in cases {
+            let mut bench = Bench::new(Limits::default());
+            assert!(!bench.put(1, first.0, first.1, first.2));
+            assert!(!bench.put(1, second.0, second.1, second.2));
+            assert_eq!(bench.kinds(), [ProblemKind::FragmentsConflict { id: 1 }]);
+        }
+    }
+
+    #[test]
+    fn missing_fragments_time_out_or_are_said_at_the_end() {
+        let mut bench = Bench::new(Limits::default());
+        bench.put(1, 0, true, b"01234567");
+        bench.1.time = Timestamp::from_nanos(31_000_000_000);
+        bench.put(2, 8, false, b"01");
+        let missing = |id, have, cause| ProblemKind::FragmentsMissing { id, have, cause };
+        assert_eq!(bench.kinds(), [missing(1, 8, Cause::Timeout)]);
+        assert!(bench.0.finish_one(&mut bench.1));
+        assert!(!bench.0.finish_one(&mut bench.1));
+        assert_eq!(bench.kinds(), [missing(2, 2, Cause::End)]);
+        assert_eq!(bench.1.totals.fragments_lost, 2);
+    }
+
+    #[test]
+    fn a_flood_of_fragments_keeps_to_its_limits() {
+        let limits = Limits {
+            datagrams: 16,
+            datagram_bytes: 128 << 10,
+            fragment_timeout: Duration::MAX,
+            ..Limits::default()
+        };
+        let mut bench = Bench::new(limits);
+        for id in 0..1000 {
+            bench.put(id, 65_520, true, b"01234567");
+            assert!(bench.0.bytes <= limits.datagram_bytes);
+        }
+        assert!(bench.1.totals.fragments_lost >= 1000 - 16);
+    }
+}
