@@ -1,0 +1,70 @@
+//! Pinning a thread to a core.
+
+/// Why a thread could not be pinned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AffinityError {
+    /// The process may not run there: the core does not exist, or a cpuset or `taskset` excludes it.
+    #[error("core {core} is not one this process may use; these are: {allowed:?}")]
+    NotAllowed {
+        /// The core asked for.
+        core: usize,
+        /// The cores that could be asked for.
+        allowed: Vec<usize>,
+    },
+    /// The kernel refused although the core is allowed.
+    #[error("the kernel refused to pin the thread to core {core}")]
+    Refused {
+        /// The core asked for.
+        core: usize,
+    },
+}
+
+/// Keeps the calling thread on `core` from now on. Cores count from 0, as in /proc/cpuinfo.
+///
+/// Do it before touching the thread's memory: pages come from the node of the core that touches them first.
+///
+/// # Errors
+/// [`AffinityError::NotAllowed`] with the cores that are, [`AffinityError::Refused`].
+pub fn pin_current_thread(core: usize) -> Result<(), AffinityError> {
+    let allowed = core_affinity::get_core_ids().unwrap_or_default();
+    let Some(id) = allowed.iter().find(|allowed| allowed.id == core) else {
+        let allowed = allowed.iter().map(|allowed| allowed.id).collect();
+        return Err(AffinityError::NotAllowed { core, allowed });
+    };
+    if core_affinity::set_for_current(*id) {
+        Ok(())
+    } else {
+        Err(AffinityError::Refused { core })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pinned_thread_may_use_its_core_only() {
+        let core = core_affinity::get_core_ids().unwrap().last().unwrap().id;
+        std::thread::spawn(move || {
+            pin_current_thread(core).unwrap();
+            let left: Vec<usize> = core_affinity::get_core_ids()
+                .unwrap()
+                .iter()
+                .map(|left| left.id)
+                .collect();
+            assert_eq!(left, [core]);
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn a_core_that_is_not_there_is_refused_and_the_others_are_named() {
+        let error = pin_current_thread(usize::MAX).unwrap_err();
+        let AffinityError::NotAllowed { allowed, .. } = error else {
+            panic!("{error}")
+        };
+        assert!(!allowed.is_empty());
+    }
+}

@@ -1,0 +1,79 @@
+//! What the kernel counted at a socket.
+//!
+//! `SO_MEMINFO` is the one exact count: `SO_RXQ_OVFL` comes with the next datagram, so it misses what is
+//! dropped after the last one.
+
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// Reads `SK_MEMINFO_DROPS` of a socket: datagrams dropped since it was opened, modulo 2^32.
+///
+/// # Errors
+/// What getsockopt(2) said; kernels before 4.12 do not know the option.
+pub(crate) fn drops(socket: &impl AsRawFd) -> io::Result<u32> {
+    let mut words = [0_u32; MEMINFO_WORDS];
+    let mut len = libc::socklen_t::try_from(size_of_val(&words)).expect("36 bytes");
+    // SAFETY: SO_MEMINFO fills an array of u32, as many as `optlen` has room for: "The optval and optlen
+    // arguments ... identify a buffer in which the value for the requested option(s) are to be returned"
+    // (getsockopt(2)); `words` is that buffer and `len` its size.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            words.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(words[SK_MEMINFO_DROPS])
+}
+
+/// Makes one growing total of readings that wrap at 2^32.
+///
+/// Exact as long as fewer than 2^32 drops lie between two readings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DropCounter {
+    last: u32,
+    total: u64,
+}
+
+impl DropCounter {
+    /// Takes a reading of [`UdpSocket::drops`](crate::UdpSocket::drops) and returns the total so far.
+    pub fn advance(&mut self, reading: u32) -> u64 {
+        self.total += u64::from(reading.wrapping_sub(self.last));
+        self.last = reading;
+        self.total
+    }
+
+    /// The total at the last reading.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.total
+    }
+}
+
+/// `SK_MEMINFO_VARS` and the index of the drops, of `include/uapi/linux/sock_diag.h`.
+const MEMINFO_WORDS: usize = 9;
+const SK_MEMINFO_DROPS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrapped_reading_still_counts_forward() {
+        let mut counter = DropCounter::default();
+        assert_eq!(counter.advance(u32::MAX - 1), u64::from(u32::MAX) - 1);
+        assert_eq!(counter.advance(3), u64::from(u32::MAX) + 4);
+        assert_eq!(counter.advance(3), counter.total());
+    }
+
+    #[test]
+    fn a_fresh_socket_has_dropped_nothing() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert_eq!(drops(&socket).unwrap(), 0);
+    }
+}
