@@ -1,0 +1,514 @@
+//! Assembly and life of an engine: start, watch, stop without a hole.
+//!
+//! ```text
+//!   start:  socket ─▶ thread: pin ─▶ slab touched ─▶ ready ─▶ Shard::run
+//!   stop:   read drops ─▶ shut off arrivals ─▶ stop flag ─▶ queue drained ─▶ join ─▶ read drops ─▶ close
+//! ```
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use binrush_net::{
+    Batch, DropCounter, RecvMmsg, Slab, UdpError, UdpOptions, UdpSocket, pin_current_thread,
+};
+use binrush_wire::Generation;
+
+use crate::clock::MonotonicClock;
+use crate::dispatch::registry::Registry;
+use crate::shard::Shard;
+use crate::telemetry::ledger::Ledger;
+use crate::telemetry::snapshot::{KernelDrops, Snapshot};
+
+/// Why it did not start, or cannot vouch for its end.
+pub mod error;
+
+pub use error::{StartError, StopError, Warning};
+
+/// Where to listen, and with what.
+#[derive(Debug, Clone)]
+pub struct ListenConfig {
+    /// Address to receive 1.x datagrams on; port 0 lets the kernel choose.
+    pub addr: SocketAddr,
+    /// Receive buffer to ask the kernel for, in bytes.
+    pub rcvbuf: usize,
+    /// The core to keep the shard on; `None` lets the scheduler move it.
+    pub core: Option<usize>,
+    /// Datagrams per receive, 1 to 1024.
+    pub batch: usize,
+    /// Frames of 64 KiB in the slab, at least `batch`.
+    pub frames: usize,
+}
+
+/// A running engine: a bound socket, and a thread that turns its datagrams into calls of handlers.
+///
+/// Dropping it stops the thread without looking at the ledger; [`stop`](Self::stop) is the way to end it.
+#[derive(Debug)]
+pub struct Engine {
+    socket: Arc<UdpSocket>,
+    local_addr: SocketAddr,
+    rcvbuf: usize,
+    warnings: Vec<Warning>,
+    ledger: Arc<Ledger>,
+    drops: DropCounter,
+    stop: Arc<AtomicBool>,
+    /// Taken when the thread is joined.
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Engine {
+    /// Binds the socket, starts the shard and returns when it is about to receive.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running or bound.
+    pub fn start(config: ListenConfig, registry: Registry) -> Result<Self, StartError> {
+        let ListenConfig {
+            addr,
+            rcvbuf,
+            core,
+            batch,
+            frames,
+        } = config;
+        if !(1..=BATCH_MAX).contains(&batch) || frames < batch {
+            return Err(StartError::Sizes { batch, frames });
+        }
+        let options = UdpOptions {
+            rcvbuf: Some(rcvbuf),
+            ..UdpOptions::default()
+        };
+        let socket =
+            UdpSocket::bind(addr, &options).map_err(|error| StartError::of_socket(addr, error))?;
+        let failed = |call| {
+            move |error| StartError::Socket {
+                addr,
+                error: UdpError { call, error },
+            }
+        };
+        let local_addr = socket.local_addr().map_err(failed("getsockname"))?;
+        let rcvbuf = socket.rcvbuf().map_err(failed("getsockopt(SO_RCVBUF)"))?;
+        // A kernel that cannot count drops is found out now and not at the end.
+        let mut drops = DropCounter::default();
+        drops.advance(socket.drops().map_err(failed("getsockopt(SO_MEMINFO)"))?);
+
+        let replaced = registry
+            .replaced()
+            .iter()
+            .cloned()
+            .map(Warning::NameReplaced);
+        let warnings = socket
+            .rcvbuf_warning()
+            .map(Warning::Rcvbuf)
+            .into_iter()
+            .chain(replaced)
+            .collect();
+        let (table, handlers) = registry.build();
+        let (ledger, writer) = Ledger::new(&table);
+        let socket = Arc::new(socket);
+        let queue = RecvMmsg::new(Arc::clone(&socket), batch);
+        let stop = Arc::new(AtomicBool::new(false));
+
+        let thread = spawn(core, frames, Arc::clone(&stop), move |slab| Shard {
+            queue,
+            clock: MonotonicClock::start(),
+            slab,
+            batch: Batch::new(batch),
+            generation: Generation::Legacy,
+            table,
+            handlers,
+            ledger: writer,
+        })?;
+        Ok(Self {
+            socket,
+            local_addr,
+            rcvbuf,
+            warnings,
+            ledger,
+            drops,
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// Receives what is queued, then stops; arrivals after the call are dropped and counted as such.
+    ///
+    /// The totals balance exactly: every datagram the kernel ever took for this socket is in one counter.
+    ///
+    /// # Errors
+    /// [`StopError`], when that cannot be promised.
+    pub fn stop(mut self) -> Result<Snapshot, StopError> {
+        let before = self.read_drops();
+        let shut = self.socket.drop_all();
+        let ended = self.end_shard();
+        let (before, all) = (
+            before.map_err(StopError::Kernel)?,
+            self.read_drops().map_err(StopError::Kernel)?,
+        );
+        shut.map_err(StopError::Kernel)?;
+        ended?;
+        Ok(self.ledger.snapshot(KernelDrops {
+            buffer: before,
+            stopping: all - before,
+        }))
+    }
+
+    /// The counters now, with what the kernel dropped so far.
+    ///
+    /// # Errors
+    /// What reading the kernel's count said.
+    pub fn snapshot(&mut self) -> io::Result<Snapshot> {
+        let buffer = self.read_drops()?;
+        Ok(self.ledger.snapshot(KernelDrops {
+            buffer,
+            stopping: 0,
+        }))
+    }
+
+    /// Whether the shard is still receiving; if not, [`stop`](Self::stop) says why.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// The address it listens on, with the port that the kernel chose if none was given.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// The receive buffer that the kernel granted, in bytes.
+    #[must_use]
+    pub const fn rcvbuf(&self) -> usize {
+        self.rcvbuf
+    }
+
+    /// What the user should know.
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    fn read_drops(&mut self) -> io::Result<u64> {
+        Ok(self.drops.advance(self.socket.drops()?))
+    }
+
+    fn end_shard(&mut self) -> Result<(), StopError> {
+        // Release pairs with the Acquire load in `Shard::run`: the shard that sees the flag finds arrivals
+        // shut off.
+        self.stop.store(true, Ordering::Release);
+        match self.thread.take().map(JoinHandle::join) {
+            None | Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(error))) => Err(StopError::Receive(error)),
+            Some(Err(_)) => Err(StopError::Panicked),
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Without the filter a busy socket would keep the drain going. Nobody is left to tell of an error.
+        let _ = self.socket.drop_all();
+        let _ = self.end_shard();
+    }
+}
+
+impl ListenConfig {
+    /// `addr` with 4 MiB of receive buffer, batches of 64 datagrams, 128 frames, and no pinning.
+    #[must_use]
+    pub const fn new(addr: SocketAddr) -> Self {
+        Self {
+            addr,
+            rcvbuf: 4 << 20,
+            core: None,
+            batch: 64,
+            frames: 128,
+        }
+    }
+}
+
+/// Starts the thread of a shard and returns when it is about to receive.
+fn spawn(
+    core: Option<usize>,
+    frames: usize,
+    stop: Arc<AtomicBool>,
+    shard: impl FnOnce(Slab) -> Shard<RecvMmsg, MonotonicClock> + Send + 'static,
+) -> Result<JoinHandle<io::Result<()>>, StartError> {
+    let (ready_tx, ready_rx) = mpsc::sync_channel(1);
+    let run = move || {
+        let slab = match pinned_slab(core, frames) {
+            Ok(slab) => slab,
+            Err(error) => {
+                let _ = ready_tx.send(Err(error));
+                return Ok(());
+            }
+        };
+        let _ = ready_tx.send(Ok(()));
+        shard(slab).run(&stop)
+    };
+    let builder = thread::Builder::new().name("shard0".into());
+    let thread = builder.spawn(run).map_err(StartError::Thread)?;
+    let ready = ready_rx.recv().expect("the thread answers before it ends");
+    if let Err(error) = ready {
+        // Joined, so that the socket it had is closed when the caller hears of the error.
+        let _ = thread.join();
+        return Err(error);
+    }
+    Ok(thread)
+}
+
+/// Pins first, so that the slab is touched by the core that will use it.
+fn pinned_slab(core: Option<usize>, frames: usize) -> Result<Slab, StartError> {
+    core.map_or(Ok(()), pin_current_thread)
+        .map_err(StartError::Pin)?;
+    Slab::new(frames).map_err(|error| StartError::Slab { frames, error })
+}
+
+/// Most datagrams per receive: what one system call takes.
+const BATCH_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::dispatch::handler::Verdict;
+    use crate::dispatch::registry::NameReplaced;
+    use crate::dispatch::schema_handler::SchemaHandler;
+    use crate::telemetry::outcome::Outcome;
+    use binrush_wire::{Builder, Packet};
+    use std::net::UdpSocket as Peer;
+
+    fn config() -> ListenConfig {
+        ListenConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    fn registry() -> Registry {
+        let mut registry = Registry::new();
+        registry.register(b"ul", SchemaHandler).unwrap();
+        registry.register(b"dialog", SchemaHandler).unwrap();
+        registry
+    }
+
+    fn packet(name: &[u8], command: i32, fields: &[&[u8]]) -> Vec<u8> {
+        let mut buffer = [0; 256];
+        let mut builder = Builder::new(Generation::Legacy, &mut buffer, name, command, 0).unwrap();
+        fields
+            .iter()
+            .for_each(|field| builder.push_str(field).unwrap());
+        builder.seal().to_vec()
+    }
+
+    fn peer_of(engine: &Engine) -> Peer {
+        let peer = Peer::bind(SocketAddr::new(engine.local_addr().ip(), 0)).unwrap();
+        peer.connect(engine.local_addr()).unwrap();
+        peer
+    }
+
+    #[test]
+    fn known_packets_in_exact_ledger_out() {
+        for addr in ["127.0.0.1:0", "[::1]:0"] {
+            let engine =
+                Engine::start(ListenConfig::new(addr.parse().unwrap()), registry()).unwrap();
+            let peer = peer_of(&engine);
+            let insert = packet(b"ul", 1, &[b"location", b"alice"]);
+            let mut damaged = insert.clone();
+            *damaged.last_mut().unwrap() ^= 0x20;
+            let sent = [
+                insert.clone(),
+                packet(b"ul", 2, &[b"location", b"alice"]),
+                insert.clone(),
+                packet(b"dialog", 3, &[b"call-1", b"from", b"to"]),
+                packet(b"dialog", 3, &[b"call-1", b"from"]),
+                packet(b"dialog", 55, &[]),
+                packet(b"ratelimit", 1, &[b"pipe"]),
+                packet(b"ratelimit", 1, &[b"pipe"]),
+                damaged,
+                b"REGISTER sip:example.org SIP/2.0".to_vec(),
+                b"\r\n\r\n".to_vec(),
+            ];
+            sent.iter()
+                .for_each(|bytes| assert_eq!(peer.send(bytes).unwrap(), bytes.len()));
+
+            let totals = engine.stop().unwrap();
+            assert!(totals.is_balanced());
+            assert_eq!(totals.unaccounted(sent.len() as u64), 0);
+            assert_eq!(totals.kernel, KernelDrops::default());
+            assert_eq!(
+                totals.bytes,
+                sent.iter().map(|bytes| bytes.len() as u64).sum::<u64>()
+            );
+            assert_eq!(totals.names[0].commands, [(1, 2), (2, 1)]);
+            assert_eq!(totals.names[1].commands, [(3, 1)]);
+            assert_eq!(totals.names[1].received, 3);
+            assert_eq!(totals.unknown_names, [("ratelimit".to_owned(), 2)]);
+            let expected = [
+                (Outcome::Handled, 4),
+                (Outcome::FieldMissing, 1),
+                (Outcome::UnknownCommand, 1),
+                (Outcome::UnknownName, 2),
+                (Outcome::BadCrc, 1),
+                (Outcome::BadMarker, 1),
+                (Outcome::TooShort, 1),
+            ];
+            for (outcome, count) in expected {
+                assert_eq!(totals.outcome(outcome), count, "{outcome}");
+            }
+            assert_eq!(
+                expected.map(|(_, count)| count).iter().sum::<u64>(),
+                totals.received
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_small_buffer_loses_has_a_name() {
+        let engine = Engine::start(
+            ListenConfig {
+                rcvbuf: 4096,
+                ..config()
+            },
+            {
+                let mut registry = Registry::new();
+                // Slower than the sender, so that the buffer overflows.
+                registry
+                    .register(b"ul", |_: Timestamp, _: &Packet<'_>| {
+                        thread::sleep(std::time::Duration::from_millis(1));
+                        Verdict::Handled
+                    })
+                    .unwrap();
+                registry
+            },
+        )
+        .unwrap();
+        let peer = peer_of(&engine);
+        let insert = packet(b"ul", 1, &[b"location", b"alice"]);
+        (0..500).for_each(|_| assert_eq!(peer.send(&insert).unwrap(), insert.len()));
+        let totals = engine.stop().unwrap();
+        assert!(totals.is_balanced());
+        assert!(
+            totals.kernel.buffer > 0 && totals.received > 0,
+            "{totals:?}"
+        );
+        assert_eq!(totals.unaccounted(500), 0);
+    }
+
+    #[test]
+    fn arrivals_during_the_stop_are_counted_apart() {
+        let (socket_tx, socket_rx) = mpsc::channel::<Arc<UdpSocket>>();
+        let (sent_tx, sent_rx) = mpsc::channel();
+        let mut registry = Registry::new();
+        // Called once, and keeps sending to its own engine until arrivals are shut off.
+        registry
+            .register(b"ul", move |_: Timestamp, packet: &Packet<'_>| {
+                let Ok(socket) = socket_rx.try_recv() else {
+                    return Verdict::Handled;
+                };
+                let peer = Peer::bind("127.0.0.1:0").unwrap();
+                let mut sent = 0;
+                while socket.drops().unwrap() == 0 {
+                    peer.send_to(packet.bytes(), socket.local_addr().unwrap())
+                        .unwrap();
+                    sent += 1;
+                    thread::sleep(std::time::Duration::from_millis(1));
+                }
+                sent_tx.send(sent).unwrap();
+                Verdict::Handled
+            })
+            .unwrap();
+        let engine = Engine::start(config(), registry).unwrap();
+        socket_tx.send(Arc::clone(&engine.socket)).unwrap();
+        peer_of(&engine)
+            .send(&packet(b"ul", 1, &[b"location", b"alice"]))
+            .unwrap();
+
+        let totals = engine.stop().unwrap();
+        let sent: u64 = sent_rx.recv().unwrap();
+        assert!(totals.is_balanced());
+        assert_eq!(
+            totals.kernel,
+            KernelDrops {
+                buffer: 0,
+                stopping: 1
+            }
+        );
+        assert_eq!(totals.unaccounted(1 + sent), 0);
+    }
+
+    #[test]
+    fn a_panic_of_a_handler_is_told_at_the_stop() {
+        let mut registry = Registry::new();
+        registry
+            .register(b"ul", |_: Timestamp, _: &Packet<'_>| -> Verdict {
+                panic!("on purpose")
+            })
+            .unwrap();
+        let engine = Engine::start(config(), registry).unwrap();
+        peer_of(&engine).send(&packet(b"ul", 1, &[])).unwrap();
+        assert!(matches!(engine.stop(), Err(StopError::Panicked)));
+    }
+
+    #[test]
+    fn start_errors_say_what_to_do() {
+        let engine = Engine::start(config(), Registry::new()).unwrap();
+        assert!(engine.is_running());
+        let taken = ListenConfig::new(engine.local_addr());
+        let text = Engine::start(taken, Registry::new())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            text.contains("port is in use") && text.contains("ss -ulpn"),
+            "{text}"
+        );
+
+        let elsewhere = ListenConfig::new("192.0.2.1:5566".parse().unwrap());
+        let error = Engine::start(elsewhere, Registry::new()).unwrap_err();
+        assert!(
+            matches!(error, StartError::AddressNotAvailable { .. }),
+            "{error}"
+        );
+
+        let nowhere = ListenConfig {
+            core: Some(1 << 20),
+            ..config()
+        };
+        let error = Engine::start(nowhere, Registry::new()).unwrap_err();
+        assert!(matches!(error, StartError::Pin(_)), "{error}");
+
+        for (batch, frames) in [(0, 4), (1025, 2000), (8, 7)] {
+            let error = Engine::start(
+                ListenConfig {
+                    batch,
+                    frames,
+                    ..config()
+                },
+                Registry::new(),
+            )
+            .unwrap_err();
+            assert!(matches!(error, StartError::Sizes { .. }), "{error}");
+        }
+        // The port is free again once the engine is gone, also without `stop`.
+        let addr = engine.local_addr();
+        drop(engine);
+        Engine::start(ListenConfig::new(addr), Registry::new()).unwrap();
+    }
+
+    #[test]
+    fn a_name_registered_twice_is_a_warning() {
+        let mut registry = registry();
+        registry.register(b"ul", SchemaHandler).unwrap();
+        let engine = Engine::start(
+            ListenConfig {
+                rcvbuf: 4096,
+                ..config()
+            },
+            registry,
+        )
+        .unwrap();
+        let expected = NameReplaced { name: "ul".into() };
+        assert_eq!(engine.warnings(), [Warning::NameReplaced(expected)]);
+        assert!(engine.rcvbuf() >= 4096);
+    }
+}

@@ -1,0 +1,152 @@
+//! The counters at one moment, and what they must add up to.
+
+use super::outcome::Outcome;
+
+/// The counters at one moment, by value.
+///
+/// Taken while the shard runs, `received` may be ahead of the outcomes by the batch in work. Taken after the
+/// shard's thread was joined, it balances exactly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Datagrams that the queue brought.
+    pub received: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Receives that brought at least one.
+    pub batches: u64,
+    /// Nanoseconds from arrival to release of all batches: parsing and handlers, without system calls.
+    pub busy_ns: u64,
+    /// Receives that failed.
+    pub receive_failures: u64,
+    /// Datagrams by [`Outcome`].
+    pub outcomes: [u64; Outcome::COUNT],
+    /// What the registered names got, in the order of the table.
+    pub names: Vec<NameCounts>,
+    /// The first names that nobody registered (escaped, and cut at 48 bytes), each with its count.
+    pub unknown_names: Vec<(String, u64)>,
+    /// What never came out of the socket.
+    pub kernel: KernelDrops,
+}
+
+/// What one registered name got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameCounts {
+    /// The name.
+    pub name: Box<[u8]>,
+    /// Packets that its handler was called with.
+    pub received: u64,
+    /// Packets handled, by command.
+    pub commands: Vec<(i32, u64)>,
+    /// Packets handled with commands beyond the first [`COMMANDS_MAX`](super::ledger::COMMANDS_MAX) different ones.
+    pub other_commands: u64,
+}
+
+/// Datagrams that arrived at the socket and were dropped there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KernelDrops {
+    /// While running: the receive buffer was full, or the UDP checksum wrong.
+    pub buffer: u64,
+    /// After arrivals were shut off for the stop.
+    pub stopping: u64,
+}
+
+impl Snapshot {
+    /// How many datagrams came to `outcome`.
+    #[must_use]
+    pub const fn outcome(&self, outcome: Outcome) -> u64 {
+        self.outcomes[outcome as usize]
+    }
+
+    /// The sum over all outcomes.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        self.outcomes.iter().sum()
+    }
+
+    /// Whether every received datagram came to exactly one outcome, and every handled one is in the count
+    /// of one name and command.
+    #[must_use]
+    pub fn is_balanced(&self) -> bool {
+        let by_name: u64 = self.names.iter().map(NameCounts::handled).sum();
+        self.received == self.settled() && self.outcome(Outcome::Handled) == by_name
+    }
+
+    /// Of `sent` datagrams those that were neither received nor dropped by name: 0 when all is told.
+    /// Negative when more arrived than were sent, so when somebody else sends too.
+    #[must_use]
+    pub fn unaccounted(&self, sent: u64) -> i128 {
+        i128::from(sent) - i128::from(self.received) - i128::from(self.kernel.total())
+    }
+
+    /// What was counted since `earlier`, a snapshot of the same ledger.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let count_in = |list: &[(String, u64)], name: &str| {
+            list.iter()
+                .find(|(known, _)| known == name)
+                .map_or(0, |(_, count)| *count)
+        };
+        let unknown = self
+            .unknown_names
+            .iter()
+            .map(|(name, count)| (name.clone(), count - count_in(&earlier.unknown_names, name)));
+        Self {
+            received: self.received - earlier.received,
+            bytes: self.bytes - earlier.bytes,
+            batches: self.batches - earlier.batches,
+            busy_ns: self.busy_ns - earlier.busy_ns,
+            receive_failures: self.receive_failures - earlier.receive_failures,
+            outcomes: std::array::from_fn(|index| self.outcomes[index] - earlier.outcomes[index]),
+            names: self
+                .names
+                .iter()
+                .zip(&earlier.names)
+                .map(|(now, then)| now.since(then))
+                .collect(),
+            unknown_names: unknown.filter(|(_, count)| *count > 0).collect(),
+            kernel: KernelDrops {
+                buffer: self.kernel.buffer - earlier.kernel.buffer,
+                stopping: self.kernel.stopping - earlier.kernel.stopping,
+            },
+        }
+    }
+}
+
+impl NameCounts {
+    /// Packets that the handler took.
+    #[must_use]
+    pub fn handled(&self) -> u64 {
+        self.commands.iter().map(|(_, count)| count).sum::<u64>() + self.other_commands
+    }
+
+    /// Packets handled with `command`.
+    #[must_use]
+    pub fn command(&self, command: i32) -> u64 {
+        self.commands
+            .iter()
+            .find(|(known, _)| *known == command)
+            .map_or(0, |(_, count)| *count)
+    }
+
+    fn since(&self, earlier: &Self) -> Self {
+        let commands = self
+            .commands
+            .iter()
+            .map(|(command, count)| (*command, count - earlier.command(*command)))
+            .filter(|(_, count)| *count > 0);
+        Self {
+            name: self.name.clone(),
+            received: self.received - earlier.received,
+            commands: commands.collect(),
+            other_commands: self.other_commands - earlier.other_commands,
+        }
+    }
+}
+
+impl KernelDrops {
+    /// All of them.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.buffer + self.stopping
+    }
+}
