@@ -134,11 +134,14 @@ impl Screen {
                 }),
             );
         }
+        let core = engine
+            .core()
+            .map_or_else(|| "any".to_owned(), |core| core.to_string());
         let mut text = format!(
             "Two SIP servers, one telling the other what it knows: {} packets of a genuine OpenSIPS 1.11 node\n\
              about 300 calls and 420 registered phones, sent again and again, each round with fresh names.\n\n  \
              sender  {} packets/s for {} s, in this process\n  \
-             engine  bin:{}, one thread, receive buffer {} bytes\n",
+             engine  bin:{}, one thread on core {core}, receive buffer {} bytes\n",
             grouped(traffic.len() as u64),
             grouped(args.rate),
             args.seconds,

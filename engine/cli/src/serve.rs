@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use binrush_engine::{Engine, ListenConfig, Snapshot};
+use binrush_engine::{Engine, ListenConfig, Pin, Snapshot};
 use serde_json::{Value, json};
 
 use crate::tally;
@@ -21,9 +21,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "bin:IP:PORT")]
     listen: Listen,
 
-    /// Core to keep the receiving thread on, counted from 0 [default: any].
-    #[arg(long, value_name = "CORE")]
-    core: Option<usize>,
+    /// Core to keep the receiving thread on, counted from 0; auto takes the last one.
+    #[arg(long, value_name = "auto|off|CORE", default_value = "auto", value_parser = pin)]
+    core: Pin,
 
     /// Receive buffer to ask the kernel for, in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = clap::value_parser!(u32).range(..=1 << 30))]
@@ -46,7 +46,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     // Before the start, so that a signal from the first moment on leads to a clean stop.
     let stop = tally::stop_on_signal()?;
     let config = ListenConfig {
-        core: args.core,
+        pin: args.core,
         rcvbuf: args.rcvbuf as usize,
         ..ListenConfig::new(args.listen.0)
     };
@@ -94,15 +94,15 @@ fn ready(engine: &Engine, args: &Args) -> String {
             "event": "ready",
             "listen": format!("bin:{addr}"),
             "transport": "udp",
-            "core": args.core,
+            "core": engine.core(),
             "rcvbuf": engine.rcvbuf(),
             "handlers": handlers,
             "warnings": warnings,
         })
         .to_string();
     }
-    let core = args
-        .core
+    let core = engine
+        .core()
         .map_or_else(|| "any".to_owned(), |core| core.to_string());
     let mut text = format!(
         "ready: bin:{addr} (udp), core {core}, receive buffer {} bytes, handlers {}",
@@ -173,6 +173,17 @@ impl FromStr for Listen {
         addr.map(Self).ok_or_else(|| {
             "an address is bin:IP:PORT, such as bin:127.0.0.1:5566 or bin:[::1]:5566".to_owned()
         })
+    }
+}
+
+fn pin(text: &str) -> Result<Pin, String> {
+    match text {
+        "auto" => Ok(Pin::Auto),
+        "off" => Ok(Pin::Off),
+        core => core
+            .parse()
+            .map(Pin::Core)
+            .map_err(|_| "auto, off or a number".to_owned()),
     }
 }
 

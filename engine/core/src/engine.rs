@@ -13,7 +13,8 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use binrush_net::{
-    Batch, DropCounter, RecvMmsg, Slab, UdpError, UdpOptions, UdpSocket, pin_current_thread,
+    Batch, DropCounter, RecvMmsg, Slab, UdpError, UdpOptions, UdpSocket, allowed_cores,
+    pin_current_thread,
 };
 use binrush_wire::Generation;
 
@@ -35,12 +36,24 @@ pub struct ListenConfig {
     pub addr: SocketAddr,
     /// Receive buffer to ask the kernel for, in bytes.
     pub rcvbuf: usize,
-    /// The core to keep the shard on; `None` lets the scheduler move it.
-    pub core: Option<usize>,
+    /// The core to keep the shard on.
+    pub pin: Pin,
     /// Datagrams per receive, 1 to 1024.
     pub batch: usize,
     /// Frames of 64 KiB in the slab, at least `batch`.
     pub frames: usize,
+}
+
+/// Which core a shard's thread is kept on. Cores count from 0, as in /proc/cpuinfo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pin {
+    /// The last core that the process may use: the first ones serve most interrupts.
+    #[default]
+    Auto,
+    /// This one, or no start.
+    Core(usize),
+    /// None: the scheduler moves the thread as it likes.
+    Off,
 }
 
 /// A running engine: a bound socket, and a thread that turns its datagrams into calls of handlers.
@@ -51,6 +64,7 @@ pub struct Engine {
     socket: Arc<UdpSocket>,
     local_addr: SocketAddr,
     rcvbuf: usize,
+    core: Option<usize>,
     warnings: Vec<Warning>,
     ledger: Arc<Ledger>,
     drops: DropCounter,
@@ -68,7 +82,7 @@ impl Engine {
         let ListenConfig {
             addr,
             rcvbuf,
-            core,
+            pin,
             batch,
             frames,
         } = config;
@@ -104,6 +118,11 @@ impl Engine {
             .into_iter()
             .chain(replaced)
             .collect();
+        let core = match pin {
+            Pin::Auto => allowed_cores().last().copied(),
+            Pin::Core(core) => Some(core),
+            Pin::Off => None,
+        };
         let (table, handlers) = registry.build();
         let (ledger, writer) = Ledger::new(&table);
         let socket = Arc::new(socket);
@@ -124,6 +143,7 @@ impl Engine {
             socket,
             local_addr,
             rcvbuf,
+            core,
             warnings,
             ledger,
             drops,
@@ -186,6 +206,12 @@ impl Engine {
         self.rcvbuf
     }
 
+    /// The core that the shard is kept on, if it is.
+    #[must_use]
+    pub const fn core(&self) -> Option<usize> {
+        self.core
+    }
+
     /// What the user should know.
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
@@ -217,13 +243,13 @@ impl Drop for Engine {
 }
 
 impl ListenConfig {
-    /// `addr` with 4 MiB of receive buffer, batches of 64 datagrams, 128 frames, and no pinning.
+    /// `addr` with 4 MiB of receive buffer, batches of 64 datagrams, 128 frames, on the last core.
     #[must_use]
     pub const fn new(addr: SocketAddr) -> Self {
         Self {
             addr,
             rcvbuf: 4 << 20,
-            core: None,
+            pin: Pin::Auto,
             batch: 64,
             frames: 128,
         }
@@ -471,7 +497,7 @@ mod tests {
         );
 
         let nowhere = ListenConfig {
-            core: Some(1 << 20),
+            pin: Pin::Core(1 << 20),
             ..config()
         };
         let error = Engine::start(nowhere, Registry::new()).unwrap_err();

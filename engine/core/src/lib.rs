@@ -50,7 +50,7 @@ pub use clock::{Clock, MonotonicClock, Timestamp};
 pub use dispatch::handler::{Handler, Verdict};
 pub use dispatch::registry::{NameReplaced, RegisterError, Registry};
 pub use dispatch::schema_handler::SchemaHandler;
-pub use engine::{Engine, ListenConfig, StartError, StopError, Warning};
+pub use engine::{Engine, ListenConfig, Pin, StartError, StopError, Warning};
 pub use shard::Shard;
 pub use telemetry::ledger::Ledger;
 pub use telemetry::outcome::Outcome;

@@ -48,6 +48,6 @@ pub use batch::{Batch, Datagram};
 pub use rx::RxQueue;
 pub use rx::recvmmsg::RecvMmsg;
 pub use slab::{FRAME_LEN, FrameId, Slab};
-pub use sys::affinity::{AffinityError, pin_current_thread};
+pub use sys::affinity::{AffinityError, allowed_cores, pin_current_thread};
 pub use sys::meminfo::DropCounter;
 pub use udp::{RcvbufWarning, UdpError, UdpOptions, UdpSocket};

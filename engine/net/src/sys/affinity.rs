@@ -20,6 +20,13 @@ pub enum AffinityError {
     },
 }
 
+/// The cores that the calling thread may use, in ascending order; empty when the kernel does not say.
+#[must_use]
+pub fn allowed_cores() -> Vec<usize> {
+    let ids = core_affinity::get_core_ids().unwrap_or_default();
+    ids.iter().map(|id| id.id).collect()
+}
+
 /// Keeps the calling thread on `core` from now on. Cores count from 0, as in /proc/cpuinfo.
 ///
 /// Do it before touching the thread's memory: pages come from the node of the core that touches them first.
@@ -29,7 +36,7 @@ pub enum AffinityError {
 pub fn pin_current_thread(core: usize) -> Result<(), AffinityError> {
     let allowed = core_affinity::get_core_ids().unwrap_or_default();
     let Some(id) = allowed.iter().find(|allowed| allowed.id == core) else {
-        let allowed = allowed.iter().map(|allowed| allowed.id).collect();
+        let allowed = allowed_cores();
         return Err(AffinityError::NotAllowed { core, allowed });
     };
     if core_affinity::set_for_current(*id) {
@@ -45,15 +52,10 @@ mod tests {
 
     #[test]
     fn a_pinned_thread_may_use_its_core_only() {
-        let core = core_affinity::get_core_ids().unwrap().last().unwrap().id;
+        let core = *allowed_cores().last().unwrap();
         std::thread::spawn(move || {
             pin_current_thread(core).unwrap();
-            let left: Vec<usize> = core_affinity::get_core_ids()
-                .unwrap()
-                .iter()
-                .map(|left| left.id)
-                .collect();
-            assert_eq!(left, [core]);
+            assert_eq!(allowed_cores(), [core]);
         })
         .join()
         .unwrap();
