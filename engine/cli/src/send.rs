@@ -1,0 +1,232 @@
+//! `binrush send`: one packet onto the wire.
+
+use std::io::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use binrush_wire::{Builder, Generation, MAX_PACKET_LEN, Packet, Trailer, schema};
+
+use crate::line::unhex;
+
+/// Send one packet: over UDP as 1.x nodes do, over TCP as later ones do
+///
+/// Example: binrush send --to udp:127.0.0.1:5566 ul 1 str:location str:alice
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Receiver; IPv6 in brackets.
+    #[arg(long, value_name = "udp:IP:PORT|tcp:IP:PORT")]
+    to: Target,
+
+    /// What the receiver speaks over TCP: 2.2 or 2.3+.
+    #[arg(long, value_name = "GENERATION", default_value = "2.3+")]
+    generation: Generation,
+
+    /// Version in the packet's header; 1.x has none.
+    #[arg(long, default_value_t = 1, allow_negative_numbers = true)]
+    version: i16,
+
+    /// Cluster, source and destination id at the end of the packet (2.3+).
+    #[arg(long, value_name = "C,S,D", value_parser = trailer, allow_hyphen_values = true)]
+    trailer: Option<Trailer>,
+
+    /// Module or capability.
+    name: String,
+
+    /// Type (command), by number or by the name of a known one (CREATED).
+    #[arg(value_name = "TYPE", allow_negative_numbers = true)]
+    kind: String,
+
+    /// Fields in order: str:TEXT, int:NUMBER, hex:DIGITS (a string of those bytes).
+    #[arg(value_name = "str:..|int:..|hex:..")]
+    fields: Vec<Field>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Target {
+    Udp(SocketAddr),
+    Tcp(SocketAddr),
+}
+
+#[derive(Debug, Clone)]
+enum Field {
+    Str(Vec<u8>),
+    Int(i32),
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let mut buffer = vec![0; MAX_PACKET_LEN];
+    let packet = build(args, &mut buffer)?;
+    match args.to {
+        Target::Udp(to) => send_udp(to, packet)?,
+        Target::Tcp(to) => send_tcp(to, packet)?,
+    }
+    let (transport, to) = match args.to {
+        Target::Udp(to) => ("udp", to),
+        Target::Tcp(to) => ("tcp", to),
+    };
+    writeln!(
+        io::stdout(),
+        "sent {} bytes to {transport}:{to}",
+        packet.len()
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn build<'b>(args: &Args, buffer: &'b mut [u8]) -> anyhow::Result<&'b [u8]> {
+    let generation = match (args.to, args.generation) {
+        (Target::Udp(_), _) => Generation::Legacy,
+        (Target::Tcp(_), Generation::Legacy) => bail!("1.x goes over UDP: --to udp:IP:PORT"),
+        (Target::Tcp(_), generation) => generation,
+    };
+    let name = args.name.as_bytes();
+    let command = command(name, &args.kind)?;
+    let mut builder = Builder::new(generation, buffer, name, command, args.version)?;
+    for (i, field) in args.fields.iter().enumerate() {
+        match field {
+            Field::Str(bytes) => builder.push_str(bytes),
+            Field::Int(int) => builder.push_int(*int),
+        }
+        .with_context(|| format!("field {}", i + 1))?;
+    }
+    match args.trailer {
+        Some(_) if generation != Generation::Modern => {
+            bail!("only packets of 2.3 and later have a trailer: drop --trailer")
+        }
+        Some(trailer) => builder.push_trailer(trailer)?,
+        None => {}
+    }
+    let packet = builder.finish();
+    if let Err(error) = Packet::parse(generation, packet) {
+        bail!("no node would take this packet: {error}");
+    }
+    Ok(packet)
+}
+
+/// A type by number, or by the name it has in the newest release that sends it.
+fn command(name: &[u8], kind: &str) -> anyhow::Result<i32> {
+    if let Ok(command) = kind.parse() {
+        return Ok(command);
+    }
+    let messages = schema::capability(name).map_or(&[][..], |capability| capability.messages);
+    match messages
+        .iter()
+        .find(|message| message.name.eq_ignore_ascii_case(kind))
+    {
+        Some(message) => Ok(message.command),
+        None if messages.is_empty() => {
+            bail!("type \"{kind}\": give its number, the name is not a known one")
+        }
+        None => {
+            let mut names: Vec<_> = messages.iter().map(|message| message.name).collect();
+            names.sort_unstable();
+            names.dedup();
+            bail!(
+                "type \"{kind}\" is not known; there are {}",
+                names.join(", ")
+            )
+        }
+    }
+}
+
+fn send_udp(to: SocketAddr, packet: &[u8]) -> anyhow::Result<()> {
+    let from = match to {
+        SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+    };
+    let socket = UdpSocket::bind((from, 0)).context("cannot open a UDP socket")?;
+    socket
+        .connect(to)
+        .with_context(|| format!("cannot reach udp:{to}"))?;
+    socket
+        .send(packet)
+        .with_context(|| format!("cannot send to udp:{to}"))?;
+    // UDP has no answer, but the kernel tells when nobody listens on this or a near machine.
+    thread::sleep(REFUSAL_WAIT);
+    match socket.take_error()? {
+        Some(error) => Err(error).with_context(|| format!("nobody listens on udp:{to}")),
+        None => Ok(()),
+    }
+}
+
+fn send_tcp(to: SocketAddr, packet: &[u8]) -> anyhow::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&to, TCP_TIMEOUT)
+        .with_context(|| format!("cannot connect to tcp:{to}"))?;
+    stream.set_write_timeout(Some(TCP_TIMEOUT))?;
+    stream
+        .write_all(packet)
+        .with_context(|| format!("cannot send to tcp:{to}"))
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = match text.split_once(':') {
+            Some(("udp", addr)) => addr.parse().map(Self::Udp).ok(),
+            Some(("tcp", addr)) => addr.parse().map(Self::Tcp).ok(),
+            _ => None,
+        };
+        parsed.ok_or_else(|| "udp:IP:PORT or tcp:IP:PORT, such as udp:127.0.0.1:5566".to_owned())
+    }
+}
+
+impl FromStr for Field {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("str", value)) => Ok(Self::Str(value.into())),
+            Some(("int", value)) => value
+                .parse()
+                .map(Self::Int)
+                .map_err(|error| format!("\"{value}\": {error}")),
+            Some(("hex", value)) => unhex(value)
+                .map(Self::Str)
+                .map_err(|error| error.to_string()),
+            _ => Err("a field is str:TEXT, int:NUMBER or hex:DIGITS".to_owned()),
+        }
+    }
+}
+
+fn trailer(text: &str) -> Result<Trailer, String> {
+    let ids: Result<Vec<i32>, _> = text.split(',').map(|id| id.trim().parse()).collect();
+    match ids.as_deref() {
+        Ok(&[cluster, source, dest]) => Ok(Trailer::new(cluster, source, dest)),
+        _ => Err("three numbers: cluster,source,destination".to_owned()),
+    }
+}
+
+/// How long a refusal is waited for; over loopback it is there at once.
+const REFUSAL_WAIT: Duration = Duration::from_millis(20);
+
+const TCP_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_go_by_number_or_name() {
+        assert_eq!(command(b"dialog", "updated").unwrap(), 2);
+        assert_eq!(command(b"clusterer-extra", "SYNC").unwrap(), 11);
+        assert_eq!(command(b"mine", "-7").unwrap(), -7);
+        let error = command(b"ul", "CREATED").unwrap_err().to_string();
+        assert!(error.contains("AOR_INSERT"), "{error}");
+    }
+
+    #[test]
+    fn fields_and_trailers_say_their_form() {
+        assert!("text".parse::<Field>().unwrap_err().contains("str:TEXT"));
+        assert!("int:x".parse::<Field>().unwrap_err().contains('x'));
+        assert!(
+            trailer("1,2")
+                .unwrap_err()
+                .contains("cluster,source,destination")
+        );
+        assert_eq!(trailer("1, 2,-1"), Ok(Trailer::new(1, 2, -1)));
+    }
+}
