@@ -1,6 +1,6 @@
 //! Decoder of BIN packets, obvious and slow: the oracle the fast one is compared with.
 //!
-//! Written from `BIN.md` (A, B.4, C, D) alone. Nothing is borrowed, nothing is tabulated, every
+//! Written from a description of the protocol alone, without a look at the crates it tests. Every
 //! field is copied. A packet is decoded by the first layout of [`layouts`] that consumes its
 //! payload to the last byte; the layouts stand newest release first, because a packet does not
 //! say which release sent it.
@@ -13,7 +13,7 @@ use layouts::{Row, expand, rows, rows_of_version, smallest, split_group};
 
 mod layouts;
 
-/// The wire eras of `BIN.md` fact 1.
+/// The wire eras.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Gen {
     /// 1.10, 1.11, 2.1: one UDP datagram with a CRC.

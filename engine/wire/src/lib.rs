@@ -6,6 +6,21 @@
 //! move. BIN fields carry no type tags, so their meaning comes from [`schema`]: data, not code, that says
 //! which fields each known payload has in each release.
 //!
+//! Genuine nodes of several branches trust lengths and counts that a peer sends. This crate trusts none; its
+//! rules, by which other places cite them:
+//!
+//! | rule | |
+//! |---|---|
+//! | R1 | a name or string is touched only after its length was checked; a negative length is an error |
+//! | R2 | a total length is within its generation's bounds, and each frame of a stream advances |
+//! | R3 | a count is checked against its own limit and against the bytes left, before any loop |
+//! | R4 | a pop returns a value or an error, and on error the cursor does not move |
+//! | R5 | ints taken off the end never reach into command or header |
+//! | R6 | a C object in a string has exactly its size |
+//! | R7 | a sync chunk is not empty and ends inside its packet; iteration moves forward only |
+//! | R8 | strings are bytes, never assumed to be text or terminated |
+//! | R9 | a writer refuses what does not fit and leaves the packet as it was; it never truncates |
+//!
 //! ```
 //! use binrush_wire::{Builder, Generation, Packet};
 //!

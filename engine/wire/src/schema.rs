@@ -1,16 +1,18 @@
 //! Which fields a known payload has, per release: data, not code.
 //!
 //! BIN fields carry no type tags and nothing on the wire names the release, so a payload is read by trying
-//! the layouts its name, command and version allow, newest first: [`identify`] takes the first that uses up
-//! the packet to its last byte. A receiver that knows its peer's release asks [`find`] instead. Steering
-//! needs the record key only: [`key`].
+//! the layouts its name, command and version allow, newest first:
+//! [`identify`](crate::schema::identify) takes the first that uses up the packet to its last byte. A receiver
+//! that knows its peer's release asks [`find`](crate::schema::find) instead. Steering needs the record key
+//! only: [`key`](crate::schema::key).
 //!
 //! ```text
 //!  Capability "dialog-dlg-repl" ─▶ Message CREATED, 3.1-4.0, version 3-4 ─▶ [Str callid, Str caller_tag, ..., Int h_id, ...]
 //!                                  Message CREATED, 3.0,     version 2   ─▶ [...]
 //! ```
 //!
-//! Layouts are those of `BIN.md` parts C and D, checked against captured traffic of 1.11, 2.4 and 3.6 nodes.
+//! The layouts are facts read from the senders and receivers of each OpenSIPS branch; every table names its
+//! source file. Those of 1.11, 2.4 and 3.6 are checked against captured traffic.
 
 use core::fmt;
 
