@@ -172,7 +172,8 @@ impl<'b> Builder<'b> {
 
     /// Writes checksum or total length and returns the packet as it goes on the wire.
     ///
-    /// A 1.x packet below 18 bytes (one-letter name, no fields) is valid here and ignored by every receiver.
+    /// A packet below its generation's smallest (an empty or one-letter name and no fields) is sealed like any
+    /// other, and refused by every receiver.
     #[inline]
     pub fn seal(&mut self) -> &[u8] {
         let packet = &mut self.buffer[..self.len];

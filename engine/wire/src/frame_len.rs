@@ -3,7 +3,7 @@
 use crate::error::{ErrorKind, Result, WireError};
 use crate::generation::{Generation, MARKER};
 use crate::packet::check_marker;
-use crate::transitional::UNCOUNTED;
+use crate::transitional::uncounted_len;
 
 /// What stands at the head of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +29,9 @@ pub enum Head {
 /// from 4.0. Each complete frame is at least [`Generation::min_packet_len`] long, so a loop over a stream
 /// always advances (rule R2). The marker is checked in 2.2 as well, where the genuine reader does not.
 ///
-/// A 2.2 sender's length word misses an empty string at the end; its four zero bytes are counted in when
-/// they are already in `bytes`, and met as [`ErrorKind::Marker`] when they come later: go on at
-/// [`next_marker`].
+/// A 2.2 sender's length word misses the empty strings at the end, four zero bytes each. They are counted in
+/// when they are already in `bytes` (the sender writes them with the rest), and met as
+/// [`ErrorKind::Marker`] when they come later: the frame was given without them, go on at [`next_marker`].
 #[must_use]
 pub fn frame_len(generation: Generation, bytes: &[u8], max_len: usize) -> Head {
     match head(generation, bytes, max_len) {
@@ -83,14 +83,12 @@ fn head(generation: Generation, bytes: &[u8], max_len: usize) -> Result<Head> {
             missing: declared - bytes.len(),
         });
     }
-    let uncounted =
-        generation == Generation::Transitional && bytes[declared..].starts_with(&UNCOUNTED);
+    let uncounted = match generation {
+        Generation::Transitional => uncounted_len(&bytes[declared..]),
+        Generation::Legacy | Generation::Modern => 0,
+    };
     Ok(Head::Complete {
-        len: if uncounted {
-            declared + UNCOUNTED.len()
-        } else {
-            declared
-        },
+        len: declared + uncounted,
     })
 }
 
@@ -147,6 +145,18 @@ mod tests {
             frame_len(Generation::Transitional, &stream, MAX_PACKET_LEN),
             Head::Complete { len: 28 }
         );
+    }
+
+    #[test]
+    fn several_of_them_too_up_to_the_next_marker() {
+        let mut stream = b"P4CK\x18\0??\x01\0??\x02\0\0\0ul\x01\0\0\0??".to_vec();
+        stream.extend([0; 12]);
+        stream.extend(b"P4CK");
+        let head = frame_len(Generation::Transitional, &stream, MAX_PACKET_LEN);
+        assert_eq!(head, Head::Complete { len: 36 });
+        let packet = crate::Packet::parse(Generation::Transitional, &stream[..36]).unwrap();
+        assert_eq!(packet.body().len(), 14);
+        assert!(crate::Packet::parse(Generation::Transitional, &stream[..35]).is_err());
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// Module name (1.x to 2.3) or capability (2.4+). Bytes, not terminated; may be empty in 1.x.
+    /// Module name (1.x to 2.3) or capability (2.4+). Bytes, not terminated; may be empty.
     #[inline]
     #[must_use]
     pub const fn name(&self) -> &'a [u8] {

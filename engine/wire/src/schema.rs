@@ -63,6 +63,9 @@ pub struct Message {
     pub routed: bool,
     /// Index in `layout` of the string that names the record: events of one key stay in order.
     pub key: Option<usize>,
+    /// An older release uses the same command and version for something with another key, so that only a
+    /// look at all fields tells which one a packet is.
+    pub ambiguous: bool,
     /// The fields, in order.
     pub layout: &'static [Item],
 }
@@ -223,18 +226,40 @@ pub fn best_fit(
     }
 }
 
+/// As [`identify`] for a packet of a known release: only its layouts, those of its point releases included.
+///
+/// # Errors
+/// [`SchemaError`]: unknown to that release, or where its newest layout failed.
+pub fn identify_from(
+    release: Release,
+    packet: &Packet<'_>,
+) -> core::result::Result<&'static Message, SchemaError> {
+    let mut newest = None;
+    for message in candidates(packet).filter(|message| message.spoken_by(release)) {
+        match message.walk(packet, |_| {}) {
+            Ok(_) => return Ok(message),
+            Err(error) => newest = newest.or(Some(error)),
+        }
+    }
+    Err(newest.map_or_else(|| unknown(packet), SchemaError::Field))
+}
+
 /// The key of the record that `packet` is about (Call-ID, AoR), or `None` for a message about no single one.
 ///
-/// Reads no further than the key: cheap enough for steering.
+/// Reads no further than the key, unless releases disagree on where it is: cheap enough for steering. A
+/// packet without a readable key (unknown name, command or version, broken fields) belongs to no record that
+/// could be known here; give all those of one name to one owner.
 ///
 /// # Errors
 /// [`SchemaError`]: unknown, or where the fields before the key or the key itself failed.
 #[inline]
 pub fn key<'a>(packet: &Packet<'a>) -> core::result::Result<Option<&'a [u8]>, SchemaError> {
-    match candidates(packet).next() {
-        Some(message) => Ok(message.key(packet)?),
-        None => Err(unknown(packet)),
-    }
+    let message = match candidates(packet).next() {
+        Some(newest) if newest.ambiguous => identify(packet)?,
+        Some(newest) => newest,
+        None => return Err(unknown(packet)),
+    };
+    Ok(message.key(packet)?)
 }
 
 /// The key of the record in a sync chunk of `capability` with `data_version`; `None` as for [`key`].
@@ -265,7 +290,8 @@ fn chunk_candidates(name: &[u8], data_version: i32) -> impl Iterator<Item = &'st
         })
 }
 
-/// The layout that `release` gives to a message, or `None` if it does not send it.
+/// The layout that the last of `release`'s point releases gives to a message, or `None` if it does not send
+/// it. Earlier ones of the branch may differ: read their packets with [`identify_from`].
 #[must_use]
 pub fn find(release: Release, name: &[u8], command: i32) -> Option<&'static Message> {
     capability(name)?
@@ -397,6 +423,8 @@ fn min_len(items: &[Item], generation: Generation) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::builder::Builder;
+    use crate::error::ErrorKind;
 
     fn all_messages() -> impl Iterator<Item = (&'static str, &'static Message)> {
         CAPABILITIES.iter().flat_map(|capability| {
@@ -478,6 +506,77 @@ mod tests {
         assert!(
             deepest.is_some_and(|deepest| deepest <= walk::DEPTH_MAX),
             "{deepest:?}"
+        );
+    }
+
+    fn packet_of(name: &str, command: i32, version: i16, fields: &[u8], routed: bool) -> Vec<u8> {
+        let mut buffer = [0; 256];
+        let mut builder = Builder::new(
+            Generation::Modern,
+            &mut buffer,
+            name.as_bytes(),
+            command,
+            version,
+        )
+        .unwrap();
+        builder.append(fields).unwrap();
+        if routed {
+            builder.push_trailer(Trailer::new(1, 2, 3)).unwrap();
+        }
+        builder.seal().to_vec()
+    }
+
+    /// 3.0.0 sends its CSEQ under number and version of 2.4's SHTAG_ACTIVE, which has no key.
+    #[test]
+    fn a_key_is_found_where_releases_disagree_on_it() {
+        let cseq = b"\x02\0c1\x01\0a\x01\0b\x07\0\0\0";
+        let packet = packet_of("dialog-dlg-repl", 4, 1, cseq, true);
+        let packet = Packet::parse(Generation::Modern, &packet).unwrap();
+        assert_eq!(identify(&packet).unwrap().name, "CSEQ");
+        assert_eq!(key(&packet), Ok(Some(&b"c1"[..])));
+        let packet = packet_of("dialog-dlg-repl", 4, 1, b"\x03\0vip", true);
+        let packet = Packet::parse(Generation::Modern, &packet).unwrap();
+        assert_eq!(identify(&packet).unwrap().name, "SHTAG_ACTIVE");
+        assert_eq!(key(&packet), Ok(None));
+        let error = identify_from(Release::V3_5, &packet).unwrap_err();
+        assert_eq!(error, SchemaError::UnknownVersion);
+    }
+
+    #[test]
+    fn candidates_agree_on_the_key_unless_the_newest_says_otherwise() {
+        for capability in CAPABILITIES {
+            for (i, newest) in capability.messages.iter().enumerate() {
+                let agrees = |older: &&Message| {
+                    let (low, high) = newest.versions.unwrap_or((i16::MIN, i16::MAX));
+                    older.command != newest.command
+                        || older.key == newest.key
+                        || !(low..=high).any(|version| older.takes(version))
+                        || older.releases.1.generation() != newest.releases.0.generation()
+                };
+                let agree = capability.messages[i + 1..]
+                    .iter()
+                    .all(|older| agrees(&older));
+                assert_eq!(
+                    newest.ambiguous, !agree,
+                    "{} {}",
+                    capability.name, newest.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_that_selects_nothing_is_an_error_at_that_value() {
+        let packet = packet_of("clusterer-extra", 7, 1, b"\x05\0\0\0\0\0\0\0", true);
+        let packet = Packet::parse(Generation::Modern, &packet).unwrap();
+        let at = packet.fields().offset();
+        let Some(message) = find(Release::V4_0, b"clusterer-extra", 7) else {
+            panic!("known")
+        };
+        let error = message.walk(&packet, |_| {}).unwrap_err();
+        assert_eq!(
+            (error.kind, error.at, error.have),
+            (ErrorKind::Variant, at, 5)
         );
     }
 

@@ -6,15 +6,24 @@
 //! ```
 //!
 //! A genuine sender never writes the bytes marked `??`, so they hold anything. Its length word also misses
-//! the 4 bytes of an empty string pushed *last*; those follow the declared end as four zero bytes and are
-//! counted as part of the packet here.
+//! the empty strings pushed *last*, 4 bytes each: they follow the declared end as zero bytes, and are counted
+//! as part of the packet here.
 
 use crate::error::{ErrorKind, Result, WireError};
 use crate::generation::Generation;
 use crate::packet::{Packet, check_head, split_name};
 
-/// The bytes of an empty string that a 2.2 sender leaves out of its length word.
-pub(crate) const UNCOUNTED: [u8; 4] = [0; 4];
+/// Length of the empty strings at the head of `bytes`, which a 2.2 sender leaves out of its length word.
+pub(crate) fn uncounted_len(bytes: &[u8]) -> usize {
+    let strings = bytes
+        .chunks_exact(4)
+        .take(UNCOUNTED_MAX)
+        .take_while(|string| *string == [0; 4]);
+    strings.count() * 4
+}
+
+/// Uncounted empty strings that are believed: no payload of 2.2 has as many strings.
+const UNCOUNTED_MAX: usize = 32;
 
 #[inline]
 pub(crate) fn parse(frame: &[u8]) -> Result<Packet<'_>> {
@@ -25,7 +34,7 @@ pub(crate) fn parse(frame: &[u8]) -> Result<Packet<'_>> {
     let [_, _, _, _, l0, l1, _, _, v0, v1, _, _, n0, n1, n2, n3] = *head;
     let declared = usize::from(u16::from_le_bytes([l0, l1]));
     let uncounted = frame.get(declared..).unwrap_or_default();
-    if declared > frame.len() || !(uncounted.is_empty() || uncounted == UNCOUNTED) {
+    if declared > frame.len() || uncounted_len(uncounted) != uncounted.len() {
         return Err(WireError::new(
             ErrorKind::LengthMismatch,
             4,

@@ -123,6 +123,7 @@ const fn internal(
         versions: None,
         routed: false,
         key: None,
+        ambiguous: false,
         layout,
     }
 }
@@ -141,6 +142,7 @@ const fn extra(
         versions,
         routed: true,
         key: None,
+        ambiguous: false,
         layout,
     }
 }

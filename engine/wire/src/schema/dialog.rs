@@ -32,8 +32,12 @@ pub(super) static DIALOG_DLG_REPL: Capability = Capability {
         keyed(DELETED, "DELETED", (V3_1, V4_0), V4, GONE_BY_ID),
         keyed(5, "VALUE", (V3_5, V4_0), V4, VALUE),
         keyed(4, "CSEQ", (V3_1, V4_0), V4, CSEQ_BY_ID),
-        keyed(DELETED, "DELETED", (V3_0, V3_2), V2_OR_3, GONE),
-        keyed(4, "CSEQ", (V3_0, V3_2), V2_OR_3, CSEQ),
+        keyed(DELETED, "DELETED", (V3_0, V3_2), V1_TO_3, GONE),
+        // 3.0.0 sends it as version 1, as 2.4 does SHTAG_ACTIVE.
+        Message {
+            ambiguous: true,
+            ..keyed(4, "CSEQ", (V3_0, V3_2), V1_TO_3, CSEQ)
+        },
         keyed(UPDATED, "UPDATED", (V3_0, V3_0), V1_2, DIALOG_3_0),
         keyed(CREATED, "CREATED", (V3_0, V3_0), V1_2, DIALOG_3_0),
         keyed(UPDATED, "UPDATED", (V2_4, V2_4), V1, DIALOG_2_4),
@@ -63,7 +67,7 @@ pub(super) static DIALOG_PROF_REPL: Capability = Capability {
 const V1: Option<(i16, i16)> = Some((1, 1));
 const V1_2: Option<(i16, i16)> = Some((1, 2));
 /// 3.0, and the first 3.1 and 3.2 releases: dialogs are found by Call-ID and tags.
-const V2_OR_3: Option<(i16, i16)> = Some((2, 3));
+const V1_TO_3: Option<(i16, i16)> = Some((1, 3));
 const V2_TO_4: Option<(i16, i16)> = Some((2, 4));
 /// Dialogs are found by Call-ID and `h_id`.
 const V4: Option<(i16, i16)> = Some((4, 4));
@@ -83,6 +87,7 @@ const fn keyed(
         versions,
         routed: true,
         key: Some(0),
+        ambiguous: false,
         layout,
     }
 }
@@ -101,6 +106,7 @@ const fn keyless(
         versions,
         routed: true,
         key: None,
+        ambiguous: false,
         layout,
     }
 }

@@ -10,7 +10,7 @@ use crate::generation::Release::{self, V2_2, V2_3, V2_4, V3_0, V3_1, V3_2, V3_3,
 /// Module `ratelimit`: 2.2 and 2.3.
 pub(super) static RATELIMIT: Capability = Capability {
     name: "ratelimit",
-    messages: &[unordered(0, "PIPES", (V2_2, V2_3), None, PIPES)],
+    messages: &[keyless(0, "PIPES", (V2_2, V2_3), None, PIPES)],
     chunks: &[],
 };
 
@@ -18,12 +18,12 @@ pub(super) static RATELIMIT: Capability = Capability {
 pub(super) static RATELIMIT_PIPE_REPL: Capability = Capability {
     name: "ratelimit-pipe-repl",
     messages: &[
-        unordered(0, "PIPES", (V3_3, V4_0), None, &[PIPES_WITH_FLAGS]),
-        unordered(0, "PIPES", (V2_4, V3_2), None, PIPES),
-        unordered(10, "PIPES_EDGE", (V4_0, V4_0), None, PIPES_OF_CLUSTER),
+        keyless(0, "PIPES", (V3_3, V4_0), None, &[PIPES_WITH_FLAGS]),
+        keyless(0, "PIPES", (V2_4, V3_2), None, PIPES),
+        keyless(10, "PIPES_EDGE", (V4_0, V4_0), None, PIPES_OF_CLUSTER),
         // When one run needs several packets, all but the first lack the leading id; the trailer has it.
-        unordered(10, "PIPES_EDGE", (V4_0, V4_0), None, &[PIPES_WITH_FLAGS]),
-        unordered(11, "PIPES_CORE", (V4_0, V4_0), None, PIPES_OF_CLUSTER),
+        keyless(10, "PIPES_EDGE", (V4_0, V4_0), None, &[PIPES_WITH_FLAGS]),
+        keyless(11, "PIPES_CORE", (V4_0, V4_0), None, PIPES_OF_CLUSTER),
     ],
     chunks: &[],
 };
@@ -134,9 +134,9 @@ const CACHE_ENTRY: &[Item] = &[Str("collection"), Str("key"), Str("value"), Int(
 pub(super) static TM_REPL: Capability = Capability {
     name: "tm-repl",
     messages: &[
-        unordered(1, "REPLY", (V2_4, V4_0), None, &[SIP_MESSAGE]),
-        unordered(2, "REQUEST", (V2_4, V4_0), None, &[SIP_MESSAGE]),
-        unordered(3, "AUTO_CANCEL", (V2_4, V4_0), None, AUTO_CANCEL),
+        keyless(1, "REPLY", (V2_4, V4_0), None, &[SIP_MESSAGE]),
+        keyless(2, "REQUEST", (V2_4, V4_0), None, &[SIP_MESSAGE]),
+        keyless(3, "AUTO_CANCEL", (V2_4, V4_0), None, AUTO_CANCEL),
     ],
     chunks: &[],
 };
@@ -167,11 +167,11 @@ const AUTO_CANCEL: &[Item] = &[
 pub(super) static PRESENCE: Capability = Capability {
     name: "presence",
     messages: &[
-        unordered(1, "PUBLISH", (V3_1, V4_0), V1, PUBLISH),
+        keyless(1, "PUBLISH", (V3_1, V4_0), V1, PUBLISH),
         keyed(0, 2, "QUERY", (V3_1, V4_0), QUERY),
-        unordered(101, "PUBLISH", (V2_4, V3_0), None, PUBLISH),
+        keyless(101, "PUBLISH", (V2_4, V3_0), None, PUBLISH),
         keyed_by(0, 102, "QUERY", (V2_4, V3_0), None, QUERY),
-        unordered(10_001, "SHTAG_ACTIVE", (V2_4, V2_4), None, &[Str("tag")]),
+        keyless(10_001, "SHTAG_ACTIVE", (V2_4, V2_4), None, &[Str("tag")]),
     ],
     chunks: &[Message {
         key: None,
@@ -226,11 +226,14 @@ pub(super) static B2BE_ENTITIES_REPL: Capability = Capability {
         entity(4, "ACK", ENTITY),
         entity(5, "DELETE", &[COORDINATES, STORAGE]),
     ],
-    chunks: &[entity(SYNC_CHUNK, "SYNC_CHUNK", ENTITY)],
+    chunks: &[Message {
+        routed: false,
+        ..entity(SYNC_CHUNK, "SYNC_CHUNK", ENTITY)
+    }],
 };
 
 const fn entity(command: i32, name: &'static str, layout: &'static [Item]) -> Message {
-    unordered(command, name, (V3_1, V4_0), V1, layout)
+    keyless(command, name, (V3_1, V4_0), V1, layout)
 }
 
 const COORDINATES: Item = Include(&[Int("entity_type"), Str("tag0"), Str("tag1"), Str("callid")]);
@@ -267,8 +270,8 @@ const STORAGE: Item = Rest("storage");
 
 const V1: Option<(i16, i16)> = Some((1, 1));
 
-/// A message about no single record, or one whose events need no order.
-const fn unordered(
+/// A message about no single record, or one whose key is not a field of its own: all of them have one owner.
+const fn keyless(
     command: i32,
     name: &'static str,
     releases: (Release, Release),
@@ -282,6 +285,7 @@ const fn unordered(
         versions,
         routed: true,
         key: None,
+        ambiguous: false,
         layout,
     }
 }
@@ -307,7 +311,7 @@ const fn keyed_by(
 ) -> Message {
     Message {
         key: Some(key),
-        ..unordered(command, name, releases, versions, layout)
+        ..keyless(command, name, releases, versions, layout)
     }
 }
 

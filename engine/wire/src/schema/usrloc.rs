@@ -215,6 +215,7 @@ const fn keyed(
         versions,
         routed: true,
         key: Some(1),
+        ambiguous: false,
         layout,
     }
 }
@@ -233,6 +234,7 @@ const fn chunk(
         versions,
         routed: false,
         key,
+        ambiguous: false,
         layout,
     }
 }
@@ -272,6 +274,9 @@ const CFLAGS: Item = Int("cflags");
 /// Branch flag names, separated by one space.
 const CFLAG_NAMES: Item = Str("cflags");
 
+/// OpenSIPS sets no limit; a contact URI has a handful of parameters.
+const PARAMS_MAX: u32 = 64;
+
 /// How a receiver finds the contact: -1 unset, 0 by contact, 1 also by Call-ID, 2 by the named URI parameters.
 const MATCH: Item = Include(&[
     Int("match_mode"),
@@ -284,7 +289,7 @@ const MATCH: Item = Include(&[
             &[Counted {
                 count: "n_params",
                 group: "params",
-                max: 10,
+                max: PARAMS_MAX,
                 items: &[Str("")],
             }],
         ),

@@ -78,6 +78,7 @@ pub(super) fn packet<'a>(
         path: Path::default(),
         last_str: b"",
         last_int: 0,
+        last_int_at: 0,
         visit,
     };
     if message.routed && packet.generation() == Generation::Transitional {
@@ -94,6 +95,7 @@ struct Walk<'a, V> {
     /// The last string and int read: what a chunk's layout is chosen by.
     last_str: &'a [u8],
     last_int: i32,
+    last_int_at: usize,
     visit: V,
 }
 
@@ -172,6 +174,7 @@ impl<'a, V: FnMut(&Field<'_, 'a>)> Walk<'a, V> {
         let at = self.fields.offset();
         let value = self.fields.pop_int()?;
         self.last_int = value;
+        self.last_int_at = at;
         self.emit(name, Value::Int(value), at);
         Ok(value)
     }
@@ -258,7 +261,7 @@ impl<'a, V: FnMut(&Field<'_, 'a>)> Walk<'a, V> {
         let last_known = cases.last().map_or(0, |(case, _)| *case);
         WireError {
             kind: ErrorKind::Variant,
-            at: self.fields.offset(),
+            at: self.last_int_at,
             need: i64::from(last_known),
             have: i64::from(self.last_int),
         }
@@ -302,6 +305,7 @@ fn chunk_message(
             path: Path::default(),
             last_str: b"",
             last_int: 0,
+            last_int_at: 0,
             visit: |_: &Field<'_, '_>| {},
         };
         match trial.items(message.layout).and_then(|()| trial.finished()) {
