@@ -2,14 +2,15 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
-use anyhow::Context as _;
-use binrush_capture::{Capture, Event, Frame, GenerationChoice, Options, Problem};
-use binrush_wire::Generation;
+use anyhow::{Context as _, anyhow};
+use binrush_capture::{Capture, Event, Frame, GenerationChoice, Options, Problem, Totals};
+use binrush_wire::{Generation, schema};
 
-use crate::line::{Line, Reading};
+use crate::line::{self, Line, Reading, transport};
 use crate::summary::Summary;
 use crate::text;
 
@@ -20,7 +21,7 @@ use crate::text;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The capture, or - for standard input.
-    file: String,
+    file: PathBuf,
 
     /// Print a JSON object per packet; `binrush encode` makes packets of them again.
     #[arg(long)]
@@ -39,7 +40,7 @@ pub(crate) struct Args {
     name: Option<String>,
 
     /// Only packets of this type, by number or by name (CREATED).
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", allow_negative_numbers = true)]
     kind: Option<Kind>,
 }
 
@@ -51,27 +52,32 @@ enum Kind {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let input: Box<dyn Read> = match args.file.as_str() {
-        "-" => Box::new(io::stdin().lock()),
-        path => Box::new(File::open(path).with_context(|| format!("cannot open {path}"))?),
+    let file = args.file.display();
+    let input: Box<dyn Read> = if args.file.as_os_str() == "-" {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(File::open(&args.file).with_context(|| format!("cannot open {file}"))?)
     };
     let options = Options {
         generation: args.generation,
         ..Options::default()
     };
     let mut capture =
-        Capture::new(input, options).with_context(|| format!("cannot read {}", args.file))?;
+        Capture::new(input, options).map_err(|error| anyhow!("cannot read {file}: {error}"))?;
 
     let mut out = BufWriter::with_capacity(OUT_BUFFER, io::stdout().lock());
     let (mut summary, mut problems) = (Summary::default(), Problems::default());
-    let (mut n, mut scratch) = (0, vec![]);
+    let (mut n, mut readable, mut shown) = (0, 0_u64, 0_u64);
+    let mut scratch = vec![];
     while let Some(event) = capture.next() {
         match event {
             Event::Problem(problem) => problems.say(&problem),
             Event::Frame(frame) => {
                 n += 1;
                 let reading = Reading::of(&frame, &mut scratch);
+                readable += u64::from(reading.packet.is_some());
                 if args.wants(&reading) {
+                    shown += 1;
                     summary.add(&frame, &reading);
                     args.show(&mut out, n, &frame, &reading)?;
                 }
@@ -81,21 +87,26 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
     let totals = capture.totals();
     if args.json && args.summary {
-        writeln!(out, "{}", summary.json(&totals))?;
+        line::write(&mut out, &summary.json(&totals)).context(STDOUT)?;
     }
-    out.flush()?;
+    out.flush().context(STDOUT)?;
     problems.finish();
     if n == 0 {
         eprintln!(
-            "no BIN packets in {} records ({} UDP datagrams and {} TCP streams of other protocols)",
-            totals.records, totals.not_bin_datagrams, totals.not_bin_streams
+            "no BIN packets in {} records: {}",
+            totals.records,
+            elsewhere(args, &totals)
         );
+    } else if shown == 0 {
+        eprintln!("none of {n} packets is of that name and type");
     }
     if !args.json {
-        writeln!(out, "{}", summary.table())?;
-        out.flush()?;
+        writeln!(out, "{}", summary.table()).context(STDOUT)?;
+        out.flush().context(STDOUT)?;
     }
-    let nothing_read = summary.readable() == 0 && (summary.broken() > 0 || problems.count > 0);
+    // What was filtered away was read all the same, and so was a capture without BIN.
+    let opaque = problems.count > 0 && totals.records == totals.unknown_link + totals.malformed;
+    let nothing_read = readable == 0 && (n > 0 || opaque);
     Ok(if nothing_read {
         ExitCode::FAILURE
     } else {
@@ -136,13 +147,24 @@ impl Args {
             return Ok(());
         }
         if self.json {
-            serde_json::to_writer(&mut *out, &Line::new(n, frame, reading))
-                .map_err(io::Error::from)?;
-            out.write_all(b"\n")?;
+            line::write(out, &Line::new(n, frame, reading)).context(STDOUT)?;
         } else {
-            text::packet(out, n, frame, reading)?;
+            text::packet(out, n, frame, reading).context(STDOUT)?;
         }
         Ok(())
+    }
+}
+
+/// Where the packets of a capture without BIN may be instead.
+fn elsewhere(args: &Args, totals: &Totals) -> String {
+    let (datagrams, streams) = (totals.not_bin_datagrams, totals.not_bin_streams);
+    let others = format!("{datagrams} UDP datagrams and {streams} TCP streams are other protocols");
+    match args.generation {
+        GenerationChoice::Auto => others,
+        GenerationChoice::Fixed(generation) => format!(
+            "{others}; --generation {generation} looks at {} alone",
+            transport(generation).as_str().to_uppercase()
+        ),
     }
 }
 
@@ -171,12 +193,24 @@ impl Problems {
 }
 
 impl FromStr for Kind {
-    type Err = std::convert::Infallible;
+    type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(text
-            .parse()
-            .map_or_else(|_| Self::Name(text.to_owned()), Self::Command))
+        if let Ok(command) = text.parse() {
+            return Ok(Self::Command(command));
+        }
+        let known = schema::CAPABILITIES
+            .iter()
+            .flat_map(|capability| capability.messages);
+        match known
+            .into_iter()
+            .any(|message| message.name.eq_ignore_ascii_case(text))
+        {
+            true => Ok(Self::Name(text.to_owned())),
+            false => Err(
+                "neither a number nor the name of a known type; --summary shows those of a capture",
+            ),
+        }
     }
 }
 
@@ -191,5 +225,7 @@ fn generation(text: &str) -> Result<GenerationChoice, String> {
 
 /// Problems printed; a damaged capture can hold millions.
 const SAID_MAX: u64 = 100;
+
+const STDOUT: &str = "cannot write to standard output";
 
 const OUT_BUFFER: usize = 256 * 1024;

@@ -1,14 +1,15 @@
 //! `binrush encode`: the inverse of `decode --json`.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal as _, Write};
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal as _, Read as _, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use binrush_capture::{WriteError, Writer};
 
 use crate::line::{Line, hex, transport};
+use crate::text::Harmless;
 
 /// Make packets of the JSON lines that `decode --json` prints
 ///
@@ -18,7 +19,7 @@ use crate::line::{Line, hex, transport};
 pub(crate) struct Args {
     /// The lines, or - for standard input.
     #[arg(default_value = "-")]
-    file: String,
+    file: PathBuf,
 
     /// Where the capture goes [default: standard output].
     #[arg(short, long, value_name = "FILE")]
@@ -30,30 +31,36 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let input: Box<dyn BufRead> = match args.file.as_str() {
-        "-" => Box::new(io::stdin().lock()),
-        path => Box::new(BufReader::new(
-            File::open(path).with_context(|| format!("cannot open {path}"))?,
-        )),
+    let file = args.file.display();
+    let mut input: Box<dyn BufRead> = if args.file.as_os_str() == "-" {
+        Box::new(io::stdin().lock())
+    } else {
+        let opened = File::open(&args.file).with_context(|| format!("cannot open {file}"))?;
+        Box::new(BufReader::new(opened))
     };
     let mut sink = Sink::open(args)?;
-    let mut refused = 0_u64;
-    let mut written = 0_u64;
-    for (i, text) in input.split(b'\n').enumerate() {
-        let text = text.with_context(|| format!("cannot read {}", args.file))?;
-        if text.trim_ascii().is_empty() {
-            continue;
-        }
-        match sink.line(&text) {
+    let (mut refused, mut written) = (0_u64, 0_u64);
+    let mut text = vec![];
+    for number in 1_u64.. {
+        let done = match read_line(&mut input, &mut text) {
+            Ok(Next::End) => break,
+            Ok(Next::Line) if text.trim_ascii().is_empty() => continue,
+            Ok(Next::Line) => sink.line(&text),
+            Ok(Next::TooLong) => Err(anyhow::anyhow!("longer than {LINE_MAX} bytes")),
+            Err(error) => return Err(error).with_context(|| format!("cannot read {file}")),
+        };
+        match done {
             Ok(()) => written += 1,
-            Err(error) if error.downcast_ref::<io::Error>().is_some() => return Err(error),
+            Err(error) if error.downcast_ref::<io::Error>().is_some() => {
+                return Err(error.context("cannot write the packets"));
+            }
             Err(error) => {
                 refused += 1;
-                eprintln!("line {}: {error:#}", i + 1);
+                eprintln!("line {number}: {}", Harmless(&format!("{error:#}")));
             }
         }
     }
-    sink.finish()?;
+    sink.finish().context("cannot write the packets")?;
     if refused > 0 {
         eprintln!("{refused} lines were left out, {written} became packets");
         return Ok(ExitCode::FAILURE);
@@ -61,38 +68,70 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-enum Sink {
+enum Next {
+    Line,
+    TooLong,
+    End,
+}
+
+/// Reads the next line into `text`, its newline included; of one that is too long only the end is found.
+fn read_line(input: &mut dyn BufRead, text: &mut Vec<u8>) -> io::Result<Next> {
+    text.clear();
+    if input.take(LINE_MAX).read_until(b'\n', text)? == 0 {
+        return Ok(Next::End);
+    }
+    if text.ends_with(b"\n") || (text.len() as u64) < LINE_MAX {
+        return Ok(Next::Line);
+    }
+    while !text.ends_with(b"\n") {
+        text.clear();
+        if input.take(LINE_MAX).read_until(b'\n', text)? == 0 {
+            break;
+        }
+    }
+    Ok(Next::TooLong)
+}
+
+/// Where packets go.
+struct Sink {
+    form: Form,
+    /// The file that takes its name when all is written.
+    unfinished: Option<Unfinished>,
+}
+
+enum Form {
     Capture(Writer<Box<dyn Write>>),
     Hex(Box<dyn Write>),
 }
 
 impl Sink {
     fn open(args: &Args) -> anyhow::Result<Self> {
-        let out: Box<dyn Write> = match &args.output {
+        let (out, unfinished): (Box<dyn Write>, _) = match &args.output {
             Some(path) => {
-                let file = File::create(path)
-                    .with_context(|| format!("cannot create {}", path.display()))?;
-                Box::new(BufWriter::new(file))
+                let (file, unfinished) =
+                    create(path).with_context(|| format!("cannot create {}", path.display()))?;
+                (Box::new(BufWriter::new(file)), unfinished)
             }
             None if !args.hex && io::stdout().is_terminal() => {
                 bail!("a capture is not for a terminal: add -o FILE, or --hex")
             }
-            None => Box::new(BufWriter::new(io::stdout().lock())),
+            None => (Box::new(BufWriter::new(io::stdout().lock())), None),
         };
-        Ok(if args.hex {
-            Self::Hex(out)
+        let form = if args.hex {
+            Form::Hex(out)
         } else {
-            Self::Capture(Writer::new(out)?)
-        })
+            Form::Capture(Writer::new(out)?)
+        };
+        Ok(Self { form, unfinished })
     }
 
     /// Writes the packet of one line.
     fn line(&mut self, text: &[u8]) -> anyhow::Result<()> {
         let line: Line<'_> = serde_json::from_slice(text)?;
         let bytes = line.to_bytes()?;
-        match self {
-            Self::Hex(out) => writeln!(out, "{}", hex(&bytes))?,
-            Self::Capture(writer) => {
+        match &mut self.form {
+            Form::Hex(out) => writeln!(out, "{}", hex(&bytes))?,
+            Form::Capture(writer) => {
                 let transport = transport(line.generation()?);
                 writer
                     .write(line.timestamp()?, line.src, line.dst, transport, &bytes)
@@ -105,11 +144,77 @@ impl Sink {
         Ok(())
     }
 
-    fn finish(self) -> anyhow::Result<()> {
-        match self {
-            Self::Hex(mut out) => out.flush()?,
-            Self::Capture(writer) => writer.finish()?.flush()?,
+    fn finish(self) -> io::Result<()> {
+        match self.form {
+            Form::Hex(mut out) => out.flush()?,
+            Form::Capture(writer) => writer.finish()?.flush()?,
         }
-        Ok(())
+        self.unfinished.map_or(Ok(()), Unfinished::finish)
+    }
+}
+
+/// A file under a name of its own until it is whole, so that an error half-way neither leaves a broken file
+/// nor destroys the one that was there (which may be the input).
+struct Unfinished {
+    path: PathBuf,
+    target: Option<PathBuf>,
+}
+
+/// Opens what is not a plain file (`/dev/null`, a pipe) as it is.
+fn create(target: &Path) -> io::Result<(File, Option<Unfinished>)> {
+    if fs::metadata(target).is_ok_and(|metadata| !metadata.is_file()) {
+        return Ok((File::options().write(true).open(target)?, None));
+    }
+    let mut path = target.as_os_str().to_owned();
+    path.push(format!(".{}.unfinished", std::process::id()));
+    let path = PathBuf::from(path);
+    let file = File::create_new(&path)?;
+    Ok((
+        file,
+        Some(Unfinished {
+            path,
+            target: Some(target.to_owned()),
+        }),
+    ))
+}
+
+impl Unfinished {
+    fn finish(mut self) -> io::Result<()> {
+        self.target
+            .take()
+            .map_or(Ok(()), |target| fs::rename(&self.path, target))
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if self.target.is_some() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Longest line in bytes: a packet of 65 535 bytes takes less than 2 MiB in its most talkative form.
+const LINE_MAX: u64 = 8 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_without_end_is_left_out_and_the_next_one_is_read() {
+        let mut input = vec![b'x'; 2 * usize::try_from(LINE_MAX).unwrap() + 5];
+        input.extend(b"\nshort\nlast");
+        let mut input = &input[..];
+        let mut text = vec![];
+        assert!(matches!(
+            read_line(&mut input, &mut text),
+            Ok(Next::TooLong)
+        ));
+        assert!(matches!(read_line(&mut input, &mut text), Ok(Next::Line)));
+        assert_eq!(text, b"short\n");
+        assert!(matches!(read_line(&mut input, &mut text), Ok(Next::Line)));
+        assert_eq!(text, b"last");
+        assert!(matches!(read_line(&mut input, &mut text), Ok(Next::End)));
     }
 }

@@ -1,6 +1,7 @@
 //! The JSON line of a packet: what `decode --json` writes and `encode` reads.
 
 use std::borrow::Cow;
+use std::io;
 use std::net::SocketAddr;
 use std::str::FromStr as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,19 +16,20 @@ use serde::{Deserialize, Serialize};
 
 /// One packet. Keys are always there, but for `name_hex` and `bytes`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Line<'a> {
     /// Number of the packet, from 1.
     #[serde(default)]
     pub(crate) n: u64,
     /// Number of the capture record that completed it.
     #[serde(default)]
-    pub(crate) frame: u64,
+    pub(crate) record: u64,
     /// RFC 3339, UTC.
     #[serde(default = "epoch")]
     pub(crate) time: String,
-    #[serde(default = "some_node")]
+    #[serde(default = "one_node")]
     pub(crate) src: SocketAddr,
-    #[serde(default = "some_node")]
+    #[serde(default = "another_node")]
     pub(crate) dst: SocketAddr,
     /// Says nothing that the generation does not; ignored when read.
     #[serde(default)]
@@ -57,7 +59,8 @@ pub(crate) struct Line<'a> {
     pub(crate) trailer: Option<TrailerLine>,
     #[serde(default)]
     pub(crate) error: Option<String>,
-    /// The whole packet in hex, when its header is broken and the rest of the line cannot give it back.
+    /// The whole packet in hex, when header or checksum is broken and the rest of the line cannot give it
+    /// back. When it is there, nothing else is looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) bytes: Option<String>,
 }
@@ -214,7 +217,7 @@ impl<'a> Line<'a> {
         let verbatim = reading.packet.is_none() || reading.crc_ok == Some(false);
         Self {
             n,
-            frame: frame.number,
+            record: frame.number,
             time: time_text(frame.time),
             src: frame.src,
             dst: frame.dst,
@@ -242,8 +245,12 @@ impl<'a> Line<'a> {
     /// The packet's bytes: built from name, type and fields, or as they stand in `bytes`.
     pub(crate) fn to_bytes(&self) -> anyhow::Result<Vec<u8>> {
         if let Some(bytes) = &self.bytes {
-            return unhex(bytes).context("\"bytes\"");
+            return match unhex(bytes).context("\"bytes\"")? {
+                bytes if bytes.is_empty() => bail!("\"bytes\" is empty"),
+                bytes => Ok(bytes),
+            };
         }
+        let generation = self.generation()?;
         let Some(command) = self.command else {
             bail!("\"type\" is missing")
         };
@@ -252,21 +259,29 @@ impl<'a> Line<'a> {
             None => self.name.as_bytes().to_vec(),
         };
         let mut buffer = vec![0; MAX_PACKET_LEN];
-        let version = self.version.unwrap_or(0);
-        let mut builder = Builder::new(self.generation()?, &mut buffer, &name, command, version)
-            .context("\"name\"")?;
+        let version = self
+            .version
+            .unwrap_or_else(|| usual_version(generation, &name, command));
+        let mut builder =
+            Builder::new(generation, &mut buffer, &name, command, version).context("\"name\"")?;
         for (i, field) in self.fields.iter().enumerate() {
             field
                 .value
                 .push(&mut builder)
                 .with_context(|| format!("field {} \"{}\"", i + 1, field.name))?;
         }
-        if let Some(trailer) = self.trailer {
-            builder
+        match self.trailer {
+            Some(_) if generation != Generation::Modern => {
+                bail!("\"trailer\": only packets of 2.3 and later have one")
+            }
+            Some(trailer) => builder
                 .push_trailer(trailer.into())
-                .context("\"trailer\"")?;
+                .context("\"trailer\"")?,
+            None => {}
         }
-        Ok(builder.seal().to_vec())
+        let packet = builder.seal();
+        Packet::parse(generation, packet).context("no node would take this packet")?;
+        Ok(packet.to_vec())
     }
 
     pub(crate) fn timestamp(&self) -> anyhow::Result<Timestamp> {
@@ -341,6 +356,17 @@ impl From<TrailerLine> for Trailer {
     }
 }
 
+/// The version that goes with a payload when none is given: the highest that its newest layout takes.
+pub(crate) fn usual_version(generation: Generation, name: &[u8], command: i32) -> i16 {
+    schema::capability(name)
+        .and_then(|capability| {
+            let sent =
+                |message: &&Message| message.command == command && message.spoken_in(generation);
+            capability.messages.iter().find(sent)?.versions
+        })
+        .map_or(1, |(_, highest)| highest)
+}
+
 /// The transport that carries a generation.
 pub(crate) fn transport(generation: Generation) -> Transport {
     match generation {
@@ -355,6 +381,31 @@ pub(crate) fn time_text(time: Timestamp) -> String {
     match time.subsec_nanos() % 1000 {
         0 => humantime::format_rfc3339_micros(time_of_day).to_string(),
         _ => humantime::format_rfc3339_nanos(time_of_day).to_string(),
+    }
+}
+
+/// Writes `value` as a line of JSON in which no character can command a terminal.
+pub(crate) fn write(out: &mut impl io::Write, value: &impl Serialize) -> io::Result<()> {
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Harmless);
+    value.serialize(&mut serializer).map_err(io::Error::from)?;
+    out.write_all(b"\n")
+}
+
+/// JSON escapes what is below 0x20; terminals also obey DEL and U+0080 to U+009F.
+struct Harmless;
+
+impl serde_json::ser::Formatter for Harmless {
+    fn write_string_fragment<W>(&mut self, out: &mut W, fragment: &str) -> io::Result<()>
+    where
+        W: io::Write + ?Sized,
+    {
+        let mut rest = fragment;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| c.is_control()) {
+            out.write_all(&rest.as_bytes()[..at])?;
+            write!(out, "\\u{:04x}", u32::from(c))?;
+            rest = &rest[at + c.len_utf8()..];
+        }
+        out.write_all(rest.as_bytes())
     }
 }
 
@@ -391,8 +442,12 @@ fn epoch() -> String {
 }
 
 /// Lines written by hand need not say who talks to whom.
-fn some_node() -> SocketAddr {
+fn one_node() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 5566))
+}
+
+fn another_node() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 2], 5566))
 }
 
 #[cfg(test)]

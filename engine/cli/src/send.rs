@@ -1,16 +1,17 @@
 //! `binrush send`: one packet onto the wire.
 
-use std::io::{self, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use binrush_wire::{Builder, Generation, MAX_PACKET_LEN, Packet, Trailer, schema};
+use binrush_wire::schema::{self, Message};
+use binrush_wire::{Builder, Generation, MAX_PACKET_LEN, Packet, Trailer};
 
-use crate::line::unhex;
+use crate::line::{unhex, usual_version};
 
 /// Send one packet: over UDP as 1.x nodes do, over TCP as later ones do
 ///
@@ -21,13 +22,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "udp:IP:PORT|tcp:IP:PORT")]
     to: Target,
 
-    /// What the receiver speaks over TCP: 2.2 or 2.3+.
-    #[arg(long, value_name = "GENERATION", default_value = "2.3+")]
-    generation: Generation,
+    /// What the receiver speaks [default: 1.x over UDP, 2.3+ over TCP].
+    #[arg(long, value_name = "1.x|2.2|2.3+")]
+    generation: Option<Generation>,
 
-    /// Version in the packet's header; 1.x has none.
-    #[arg(long, default_value_t = 1, allow_negative_numbers = true)]
-    version: i16,
+    /// Version in the packet's header (2.2 and later) [default: the newest of the known type, else 1].
+    #[arg(long, allow_negative_numbers = true)]
+    version: Option<i16>,
 
     /// Cluster, source and destination id at the end of the packet (2.3+).
     #[arg(long, value_name = "C,S,D", value_parser = trailer, allow_hyphen_values = true)]
@@ -78,13 +79,20 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 fn build<'b>(args: &Args, buffer: &'b mut [u8]) -> anyhow::Result<&'b [u8]> {
     let generation = match (args.to, args.generation) {
-        (Target::Udp(_), _) => Generation::Legacy,
-        (Target::Tcp(_), Generation::Legacy) => bail!("1.x goes over UDP: --to udp:IP:PORT"),
-        (Target::Tcp(_), generation) => generation,
+        (Target::Udp(_), None | Some(Generation::Legacy)) => Generation::Legacy,
+        (Target::Udp(_), Some(other)) => bail!("{other} goes over TCP: --to tcp:IP:PORT"),
+        (Target::Tcp(_), Some(Generation::Legacy)) => bail!("1.x goes over UDP: --to udp:IP:PORT"),
+        (Target::Tcp(_), generation) => generation.unwrap_or(Generation::Modern),
     };
     let name = args.name.as_bytes();
-    let command = command(name, &args.kind)?;
-    let mut builder = Builder::new(generation, buffer, name, command, args.version)?;
+    let command = command(generation, name, &args.kind)?;
+    if generation == Generation::Legacy && args.version.is_some() {
+        bail!("packets of 1.x have no version: drop --version");
+    }
+    let version = args
+        .version
+        .unwrap_or_else(|| usual_version(generation, name, command));
+    let mut builder = Builder::new(generation, buffer, name, command, version)?;
     for (i, field) in args.fields.iter().enumerate() {
         match field {
             Field::Str(bytes) => builder.push_str(bytes),
@@ -106,12 +114,15 @@ fn build<'b>(args: &Args, buffer: &'b mut [u8]) -> anyhow::Result<&'b [u8]> {
     Ok(packet)
 }
 
-/// A type by number, or by the name it has in the newest release that sends it.
-fn command(name: &[u8], kind: &str) -> anyhow::Result<i32> {
-    if let Ok(command) = kind.parse() {
-        return Ok(command);
+/// A type by number, or by the name it has in the newest release of the generation that sends it.
+fn command(generation: Generation, name: &[u8], kind: &str) -> anyhow::Result<i32> {
+    if let Ok(command) = kind.parse::<i64>() {
+        return i32::try_from(command)
+            .with_context(|| format!("type {command} is not a 32-bit number"));
     }
-    let messages = schema::capability(name).map_or(&[][..], |capability| capability.messages);
+    let known = schema::capability(name).map_or(&[][..], |capability| capability.messages);
+    let spoken = |message: &&Message| message.spoken_in(generation);
+    let messages: Vec<_> = known.iter().filter(spoken).collect();
     match messages
         .iter()
         .find(|message| message.name.eq_ignore_ascii_case(kind))
@@ -156,9 +167,17 @@ fn send_tcp(to: SocketAddr, packet: &[u8]) -> anyhow::Result<()> {
     let mut stream = TcpStream::connect_timeout(&to, TCP_TIMEOUT)
         .with_context(|| format!("cannot connect to tcp:{to}"))?;
     stream.set_write_timeout(Some(TCP_TIMEOUT))?;
-    stream
-        .write_all(packet)
-        .with_context(|| format!("cannot send to tcp:{to}"))
+    stream.set_read_timeout(Some(REFUSAL_WAIT))?;
+    let lost = || format!("cannot send to tcp:{to}");
+    stream.write_all(packet).with_context(lost)?;
+    stream.shutdown(Shutdown::Write).with_context(lost)?;
+    // A receiver answers nothing on this connection; one that refuses the packet resets it.
+    match stream.read(&mut [0; 1]) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+            Err(error).with_context(|| format!("tcp:{to} refused the packet"))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl FromStr for Target {
@@ -211,11 +230,23 @@ mod tests {
 
     #[test]
     fn types_go_by_number_or_name() {
-        assert_eq!(command(b"dialog", "updated").unwrap(), 2);
-        assert_eq!(command(b"clusterer-extra", "SYNC").unwrap(), 11);
-        assert_eq!(command(b"mine", "-7").unwrap(), -7);
-        let error = command(b"ul", "CREATED").unwrap_err().to_string();
+        let (legacy, modern) = (Generation::Legacy, Generation::Modern);
+        assert_eq!(command(legacy, b"dialog", "updated").unwrap(), 2);
+        assert_eq!(command(modern, b"clusterer-extra", "SYNC").unwrap(), 11);
+        assert_eq!(command(modern, b"mine", "-7").unwrap(), -7);
+        let error = command(legacy, b"ul", "CREATED").unwrap_err().to_string();
         assert!(error.contains("AOR_INSERT"), "{error}");
+        let error = command(legacy, b"dialog", "PROFILES")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("UPDATED") && !error.contains("PROFILES,"),
+            "{error}"
+        );
+        let error = command(legacy, b"ul", "99999999999")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("32-bit"), "{error}");
     }
 
     #[test]

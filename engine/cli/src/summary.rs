@@ -6,7 +6,7 @@ use binrush_capture::{Frame, Totals};
 use binrush_wire::Generation;
 use serde_json::json;
 
-use crate::line::Reading;
+use crate::line::{Reading, hex};
 use crate::text::Escaped;
 
 /// What was seen, by generation, name, type and version.
@@ -80,15 +80,6 @@ impl Summary {
         counts.errors += u64::from(reading.error.is_some());
     }
 
-    /// Packets whose header could be read, all kinds together.
-    pub(crate) fn readable(&self) -> u64 {
-        self.rows.iter().map(|row| row.counts.packets).sum::<u64>() + self.other.packets
-    }
-
-    pub(crate) fn broken(&self) -> u64 {
-        self.broken.packets
-    }
-
     /// The summary for tools, with what the capture itself counted.
     pub(crate) fn json(&mut self, totals: &Totals) -> serde_json::Value {
         let total = self.total();
@@ -99,6 +90,7 @@ impl Summary {
                 json!({
                     "generation": row.generation.as_str(),
                     "name": String::from_utf8_lossy(&row.name),
+                    "name_hex": str::from_utf8(&row.name).is_err().then(|| hex(&row.name)),
                     "type": row.command,
                     "type_name": row.type_name,
                     "version": row.version,

@@ -133,7 +133,7 @@ fn object(f: &mut fmt::Formatter<'_>, object: Object, bytes: &[u8]) -> fmt::Resu
     }
 }
 
-/// Bytes as text: UTF-8 stays, control characters and what is not UTF-8 are escaped.
+/// Bytes as text between quotes: what can be printed stays, everything else is escaped.
 pub(crate) struct Escaped<'a>(pub(crate) &'a [u8]);
 
 impl fmt::Display for Escaped<'_> {
@@ -141,9 +141,8 @@ impl fmt::Display for Escaped<'_> {
         for chunk in self.0.utf8_chunks() {
             for c in chunk.valid().chars() {
                 match c {
-                    '"' | '\\' => write!(f, "\\{c}")?,
-                    c if c.is_control() => write!(f, "{}", c.escape_default())?,
-                    c => write!(f, "{c}")?,
+                    '\'' => f.write_str("'")?,
+                    c => write!(f, "{}", c.escape_debug())?,
                 }
             }
             for byte in chunk.invalid() {
@@ -151,6 +150,18 @@ impl fmt::Display for Escaped<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// A message that quotes its input: no character in it can command a terminal.
+pub(crate) struct Harmless<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Harmless<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| match c {
+            '\'' | '"' | '\\' => write!(f, "{c}"),
+            c => write!(f, "{}", c.escape_debug()),
+        })
     }
 }
 
@@ -168,7 +179,12 @@ mod tests {
     fn text_stays_readable_and_never_reaches_the_terminal_raw() {
         let shown = Shown(Value::Str("é\x1b[31m\"\n".as_bytes())).to_string();
         assert_eq!(shown, r#""é\u{1b}[31m\"\n""#);
-        assert_eq!(Shown(Value::Str(b"a\xff\0")).to_string(), r#""a\xff\u{0}""#);
+        assert_eq!(
+            Shown(Value::Str(b"o'a\xff\0")).to_string(),
+            r#""o'a\xff\0""#
+        );
+        let turned = Shown(Value::Str("\u{202e}x\u{200b}\u{9b}".as_bytes())).to_string();
+        assert_eq!(turned, r#""\u{202e}x\u{200b}\u{9b}""#);
     }
 
     #[test]
