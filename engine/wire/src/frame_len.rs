@@ -84,7 +84,10 @@ fn head(generation: Generation, bytes: &[u8], max_len: usize) -> Result<Head> {
         });
     }
     let uncounted = match generation {
-        Generation::Transitional => uncounted_len(&bytes[declared..]),
+        Generation::Transitional => {
+            let room = bytes.len().min(max_len) - declared;
+            uncounted_len(&bytes[declared..][..room])
+        }
         Generation::Legacy | Generation::Modern => 0,
     };
     Ok(Head::Complete {
@@ -157,6 +160,16 @@ mod tests {
         let packet = crate::Packet::parse(Generation::Transitional, &stream[..36]).unwrap();
         assert_eq!(packet.body().len(), 14);
         assert!(crate::Packet::parse(Generation::Transitional, &stream[..35]).is_err());
+    }
+
+    #[test]
+    fn no_frame_is_longer_than_the_limit_with_them() {
+        let mut stream = b"P4CK\x18\0??\x01\0??\x02\0\0\0ul\x01\0\0\0??".to_vec();
+        stream.extend([0; 12]);
+        assert_eq!(
+            frame_len(Generation::Transitional, &stream, 30),
+            Head::Complete { len: 28 }
+        );
     }
 
     #[test]
