@@ -1,174 +1,130 @@
 //! The bodies of the fuzz targets. Each takes arbitrary bytes and panics when a promise is broken.
+//!
+//! ```text
+//! datagram  | the datagram ...
+//! stream    | options: u8 | n: u8 | n piece sizes: u8 each | the stream ...
+//! payload   | capability: u8 | message: u8 | generation: u8 | version: u8 | body, trailer included ...
+//! builder   | generation: u8 | room: u32 | limit: u32 | name | command | version | steps ... (plan.rs)
+//! ```
+//!
+//! A byte that chooses from a list is taken modulo the list's length, so no input is wasted on a bad choice.
 
-use arbitrary::{Arbitrary, Unstructured};
+use arbitrary::Unstructured;
 use binrush_wire::crc32::checksum;
-use binrush_wire::schema::{self, Message, Value};
+use binrush_wire::schema::{self, Message};
 use binrush_wire::{
-    Builder, Fields, Generation, Head, MAX_PACKET_LEN, Packet, Trailer, frame_len, next_marker,
+    Builder, ErrorKind, Generation, Head, MAX_PACKET_LEN, MAX_PACKET_LEN_4_0, frame_len,
+    next_marker,
 };
+
+/// What must hold for a packet, or for the error in its place.
+mod check;
+/// Writing a packet by arbitrary steps, next to a model.
+mod plan;
+/// The inputs that fuzzing starts from.
+pub mod seeds;
+
+use plan::Plan;
 
 /// A 1.x datagram: as it comes, and with marker and checksum put right, so that the fields are reached.
 pub fn datagram(data: &[u8]) {
-    if let Ok(packet) = Packet::parse(Generation::Legacy, data) {
-        check_packet(&packet);
-    }
+    let _ = check::frame(Generation::Legacy, data);
     if data.len() >= 8 {
         let mut sealed = data.to_vec();
         sealed[..4].copy_from_slice(b"P4CK");
         let crc = checksum(&sealed[8..]);
         sealed[4..8].copy_from_slice(&crc.to_le_bytes());
-        if let Ok(packet) = Packet::parse(Generation::Legacy, &sealed) {
-            check_packet(&packet);
+        if sealed != data {
+            let _ = check::frame(Generation::Legacy, &sealed);
         }
     }
 }
 
 /// A stream, cut at arbitrary places: the frames must not depend on the cuts.
 pub fn stream(data: &[u8]) {
-    let Some((&[generation, cut_len], data)) = data.split_first_chunk() else {
+    let Some((&[options, piece_count], data)) = data.split_first_chunk() else {
         return;
     };
-    let generation = if generation & 1 == 0 {
-        Generation::Modern
-    } else {
-        Generation::Transitional
+    let (pieces, data) = data.split_at(usize::from(piece_count).min(data.len()));
+    let generation = match options & TRANSITIONAL {
+        0 => Generation::Modern,
+        _ => Generation::Transitional,
     };
-    let cuts = &data[..usize::from(cut_len).min(data.len())];
-    let whole = frames_in_pieces(generation, data, &[]);
-    // A 2.2 sender's uncounted empty string belongs to its frame only when both come in one read.
-    if generation == Generation::Modern {
-        assert_eq!(whole, frames_in_pieces(generation, data, cuts));
-    } else {
-        frames_in_pieces(generation, data, cuts);
-    }
-    for (start, end) in whole {
-        if let Ok(packet) = Packet::parse(generation, &data[start..end]) {
-            check_packet(&packet);
+    let max_len = match options & LIMIT_4_0 {
+        0 => MAX_PACKET_LEN,
+        _ => MAX_PACKET_LEN_4_0,
+    };
+    let whole = frames_in_pieces(generation, max_len, data, &[]);
+    let in_pieces = frames_in_pieces(generation, max_len, data, pieces);
+    assert_eq!(whole.len(), in_pieces.len(), "{whole:?} {in_pieces:?}");
+    for (&(start, end), &(cut_start, cut_end)) in whole.iter().zip(&in_pieces) {
+        // A 2.2 sender's uncounted empty string is its frame's only when both come in one read.
+        let uncounted = generation == Generation::Transitional && cut_end + 4 == end;
+        assert!(
+            start == cut_start && (end == cut_end || uncounted),
+            "{start}..{end}, in pieces {cut_start}..{cut_end}"
+        );
+        if let Err(error) = check::frame(generation, &data[start..end]) {
+            // The framing has checked all the rest.
+            assert_eq!(error.kind, ErrorKind::NameLength, "{error}");
         }
     }
 }
 
-/// A payload under a known name: whatever decodes is written back to the same bytes.
+/// A payload under a known name, in a generation and version that have it.
 pub fn payload(data: &[u8]) {
-    let mut input = Unstructured::new(data);
-    let Ok((generation, capability, message, version)) = choose(&mut input) else {
+    let Some((choice, body)) = data.split_first_chunk() else {
         return;
     };
-    let body = input.take_rest();
-    let mut buffer = vec![0; MAX_PACKET_LEN];
-    let name = capability.name.as_bytes();
-    let Ok(mut builder) = Builder::new(generation, &mut buffer, name, message.command, version)
-    else {
-        return;
-    };
-    if builder.append(body).is_err() {
-        return;
-    }
-    let bytes = builder.seal();
-    if let Ok(packet) = Packet::parse(generation, bytes) {
-        check_packet(&packet);
+    let Choice {
+        name,
+        message,
+        generation,
+        version,
+    } = Choice::new(*choice);
+    let mut buffer = vec![0; generation.header_len() + 4 + name.len() + 4 + body.len()];
+    let mut builder = Builder::new(
+        generation,
+        &mut buffer,
+        name.as_bytes(),
+        message.command,
+        version,
+    )
+    .expect("there is room for the header");
+    // Refused when a datagram cannot carry it.
+    if builder.append(body).is_ok() {
+        let _ = check::frame(generation, builder.seal());
     }
 }
 
 /// Writing by arbitrary steps against a model, then reading it back.
 pub fn build(data: &[u8]) {
     let mut input = Unstructured::new(data);
-    let Ok(plan) = Plan::arbitrary(&mut input) else {
-        return;
-    };
-    plan.run();
-}
-
-/// Everything that must hold for a packet that was parsed, whatever its fields are.
-fn check_packet(packet: &Packet<'_>) {
-    check_pops(packet.fields());
-    let key = schema::key(packet);
-    let Ok(message) = schema::identify(packet) else {
-        return;
-    };
-    let body_at = packet.bytes().len() - packet.body().len();
-    let mut end = body_at;
-    let mut buffer = vec![0; MAX_PACKET_LEN + 4];
-    let (name, version) = (packet.name(), packet.version().unwrap_or(0));
-    let mut builder = Builder::new(
-        packet.generation(),
-        &mut buffer,
-        name,
-        packet.command(),
-        version,
-    )
-    .expect("it was read from a packet");
-    let trailer = message
-        .walk(packet, |field| {
-            assert_eq!(field.at, end, "fields follow each other");
-            assert!(field.end > field.at, "a field takes at least one byte");
-            end = field.end;
-            match field.value {
-                Value::Str(bytes) | Value::Object(_, bytes) => builder.push_str(bytes),
-                Value::Int(int) => builder.push_int(int),
-                Value::Raw(bytes) => builder.append(bytes),
-            }
-            .expect("it was read from a packet");
-        })
-        .expect("identify walked it");
-    if let Some(trailer) = trailer {
-        builder
-            .push_trailer(trailer)
-            .expect("it was read from a packet");
-    }
-    let rebuilt = builder.seal();
-    assert_eq!(&rebuilt[body_at..], packet.body(), "{}", message.name);
-    if packet.generation() != Generation::Transitional {
-        assert_eq!(rebuilt, packet.bytes());
-    }
-    // The key is the newest layout's; an older layout of the same name has it at the same place.
-    if let (Some(_), Ok(key)) = (message.key, key) {
-        assert_eq!(message.key(packet), Ok(key));
+    if let Ok(plan) = Plan::read(&mut input) {
+        plan.run();
     }
 }
 
-/// A pop moves forward and stays inside, or fails and stays put.
-fn check_pops(mut fields: Fields<'_>) {
-    let end = fields.offset() + fields.rest().len();
-    let mut back = fields.clone();
-    while back.pop_int_back().is_ok() {
-        assert!(back.rest().len() < fields.rest().len());
-    }
-    let mut step = 0;
-    loop {
-        let before = fields.offset();
-        let ok = match step % 3 {
-            0 => fields.pop_str().is_ok(),
-            1 => fields.pop_int().is_ok(),
-            _ => fields.clone().pop_object::<8>().is_ok() && fields.skip_str(1).is_ok(),
-        };
-        if ok {
-            assert!(fields.offset() > before);
-        } else {
-            assert_eq!(fields.offset(), before);
-        }
-        assert_eq!(fields.offset() + fields.rest().len(), end);
-        step = if ok { 0 } else { step + 1 };
-        if step == 3 {
-            return;
-        }
-    }
-}
-
-/// Start and end of each frame when `data` arrives in pieces of the given sizes (then all at once).
-fn frames_in_pieces(generation: Generation, data: &[u8], pieces: &[u8]) -> Vec<(usize, usize)> {
+/// Start and end of each frame when `data` arrives in pieces of the given sizes, over and over; all at
+/// once when there are none.
+fn frames_in_pieces(
+    generation: Generation,
+    max_len: usize,
+    data: &[u8],
+    pieces: &[u8],
+) -> Vec<(usize, usize)> {
     let mut frames = vec![];
     let (mut start, mut have) = (0, 0);
-    let mut pieces = pieces
-        .iter()
-        .map(|&piece| usize::from(piece).max(1))
-        .chain([data.len()]);
-    while let Some(piece) = pieces.next() {
+    let mut pieces = pieces.iter().cycle();
+    while have < data.len() {
+        let piece = pieces
+            .next()
+            .map_or(data.len(), |&size| usize::from(size).max(1));
         have = data.len().min(have + piece);
         while start < have {
-            match frame_len(generation, &data[start..have], MAX_PACKET_LEN) {
+            match frame_len(generation, &data[start..have], max_len) {
                 Head::NeedMore { missing } => {
-                    assert!(missing > 0);
+                    assert!(missing > 0 && have - start + missing <= max_len);
                     break;
                 }
                 Head::Complete { len } => {
@@ -176,7 +132,8 @@ fn frames_in_pieces(generation: Generation, data: &[u8], pieces: &[u8]) -> Vec<(
                     frames.push((start, start + len));
                     start += len;
                 }
-                Head::Broken(_) => {
+                Head::Broken(error) => {
+                    check::error(&error, have - start);
                     let skip = next_marker(&data[start..have]);
                     assert!(skip > 0 && skip <= have - start);
                     start += skip;
@@ -187,190 +144,48 @@ fn frames_in_pieces(generation: Generation, data: &[u8], pieces: &[u8]) -> Vec<(
     frames
 }
 
-type Choice = (
-    Generation,
-    &'static schema::Capability,
-    &'static Message,
-    i16,
-);
-
-fn choose(input: &mut Unstructured<'_>) -> arbitrary::Result<Choice> {
-    let capability = *input.choose(schema::CAPABILITIES)?;
-    let message = input.choose(capability.messages)?;
-    let generation = *input.choose(&[
-        Generation::Legacy,
-        Generation::Transitional,
-        Generation::Modern,
-        Generation::Modern,
-    ])?;
-    let (low, high) = message.versions.unwrap_or((0, 5));
-    Ok((
-        generation,
-        capability,
-        message,
-        input.int_in_range(low..=high)?,
-    ))
-}
-
-/// A packet to build: where, and by which steps.
+/// What a payload is read as.
 #[derive(Debug)]
-struct Plan {
+struct Choice {
+    name: &'static str,
+    message: &'static Message,
     generation: Generation,
-    room: usize,
-    name: Vec<u8>,
-    command: i32,
     version: i16,
-    steps: Vec<Step>,
 }
 
-#[derive(Debug)]
-enum Step {
-    Str(Vec<u8>),
-    LongStr(u32),
-    Int(i32),
-    Append(Vec<u8>),
-    Chunk(Vec<u8>),
-    Trailer(i32, i32, i32),
-    RemoveInts(u8),
-    Retype(i32),
-    Version(i16),
-    Clear,
-}
-
-impl Plan {
-    fn arbitrary(input: &mut Unstructured<'_>) -> arbitrary::Result<Self> {
-        let generation = *input.choose(&[
-            Generation::Legacy,
-            Generation::Transitional,
-            Generation::Modern,
-        ])?;
-        let mut plan = Self {
-            generation,
-            room: input.int_in_range(0..=70_000)?,
-            name: Vec::arbitrary(input)?,
-            command: i32::arbitrary(input)?,
-            version: i16::arbitrary(input)?,
-            steps: vec![],
-        };
-        while !input.is_empty() && plan.steps.len() < 64 {
-            plan.steps.push(match input.int_in_range(0..=9)? {
-                0 => Step::Str(Vec::arbitrary(input)?),
-                1 => Step::LongStr(input.int_in_range(0..=70_000)?),
-                2 => Step::Int(i32::arbitrary(input)?),
-                3 => Step::Append(Vec::arbitrary(input)?),
-                4 => Step::Chunk(Vec::arbitrary(input)?),
-                5 => Step::Trailer(1, i32::arbitrary(input)?, i32::arbitrary(input)?),
-                6 => Step::RemoveInts(u8::arbitrary(input)?),
-                7 => Step::Retype(i32::arbitrary(input)?),
-                8 => Step::Version(i16::arbitrary(input)?),
-                _ => Step::Clear,
-            });
+impl Choice {
+    fn new([capability, message, generation, version]: [u8; 4]) -> Self {
+        let capability = pick(schema::CAPABILITIES, capability);
+        let message = pick(capability.messages, message);
+        let (low, high) = message.versions.unwrap_or(ANY_VERSION);
+        Self {
+            name: capability.name,
+            message,
+            generation: GENERATIONS
+                .into_iter()
+                .filter(|&generation| message.spoken_in(generation))
+                .cycle()
+                .nth(usize::from(generation))
+                .expect("some release sends it"),
+            version: low + i16::from(version) % (high - low + 1),
         }
-        Ok(plan)
-    }
-
-    /// The model is the body alone, as a vector; a refused step must not change it.
-    fn run(self) {
-        let width = self.generation.length_width();
-        let mut buffer = vec![0xEE; self.room];
-        let limit = self.room.min(self.generation.max_packet_len());
-        let head_len = self.generation.header_len() + width + self.name.len() + 4;
-        let built = Builder::new(
-            self.generation,
-            &mut buffer,
-            &self.name,
-            self.command,
-            self.version,
-        );
-        assert_eq!(
-            built.is_ok(),
-            head_len <= limit,
-            "the header fits or it does not"
-        );
-        let Ok(mut builder) = built else { return };
-        let (mut body, mut command, mut version) = (vec![], self.command, self.version);
-        for step in &self.steps {
-            let mut longer = body.clone();
-            let done = match step {
-                Step::Str(value) => {
-                    longer.extend(length(width, value.len()));
-                    longer.extend(value);
-                    builder.push_str(value)
-                }
-                Step::LongStr(len) => {
-                    let value = vec![b'x'; *len as usize];
-                    longer.extend(length(width, value.len()));
-                    longer.extend(&value);
-                    builder.push_str(&value)
-                }
-                Step::Int(int) => {
-                    longer.extend(int.to_le_bytes());
-                    builder.push_int(*int)
-                }
-                Step::Append(bytes) => {
-                    longer.extend(bytes);
-                    builder.append(bytes)
-                }
-                Step::Chunk(data) => {
-                    longer.extend(length(4, data.len()));
-                    longer.extend(0x0605_4AB5_u32.to_le_bytes());
-                    longer.extend(data);
-                    builder.push_chunk(data)
-                }
-                Step::Trailer(cluster, source, dest) => {
-                    longer.extend(
-                        [cluster, source, dest]
-                            .iter()
-                            .flat_map(|id| id.to_le_bytes()),
-                    );
-                    builder.push_trailer(Trailer::new(*cluster, *source, *dest))
-                }
-                Step::RemoveInts(count) => {
-                    longer.truncate(longer.len().saturating_sub(usize::from(*count) * 4));
-                    builder.remove_int_back(usize::from(*count))
-                }
-                Step::Retype(new) => {
-                    command = *new;
-                    builder.retype(*new);
-                    Ok(())
-                }
-                Step::Version(new) => {
-                    version = *new;
-                    builder.set_version(*new);
-                    Ok(())
-                }
-                Step::Clear => {
-                    longer.clear();
-                    builder.clear_fields();
-                    Ok(())
-                }
-            };
-            match done {
-                Ok(()) => body = longer,
-                Err(error) => assert!(
-                    head_len + longer.len() > limit
-                        || matches!(step, Step::Chunk(data) if data.is_empty())
-                        || matches!(step, Step::RemoveInts(n) if usize::from(*n) * 4 > body.len())
-                        || error.kind == binrush_wire::ErrorKind::StringTooLong,
-                    "refused without need: {step:?} {error}"
-                ),
-            }
-            assert_eq!(builder.len(), head_len + body.len());
-        }
-        let bytes = builder.seal();
-        let Ok(packet) = Packet::parse(self.generation, bytes) else {
-            assert!(
-                bytes.len() < self.generation.min_packet_len(),
-                "only too short a packet"
-            );
-            return;
-        };
-        assert_eq!((packet.name(), packet.command()), (&self.name[..], command));
-        assert!(packet.version().is_none_or(|read| read == version));
-        assert_eq!(packet.body(), body);
     }
 }
 
-fn length(width: usize, len: usize) -> impl Iterator<Item = u8> {
-    len.to_le_bytes().into_iter().take(width)
+fn pick<T>(list: &[T], choice: u8) -> &T {
+    &list[usize::from(choice) % list.len()]
 }
+
+/// All of them, newest last.
+const GENERATIONS: [Generation; 3] = [
+    Generation::Legacy,
+    Generation::Transitional,
+    Generation::Modern,
+];
+
+/// Tried where no receiver looks at the version.
+const ANY_VERSION: (i16, i16) = (0, 5);
+
+/// Options of a stream.
+const TRANSITIONAL: u8 = 1;
+const LIMIT_4_0: u8 = 2;

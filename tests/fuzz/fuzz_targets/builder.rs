@@ -1,0 +1,6 @@
+//! A packet, built and read back.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| binrush_tests::fuzz::build(data));

@@ -1,0 +1,6 @@
+//! One 1.x datagram.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| binrush_tests::fuzz::datagram(data));
