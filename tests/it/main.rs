@@ -3,9 +3,21 @@
 
 /// The captures of genuine nodes, packet by packet.
 mod captures;
+/// The command reads captures, and writes them again.
+mod decode;
+/// The command shows traffic arriving.
+mod demo;
+/// Packets and captures made for one test.
+mod made;
 /// A slow, obvious decoder, written apart from the fast one.
 mod oracle;
+/// The command as a process.
+mod process;
 /// What must hold for any bytes.
 mod properties;
+/// The command sends and receives.
+mod send_serve;
+/// What the sources themselves must keep to.
+mod tidy;
 /// The golden packets.
 mod vectors;
