@@ -120,13 +120,6 @@ impl Batch {
     pub const fn room(&self) -> usize {
         self.capacity - self.descriptors.len()
     }
-
-    /// How many datagrams fit into an empty one.
-    #[inline]
-    #[must_use]
-    pub const fn capacity(&self) -> usize {
-        self.capacity
-    }
 }
 
 #[cfg(test)]

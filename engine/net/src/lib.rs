@@ -21,6 +21,7 @@
 //! let peer = std::net::UdpSocket::bind("127.0.0.1:0")?;
 //! peer.send_to(b"hello", socket.local_addr()?)?;
 //!
+//! queue.wait(std::time::Duration::from_secs(1))?;
 //! queue.recv(&mut slab, &mut batch)?;
 //! let first = batch.datagrams(&slab).next();
 //! assert_eq!(first.map(|datagram| datagram.bytes), Some(&b"hello"[..]));
@@ -44,9 +45,13 @@ pub mod sys;
 /// UDP sockets as a receiver needs them.
 pub mod udp;
 
+/// Addresses of this machine, as the tests find them.
+#[cfg(test)]
+mod loopback;
+
 pub use batch::{Batch, Datagram};
-pub use rx::RxQueue;
 pub use rx::recvmmsg::RecvMmsg;
+pub use rx::{QUEUED_LEN_MIN, RxQueue};
 pub use slab::{FRAME_LEN, FrameId, Slab};
 pub use sys::affinity::{AffinityError, allowed_cores, pin_current_thread};
 pub use sys::meminfo::DropCounter;

@@ -12,7 +12,7 @@
 
 use std::io;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Usable bytes of a frame: more than any UDP payload (65 507 over IPv4, 65 527 over IPv6).
 pub const FRAME_LEN: usize = 64 * 1024;
@@ -27,9 +27,8 @@ pub struct Slab {
     mapped_len: usize,
     frame_len: usize,
     stride: usize,
-    frames: u32,
     /// Distinguishes this slab from all others of the process, so that a frame never meets the wrong one.
-    id: u32,
+    id: u64,
     free: Vec<FrameId>,
 }
 
@@ -38,11 +37,11 @@ pub struct Slab {
 /// Neither `Copy` nor `Clone` and made by [`Slab::new`] only, one per frame: whoever has it is alone with
 /// the frame, so a frame cannot be released twice or read while the kernel fills it. Dropping one instead
 /// of giving it to [`Slab::release`] loses the frame until the slab goes.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 #[must_use = "a frame that is not released is lost to its slab"]
 pub struct FrameId {
     index: u32,
-    slab: u32,
+    slab: u64,
 }
 
 impl Slab {
@@ -77,7 +76,6 @@ impl Slab {
             mapped_len,
             frame_len,
             stride,
-            frames: count,
             id,
             free: (0..count)
                 .rev()
@@ -136,8 +134,8 @@ impl Slab {
     #[inline]
     pub(crate) fn frame_ptr(&self, frame: &FrameId) -> *mut u8 {
         self.check(frame);
-        // SAFETY: `index` is below `frames` (only `with_frame_len` makes a `FrameId`, `check` says it was
-        // ours), so the offset is inside the one mapping of `stride * frames` bytes.
+        // SAFETY: `index` is below the number of frames (only `with_frame_len` makes a `FrameId`, `check` says it was
+        // ours), so the offset is inside the one mapping, which has `stride` bytes for each.
         unsafe { self.base.as_ptr().add(frame.index as usize * self.stride) }
     }
 
@@ -146,13 +144,6 @@ impl Slab {
     #[must_use]
     pub const fn frame_len(&self) -> usize {
         self.frame_len
-    }
-
-    /// How many frames there are, held ones included.
-    #[inline]
-    #[must_use]
-    pub const fn frames(&self) -> usize {
-        self.frames as usize
     }
 
     /// How many frames nobody holds.
@@ -164,7 +155,7 @@ impl Slab {
 
     /// The number that the `FrameId`s of this slab carry; no other slab of the process has or had it.
     #[inline]
-    pub(crate) const fn id(&self) -> u32 {
+    pub(crate) const fn id(&self) -> u64 {
         self.id
     }
 
@@ -237,8 +228,8 @@ fn map(len: usize) -> io::Result<NonNull<u8>> {
     Ok(NonNull::new(base.cast()).expect("a mapping of the kernel's choice is never at address 0"))
 }
 
-/// One more than the highest slab id given out.
-static NEXT_SLAB: AtomicU32 = AtomicU32::new(0);
+/// One more than the highest slab id given out; 64 bits do not come round again.
+static NEXT_SLAB: AtomicU64 = AtomicU64::new(0);
 
 /// A cache line; frames begin on one.
 const LINE_LEN: usize = 64;
@@ -343,7 +334,7 @@ mod tests {
                     Some(_) => {}
                 }
                 prop_assert_eq!(slab.free(), model.len());
-                prop_assert_eq!(slab.free() + held.len(), slab.frames());
+                prop_assert_eq!(slab.free() + held.len(), 8);
             }
         }
     }

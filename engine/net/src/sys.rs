@@ -2,5 +2,7 @@
 
 /// Pinning a thread to a core.
 pub mod affinity;
+/// Waiting for the kernel's receive path to see a change.
+pub(crate) mod membarrier;
 /// What the kernel counted at a socket.
 pub mod meminfo;

@@ -1,25 +1,24 @@
-//! UDP sockets as a receiver needs them: a large buffer, a bounded wait, a way to stop without a hole.
+//! UDP sockets as a receiver needs them: a large buffer, exact counts, a way to stop without a hole.
 
 use std::fmt;
 use std::io;
 use std::net::{self, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::time::Duration;
 
-use crate::sys::meminfo;
+use crate::sys::{membarrier, meminfo};
 
 /// A bound UDP socket. Closed when dropped; what is queued then is lost without any kernel counter moving.
 ///
-/// To stop and lose nothing unnamed: [`drop_all`](Self::drop_all), receive until a batch is empty, read
-/// [`drops`](Self::drops), and only then let go.
+/// To stop and lose nothing unnamed: [`drop_all`](Self::drop_all), receive until a batch is empty and
+/// [`queued_bytes`](Self::queued_bytes) is 0, read [`drops`](Self::drops), and only then let go.
 #[derive(Debug)]
 pub struct UdpSocket {
     socket: net::UdpSocket,
     warning: Option<RcvbufWarning>,
 }
 
-/// How to make a [`UdpSocket`].
-#[derive(Debug, Clone)]
+/// How to make a [`UdpSocket`]; the default is the system's receive buffer and a port of its own.
+#[derive(Debug, Clone, Default)]
 pub struct UdpOptions {
     /// Receive buffer to ask for, in bytes of kernel memory; a small datagram takes 768 of them and more.
     /// `None` leaves the system's default.
@@ -27,8 +26,6 @@ pub struct UdpOptions {
     /// `SO_REUSEPORT`: lets several sockets of this user share the address. Leave it off for a single
     /// socket, or a second process takes half of the traffic and nobody is told.
     pub reuse_port: bool,
-    /// How long a receive waits for the first datagram, so how late a stop flag is seen.
-    pub wait: Duration,
 }
 
 /// The kernel granted a smaller receive buffer than was asked for.
@@ -71,18 +68,16 @@ impl UdpSocket {
             Some(bytes) => set_rcvbuf(&socket, bytes).map_err(failed("setsockopt(SO_RCVBUF)"))?,
             None => None,
         };
-        // A zero SO_RCVTIMEO means "never time out"; a microsecond says what was meant.
-        socket
-            .set_read_timeout(Some(options.wait.max(Duration::from_micros(1))))
-            .map_err(failed("setsockopt(SO_RCVTIMEO)"))?;
         bind(&socket, addr).map_err(failed("bind"))?;
         Ok(Self { socket, warning })
     }
 
-    /// From now on the kernel drops every datagram that arrives; those already queued can still be received.
+    /// When this returns, the kernel drops every datagram that arrives; those already queued can still be
+    /// received, and no more come to them.
     ///
     /// A classic BPF socket filter that returns 0. What it drops shows in [`drops`](Self::drops), so a stop
-    /// loses nothing without a name.
+    /// loses nothing without a name. Takes some 10 ms: a processor that is just queueing a datagram went past
+    /// the filter before it was there, and is waited for.
     ///
     /// # Errors
     /// What setsockopt(2) said, `ENOMEM` at worst.
@@ -108,18 +103,30 @@ impl UdpSocket {
                 libc::SO_ATTACH_FILTER,
                 &filter,
             )
-        }
+        }?;
+        membarrier::settle();
+        Ok(())
     }
 
     /// Datagrams that the kernel dropped at this socket since it was opened, modulo 2^32.
     ///
-    /// Buffer full, bad checksum, [filtered](Self::drop_all): the kernel keeps one count. Feed it to a
-    /// [`DropCounter`](crate::DropCounter).
+    /// Buffer full, no kernel memory, bad checksum, [filtered](Self::drop_all): the kernel keeps one count.
+    /// Feed it to a [`DropCounter`](crate::DropCounter).
     ///
     /// # Errors
     /// What getsockopt(2) said.
     pub fn drops(&self) -> io::Result<u32> {
-        meminfo::drops(&self.socket)
+        Ok(meminfo::read(&self.socket)?.drops)
+    }
+
+    /// Memory of the kernel, in bytes, that queued datagrams take; 0 only if there are none.
+    ///
+    /// Nothing says how many they are: a small datagram takes 768 bytes and more.
+    ///
+    /// # Errors
+    /// What getsockopt(2) said.
+    pub fn queued_bytes(&self) -> io::Result<u64> {
+        Ok(meminfo::read(&self.socket)?.rmem_alloc.into())
     }
 
     /// The receive buffer in bytes, in the unit it is asked for.
@@ -154,14 +161,11 @@ impl AsRawFd for UdpSocket {
     }
 }
 
-impl Default for UdpOptions {
-    /// The system's receive buffer, a port of its own, 50 ms of waiting.
-    fn default() -> Self {
-        Self {
-            rcvbuf: None,
-            reuse_port: false,
-            wait: Duration::from_millis(50),
-        }
+impl UdpError {
+    /// Whether the kernel knows no addresses of this kind: IPv6 was left out of it, or switched off at boot.
+    #[must_use]
+    pub fn is_unknown_family(&self) -> bool {
+        self.error.raw_os_error() == Some(libc::EAFNOSUPPORT)
     }
 }
 
@@ -318,9 +322,14 @@ fn family(family: libc::c_int) -> libc::sa_family_t {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::loopback;
+    use crate::rx::QUEUED_LEN_MIN;
     use crate::{Batch, RecvMmsg, RxQueue, Slab};
-    use std::net::UdpSocket as Peer;
+    use std::net::{IpAddr, UdpSocket as Peer};
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+    use std::time::Duration;
 
     fn bound(addr: &str, options: &UdpOptions) -> UdpSocket {
         UdpSocket::bind(addr.parse().unwrap(), options).unwrap()
@@ -344,14 +353,19 @@ mod tests {
 
     #[test]
     fn an_address_of_another_host_is_refused() {
-        // TEST-NET-1: assigned to nobody (RFC 5737).
+        let Some(elsewhere) = loopback::address_of_another_host() else {
+            return;
+        };
         let error =
-            UdpSocket::bind("192.0.2.1:0".parse().unwrap(), &UdpOptions::default()).unwrap_err();
+            UdpSocket::bind(SocketAddr::new(elsewhere, 0), &UdpOptions::default()).unwrap_err();
         assert_eq!(error.error.kind(), io::ErrorKind::AddrNotAvailable);
     }
 
     #[test]
     fn v4_and_v6_of_one_port_can_be_bound_together() {
+        if !loopback::addresses().iter().any(IpAddr::is_ipv6) {
+            return;
+        }
         // Another process may hold the port in IPv4, so more than one is tried.
         let together = (0..16).any(|_| {
             let v6 = bound("[::]:0", &UdpOptions::default());
@@ -411,16 +425,52 @@ mod tests {
 
     #[test]
     fn after_drop_all_the_queue_drains_and_late_arrivals_are_counted() {
-        for addr in ["127.0.0.1:0", "[::1]:0"] {
-            let socket = Arc::new(bound(addr, &UdpOptions::default()));
-            let to = socket.local_addr().unwrap();
-            let peer = Peer::bind(SocketAddr::new(to.ip(), 0)).unwrap();
-            peer.connect(to).unwrap();
+        for addr in loopback::addresses() {
+            let free = SocketAddr::new(addr, 0);
+            let socket = UdpSocket::bind(free, &UdpOptions::default()).unwrap();
+            let socket = Arc::new(socket);
+            let peer = Peer::bind(free).unwrap();
+            peer.connect(socket.local_addr().unwrap()).unwrap();
             (0..5).for_each(|_| assert_eq!(peer.send(b"before").unwrap(), 6));
             socket.drop_all().unwrap();
             (0..3).for_each(|_| assert_eq!(peer.send(b"late").unwrap(), 4));
+            assert!(socket.queued_bytes().unwrap() >= 5 * QUEUED_LEN_MIN);
             assert_eq!(drain(&socket), 5);
             assert_eq!(socket.drops().unwrap(), 3);
+            assert_eq!(socket.queued_bytes().unwrap(), 0);
+        }
+    }
+
+    #[test]
+    fn nothing_is_queued_any_more_once_drop_all_returned() {
+        // Senders on other cores, in the middle of a send when the filter is attached.
+        for _ in 0..5 {
+            let socket = Arc::new(bound("127.0.0.1:0", &UdpOptions::default()));
+            let to = socket.local_addr().unwrap();
+            let stop = AtomicBool::new(false);
+            let (sent, received) = thread::scope(|scope| {
+                let send = || {
+                    let peer = Peer::bind("127.0.0.1:0").unwrap();
+                    peer.connect(to).unwrap();
+                    let mut sent = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        sent += u32::from(peer.send(b"on and on").is_ok());
+                    }
+                    sent
+                };
+                let senders = [scope.spawn(send), scope.spawn(send)];
+                thread::sleep(Duration::from_millis(5));
+                socket.drop_all().unwrap();
+                let received = drain(&socket);
+                // The senders go on: nothing of theirs may be in the queue now or later.
+                assert_eq!(socket.queued_bytes().unwrap(), 0);
+                thread::sleep(Duration::from_millis(5));
+                assert_eq!(socket.queued_bytes().unwrap(), 0);
+                stop.store(true, Ordering::Relaxed);
+                let sent: u32 = senders.map(|sender| sender.join().unwrap()).iter().sum();
+                (sent, received)
+            });
+            assert_eq!(received + socket.drops().unwrap(), sent);
         }
     }
 

@@ -16,24 +16,26 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::batch::Batch;
 use crate::rx::RxQueue;
 use crate::slab::{FrameId, Slab};
 use crate::udp::UdpSocket;
 
-/// Receives datagrams of one [`UdpSocket`]; waits as long as [`UdpOptions::wait`](crate::UdpOptions::wait) says.
+/// Receives datagrams of one [`UdpSocket`].
 ///
 /// Asks for no source address: that costs 90 ns per datagram, as much as all work of the engine on it.
 pub struct RecvMmsg {
     socket: Arc<UdpSocket>,
     headers: Vec<libc::mmsghdr>,
-    /// What `headers` point at. Neither vector ever grows, so the addresses stay when `self` moves.
+    /// What `headers` point at, slot by slot. Neither vector ever grows, so the addresses stay when `self`
+    /// moves. Written through `as_mut_ptr` only: a `&mut` to one of them would end the headers' right to it.
     iovecs: Vec<libc::iovec>,
     /// The frames of the slots `slots - armed.len()..`, last slot first.
     armed: Vec<FrameId>,
     /// Id of the slab the armed frames belong to.
-    slab: Option<u32>,
+    slab: Option<u64>,
 }
 
 impl RecvMmsg {
@@ -47,16 +49,18 @@ impl RecvMmsg {
             (1..=SLOTS_MAX).contains(&slots),
             "1 to {SLOTS_MAX} slots, not {slots}"
         );
+        let nowhere = libc::iovec {
+            iov_base: ptr::null_mut(),
+            iov_len: 0,
+        };
+        let mut iovecs = vec![nowhere; slots];
+        let base = iovecs.as_mut_ptr();
         Self {
             socket,
-            headers: vec![header(); slots],
-            iovecs: vec![
-                libc::iovec {
-                    iov_base: ptr::null_mut(),
-                    iov_len: 0
-                };
-                slots
-            ],
+            headers: (0..slots)
+                .map(|slot| header(base.wrapping_add(slot)))
+                .collect(),
+            iovecs,
             armed: Vec::with_capacity(slots),
             slab: None,
         }
@@ -70,11 +74,14 @@ impl RecvMmsg {
         while self.armed.len() < self.iovecs.len() {
             let Some(frame) = slab.take() else { break };
             let slot = self.iovecs.len() - self.armed.len() - 1;
-            self.iovecs[slot] = libc::iovec {
+            let iovec = libc::iovec {
                 iov_base: slab.frame_ptr(&frame).cast(),
                 iov_len: slab.frame_len(),
             };
-            self.headers[slot].msg_hdr.msg_iov = &raw mut self.iovecs[slot];
+            // SAFETY: `slot` is below `iovecs.len()`, and nobody has a reference to an iovec. The pointer has
+            // the origin of those in `headers` ("does not materialize a reference", `Vec::as_mut_ptr`), so
+            // those stay good.
+            unsafe { self.iovecs.as_mut_ptr().add(slot).write(iovec) };
             self.armed.push(frame);
         }
         if self.armed.is_empty() {
@@ -96,15 +103,14 @@ impl RecvMmsg {
         //   control buffer, and one iovec in `self.iovecs`, which lives as long as `self`.
         // - Each iovec from `first` on was set in `arm`, to a frame whose `FrameId` is in `self.armed`: the
         //   mapping is there (`recv` has the slab, `arm` compared its id) and nobody else may touch it.
-        // - "MSG_WAITFORONE: Turns on MSG_DONTWAIT after the first message has been received"; the wait for
-        //   the first is bounded by SO_RCVTIMEO. "The timeout argument does not work as intended", so it is
-        //   null. (recvmmsg(2))
+        // - "MSG_DONTWAIT: Enables nonblocking operation" (recv(2)); "The timeout argument does not work as
+        //   intended", so it is null. (recvmmsg(2))
         let received = unsafe {
             libc::recvmmsg(
                 self.socket.as_raw_fd(),
                 headers.as_mut_ptr(),
                 u32::try_from(headers.len()).expect("at most SLOTS_MAX"),
-                libc::MSG_WAITFORONE,
+                libc::MSG_DONTWAIT,
                 ptr::null_mut(),
             )
         };
@@ -127,7 +133,7 @@ impl RxQueue for RecvMmsg {
                     // A signal came, or an ICMP message about something we sent: neither says that the
                     // queue is empty, so ask again.
                     Some(libc::EINTR | libc::ECONNREFUSED) => {}
-                    // "a receive timeout had been set and the timeout expired before data was received"
+                    // "The socket is marked nonblocking and the receive operation would block"
                     Some(libc::EAGAIN) => return Ok(()),
                     _ => return Err(error),
                 },
@@ -142,6 +148,31 @@ impl RxQueue for RecvMmsg {
             batch.push(frame, header.msg_len, truncated);
         }
         Ok(())
+    }
+
+    fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        let mut queue = libc::pollfd {
+            fd: self.socket.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // Rounded up, so that a short wait does not become none.
+        let millis = timeout.as_nanos().div_ceil(1_000_000);
+        let millis = libc::c_int::try_from(millis).unwrap_or(libc::c_int::MAX);
+        // SAFETY: "The caller should specify the number of items in the fds array in nfds" (poll(2)): one, on
+        // this stack frame.
+        if unsafe { libc::poll(&raw mut queue, 1, millis) } >= 0 {
+            // Also for an error of the socket: `recv` hears of it.
+            return Ok(());
+        }
+        match io::Error::last_os_error() {
+            error if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            error => Err(error),
+        }
+    }
+
+    fn queued_bytes(&self) -> io::Result<u64> {
+        self.socket.queued_bytes()
     }
 }
 
@@ -159,11 +190,12 @@ impl fmt::Debug for RecvMmsg {
     }
 }
 
-/// A header that asks for no address and no control data; `arm` gives it its iovec.
-fn header() -> libc::mmsghdr {
+/// A header that asks for no address and no control data, with `iovec` as its one buffer.
+fn header(iovec: *mut libc::iovec) -> libc::mmsghdr {
     // SAFETY: `mmsghdr` is plain integers and pointers, for which zero is a value. (It has private padding
     // on some C libraries, so it cannot be written out.)
     let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
+    header.msg_hdr.msg_iov = iovec;
     header.msg_hdr.msg_iovlen = 1;
     header
 }
@@ -174,24 +206,16 @@ const SLOTS_MAX: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::loopback::{self, V4};
     use crate::udp::UdpOptions;
-    use std::net::UdpSocket as Peer;
-    use std::time::Duration;
+    use std::net::{IpAddr, SocketAddr, UdpSocket as Peer};
+    use std::time::Instant;
 
-    fn pair(listen: &str) -> (Arc<UdpSocket>, Peer) {
-        let options = UdpOptions {
-            wait: Duration::from_millis(20),
-            ..UdpOptions::default()
-        };
-        let socket = UdpSocket::bind(listen.parse().unwrap(), &options).unwrap();
-        let to = socket.local_addr().unwrap();
-        let peer = Peer::bind(if to.is_ipv4() {
-            "127.0.0.1:0"
-        } else {
-            "[::1]:0"
-        })
-        .unwrap();
-        peer.connect(to).unwrap();
+    fn pair(listen: IpAddr) -> (Arc<UdpSocket>, Peer) {
+        let free = SocketAddr::new(listen, 0);
+        let socket = UdpSocket::bind(free, &UdpOptions::default()).unwrap();
+        let peer = Peer::bind(free).unwrap();
+        peer.connect(socket.local_addr().unwrap()).unwrap();
         (Arc::new(socket), peer)
     }
 
@@ -207,7 +231,7 @@ mod tests {
 
     #[test]
     fn datagrams_come_in_order_over_many_batches_and_every_frame_comes_back() {
-        for listen in ["127.0.0.1:0", "[::1]:0"] {
+        for listen in loopback::addresses() {
             let (socket, peer) = pair(listen);
             let (mut slab, mut batch) = (Slab::new(7).unwrap(), Batch::new(4));
             let mut queue = RecvMmsg::new(socket, 5);
@@ -231,7 +255,7 @@ mod tests {
 
     #[test]
     fn an_empty_datagram_is_a_datagram() {
-        let (socket, peer) = pair("127.0.0.1:0");
+        let (socket, peer) = pair(V4);
         let (mut slab, mut batch) = (Slab::new(4).unwrap(), Batch::new(4));
         peer.send(b"").unwrap();
         let seen = collect(&mut RecvMmsg::new(socket, 4), &mut slab, &mut batch);
@@ -240,7 +264,7 @@ mod tests {
 
     #[test]
     fn the_largest_datagram_fits_into_a_frame() {
-        let (socket, peer) = pair("127.0.0.1:0");
+        let (socket, peer) = pair(V4);
         let (mut slab, mut batch) = (Slab::new(1).unwrap(), Batch::new(1));
         let largest = vec![0xA5; 65_507];
         peer.send(&largest).unwrap();
@@ -250,7 +274,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_marked_and_the_next_one_is_whole() {
-        let (socket, peer) = pair("127.0.0.1:0");
+        let (socket, peer) = pair(V4);
         let (mut slab, mut batch) = (Slab::with_frame_len(4, 100).unwrap(), Batch::new(4));
         let mut queue = RecvMmsg::new(socket, 4);
         for len in [100, 101, 8] {
@@ -271,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_slab_without_a_free_frame_is_an_error_and_heals() {
-        let (socket, peer) = pair("127.0.0.1:0");
+        let (socket, peer) = pair(V4);
         let (mut slab, mut batch) = (Slab::new(1).unwrap(), Batch::new(1));
         let mut queue = RecvMmsg::new(socket, 1);
         let held = slab.take().unwrap();
@@ -283,9 +307,28 @@ mod tests {
     }
 
     #[test]
+    fn a_receive_never_waits_and_a_wait_ends_when_something_comes() {
+        let (socket, peer) = pair(V4);
+        let (mut slab, mut batch) = (Slab::new(1).unwrap(), Batch::new(1));
+        let mut queue = RecvMmsg::new(socket, 1);
+        assert!(collect(&mut queue, &mut slab, &mut batch).is_empty());
+        let start = Instant::now();
+        queue.wait(Duration::from_millis(20)).unwrap();
+        assert!(start.elapsed() >= Duration::from_millis(20));
+        assert_eq!(queue.queued_bytes().unwrap(), 0);
+
+        peer.send(b"now").unwrap();
+        // Far longer than the test may take: the datagram ends it.
+        queue.wait(Duration::from_secs(3600)).unwrap();
+        assert!(queue.queued_bytes().unwrap() >= crate::rx::QUEUED_LEN_MIN);
+        assert_eq!(collect(&mut queue, &mut slab, &mut batch), [b"now"]);
+        assert_eq!(queue.queued_bytes().unwrap(), 0);
+    }
+
+    #[test]
     #[should_panic(expected = "a queue stays with its slab")]
     fn a_queue_refuses_a_second_slab() {
-        let (socket, _peer) = pair("127.0.0.1:0");
+        let (socket, _peer) = pair(V4);
         let (mut one, mut two) = (Slab::new(2).unwrap(), Slab::new(2).unwrap());
         let mut queue = RecvMmsg::new(socket, 1);
         queue.recv(&mut one, &mut Batch::new(1)).unwrap();

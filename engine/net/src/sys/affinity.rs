@@ -4,6 +4,9 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AffinityError {
+    /// The kernel does not say which cores the process may use; a seccomp profile may forbid the question.
+    #[error("the kernel does not say which cores this process may use")]
+    Unknown,
     /// The process may not run there: the core does not exist, or a cpuset or `taskset` excludes it.
     #[error("core {core} is not one this process may use; these are: {allowed:?}")]
     NotAllowed {
@@ -32,9 +35,10 @@ pub fn allowed_cores() -> Vec<usize> {
 /// Do it before touching the thread's memory: pages come from the node of the core that touches them first.
 ///
 /// # Errors
-/// [`AffinityError::NotAllowed`] with the cores that are, [`AffinityError::Refused`].
+/// [`AffinityError::NotAllowed`] with the cores that are, [`AffinityError::Refused`],
+/// [`AffinityError::Unknown`].
 pub fn pin_current_thread(core: usize) -> Result<(), AffinityError> {
-    let allowed = core_affinity::get_core_ids().unwrap_or_default();
+    let allowed = core_affinity::get_core_ids().ok_or(AffinityError::Unknown)?;
     let Some(id) = allowed.iter().find(|allowed| allowed.id == core) else {
         let allowed = allowed_cores();
         return Err(AffinityError::NotAllowed { core, allowed });

@@ -6,11 +6,21 @@
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// Reads `SK_MEMINFO_DROPS` of a socket: datagrams dropped since it was opened, modulo 2^32.
+/// The words of `SO_MEMINFO` that matter here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MemInfo {
+    /// `SK_MEMINFO_RMEM_ALLOC`: bytes that queued datagrams take. Charged before a datagram is queued, and
+    /// given back at the latest when the queue was found empty.
+    pub(crate) rmem_alloc: u32,
+    /// `SK_MEMINFO_DROPS`: datagrams dropped since the socket was opened, modulo 2^32.
+    pub(crate) drops: u32,
+}
+
+/// Reads `SO_MEMINFO` of a socket.
 ///
 /// # Errors
 /// What getsockopt(2) said; kernels before 4.12 do not know the option.
-pub(crate) fn drops(socket: &impl AsRawFd) -> io::Result<u32> {
+pub(crate) fn read(socket: &impl AsRawFd) -> io::Result<MemInfo> {
     let mut words = [0_u32; MEMINFO_WORDS];
     let mut len = libc::socklen_t::try_from(size_of_val(&words)).expect("36 bytes");
     // SAFETY: SO_MEMINFO fills an array of u32, as many as `optlen` has room for: "The optval and optlen
@@ -28,7 +38,10 @@ pub(crate) fn drops(socket: &impl AsRawFd) -> io::Result<u32> {
     if done != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(words[SK_MEMINFO_DROPS])
+    Ok(MemInfo {
+        rmem_alloc: words[SK_MEMINFO_RMEM_ALLOC],
+        drops: words[SK_MEMINFO_DROPS],
+    })
 }
 
 /// Makes one growing total of readings that wrap at 2^32.
@@ -55,8 +68,9 @@ impl DropCounter {
     }
 }
 
-/// `SK_MEMINFO_VARS` and the index of the drops, of `include/uapi/linux/sock_diag.h`.
+/// `SK_MEMINFO_VARS` and two of the indices, of `include/uapi/linux/sock_diag.h`.
 const MEMINFO_WORDS: usize = 9;
+const SK_MEMINFO_RMEM_ALLOC: usize = 0;
 const SK_MEMINFO_DROPS: usize = 8;
 
 #[cfg(test)]
@@ -72,8 +86,12 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_socket_has_dropped_nothing() {
+    fn a_fresh_socket_has_dropped_nothing_and_holds_nothing() {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        assert_eq!(drops(&socket).unwrap(), 0);
+        let nothing = MemInfo {
+            rmem_alloc: 0,
+            drops: 0,
+        };
+        assert_eq!(read(&socket).unwrap(), nothing);
     }
 }
