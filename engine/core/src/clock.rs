@@ -1,6 +1,7 @@
 //! Time as a parameter, so that a test owns it.
 
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Nanoseconds since the clock began to run; never goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -13,9 +14,12 @@ pub struct Timestamp(u64);
 pub trait Clock {
     /// The time now; not before any earlier answer of this clock.
     fn now(&mut self) -> Timestamp;
+
+    /// Lets `duration` pass and does nothing meanwhile.
+    fn sleep(&mut self, duration: Duration);
 }
 
-/// The monotonic clock of the system, from 0 at its making.
+/// The monotonic clock of the system, from 0 at its making; copies tell the same time.
 #[derive(Debug, Clone, Copy)]
 pub struct MonotonicClock {
     start: Instant,
@@ -56,5 +60,9 @@ impl Clock for MonotonicClock {
     fn now(&mut self) -> Timestamp {
         // 2^64 ns are 584 years.
         Timestamp(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn sleep(&mut self, duration: Duration) {
+        thread::sleep(duration);
     }
 }

@@ -1,7 +1,7 @@
 //! Which handler a module name leads to.
 //!
-//! A [`Table`](crate::dispatch::Table) never changes once built; a shard that gets another one swaps it between two batches. The
-//! handlers stand beside it because they do change: they are the shard's own state.
+//! A [`Table`](crate::dispatch::Table) never changes once built, and a shard has one for its whole life. The handlers stand beside it
+//! because they do change: they are the shard's own state.
 
 use std::fmt;
 use std::ops::{Index, IndexMut};
@@ -31,8 +31,7 @@ pub struct Handlers(Box<[Box<dyn Handler>]>);
 impl Table {
     /// The entry for `name`, compared byte by byte as OpenSIPS does; `None` when nobody registered it.
     ///
-    /// Walks the names: with the handful that one server registers, most of another length, this is faster
-    /// than hashing the name of the packet.
+    /// Walks the names: one server registers a handful, and most differ in their length already.
     #[inline]
     #[must_use]
     pub fn lookup(&self, name: &[u8]) -> Option<Entry> {

@@ -1,8 +1,8 @@
 //! Assembly and life of an engine: start, watch, stop without a hole.
 //!
 //! ```text
-//!   start:  socket ─▶ thread: pin ─▶ slab touched ─▶ ready ─▶ Shard::run
-//!   stop:   read drops ─▶ shut off arrivals ─▶ stop flag ─▶ queue drained ─▶ join ─▶ read drops ─▶ close
+//!   start:  socket ─▶ thread: pin ─▶ slab touched ─▶ shard made ─▶ ready ─▶ Shard::run
+//!   stop:   read drops ─▶ shut off arrivals ─▶ stop flag ─▶ queue drained ─▶ join ─▶ read drops and queue ─▶ close
 //! ```
 
 use std::io;
@@ -13,8 +13,8 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use binrush_net::{
-    Batch, DropCounter, RecvMmsg, Slab, UdpError, UdpOptions, UdpSocket, allowed_cores,
-    pin_current_thread,
+    AffinityError, Batch, DropCounter, RecvMmsg, Slab, UdpError, UdpOptions, UdpSocket,
+    allowed_cores, pin_current_thread,
 };
 use binrush_wire::Generation;
 
@@ -27,7 +27,7 @@ use crate::telemetry::snapshot::{KernelDrops, Snapshot};
 /// Why it did not start, or cannot vouch for its end.
 pub mod error;
 
-pub use error::{StartError, StopError, Warning};
+pub use error::{StartError, StopCause, StopError, Warning};
 
 /// Where to listen, and with what.
 #[derive(Debug, Clone)]
@@ -47,7 +47,8 @@ pub struct ListenConfig {
 /// Which core a shard's thread is kept on. Cores count from 0, as in /proc/cpuinfo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Pin {
-    /// The last core that the process may use: the first ones serve most interrupts.
+    /// The last core that the process may use: the first ones serve most interrupts. None, with a warning,
+    /// where the kernel does not let it be.
     #[default]
     Auto,
     /// This one, or no start.
@@ -107,45 +108,29 @@ impl Engine {
         let mut drops = DropCounter::default();
         drops.advance(socket.drops().map_err(failed("getsockopt(SO_MEMINFO)"))?);
 
-        let replaced = registry
-            .replaced()
-            .iter()
-            .cloned()
-            .map(Warning::NameReplaced);
-        let warnings = socket
-            .rcvbuf_warning()
-            .map(Warning::Rcvbuf)
+        let rcvbuf_warning = socket.rcvbuf_warning().map(Warning::Rcvbuf);
+        let replaced = registry.replaced().iter().cloned();
+        let mut warnings: Vec<Warning> = rcvbuf_warning
             .into_iter()
-            .chain(replaced)
+            .chain(replaced.map(Warning::NameReplaced))
             .collect();
-        let core = match pin {
-            Pin::Auto => allowed_cores().last().copied(),
-            Pin::Core(core) => Some(core),
-            Pin::Off => None,
-        };
-        let (table, handlers) = registry.build();
-        let (ledger, writer) = Ledger::new(&table);
         let socket = Arc::new(socket);
         let queue = RecvMmsg::new(Arc::clone(&socket), batch);
+        let clock = MonotonicClock::start();
         let stop = Arc::new(AtomicBool::new(false));
-
-        let thread = spawn(core, frames, Arc::clone(&stop), move |slab| Shard {
-            queue,
-            clock: MonotonicClock::start(),
-            slab,
-            batch: Batch::new(batch),
-            generation: Generation::Legacy,
-            table,
-            handlers,
-            ledger: writer,
+        let (thread, ready) = spawn(pin, Arc::clone(&stop), move || {
+            let slab = Slab::new(frames).map_err(|error| StartError::Slab { frames, error })?;
+            let (batch, generation) = (Batch::new(batch), Generation::Legacy);
+            Ok(Shard::new(queue, clock, slab, batch, generation, registry))
         })?;
+        warnings.extend(ready.pinned.warning);
         Ok(Self {
             socket,
             local_addr,
             rcvbuf,
-            core,
+            core: ready.pinned.core,
             warnings,
-            ledger,
+            ledger: ready.ledger,
             drops,
             stop,
             thread: Some(thread),
@@ -155,34 +140,51 @@ impl Engine {
     /// Receives what is queued, then stops; arrivals after the call are dropped and counted as such.
     ///
     /// The totals balance exactly: every datagram the kernel ever took for this socket is in one counter.
+    /// Takes up to [`WAIT`](crate::shard::WAIT), some 10 ms in which arrivals are shut off, and the drain.
     ///
     /// # Errors
-    /// [`StopError`], when that cannot be promised.
+    /// [`StopError`], when that cannot be promised; it has the totals as far as they are known.
     pub fn stop(mut self) -> Result<Snapshot, StopError> {
+        // Whatever fails, the rest is done: what cannot be read keeps its last reading.
         let before = self.read_drops();
+        let buffer = self.drops.total();
         let shut = self.socket.drop_all();
         let ended = self.end_shard();
-        let (before, all) = (
-            before.map_err(StopError::Kernel)?,
-            self.read_drops().map_err(StopError::Kernel)?,
-        );
-        shut.map_err(StopError::Kernel)?;
-        ended?;
-        Ok(self.ledger.snapshot(KernelDrops {
-            buffer: before,
-            stopping: all - before,
-        }))
+        let after = self.read_drops();
+        let left = self.socket.queued_bytes();
+        let left_in_queue_bytes = left.as_ref().map_or(0, |bytes| *bytes);
+        let totals = self.ledger.snapshot(KernelDrops {
+            buffer,
+            stopping: self.drops.total() - buffer,
+            left_in_queue_bytes,
+        });
+        let known = before.and(shut).and(after).and(left);
+        let cause = match (ended, known) {
+            (Err(cause), _) => cause,
+            (Ok(()), Err(error)) => StopCause::Kernel(error),
+            (Ok(()), Ok(1..)) => StopCause::LeftInQueue {
+                bytes: left_in_queue_bytes,
+            },
+            (Ok(()), Ok(0)) => return Ok(totals),
+        };
+        Err(StopError {
+            totals: Box::new(totals),
+            cause,
+        })
     }
 
     /// The counters now, with what the kernel dropped so far.
     ///
+    /// The kernel counts drops modulo 2^32: call it often enough for one not to pass unseen, such as every
+    /// second.
+    ///
     /// # Errors
     /// What reading the kernel's count said.
     pub fn snapshot(&mut self) -> io::Result<Snapshot> {
-        let buffer = self.read_drops()?;
+        self.read_drops()?;
         Ok(self.ledger.snapshot(KernelDrops {
-            buffer,
-            stopping: 0,
+            buffer: self.drops.total(),
+            ..KernelDrops::default()
         }))
     }
 
@@ -218,25 +220,26 @@ impl Engine {
         &self.warnings
     }
 
-    fn read_drops(&mut self) -> io::Result<u64> {
-        Ok(self.drops.advance(self.socket.drops()?))
+    fn read_drops(&mut self) -> io::Result<()> {
+        self.drops.advance(self.socket.drops()?);
+        Ok(())
     }
 
-    fn end_shard(&mut self) -> Result<(), StopError> {
+    fn end_shard(&mut self) -> Result<(), StopCause> {
         // Release pairs with the Acquire load in `Shard::run`: the shard that sees the flag finds arrivals
         // shut off.
         self.stop.store(true, Ordering::Release);
         match self.thread.take().map(JoinHandle::join) {
             None | Some(Ok(Ok(()))) => Ok(()),
-            Some(Ok(Err(error))) => Err(StopError::Receive(error)),
-            Some(Err(_)) => Err(StopError::Panicked),
+            Some(Ok(Err(error))) => Err(StopCause::Receive(error)),
+            Some(Err(_)) => Err(StopCause::Panicked),
         }
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // Without the filter a busy socket would keep the drain going. Nobody is left to tell of an error.
+        // Without the filter the drain would end in an error. Nobody is left to tell of one.
         let _ = self.socket.drop_all();
         let _ = self.end_shard();
     }
@@ -256,42 +259,78 @@ impl ListenConfig {
     }
 }
 
-/// Starts the thread of a shard and returns when it is about to receive.
-fn spawn(
+/// What the thread of a shard tells when it is about to receive.
+struct Ready {
+    ledger: Arc<Ledger>,
+    pinned: Pinned,
+}
+
+/// Where a thread stays.
+#[derive(Debug, PartialEq, Eq)]
+struct Pinned {
     core: Option<usize>,
-    frames: usize,
+    warning: Option<Warning>,
+}
+
+/// Starts the thread of a shard and returns when it is about to receive. `make` runs on that thread once it
+/// is pinned, so that what it makes is touched first by the core that will use it.
+fn spawn(
+    pin: Pin,
     stop: Arc<AtomicBool>,
-    shard: impl FnOnce(Slab) -> Shard<RecvMmsg, MonotonicClock> + Send + 'static,
-) -> Result<JoinHandle<io::Result<()>>, StartError> {
+    make: impl FnOnce() -> Result<Made, StartError> + Send + 'static,
+) -> Result<(JoinHandle<io::Result<()>>, Ready), StartError> {
     let (ready_tx, ready_rx) = mpsc::sync_channel(1);
     let run = move || {
-        let slab = match pinned_slab(core, frames) {
-            Ok(slab) => slab,
+        let made = keep_on_core(pin, &allowed_cores(), pin_current_thread)
+            .and_then(|pinned| Ok((pinned, make()?)));
+        match made {
+            Ok((pinned, (mut shard, ledger))) => {
+                let _ = ready_tx.send(Ok(Ready { ledger, pinned }));
+                shard.run(&stop)
+            }
             Err(error) => {
                 let _ = ready_tx.send(Err(error));
-                return Ok(());
+                Ok(())
             }
-        };
-        let _ = ready_tx.send(Ok(()));
-        shard(slab).run(&stop)
+        }
     };
     let builder = thread::Builder::new().name("shard0".into());
     let thread = builder.spawn(run).map_err(StartError::Thread)?;
-    let ready = ready_rx.recv().expect("the thread answers before it ends");
-    if let Err(error) = ready {
-        // Joined, so that the socket it had is closed when the caller hears of the error.
-        let _ = thread.join();
-        return Err(error);
+    match ready_rx.recv().expect("the thread answers before it ends") {
+        Ok(ready) => Ok((thread, ready)),
+        Err(error) => {
+            // Joined, so that the socket it had is closed when the caller hears of the error.
+            let _ = thread.join();
+            Err(error)
+        }
     }
-    Ok(thread)
 }
 
-/// Pins first, so that the slab is touched by the core that will use it.
-fn pinned_slab(core: Option<usize>, frames: usize) -> Result<Slab, StartError> {
-    core.map_or(Ok(()), pin_current_thread)
-        .map_err(StartError::Pin)?;
-    Slab::new(frames).map_err(|error| StartError::Slab { frames, error })
+/// Keeps the calling thread where `pin` says; `keep_on` does it.
+fn keep_on_core(
+    pin: Pin,
+    allowed: &[usize],
+    keep_on: impl Fn(usize) -> Result<(), AffinityError>,
+) -> Result<Pinned, StartError> {
+    let kept = match (pin, allowed.last()) {
+        (Pin::Off, _) => Ok(None),
+        (Pin::Core(core), _) => Ok(Some(keep_on(core).map(|()| core).map_err(StartError::Pin)?)),
+        (Pin::Auto, Some(core)) => keep_on(*core).map(|()| Some(*core)),
+        (Pin::Auto, None) => Err(AffinityError::Unknown),
+    };
+    Ok(match kept {
+        Ok(core) => Pinned {
+            core,
+            warning: None,
+        },
+        Err(error) => Pinned {
+            core: None,
+            warning: Some(Warning::NotPinned(error)),
+        },
+    })
 }
+
+type Made = (Shard<RecvMmsg, MonotonicClock>, Arc<Ledger>);
 
 /// Most datagrams per receive: what one system call takes.
 const BATCH_MAX: usize = 1024;
@@ -303,9 +342,11 @@ mod tests {
     use crate::dispatch::handler::Verdict;
     use crate::dispatch::registry::NameReplaced;
     use crate::dispatch::schema_handler::SchemaHandler;
+    use crate::loopback;
     use crate::telemetry::outcome::Outcome;
     use binrush_wire::{Builder, Packet};
     use std::net::UdpSocket as Peer;
+    use std::time::{Duration, Instant};
 
     fn config() -> ListenConfig {
         ListenConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)))
@@ -335,9 +376,9 @@ mod tests {
 
     #[test]
     fn known_packets_in_exact_ledger_out() {
-        for addr in ["127.0.0.1:0", "[::1]:0"] {
-            let engine =
-                Engine::start(ListenConfig::new(addr.parse().unwrap()), registry()).unwrap();
+        for addr in loopback::addresses() {
+            let config = ListenConfig::new(SocketAddr::new(addr, 0));
+            let engine = Engine::start(config, registry()).unwrap();
             let peer = peer_of(&engine);
             let insert = packet(b"ul", 1, &[b"location", b"alice"]);
             let mut damaged = insert.clone();
@@ -401,7 +442,7 @@ mod tests {
                 // Slower than the sender, so that the buffer overflows.
                 registry
                     .register(b"ul", |_: Timestamp, _: &Packet<'_>| {
-                        thread::sleep(std::time::Duration::from_millis(1));
+                        thread::sleep(Duration::from_millis(1));
                         Verdict::Handled
                     })
                     .unwrap();
@@ -438,7 +479,7 @@ mod tests {
                     peer.send_to(packet.bytes(), socket.local_addr().unwrap())
                         .unwrap();
                     sent += 1;
-                    thread::sleep(std::time::Duration::from_millis(1));
+                    thread::sleep(Duration::from_millis(1));
                 }
                 sent_tx.send(sent).unwrap();
                 Verdict::Handled
@@ -456,24 +497,71 @@ mod tests {
         assert_eq!(
             totals.kernel,
             KernelDrops {
-                buffer: 0,
-                stopping: 1
+                stopping: 1,
+                ..KernelDrops::default()
             }
         );
         assert_eq!(totals.unaccounted(1 + sent), 0);
     }
 
     #[test]
-    fn a_panic_of_a_handler_is_told_at_the_stop() {
+    fn a_dead_shard_is_told_at_the_stop_with_all_that_is_known() {
         let mut registry = Registry::new();
         registry
             .register(b"ul", |_: Timestamp, _: &Packet<'_>| -> Verdict {
                 panic!("on purpose")
             })
             .unwrap();
-        let engine = Engine::start(config(), registry).unwrap();
-        peer_of(&engine).send(&packet(b"ul", 1, &[])).unwrap();
-        assert!(matches!(engine.stop(), Err(StopError::Panicked)));
+        let config = ListenConfig {
+            batch: 1,
+            ..config()
+        };
+        let engine = Engine::start(config, registry).unwrap();
+        let peer = peer_of(&engine);
+        peer.send(b"not BIN").unwrap();
+        (0..3).for_each(|_| assert!(peer.send(&packet(b"ul", 1, &[])).is_ok()));
+        let start = Instant::now();
+        while engine.is_running() {
+            assert!(start.elapsed() < Duration::from_secs(60));
+            thread::sleep(Duration::from_millis(1));
+        }
+        let error = engine.stop().unwrap_err();
+        assert!(matches!(error.cause, StopCause::Panicked), "{error}");
+        let totals = *error.totals;
+        assert_eq!((totals.received, totals.settled()), (2, 1), "{totals:?}");
+        assert!(totals.kernel.left_in_queue_bytes >= 2 * binrush_net::QUEUED_LEN_MIN);
+        assert!(!totals.is_balanced());
+    }
+
+    #[test]
+    fn a_core_of_our_own_choice_is_no_condition_and_one_asked_for_is() {
+        let refuse = |core| Err(AffinityError::Refused { core });
+        let unpinned = |error| Pinned {
+            core: None,
+            warning: Some(Warning::NotPinned(error)),
+        };
+        for (pin, allowed, expected) in [
+            (
+                Pin::Auto,
+                &[0, 3][..],
+                Ok(unpinned(AffinityError::Refused { core: 3 })),
+            ),
+            (Pin::Auto, &[], Ok(unpinned(AffinityError::Unknown))),
+            (
+                Pin::Core(1),
+                &[0, 3],
+                Err(AffinityError::Refused { core: 1 }),
+            ),
+        ] {
+            let kept = keep_on_core(pin, allowed, refuse).map_err(|error| match error {
+                StartError::Pin(error) => error,
+                other => panic!("{other}"),
+            });
+            assert_eq!(kept, expected);
+        }
+        let free = |pin| keep_on_core(pin, &[0, 3], |_| Ok(())).unwrap();
+        let kept = [Pin::Auto, Pin::Core(0), Pin::Off].map(|pin| free(pin).core);
+        assert_eq!(kept, [Some(3), Some(0), None]);
     }
 
     #[test]
@@ -489,12 +577,12 @@ mod tests {
             "{text}"
         );
 
-        let elsewhere = ListenConfig::new("192.0.2.1:5566".parse().unwrap());
-        let error = Engine::start(elsewhere, Registry::new()).unwrap_err();
-        assert!(
-            matches!(error, StartError::AddressNotAvailable { .. }),
-            "{error}"
-        );
+        if let Some(elsewhere) = loopback::address_of_another_host() {
+            let config = ListenConfig::new(SocketAddr::new(elsewhere, 5566));
+            let error = Engine::start(config, Registry::new()).unwrap_err();
+            let expected = matches!(error, StartError::AddressNotAvailable { .. });
+            assert!(expected, "{error}");
+        }
 
         let nowhere = ListenConfig {
             pin: Pin::Core(1 << 20),
@@ -515,7 +603,13 @@ mod tests {
             .unwrap_err();
             assert!(matches!(error, StartError::Sizes { .. }), "{error}");
         }
-        // The port is free again once the engine is gone, also without `stop`.
+    }
+
+    #[test]
+    fn the_port_is_free_once_the_engine_is_gone_also_without_a_stop() {
+        // An address that nobody else uses, so that nobody else is given its ports meanwhile.
+        let own = SocketAddr::from(([127, 77, 3, 1], 0));
+        let engine = Engine::start(ListenConfig::new(own), Registry::new()).unwrap();
         let addr = engine.local_addr();
         drop(engine);
         Engine::start(ListenConfig::new(addr), Registry::new()).unwrap();

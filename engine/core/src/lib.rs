@@ -46,11 +46,15 @@ pub mod shard;
 /// What is counted, and how it adds up.
 pub mod telemetry;
 
+/// Addresses of this machine, as the tests find them.
+#[cfg(test)]
+mod loopback;
+
 pub use clock::{Clock, MonotonicClock, Timestamp};
 pub use dispatch::handler::{Handler, Verdict};
 pub use dispatch::registry::{NameReplaced, RegisterError, Registry};
 pub use dispatch::schema_handler::SchemaHandler;
-pub use engine::{Engine, ListenConfig, Pin, StartError, StopError, Warning};
+pub use engine::{Engine, ListenConfig, Pin, StartError, StopCause, StopError, Warning};
 pub use shard::Shard;
 pub use telemetry::ledger::Ledger;
 pub use telemetry::outcome::Outcome;

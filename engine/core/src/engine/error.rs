@@ -8,6 +8,7 @@ use binrush_net::{AffinityError, RcvbufWarning, UdpError};
 
 use super::BATCH_MAX;
 use crate::dispatch::registry::NameReplaced;
+use crate::telemetry::snapshot::Snapshot;
 
 /// Something the user should know, but no reason not to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub enum Warning {
     Rcvbuf(RcvbufWarning),
     /// A handler was replaced by a later one of the same name.
     NameReplaced(NameReplaced),
+    /// The shard is kept on no core, although one was to be found for it.
+    NotPinned(AffinityError),
 }
 
 /// Why an engine could not start. The text says what to do about it.
@@ -48,6 +51,23 @@ pub enum StartError {
          ports below `sysctl net.ipv4.ip_unprivileged_port_start` need CAP_NET_BIND_SERVICE; or take a higher one"
     )]
     NotPermitted {
+        /// The address asked for.
+        addr: SocketAddr,
+    },
+    /// A link-local address without its interface.
+    #[error(
+        "cannot listen on {addr}: a link-local address needs the number of its interface, as in [{ip}%2]:{port}\n  \
+         `ip link` lists the numbers",
+        ip = addr.ip(),
+        port = addr.port()
+    )]
+    ScopeMissing {
+        /// The address asked for.
+        addr: SocketAddr,
+    },
+    /// The kernel was built or booted without IPv6.
+    #[error("cannot listen on {addr}: this kernel has no IPv6\n  listen on an IPv4 address")]
+    NoIpv6 {
         /// The address asked for.
         addr: SocketAddr,
     },
@@ -87,19 +107,36 @@ pub enum StartError {
     Thread(io::Error),
 }
 
-/// Why the final ledger of an engine is not to be trusted.
+/// An engine ended, and its final ledger does not tell all.
+#[derive(Debug, thiserror::Error)]
+#[error("{cause}")]
+#[non_exhaustive]
+pub struct StopError {
+    /// The ledger as far as it is known: what it counts did happen.
+    pub totals: Box<Snapshot>,
+    /// What went wrong first.
+    pub cause: StopCause,
+}
+
+/// Why a final ledger does not tell all.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum StopError {
+pub enum StopCause {
     /// The shard ended by itself.
     #[error("the shard stopped receiving: {0}")]
     Receive(io::Error),
     /// A handler panicked; its datagram and those after it are in no counter.
     #[error("a handler panicked")]
     Panicked,
-    /// Arrivals could not be shut off, or the kernel's count could not be read.
+    /// Arrivals could not be shut off, or the kernel's counts could not be read.
     #[error("cannot account for the last datagrams: {0}")]
     Kernel(io::Error),
+    /// The queue was not empty when the shard left it.
+    #[error("datagrams that take {bytes} bytes of kernel memory were queued and not received")]
+    LeftInQueue {
+        /// Kernel memory they took.
+        bytes: u64,
+    },
 }
 
 impl StartError {
@@ -109,8 +146,18 @@ impl StartError {
             io::ErrorKind::AddrInUse => Self::PortInUse { addr },
             io::ErrorKind::AddrNotAvailable => Self::AddressNotAvailable { addr },
             io::ErrorKind::PermissionDenied => Self::NotPermitted { addr },
+            io::ErrorKind::InvalidInput if lacks_scope(addr) => Self::ScopeMissing { addr },
+            _ if addr.is_ipv6() && error.is_unknown_family() => Self::NoIpv6 { addr },
             _ => Self::Socket { addr, error },
         }
+    }
+}
+
+/// A link-local address is one on every interface, so it means something only together with one (RFC 4007).
+fn lacks_scope(addr: SocketAddr) -> bool {
+    match addr {
+        SocketAddr::V6(addr) => addr.ip().is_unicast_link_local() && addr.scope_id() == 0,
+        SocketAddr::V4(_) => false,
     }
 }
 
@@ -119,6 +166,35 @@ impl fmt::Display for Warning {
         match self {
             Self::Rcvbuf(warning) => warning.fmt(f),
             Self::NameReplaced(warning) => warning.fmt(f),
+            Self::NotPinned(error) => write!(f, "the shard is kept on no core: {error}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(addr: &str, call: &'static str, code: i32) -> String {
+        let error = io::Error::from_raw_os_error(code);
+        StartError::of_socket(addr.parse().unwrap(), UdpError { call, error }).to_string()
+    }
+
+    #[test]
+    fn each_refusal_of_an_address_says_what_to_do() {
+        const EACCES: i32 = 13;
+        const EINVAL: i32 = 22;
+        const ENFILE: i32 = 23;
+        const EAFNOSUPPORT: i32 = 97;
+        for (addr, call, code, hint) in [
+            ("[fe80::1]:5566", "bind", EINVAL, "as in [fe80::1%2]:5566"),
+            ("[::1]:5566", "socket", EAFNOSUPPORT, "listen on an IPv4"),
+            ("127.0.0.1:99", "bind", EACCES, "CAP_NET_BIND_SERVICE"),
+            ("[fe80::1%2]:5566", "bind", EINVAL, "bind: Invalid argument"),
+            ("127.0.0.1:99", "socket", ENFILE, "socket: Too many open"),
+        ] {
+            let text = text(addr, call, code);
+            assert!(text.contains(addr) && text.contains(hint), "{text}");
         }
     }
 }

@@ -1,12 +1,16 @@
 //! The counters at one moment, and what they must add up to.
 
+use std::iter::repeat;
+
 use super::outcome::Outcome;
 
 /// The counters at one moment, by value.
 ///
-/// Taken while the shard runs, `received` may be ahead of the outcomes by the batch in work. Taken after the
-/// shard's thread was joined, it balances exactly.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Taken while the shard runs, each counter is right for some moment of the reading, and `received` is not
+/// behind the outcomes: it is ahead by the batch in work and by what came meanwhile. Taken after the shard's
+/// thread was joined, it balances exactly.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Snapshot {
     /// Datagrams that the queue brought.
     pub received: u64,
@@ -22,7 +26,8 @@ pub struct Snapshot {
     pub outcomes: [u64; Outcome::COUNT],
     /// What the registered names got, in the order of the table.
     pub names: Vec<NameCounts>,
-    /// The first names that nobody registered (escaped, and cut at 48 bytes), each with its count.
+    /// The first names that nobody registered, each with its count: escaped, and of long ones the first 48
+    /// bytes and the length. No two are alike. In the order in which they first came, which never changes.
     pub unknown_names: Vec<(String, u64)>,
     /// What never came out of the socket.
     pub kernel: KernelDrops,
@@ -41,13 +46,19 @@ pub struct NameCounts {
     pub other_commands: u64,
 }
 
-/// Datagrams that arrived at the socket and were dropped there.
+/// What arrived at the socket and never came out of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct KernelDrops {
-    /// While running: the receive buffer was full, or the UDP checksum wrong.
+    /// Datagrams dropped while running: the receive buffer was full, the kernel had no memory, or the UDP
+    /// checksum was wrong. The kernel keeps one count of them.
     pub buffer: u64,
-    /// After arrivals were shut off for the stop.
+    /// Datagrams dropped after arrivals were shut off for the stop. The two counts are parted by a reading
+    /// just before: what is dropped in the microseconds between, for whatever reason, is counted here.
     pub stopping: u64,
+    /// Kernel memory of the datagrams that were still queued when the socket was given up, in bytes; nothing
+    /// says how many they are. 0 after a stop in order.
+    pub left_in_queue_bytes: u64,
 }
 
 impl Snapshot {
@@ -63,12 +74,14 @@ impl Snapshot {
         self.outcomes.iter().sum()
     }
 
-    /// Whether every received datagram came to exactly one outcome, and every handled one is in the count
-    /// of one name and command.
+    /// Whether every received datagram came to exactly one outcome, every handled one is in the count of one
+    /// name and command, and none was left in the queue.
     #[must_use]
     pub fn is_balanced(&self) -> bool {
         let by_name: u64 = self.names.iter().map(NameCounts::handled).sum();
-        self.received == self.settled() && self.outcome(Outcome::Handled) == by_name
+        self.received == self.settled()
+            && self.outcome(Outcome::Handled) == by_name
+            && self.kernel.left_in_queue_bytes == 0
     }
 
     /// Of `sent` datagrams those that were neither received nor dropped by name: 0 when all is told.
@@ -78,18 +91,13 @@ impl Snapshot {
         i128::from(sent) - i128::from(self.received) - i128::from(self.kernel.total())
     }
 
-    /// What was counted since `earlier`, a snapshot of the same ledger.
+    /// What was counted since `earlier`, a snapshot of the same ledger and not itself a difference.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
-        let count_in = |list: &[(String, u64)], name: &str| {
-            list.iter()
-                .find(|(known, _)| known == name)
-                .map_or(0, |(_, count)| *count)
-        };
-        let unknown = self
-            .unknown_names
-            .iter()
-            .map(|(name, count)| (name.clone(), count - count_in(&earlier.unknown_names, name)));
+        // A name keeps its place once it has one, so places are compared; those not taken yet had no count.
+        let then = earlier.unknown_names.iter().map(|(_, count)| *count);
+        let unknown = self.unknown_names.iter().zip(then.chain(repeat(0)));
+        let unknown = unknown.map(|((name, now), then)| (name.clone(), now - then));
         Self {
             received: self.received - earlier.received,
             bytes: self.bytes - earlier.bytes,
@@ -107,6 +115,7 @@ impl Snapshot {
             kernel: KernelDrops {
                 buffer: self.kernel.buffer - earlier.kernel.buffer,
                 stopping: self.kernel.stopping - earlier.kernel.stopping,
+                left_in_queue_bytes: self.kernel.left_in_queue_bytes,
             },
         }
     }
@@ -144,7 +153,7 @@ impl NameCounts {
 }
 
 impl KernelDrops {
-    /// All of them.
+    /// All that were dropped; what was left in the queue is not among them.
     #[must_use]
     pub const fn total(&self) -> u64 {
         self.buffer + self.stopping
