@@ -196,7 +196,10 @@ mod tests {
 
     #[test]
     fn what_the_kernel_refuses_is_counted_by_name() {
-        let (receiver, socket) = pair();
+        // An address that nobody else uses, so that nobody else is given the port when it is free again.
+        let receiver = UdpSocket::bind("127.77.3.2:0").unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.connect(receiver.local_addr().unwrap()).unwrap();
         drop(receiver);
         let report = replay(
             &Traffic::sample(),

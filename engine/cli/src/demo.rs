@@ -1,6 +1,6 @@
 //! `binrush demo`: genuine replication traffic, sent to an engine in this process and told in words.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::net::UdpSocket;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,13 +10,17 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use binrush_engine::{Engine, ListenConfig, Outcome, Snapshot};
 use binrush_replay::{Pace, Progress, Report, Traffic, replay};
-use binrush_wire::schema::{Capability, Message};
-use serde_json::{Map, Value, json};
 
-use crate::tally::{self, grouped};
+use crate::output::Output;
+use crate::{modules, signal, tally};
+use screen::Screen;
 
-/// See replication traffic arrive: packets of a genuine OpenSIPS node, replayed to an engine in this process.
-/// Needs no root, no files and no network but loopback.
+/// What is shown, as a table or as JSON lines.
+mod screen;
+
+/// See replication traffic arrive: packets of a genuine OpenSIPS node, sent to an engine in this process
+///
+/// Needs no root, no files and no network but loopback. Exits 0 only if every packet sent is accounted for.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How long to send.
@@ -32,265 +36,148 @@ pub(crate) struct Args {
     json: bool,
 }
 
+/// How a demo went.
+#[derive(Debug)]
+struct Run {
+    totals: Snapshot,
+    report: Report,
+    end: End,
+}
+
+/// Why the sender ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The schedule was through.
+    Done,
+    /// A signal came.
+    Signal,
+    /// It fell too far behind the schedule.
+    Late,
+}
+
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let stop = tally::stop_on_signal()?;
+    let stop = signal::stop_flag()?;
+    show(&args, &stop, Output::start(io::stdout())?)
+}
+
+/// Sends and receives until all is sent or `stop` is set, and tells on `output`.
+fn show(args: &Args, stop: &AtomicBool, output: Output) -> anyhow::Result<ExitCode> {
     let traffic = Traffic::sample();
     let length = Duration::from_secs(args.seconds);
     let pace = Pace::new(args.rate, length).context("--rate must be above zero")?;
     let mut engine = Engine::start(
         ListenConfig::new(([127, 0, 0, 1], 0).into()),
-        tally::registry()?,
+        modules::registry()?,
     )?;
     let socket = UdpSocket::bind("127.0.0.1:0").context("cannot open a socket to send from")?;
     socket
         .connect(engine.local_addr())
         .context("cannot connect to the engine's socket")?;
 
-    let screen = Screen { json: args.json };
-    screen.opening(&args, &engine, &traffic)?;
+    let mut screen = Screen::open(output, args, &mut engine, &traffic)?;
     let progress = Progress::default();
-    let report = thread::scope(|scope| {
+    let (watched, report) = thread::scope(|scope| {
         let sender = scope.spawn(|| replay(&traffic, pace, &socket, &progress));
-        let watched = watch(&screen, &mut engine, &progress, &stop, length, || {
+        let watched = watch(&mut screen, &mut engine, &progress, stop, length, || {
             sender.is_finished()
         });
-        // Also when the screen is gone: the sender must not go on for nobody.
         progress.stop();
-        let report = sender.join().expect("the sender does not panic");
-        watched.map(|()| report)
-    })?;
-    let totals = engine.stop()?;
-    screen.ending(&totals, &report)?;
-    Ok(if verdict(&totals, &report).is_ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+        (watched, sender.join().expect("the sender does not panic"))
+    });
+    let (totals, stopped) = tally::of_stopped(engine);
+    let end = watched?;
+    stopped?;
+    let run = Run {
+        totals,
+        report,
+        end,
+    };
+    match screen.close(&run) {
+        // Whoever saw enough may leave: the exit code still says how it went.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ if run.verdict().is_ok() => Ok(ExitCode::SUCCESS),
+        _ => Ok(ExitCode::FAILURE),
+    }
 }
 
-/// Tells what came, second by second, until the sender is done or a signal came.
+/// Tells what came, second by second, until the sender is done, stopped by a signal or by its delay.
 fn watch(
-    screen: &Screen,
+    screen: &mut Screen,
     engine: &mut Engine,
     progress: &Progress,
     stop: &AtomicBool,
     length: Duration,
     done: impl Fn() -> bool,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<End> {
     let start = Instant::now();
-    let mut earlier = engine.snapshot()?;
-    let mut second = 1;
+    let mut end = End::Done;
+    let mut next = Duration::from_secs(1);
     while !done() {
-        // A sender that cannot keep the rate would go on until all is sent.
-        if stop.load(Ordering::Relaxed) || start.elapsed() > length.saturating_add(GRACE) {
-            progress.stop();
+        if end == End::Done {
+            if stop.load(Ordering::Relaxed) {
+                end = End::Signal;
+                progress.stop();
+            } else if start.elapsed() > length.saturating_add(GRACE) {
+                // A sender that cannot keep the rate would go on until all is sent.
+                end = End::Late;
+                progress.stop();
+            }
         }
         thread::sleep(TICK);
-        if start.elapsed() >= Duration::from_secs(second) {
-            let now = engine.snapshot()?;
-            screen.second(second, &now.since(&earlier))?;
-            earlier = now;
-            second += 1;
+        if start.elapsed() >= next {
+            screen.second(engine.snapshot()?);
+            next += Duration::from_secs(1);
         }
     }
-    Ok(())
+    Ok(end)
 }
 
-/// What is wrong, if anything: the ledger must balance, and all that arrived must have been understood.
-fn verdict(totals: &Snapshot, report: &Report) -> Result<(), String> {
-    let lost = totals.unaccounted(report.sent);
-    if lost != 0 {
-        return Err(format!("{lost} packets are in no counter"));
-    }
-    if !totals.is_balanced() {
-        return Err("the outcomes do not add up to what was received".into());
-    }
-    match totals.received - totals.outcome(Outcome::Handled) {
-        0 if totals.received == 0 => Err("nothing arrived".into()),
-        0 => Ok(()),
-        refused => Err(format!("{refused} packets arrived and were not understood")),
-    }
-}
-
-/// Where the demo is told: text for people, or JSON lines.
-struct Screen {
-    json: bool,
-}
-
-impl Screen {
-    fn opening(&self, args: &Args, engine: &Engine, traffic: &Traffic) -> anyhow::Result<()> {
-        let warnings: Vec<String> = engine.warnings().iter().map(ToString::to_string).collect();
-        if self.json {
-            return self.event(
-                "ready",
-                Map::new(),
-                json!({
-                    "listen": format!("bin:{}", engine.local_addr()),
-                    "rcvbuf": engine.rcvbuf(),
-                    "rate_pps": args.rate,
-                    "seconds": args.seconds,
-                    "packets_per_round": traffic.len(),
-                    "warnings": warnings,
-                }),
-            );
+impl Run {
+    /// What is wrong, if anything: the ledger must balance, and all that arrived must have been understood.
+    fn verdict(&self) -> Result<(), String> {
+        let totals = &self.totals;
+        match totals.unaccounted(self.report.sent) {
+            0 => {}
+            lost @ 1.. => return Err(format!("{lost} packets are in no counter")),
+            more => {
+                return Err(format!(
+                    "{} packets more than were sent arrived: somebody else sends to this port",
+                    more.unsigned_abs()
+                ));
+            }
         }
-        let core = engine
-            .core()
-            .map_or_else(|| "any".to_owned(), |core| core.to_string());
-        let mut text = format!(
-            "Two SIP servers, one telling the other what it knows: {} packets of a genuine OpenSIPS 1.11 node\n\
-             about 300 calls and 420 registered phones, sent again and again, each round with fresh names.\n\n  \
-             sender  {} packets/s for {} s, in this process\n  \
-             engine  bin:{}, one thread on core {core}, receive buffer {} bytes\n",
-            grouped(traffic.len() as u64),
-            grouped(args.rate),
-            args.seconds,
-            engine.local_addr(),
-            grouped(engine.rcvbuf() as u64),
-        );
-        for warning in warnings {
-            text.push_str("  note    ");
-            text.push_str(&warning);
-            text.push('\n');
+        if !totals.is_balanced() {
+            return Err("the outcomes do not add up to what was received".into());
         }
-        text.push('\n');
-        text.push_str(&heading());
-        self.print(&text)
-    }
-
-    fn second(&self, second: u64, counts: &Snapshot) -> anyhow::Result<()> {
-        if self.json {
-            return self.event("interval", tally::json(counts), json!({ "second": second }));
-        }
-        self.print(&row(&format!("{second} s"), counts))
-    }
-
-    fn ending(&self, totals: &Snapshot, report: &Report) -> anyhow::Result<()> {
-        let verdict = verdict(totals, report);
-        if self.json {
-            let errors: Map<String, Value> = report
-                .errors
-                .iter()
-                .map(|(reason, count)| (reason.to_owned(), count.into()))
-                .collect();
-            return self.event("total", tally::json(totals), json!({
-                "sent": report.sent,
-                "send_errors": errors,
-                "late_mean_us": micros(report.late_mean),
-                "late_max_us": micros(report.late_max),
-                "unaccounted": i64::try_from(totals.unaccounted(report.sent)).unwrap_or(i64::MAX),
-                "balanced": verdict.is_ok(),
-            }));
-        }
-        self.print(&format!(
-            "{}\n\n{}",
-            row("all", totals),
-            closing(totals, report, &verdict)
-        ))
-    }
-
-    fn event(&self, event: &str, mut map: Map<String, Value>, more: Value) -> anyhow::Result<()> {
-        map.insert("event".into(), event.into());
-        if let Value::Object(more) = more {
-            map.extend(more);
-        }
-        self.print(&Value::Object(map).to_string())
-    }
-
-    fn print(&self, text: &str) -> anyhow::Result<()> {
-        writeln!(io::stdout(), "{text}").context("cannot write to standard output")
-    }
-}
-
-/// Three lines above the table: module, and type in two words.
-fn heading() -> String {
-    let mut lines = [("", "", ""), ("", "", ""), ("time", "packets", "MB")]
-        .map(|(time, packets, bytes)| format!("{time:>5} {packets:>9} {bytes:>6}"));
-    for module in tally::modules() {
-        let types: Vec<&Message> = tally::messages(module).collect();
-        let width = types.len() * (COLUMN + 1) - 1;
-        lines[0].push_str(&format!("   {:─^width$}", format!(" {} ", title(module))));
-        lines[1].push_str("  ");
-        lines[2].push_str("  ");
-        for message in types {
-            let (above, below) = message.name.split_once('_').unwrap_or(("", message.name));
-            lines[1].push_str(&format!(" {above:>COLUMN$}"));
-            lines[2].push_str(&format!(" {below:>COLUMN$}"));
+        match totals.received - totals.outcome(Outcome::Handled) {
+            0 if totals.received == 0 => Err("nothing arrived".into()),
+            0 => Ok(()),
+            refused => Err(format!("{refused} packets arrived and were not understood")),
         }
     }
-    lines.map(|line| line.trim_end().to_owned()).join("\n")
+
+    /// Why less was sent than planned, if so.
+    fn cut_short(&self) -> Option<&'static str> {
+        let why = match self.end {
+            End::Done => "the others could not be sent",
+            End::Signal => "a signal came",
+            End::Late => "this machine does not keep the rate",
+        };
+        (self.report.sent < self.report.planned).then_some(why)
+    }
 }
 
-/// One line of the table; what was refused or dropped stands behind it in words.
-fn row(time: &str, counts: &Snapshot) -> String {
-    let mut line = format!(
-        "{time:>5} {:>9} {:>6.2}",
-        grouped(counts.received),
-        counts.bytes as f64 / 1e6
-    );
-    for (module, names) in tally::modules().zip(&counts.names) {
-        line.push_str("  ");
-        for message in tally::messages(module) {
-            line.push_str(&format!(
-                " {:>COLUMN$}",
-                grouped(names.command(message.command))
-            ));
+impl End {
+    const fn symbol(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Signal => "signal",
+            Self::Late => "late",
         }
     }
-    if counts.kernel.total() > 0 {
-        line.push_str("   ");
-        line.push_str(&tally::kernel(counts.kernel));
-    }
-    line
 }
-
-fn closing(totals: &Snapshot, report: &Report, verdict: &Result<(), String>) -> String {
-    let mut text = format!(
-        "  sent {} = received {} + dropped in a full receive buffer {} + dropped during the stop {}\n  {}\n\n  \
-         Each packet was read to its last byte in {} ns on average ({:.1} packets per receive call).\n  \
-         The sender was {:.1} ms late on average, {:.1} ms at most.\n",
-        report.sent,
-        totals.received,
-        totals.kernel.buffer,
-        totals.kernel.stopping,
-        tally::received_equation(totals),
-        totals.busy_ns / totals.received.max(1),
-        totals.received as f64 / totals.batches.max(1) as f64,
-        report.late_mean.as_secs_f64() * 1e3,
-        report.late_max.as_secs_f64() * 1e3,
-    );
-    let tried = report.sent + report.errors.total();
-    if tried < report.planned {
-        text.push_str(&format!(
-            "  It was stopped after {tried} of {} packets.\n",
-            report.planned
-        ));
-    }
-    for (reason, count) in report.errors.iter() {
-        text.push_str(&format!("  not sent: {count}, {reason}\n"));
-    }
-    text.push_str(&match verdict {
-        Ok(()) => "\nEvery packet sent is in exactly one counter, and everything that arrived was understood.".into(),
-        Err(problem) => format!("\nSomething is wrong: {problem}."),
-    });
-    text
-}
-
-/// A module for people who do not know its name.
-fn title(module: &Capability) -> &'static str {
-    match module.name {
-        "dialog" => "dialog (calls)",
-        "ul" => "ul (registered phones)",
-        other => other,
-    }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// Width of a type in the table; the longest half of a type's name has seven letters.
-const COLUMN: usize = 7;
 
 /// What the sender may take longer than it should before it is stopped.
 const GRACE: Duration = Duration::from_secs(1);
@@ -301,30 +188,92 @@ const TICK: Duration = Duration::from_millis(20);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use binrush_replay::SendErrors;
+    use serde_json::Value;
 
-    #[test]
-    fn heading_and_rows_have_the_same_columns() {
-        let heading = heading();
-        let widths: Vec<usize> = heading.lines().map(|line| line.chars().count()).collect();
-        let mut engine = Engine::start(
-            ListenConfig::new(([127, 0, 0, 1], 0).into()),
-            tally::registry().unwrap(),
-        )
-        .unwrap();
-        let row = row("1 s", &engine.snapshot().unwrap());
-        assert_eq!(widths, [row.len(); 3], "{heading}\n{row}");
-        for word in ["CREATED", "CONTACT", "DELETE", "calls"] {
-            assert!(heading.contains(word), "{heading}");
+    fn run_of(planned: u64, sent: u64, received: u64) -> Run {
+        let mut totals = Snapshot::default();
+        totals.received = received;
+        totals.outcomes[Outcome::Malformed as usize] = received;
+        let report = Report {
+            planned,
+            sent,
+            bytes: 0,
+            errors: SendErrors::default(),
+            elapsed: Duration::ZERO,
+            late_max: Duration::ZERO,
+            late_mean: Duration::ZERO,
+        };
+        Run {
+            totals,
+            report,
+            end: End::Late,
         }
     }
 
     #[test]
-    fn a_short_demo_balances() {
-        let args = Args {
+    fn the_verdict_tells_lost_packets_from_strange_ones() {
+        for (sent, received, words) in [
+            (5, 2, "3 packets are in no counter"),
+            (2, 5, "3 packets more than were sent arrived"),
+            (2, 2, "2 packets arrived and were not understood"),
+            (0, 0, "nothing arrived"),
+        ] {
+            let problem = run_of(9, sent, received).verdict().unwrap_err();
+            assert!(problem.starts_with(words), "{problem}");
+        }
+    }
+
+    #[test]
+    fn a_sender_that_was_stopped_does_not_pass_for_one_that_was_done() {
+        let cut = run_of(9, 5, 5).cut_short();
+        assert_eq!(cut, Some("this machine does not keep the rate"));
+        assert_eq!(run_of(5, 5, 5).cut_short(), None);
+    }
+
+    fn short() -> Args {
+        Args {
             seconds: 1,
             rate: 500,
             json: true,
+        }
+    }
+
+    #[test]
+    fn the_rows_add_up_to_the_last_line() {
+        let (reader, writer) = io::pipe().unwrap();
+        let output = Output::start(writer).unwrap();
+        let code = show(&short(), &AtomicBool::new(false), output).unwrap();
+        assert_eq!(code, ExitCode::SUCCESS);
+
+        let lines = io::read_to_string(reader).unwrap();
+        let events: Vec<Value> = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let [ready, rows @ .., total] = &events[..] else {
+            panic!("{lines}")
         };
-        assert_eq!(run(args).unwrap(), ExitCode::SUCCESS);
+        assert_eq!(ready["event"], "ready");
+        assert_eq!(
+            (&total["event"], &total["end"]),
+            (&"total".into(), &"done".into())
+        );
+        assert_eq!(total["received"], 500);
+        assert!(rows.iter().all(|row| row["event"] == "interval"), "{lines}");
+        for key in ["/received", "/bytes", "/names/ul/received"] {
+            let count = |value: &Value| value.pointer(key).and_then(Value::as_u64).unwrap();
+            let sum: u64 = rows.iter().map(count).sum();
+            assert_eq!(sum, count(total), "{key} {lines}");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_left_changes_nothing_about_the_verdict() {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let output = Output::start(writer).unwrap();
+        let code = show(&short(), &AtomicBool::new(false), output).unwrap();
+        assert_eq!(code, ExitCode::SUCCESS);
     }
 }

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use output::Output;
+
 /// Captures in words or JSON lines.
 mod decode;
 /// The main job on loopback, fed with captured traffic.
@@ -14,10 +16,16 @@ mod demo;
 mod encode;
 /// The JSON line of a packet, read and written.
 mod line;
+/// The modules whose packets come in datagrams.
+mod modules;
+/// Lines that go out while something more important goes on.
+mod output;
 /// One packet onto the wire.
 mod send;
 /// The receiver as a process.
 mod serve;
+/// Being asked to end.
+mod signal;
 /// Counts per name and type.
 mod summary;
 /// A ledger in words and JSON.
@@ -41,26 +49,34 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Command::parse() {
-        Command::Decode(args) => decode::run(&args),
-        Command::Encode(args) => encode::run(&args),
+        Command::Decode(args) => or_reader_left(decode::run(&args)),
+        Command::Encode(args) => or_reader_left(encode::run(&args)),
         Command::Send(args) => send::run(&args),
         Command::Serve(args) => serve::run(args),
         Command::Demo(args) => demo::run(args),
     };
     result.unwrap_or_else(|error| {
-        if reader_left(&error) {
-            return ExitCode::SUCCESS;
+        // A reader that is stuck must not keep the process; there is nobody left to tell of it.
+        if let Ok(stderr) = Output::start(io::stderr()) {
+            let _ = stderr.finish(format!("error: {error:#}"));
         }
-        eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
 }
 
-/// Whether the error is only that `head` or a pager has seen enough.
-fn reader_left(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+/// Success, when the error is only that `head` or a pager has seen enough. For commands whose output is all
+/// that they are for.
+fn or_reader_left(result: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    result.or_else(|error| {
+        let left = error.chain().any(|cause| {
+            cause
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        });
+        if left {
+            Ok(ExitCode::SUCCESS)
+        } else {
+            Err(error)
+        }
     })
 }

@@ -1,6 +1,6 @@
 //! `binrush serve`: receive BIN datagrams and say what came.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -8,16 +8,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use binrush_engine::{Engine, ListenConfig, Pin, Snapshot};
-use serde_json::{Value, json};
+use anyhow::anyhow;
+use binrush_engine::{Engine, ListenConfig, Pin, Snapshot, StartError};
+use serde_json::{Map, json};
 
-use crate::tally;
+use crate::output::{Output, event};
+use crate::{modules, signal, tally};
 
 /// Receive BIN packets of 1.x nodes over UDP until SIGTERM or SIGINT, and say what came.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Where to listen; IPv6 in brackets, port 0 takes a free one.
+    /// Where to listen; IPv6 in brackets, and then no IPv4; port 0 takes a free one.
     #[arg(long, value_name = "bin:IP:PORT")]
     listen: Listen,
 
@@ -44,18 +45,29 @@ struct Listen(SocketAddr);
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     // Before the start, so that a signal from the first moment on leads to a clean stop.
-    let stop = tally::stop_on_signal()?;
+    let stop = signal::stop_flag()?;
+    receive(&args, &stop, Output::start(io::stdout())?)
+}
+
+/// Receives until `stop` is set, and tells on `output`.
+fn receive(args: &Args, stop: &AtomicBool, output: Output) -> anyhow::Result<ExitCode> {
     let config = ListenConfig {
         pin: args.core,
         rcvbuf: args.rcvbuf as usize,
         ..ListenConfig::new(args.listen.0)
     };
-    let mut engine = Engine::start(config, tally::registry()?)?;
-    print(&ready(&engine, &args))?;
+    let mut engine = Engine::start(config, modules::registry()?).map_err(explained)?;
+    output.print(ready(&engine, args));
 
-    watch(&mut engine, &args, &stop)?;
-    let totals = engine.stop()?;
-    print(&last(&totals, args.json))?;
+    let watched = watch(&mut engine, args, stop, &output);
+    // Whatever went wrong, and whoever reads the output or does not: first the queue is drained, then the
+    // totals are told, then the rest.
+    let (totals, stopped) = tally::of_stopped(engine);
+    let text = last(&totals, args.json);
+    let written = output.finish(text.clone());
+    watched?;
+    stopped?;
+    written.map_err(|error| anyhow!("cannot write to standard output: {error}\n{text}"))?;
     Ok(if totals.is_balanced() {
         ExitCode::SUCCESS
     } else {
@@ -63,49 +75,73 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Prints a line per interval until `stop` is set or the shard ends by itself.
-fn watch(engine: &mut Engine, args: &Args, stop: &AtomicBool) -> anyhow::Result<()> {
+/// Prints a line per interval until `stop` is set or the shard ends by itself. A line that is not taken is
+/// told with the next one.
+fn watch(
+    engine: &mut Engine,
+    args: &Args,
+    stop: &AtomicBool,
+    output: &Output,
+) -> anyhow::Result<()> {
     let every = Duration::from_secs(args.stats);
     let (mut then, mut earlier) = (Instant::now(), engine.snapshot()?);
+    let mut sampled = then;
     while !stop.load(Ordering::Relaxed) && engine.is_running() {
         thread::sleep(STOP_LATENCY);
-        let elapsed = then.elapsed();
+        if sampled.elapsed() < SAMPLE {
+            continue;
+        }
+        // Also when nothing is printed: the kernel's count of drops must not come round unseen.
+        let now = engine.snapshot()?;
+        sampled = Instant::now();
+        let elapsed = sampled - then;
         if every.is_zero() || elapsed < every {
             continue;
         }
-        let now = engine.snapshot()?;
-        print(&interval(&now.since(&earlier), elapsed, args.json))?;
-        (then, earlier) = (then + elapsed, now);
+        if output.print(interval(&now.since(&earlier), elapsed, args.json)) {
+            (then, earlier) = (sampled, now);
+        }
     }
     Ok(())
 }
 
+/// What to do about it in terms of this command.
+fn explained(error: StartError) -> anyhow::Error {
+    match error {
+        StartError::Pin(_) => anyhow!("{error}\n  name another one, or use `--core off`"),
+        error => error.into(),
+    }
+}
+
 fn ready(engine: &Engine, args: &Args) -> String {
     let addr = engine.local_addr();
-    let handlers: Vec<&str> = tally::modules().map(|module| module.name).collect();
+    let handlers: Vec<&str> = modules::all().map(|module| module.name).collect();
     let mut warnings: Vec<String> = engine.warnings().iter().map(ToString::to_string).collect();
     if !addr.ip().is_loopback() {
         warnings.push(format!(
             "there is no source filter yet: whoever can reach bin:{addr} is heard, and BIN over UDP has no authentication"
         ));
     }
+    if addr.is_ipv6() && addr.ip().is_unspecified() {
+        warnings.push(format!(
+            "bin:{addr} takes no IPv4: for that, run another one on bin:0.0.0.0:{}",
+            addr.port()
+        ));
+    }
     if args.json {
-        return json!({
-            "event": "ready",
+        let more = json!({
             "listen": format!("bin:{addr}"),
             "transport": "udp",
             "core": engine.core(),
             "rcvbuf": engine.rcvbuf(),
             "handlers": handlers,
             "warnings": warnings,
-        })
-        .to_string();
+        });
+        return event("ready", Map::new(), more);
     }
-    let core = engine
-        .core()
-        .map_or_else(|| "any".to_owned(), |core| core.to_string());
     let mut text = format!(
-        "ready: bin:{addr} (udp), core {core}, receive buffer {} bytes, handlers {}",
+        "ready: bin:{addr} (udp), {}, receive buffer {} bytes, handlers {}",
+        tally::core(engine),
         engine.rcvbuf(),
         handlers.join(" ")
     );
@@ -119,7 +155,8 @@ fn ready(engine: &Engine, args: &Args) -> String {
 fn interval(counts: &Snapshot, elapsed: Duration, json: bool) -> String {
     let seconds = elapsed.as_secs_f64();
     if json {
-        return event("interval", counts, json!({ "seconds": seconds }));
+        let more = json!({ "seconds": seconds });
+        return event("interval", tally::json(counts), more);
     }
     let words = tally::line(counts);
     let separator = if words.is_empty() { "" } else { " | " };
@@ -134,35 +171,30 @@ fn interval(counts: &Snapshot, elapsed: Duration, json: bool) -> String {
 fn last(totals: &Snapshot, json: bool) -> String {
     let balanced = totals.is_balanced();
     if json {
-        return event("total", totals, json!({ "balanced": balanced }));
+        return event(
+            "total",
+            tally::json(totals),
+            json!({ "balanced": balanced }),
+        );
     }
+    let words = tally::line(totals);
+    let separator = if words.is_empty() { "" } else { " | " };
+    let mut lines = vec![
+        format!(
+            "total: {} packets, {} bytes{separator}{words}",
+            totals.received, totals.bytes
+        ),
+        tally::received_equation(totals),
+    ];
+    lines.extend(tally::meanings(totals));
+    lines.push(tally::kernel(totals.kernel));
     let verdict = if balanced {
         "balanced"
     } else {
         "NOT BALANCED: please report this"
     };
-    let words = tally::line(totals);
-    let separator = if words.is_empty() { "" } else { " | " };
-    format!(
-        "total: {} packets, {} bytes{separator}{words}\n{}\n{}\n{verdict}",
-        totals.received,
-        totals.bytes,
-        tally::received_equation(totals),
-        tally::kernel(totals.kernel),
-    )
-}
-
-fn event(event: &str, counts: &Snapshot, more: Value) -> String {
-    let mut map = tally::json(counts);
-    map.insert("event".into(), event.into());
-    if let Value::Object(more) = more {
-        map.extend(more);
-    }
-    Value::Object(map).to_string()
-}
-
-fn print(text: &str) -> anyhow::Result<()> {
-    writeln!(io::stdout(), "{text}").context("cannot write to standard output")
+    lines.push(verdict.to_owned());
+    lines.join("\n")
 }
 
 impl FromStr for Listen {
@@ -187,6 +219,9 @@ fn pin(text: &str) -> Result<Pin, String> {
     }
 }
 
+/// How often the counters are read, printed or not.
+const SAMPLE: Duration = Duration::from_secs(1);
+
 /// How late a signal is noticed at most.
 const STOP_LATENCY: Duration = Duration::from_millis(20);
 
@@ -197,6 +232,8 @@ mod tests {
     #[test]
     fn addresses_are_written_as_opensips_does() {
         let parse = |text: &str| text.parse::<Listen>().map(|listen| listen.0.to_string());
+        let scoped = "[fe80::1%2]:5566";
+        assert_eq!(parse(&format!("bin:{scoped}")).as_deref(), Ok(scoped));
         assert_eq!(parse("bin:127.0.0.1:5566").as_deref(), Ok("127.0.0.1:5566"));
         assert_eq!(parse("bin:[::1]:0").as_deref(), Ok("[::1]:0"));
         for wrong in [
@@ -211,5 +248,37 @@ mod tests {
                 "{wrong}"
             );
         }
+    }
+
+    fn stopped_at_once(output: Output) -> anyhow::Result<ExitCode> {
+        let args = Args {
+            listen: Listen(([127, 0, 0, 1], 0).into()),
+            core: Pin::Off,
+            rcvbuf: 4096,
+            stats: 0,
+            json: false,
+        };
+        receive(&args, &AtomicBool::new(true), output)
+    }
+
+    #[test]
+    fn totals_that_could_not_be_printed_are_told_with_the_error() {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let error = stopped_at_once(Output::start(writer).unwrap()).unwrap_err();
+        let text = error.to_string();
+        for word in ["Broken pipe", "\ntotal: 0 packets", "\nbalanced"] {
+            assert!(text.contains(word), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_stuck_reader_does_not_keep_it_from_stopping() {
+        let (_reader, writer) = io::pipe().unwrap();
+        let output = Output::start(writer).unwrap();
+        // More than the pipe has room for, so that nothing after it is written.
+        while output.print("x".repeat(1 << 20)) {}
+        let error = stopped_at_once(output).unwrap_err();
+        assert!(error.to_string().contains("nobody reads it\ntotal: "));
     }
 }

@@ -1,50 +1,25 @@
 //! A ledger in words and in JSON, as `serve` and `demo` print it.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use anyhow::Context as _;
-use binrush_engine::{KernelDrops, NameCounts, Outcome, Registry, SchemaHandler, Snapshot};
+use binrush_engine::{Engine, KernelDrops, NameCounts, Outcome, Snapshot, StopCause, StopError};
 use binrush_wire::Release;
-use binrush_wire::schema::{self, Capability, Message};
+use binrush_wire::schema;
 use serde_json::{Map, Value, json};
 
-/// The modules that 1.x nodes send, the only ones that come in datagrams.
-pub(crate) fn modules() -> impl Iterator<Item = &'static Capability> {
-    schema::CAPABILITIES
-        .iter()
-        .copied()
-        .filter(|module| messages(module).next().is_some())
-}
-
-/// What a 1.x node sends for `module`, in the order of the commands.
-pub(crate) fn messages(module: &'static Capability) -> impl Iterator<Item = &'static Message> {
-    let spoken = module
-        .messages
-        .iter()
-        .filter(|message| message.spoken_by(Release::V1x));
-    let mut messages: Vec<_> = spoken.collect();
-    messages.sort_by_key(|message| message.command);
-    messages.into_iter()
-}
-
-/// A registry in which every known module has a handler that reads each packet to its last byte.
-pub(crate) fn registry() -> anyhow::Result<Registry> {
-    let mut registry = Registry::new();
-    for module in modules() {
-        registry.register(module.name.as_bytes(), SchemaHandler)?;
+/// Stops `engine`. There are totals in any case; with an error they are what is known.
+pub(crate) fn of_stopped(engine: Engine) -> (Snapshot, Result<(), StopCause>) {
+    match engine.stop() {
+        Ok(totals) => (totals, Ok(())),
+        Err(StopError { totals, cause, .. }) => (*totals, Err(cause)),
     }
-    Ok(registry)
 }
 
-/// A flag that SIGTERM and SIGINT set.
-pub(crate) fn stop_on_signal() -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).context("cannot handle signals")?;
-    }
-    Ok(stop)
+/// Where the shard runs: `core 1`.
+pub(crate) fn core(engine: &Engine) -> String {
+    engine
+        .core()
+        .map_or_else(|| "any core".to_owned(), |core| format!("core {core}"))
 }
 
 /// What came, in one line: `dialog CREATED 12 UPDATED 30 | ul AOR_INSERT 4 | refused: bad_crc 1`.
@@ -65,7 +40,7 @@ pub(crate) fn line(counts: &Snapshot) -> String {
         }
         parts.push(text);
     }
-    if counts.kernel.total() > 0 {
+    if counts.kernel != KernelDrops::default() {
         parts.push(kernel(counts.kernel));
     }
     parts.join(" | ")
@@ -84,13 +59,27 @@ pub(crate) fn received_equation(totals: &Snapshot) -> String {
     text
 }
 
-/// What the kernel dropped, by reason.
+/// What the refusals among `totals` mean, a line each: `  bad_crc: checksum does not match: ...`.
+pub(crate) fn meanings(totals: &Snapshot) -> impl Iterator<Item = String> {
+    refused(totals).map(|(outcome, _)| format!("  {outcome}: {}", outcome.sentence()))
+}
+
+/// What never came out of the socket, by reason.
 pub(crate) fn kernel(drops: KernelDrops) -> String {
-    let KernelDrops { buffer, stopping } = drops;
-    format!(
-        "kernel dropped {}: buffer full {buffer}, during the stop {stopping}",
-        drops.total()
-    )
+    let mut text = format!(
+        "kernel dropped {} (receive buffer or checksum {}, during the stop {})",
+        drops.total(),
+        drops.buffer,
+        drops.stopping,
+    );
+    if drops.left_in_queue_bytes > 0 {
+        let _ = write!(
+            text,
+            ", left {} bytes in the queue",
+            drops.left_in_queue_bytes
+        );
+    }
+    text
 }
 
 /// The counts with stable keys. Every outcome, name and type that is not in it is zero.
@@ -117,6 +106,8 @@ pub(crate) fn json(counts: &Snapshot) -> Map<String, Value> {
         "names": names,
         "unknown_names": unknown,
         "kernel_drops": { "buffer": counts.kernel.buffer, "stopping": counts.kernel.stopping },
+        // Not among the drops, which are datagrams.
+        "left_in_queue_bytes": counts.kernel.left_in_queue_bytes,
     }) else {
         unreachable!("written as an object right above")
     };
@@ -192,20 +183,14 @@ mod tests {
             commands: commands.to_vec(),
             other_commands: 0,
         };
-        Snapshot {
-            received: 10,
-            bytes: 1234,
-            batches: 3,
-            busy_ns: 99,
-            receive_failures: 0,
-            outcomes,
-            names: vec![name(b"dialog", &[(1, 2), (3, 5)]), name(b"ul", &[])],
-            unknown_names: vec![("ratelimit".into(), 2)],
-            kernel: KernelDrops {
-                buffer: 4,
-                stopping: 1,
-            },
-        }
+        let mut counts = Snapshot::default();
+        counts.received = 10;
+        counts.outcomes = outcomes;
+        counts.names = vec![name(b"dialog", &[(1, 2), (3, 5)]), name(b"ul", &[])];
+        counts.unknown_names = vec![("ratelimit".into(), 2)];
+        counts.kernel.buffer = 4;
+        counts.kernel.stopping = 1;
+        counts
     }
 
     #[test]
@@ -213,12 +198,28 @@ mod tests {
         assert_eq!(
             line(&counts()),
             "dialog CREATED 2 DELETED 5 | refused: bad_crc 1 unknown_name 2 (ratelimit 2) | \
-             kernel dropped 5: buffer full 4, during the stop 1"
+             kernel dropped 5 (receive buffer or checksum 4, during the stop 1)"
         );
         assert_eq!(
             received_equation(&counts()),
             "received 10 = handled 7 + bad_crc 1 + unknown_name 2"
         );
+        let meanings: Vec<String> = meanings(&counts()).collect();
+        assert_eq!(
+            meanings[1],
+            "  unknown_name: no handler is registered for its module name"
+        );
+        assert_eq!(meanings.len(), 2);
+    }
+
+    #[test]
+    fn what_was_left_in_the_queue_is_told_and_is_no_drop() {
+        let mut counts = counts();
+        counts.kernel.left_in_queue_bytes = 1536;
+        assert!(kernel(counts.kernel).ends_with("stop 1), left 1536 bytes in the queue"));
+        let map = Value::Object(json(&counts));
+        assert_eq!(map["left_in_queue_bytes"], 1536);
+        assert_eq!(map["kernel_drops"], json!({ "buffer": 4, "stopping": 1 }));
     }
 
     #[test]
@@ -233,16 +234,6 @@ mod tests {
         );
         assert_eq!(map["unknown_names"]["ratelimit"], 2);
         assert_eq!(map["kernel_drops"], json!({ "buffer": 4, "stopping": 1 }));
-    }
-
-    #[test]
-    fn the_modules_of_1_x_are_dialog_and_ul() {
-        assert_eq!(
-            modules().map(|module| module.name).collect::<Vec<_>>(),
-            ["dialog", "ul"]
-        );
-        let types = modules().flat_map(messages).count();
-        assert_eq!(types, 8);
     }
 
     #[test]
