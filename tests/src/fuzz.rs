@@ -5,6 +5,7 @@
 //! stream    | options: u8 | n: u8 | n piece sizes: u8 each | the stream ...
 //! payload   | capability: u8 | message: u8 | generation: u8 | version: u8 | body, trailer included ...
 //! builder   | generation: u8 | room: u32 | limit: u32 | name | command | version | steps ... (plan.rs)
+//! capture   | options: u8 | the file ...
 //! ```
 //!
 //! A byte that chooses from a list is taken modulo the list's length, so no input is wasted on a bad choice.
@@ -21,6 +22,8 @@ use binrush_wire::{
 mod check;
 /// Writing a packet by arbitrary steps, next to a model.
 mod plan;
+/// What must hold while a capture is read.
+mod reading;
 /// The inputs that fuzzing starts from.
 pub mod seeds;
 
@@ -102,6 +105,13 @@ pub fn build(data: &[u8]) {
     let mut input = Unstructured::new(data);
     if let Ok(plan) = Plan::read(&mut input) {
         plan.run();
+    }
+}
+
+/// A capture file, read at once and in small pieces.
+pub fn capture(data: &[u8]) {
+    if let Some((&choice, file)) = data.split_first() {
+        reading::twice(file, reading::options(choice));
     }
 }
 

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::io::Read;
 
 use crate::event::{Event, Frame};
-use crate::fragment::{Key, Reassembly};
+use crate::fragment::{Key, Part, Reassembly};
 use crate::ip::{self, Ip};
 use crate::link::{Network, network};
 use crate::options::Options;
 use crate::outbox::{Home, Item, Outbox};
-use crate::problem::{Cause, Layer, Place, ProblemKind};
+use crate::problem::{Layer, Place, ProblemKind};
 use crate::record::{Next, OpenError, Record, Records};
 use crate::tcp::Tcp;
 use crate::totals::Totals;
@@ -63,7 +63,7 @@ impl<R: Read> Capture<R> {
             records: Records::new(reader)?,
             decoder: Decoder {
                 options,
-                fragments: Reassembly::new(options.limits),
+                fragments: Reassembly::new(&options),
                 udp: Udp::new(&options.limits),
                 tcp: Tcp::new(&options),
                 unknown_links: BTreeSet::new(),
@@ -83,6 +83,7 @@ impl<R: Read> Capture<R> {
             if self.over {
                 return None;
             }
+            self.decoder.out.tidy();
             self.over = !self.advance();
         }
         let item = self.decoder.out.queue.pop_front()?;
@@ -101,12 +102,14 @@ impl<R: Read> Capture<R> {
                 decoder.record(&record, self.records.bytes());
                 true
             }
-            Next::Problem { offset, kind } => {
-                // A broken record would have been the next one.
-                let number = decoder.out.number;
+            Next::Flaw(flaw) => {
+                // It would have been the next record, or lies before that.
                 decoder.out.number += 1;
-                decoder.out.problem(Place::File { offset }, kind);
-                decoder.out.number = number;
+                let place = Place::File {
+                    offset: flaw.offset,
+                };
+                decoder.out.problem(place, flaw.kind);
+                decoder.out.number -= u64::from(!flaw.packet);
                 true
             }
             Next::End => {
@@ -185,24 +188,13 @@ impl Decoder {
             id: fragment.id,
             protocol: ip.src.is_ipv4().then_some(ip.protocol),
         };
-        if ip.missing > 0 {
-            self.out.totals.fragments += 1;
-            self.out.totals.fragments_lost += 1;
-            let (src, dst) = (ip.src, ip.dst);
-            let kind = ProblemKind::FragmentsMissing {
-                id: fragment.id,
-                have: ip.payload.len(),
-                cause: Cause::SnapLength,
-            };
-            self.out.problem(Place::Packet { src, dst }, kind);
-            return;
-        }
-        let payload = &bytes[ip.payload.clone()];
-        let out = &mut self.out;
-        let Some(protocol) = self
-            .fragments
-            .insert(key, fragment, ip.protocol, payload, out)
-        else {
+        let part = Part {
+            fragment,
+            protocol: ip.protocol,
+            payload: &bytes[ip.payload.clone()],
+            missing: ip.missing,
+        };
+        let Some(protocol) = self.fragments.insert(key, part, &mut self.out) else {
             return;
         };
         let whole = core::mem::take(&mut self.fragments.whole);
@@ -223,20 +215,22 @@ impl Decoder {
 
     #[inline]
     fn transport(&mut self, ip: &Ip, bytes: &[u8], home: Home, record: &Record) {
-        let choice = self.options.generation;
+        if !self.options.generation.wants(ip.protocol) {
+            self.out.totals.other_transport += 1;
+            return;
+        }
         match ip.protocol {
-            UDP if choice.wants_udp() => {
+            ip::UDP => {
                 if !self.udp.datagram(ip, bytes, home, &mut self.out) {
                     self.malformed(record, Layer::Udp);
                 }
             }
-            TCP if choice.wants_tcp() => {
+            _ => {
                 let (options, out) = (&self.options, &mut self.out);
                 if !self.tcp.segment(ip, bytes, home, options, out) {
                     self.malformed(record, Layer::Tcp);
                 }
             }
-            _ => self.out.totals.other_transport += 1,
         }
     }
 
@@ -260,9 +254,6 @@ impl Decoder {
         }
     }
 }
-
-const TCP: u8 = 6;
-const UDP: u8 = 17;
 
 /// Interfaces of unknown link type that are named; the packets of all are counted.
 const MAX_UNKNOWN_LINKS: usize = 1024;
@@ -319,6 +310,44 @@ mod tests {
         assert!((300_000..350_000).contains(&largest), "{largest}");
         assert!(capture.totals().evicted_streams > 100);
         assert_eq!(capture.decoder.tcp.footprint(), 0);
+    }
+
+    #[test]
+    fn a_record_of_false_markers_takes_no_memory_for_them() {
+        let mut packet = Vec::new();
+        PacketBuilder::ipv4([10, 0, 0, 1], [10, 0, 1, 1], 64)
+            .tcp(9, 5566, 1, 9)
+            .write_to_vec(&mut packet, &[])
+            .expect("fits");
+        packet[2..4].fill(0); // total length: all there is
+        let frame = b"P4CK\x16\0\0\0\x01\0\x02\0ul\0\0\0\0\0\0\0\0";
+        packet.extend(frame);
+        packet.extend(b"P4CK".repeat(200_000));
+        packet.extend(frame.repeat(2000));
+        let mut file = Writer::new(Vec::new())
+            .and_then(Writer::finish)
+            .expect("memory");
+        let len = u32::try_from(packet.len()).expect("small");
+        file[16..20].copy_from_slice(&len.to_le_bytes());
+        file.extend([0, 0, len, len].map(u32::to_le_bytes).concat());
+        file.extend(packet);
+
+        let mut capture = Capture::new(&file[..], Options::default()).expect("a capture");
+        assert!(capture.advance());
+        let symbols = capture
+            .decoder
+            .out
+            .queue
+            .iter()
+            .filter_map(|item| match item {
+                Item::Problem(problem) => Some(problem.kind.symbol()),
+                Item::Found(_) => None,
+            });
+        assert_eq!(symbols.collect::<Vec<_>>(), ["broken_frame", "skipped"]);
+        while capture.next().is_some() {}
+        assert_eq!(capture.totals().frames, 2001);
+        assert_eq!(capture.totals().skipped_bytes, 800_000);
+        assert!(capture.decoder.out.queue.capacity() <= 4);
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use crate::ip::Fragment;
+use crate::ip::{self, Fragment};
 use crate::lru::Lru;
-use crate::options::Limits;
+use crate::options::{GenerationChoice, Limits, Options};
 use crate::outbox::Outbox;
 use crate::problem::{Cause, Place, ProblemKind};
 use crate::time::Timestamp;
@@ -26,8 +26,20 @@ pub(crate) struct Reassembly {
     /// Bytes in all of them.
     bytes: usize,
     limits: Limits,
+    generation: GenerationChoice,
     /// The datagram completed last.
     pub(crate) whole: Vec<u8>,
+}
+
+/// One fragment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part<'a> {
+    pub(crate) fragment: Fragment,
+    /// What its header says that the datagram carries.
+    pub(crate) protocol: u8,
+    pub(crate) payload: &'a [u8],
+    /// Bytes behind `payload` that were not captured.
+    pub(crate) missing: usize,
 }
 
 /// A datagram under construction.
@@ -41,30 +53,24 @@ struct Partial {
     /// Next protocol according to the first fragment.
     protocol: u8,
     since: Timestamp,
-    /// Fragments contradicted each other. The entry stays, so that the rest of them falls silently.
+    /// It cannot be put together. The entry stays, so that the rest of its fragments falls silently.
     poisoned: bool,
 }
 
 impl Reassembly {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(options: &Options) -> Self {
         Self {
-            waiting: Lru::new(limits.datagrams),
+            waiting: Lru::new(options.limits.datagrams),
             bytes: 0,
-            limits,
+            limits: options.limits,
+            generation: options.generation,
             whole: Vec::new(),
         }
     }
 
     /// Takes a fragment. When it completes its datagram: the protocol, with the bytes in
     /// [`whole`](Self::whole).
-    pub(crate) fn insert(
-        &mut self,
-        key: Key,
-        fragment: Fragment,
-        protocol: u8,
-        payload: &[u8],
-        out: &mut Outbox,
-    ) -> Option<u8> {
+    pub(crate) fn insert(&mut self, key: Key, part: Part<'_>, out: &mut Outbox) -> Option<u8> {
         out.totals.fragments += 1;
         self.expire(out);
         let slot = match self.waiting.find(&key) {
@@ -73,23 +79,28 @@ impl Reassembly {
                 if self.waiting.is_full() {
                     self.give_up_oldest(Cause::Limit, out);
                 }
-                self.waiting.insert(key, Partial::new(protocol, out.time))
+                let partial = Partial::new(part.protocol, out.time);
+                self.waiting.insert(key, partial)
             }
         };
         let partial = &mut self.waiting[slot];
         if partial.poisoned {
             return None;
         }
-        let before = partial.data.len();
-        if !partial.insert(fragment, payload) {
-            self.bytes -= before;
-            partial.poison();
-            out.totals.fragments_lost += 1;
-            out.problem(key.place(), ProblemKind::FragmentsConflict { id: key.id });
+        if part.fragment.offset == 0 {
+            partial.protocol = part.protocol;
+        }
+        let id = key.id;
+        if part.missing > 0 {
+            let (have, cause) = (partial.have() + part.payload.len(), Cause::SnapLength);
+            let kind = ProblemKind::FragmentsMissing { id, have, cause };
+            self.spoil(slot, key, kind, out);
             return None;
         }
-        if fragment.offset == 0 {
-            partial.protocol = protocol;
+        let before = partial.data.len();
+        if !partial.insert(part.fragment, part.payload) {
+            self.spoil(slot, key, ProblemKind::FragmentsConflict { id }, out);
+            return None;
         }
         self.bytes += partial.data.len() - before;
         if partial.is_whole() {
@@ -129,15 +140,28 @@ impl Reassembly {
         };
         self.bytes -= partial.data.len();
         if !partial.poisoned {
-            out.totals.fragments_lost += 1;
-            let have = partial.ranges.iter().map(|(begin, end)| end - begin).sum();
-            let id = key.id;
-            out.problem(
-                key.place(),
-                ProblemKind::FragmentsMissing { id, have, cause },
-            );
+            let (id, have) = (key.id, partial.have());
+            let kind = ProblemKind::FragmentsMissing { id, have, cause };
+            self.lose(key, partial.protocol, kind, out);
         }
         true
+    }
+
+    /// Gives up the datagram in `slot`, but remembers that.
+    fn spoil(&mut self, slot: usize, key: Key, kind: ProblemKind, out: &mut Outbox) {
+        let partial = &mut self.waiting[slot];
+        self.bytes -= partial.data.len();
+        partial.poison();
+        let protocol = partial.protocol;
+        self.lose(key, protocol, kind, out);
+    }
+
+    /// Counts a datagram as lost, and says so when it may have carried BIN.
+    fn lose(&self, key: Key, protocol: u8, kind: ProblemKind, out: &mut Outbox) {
+        out.totals.fragments_lost += 1;
+        if self.generation.wants(protocol) || ip::is_extension(protocol) {
+            out.problem(key.place(), kind);
+        }
     }
 }
 
@@ -197,6 +221,11 @@ impl Partial {
         true
     }
 
+    /// Bytes that have come.
+    fn have(&self) -> usize {
+        self.ranges.iter().map(|(begin, end)| end - begin).sum()
+    }
+
     fn is_whole(&self) -> bool {
         self.total.is_some_and(|total| self.ranges == [(0, total)])
     }
@@ -241,14 +270,32 @@ mod tests {
 
     impl Bench {
         fn new(limits: Limits) -> Self {
-            Self(Reassembly::new(limits), Outbox::default())
+            let options = Options {
+                limits,
+                ..Options::default()
+            };
+            Self(Reassembly::new(&options), Outbox::default())
         }
 
         fn put(&mut self, id: u32, offset: usize, more: bool, payload: &[u8]) -> bool {
-            let fragment = Fragment { id, offset, more };
-            self.0
-                .insert(key(id), fragment, 17, payload, &mut self.1)
-                .is_some()
+            self.put_cut(id, offset, more, payload, 0)
+        }
+
+        fn put_cut(
+            &mut self,
+            id: u32,
+            offset: usize,
+            more: bool,
+            payload: &[u8],
+            missing: usize,
+        ) -> bool {
+            let part = Part {
+                fragment: Fragment { id, offset, more },
+                protocol: ip::UDP,
+                payload,
+                missing,
+            };
+            self.0.insert(key(id), part, &mut self.1).is_some()
         }
 
         fn kinds(&mut self) -> Vec<ProblemKind> {
@@ -297,6 +344,23 @@ mod tests {
         assert!(!bench.put(2, 0, true, b"0123456X"));
         assert!(!bench.put(2, 8, false, b"89"));
         assert_eq!(bench.kinds(), [ProblemKind::FragmentsConflict { id: 2 }]);
+    }
+
+    #[test]
+    fn a_datagram_cut_by_the_snap_length_is_said_and_counted_once() {
+        let mut bench = Bench::new(Limits::default());
+        assert!(!bench.put(1, 0, true, b"01234567"));
+        assert!(!bench.put_cut(1, 16, true, b"012", 5));
+        assert!(!bench.put_cut(1, 8, true, b"01", 6));
+        assert!(!bench.put(1, 24, false, b"01"));
+        let kind = ProblemKind::FragmentsMissing {
+            id: 1,
+            have: 11,
+            cause: Cause::SnapLength,
+        };
+        assert_eq!((bench.kinds(), bench.0.bytes), (vec![kind], 0));
+        let totals = bench.1.totals;
+        assert_eq!((totals.fragments, totals.fragments_lost), (4, 1));
     }
 
     #[test]

@@ -11,10 +11,18 @@ use crate::options::{GenerationChoice, Options};
 pub(crate) enum Cut {
     /// A frame.
     Frame(Range<usize>, Generation),
-    /// `bytes` skipped bytes end here, before a frame.
-    Skipped { at: usize, bytes: u64 },
+    /// Skipped bytes end here, before a frame.
+    Skipped { at: usize, skipped: Skipped },
     /// No frame can begin here.
     Broken { at: usize, error: WireError },
+}
+
+/// A run of bytes that belong to no frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Skipped {
+    pub(crate) bytes: u64,
+    /// Markers among them at which no frame could begin.
+    pub(crate) markers: u64,
 }
 
 /// Where the cutting of one direction stands.
@@ -23,8 +31,8 @@ pub(crate) struct Framing {
     generation: Option<Generation>,
     /// At least one frame was found: this direction is BIN, and what is wrong with it is worth saying.
     is_bin: bool,
-    /// Bytes skipped since the last frame, or the start.
-    skipped: u64,
+    /// Since the last frame, or the start.
+    skipped: Skipped,
     /// Nothing was found in a long stretch: bytes are not looked at any more.
     given_up: bool,
 }
@@ -37,7 +45,7 @@ impl Framing {
                 GenerationChoice::Fixed(generation) => Some(generation),
             },
             is_bin: false,
-            skipped: 0,
+            skipped: Skipped::default(),
             given_up: false,
         }
     }
@@ -50,8 +58,8 @@ impl Framing {
         self.given_up
     }
 
-    /// Bytes skipped since the last frame; the count begins anew.
-    pub(crate) fn take_skipped(&mut self) -> u64 {
+    /// What was skipped since the last frame, if anything; the count begins anew.
+    pub(crate) fn take_skipped(&mut self) -> Skipped {
         core::mem::take(&mut self.skipped)
     }
 
@@ -73,9 +81,9 @@ impl Framing {
             };
             match head {
                 Head::Complete { len } => {
-                    if self.skipped > 0 {
-                        let bytes = core::mem::take(&mut self.skipped);
-                        found(Cut::Skipped { at, bytes });
+                    if self.skipped.bytes > 0 {
+                        let skipped = self.take_skipped();
+                        found(Cut::Skipped { at, skipped });
                     }
                     self.generation = Some(generation);
                     self.is_bin = true;
@@ -84,14 +92,22 @@ impl Framing {
                 }
                 Head::NeedMore { .. } => break,
                 Head::Broken(error) => {
-                    // Garbage is said once, where it begins; a marker with a header that lies each time.
-                    if error.kind != ErrorKind::Marker || (self.is_bin && self.skipped == 0) {
+                    // Said once where garbage begins, and once where a marker's header lies; then counted,
+                    // or bytes that are nothing but markers would fill memory with their problems.
+                    let marked = error.kind != ErrorKind::Marker;
+                    let new = match marked {
+                        true => self.skipped.markers == 0,
+                        false => self.skipped.bytes == 0 && self.is_bin,
+                    };
+                    if new {
                         found(Cut::Broken { at, error });
                     }
                     let step = next_marker(rest);
-                    self.skipped += step as u64;
+                    self.skipped.markers += u64::from(marked);
+                    self.skipped.bytes += step as u64;
                     at += step;
-                    self.given_up = !self.is_bin && self.skipped >= options.limits.search_bytes;
+                    self.given_up =
+                        !self.is_bin && self.skipped.bytes >= options.limits.search_bytes;
                 }
             }
         }
@@ -249,7 +265,10 @@ mod tests {
             found[2],
             Cut::Skipped {
                 at: second,
-                bytes: 18
+                skipped: Skipped {
+                    bytes: 18,
+                    markers: 0
+                }
             }
         );
         assert_eq!(
@@ -266,6 +285,32 @@ mod tests {
         let (found, ..) = cuts(GenerationChoice::Fixed(Generation::Modern), &bytes);
         assert!(
             matches!(&found[..], [Cut::Broken { at: 0, error }] if error.kind == ErrorKind::LengthAboveMaximum)
+        );
+    }
+
+    #[test]
+    fn false_markers_after_the_first_are_counted() {
+        let one = frame(Generation::Modern, b"ul", 0);
+        let bytes = [&one[..], b"garbage", &b"P4CK".repeat(1000), &one].concat();
+        let (found, used, _) = cuts(GenerationChoice::Auto, &bytes);
+        assert_eq!(used, bytes.len());
+        let garbage = one.len();
+        let second = garbage + 7 + 4000;
+        let skipped = Skipped {
+            bytes: 4007,
+            markers: 1000,
+        };
+        assert!(matches!(found[1], Cut::Broken { at, .. } if at == garbage));
+        assert!(matches!(found[2], Cut::Broken { at, .. } if at == garbage + 7));
+        assert_eq!(
+            found[3..],
+            [
+                Cut::Skipped {
+                    at: second,
+                    skipped
+                },
+                Cut::Frame(second..bytes.len(), Generation::Modern)
+            ]
         );
     }
 

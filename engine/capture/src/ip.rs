@@ -148,6 +148,16 @@ fn cut(captured: usize, begin: usize, len: usize) -> Option<(Range<usize>, usize
     Some((begin..begin + kept, len - kept))
 }
 
+/// Whether an extension header of IPv6 has this protocol number: what it leads to is another one's.
+pub(crate) fn is_extension(protocol: u8) -> bool {
+    matches!(
+        protocol,
+        HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | HIP | SHIM6 | AUTHENTICATION | FRAGMENT
+    )
+}
+
+pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;

@@ -1,7 +1,10 @@
 //! What the reader is told before it starts.
 
-use binrush_wire::{Generation, MAX_PACKET_LEN};
 use core::time::Duration;
+
+use binrush_wire::{Generation, MAX_PACKET_LEN};
+
+use crate::ip::{TCP, UDP};
 
 /// How a capture is read; `Options::default()` suits traffic of unknown origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,14 +53,14 @@ pub struct Limits {
 }
 
 impl GenerationChoice {
-    /// Whether UDP datagrams can be BIN.
-    pub(crate) fn wants_udp(self) -> bool {
-        matches!(self, Self::Auto | Self::Fixed(Generation::Legacy))
-    }
-
-    /// Whether TCP streams can be BIN.
-    pub(crate) fn wants_tcp(self) -> bool {
-        self != Self::Fixed(Generation::Legacy)
+    /// Whether packets of this IP protocol can carry BIN.
+    #[inline]
+    pub(crate) fn wants(self, protocol: u8) -> bool {
+        match protocol {
+            UDP => matches!(self, Self::Auto | Self::Fixed(Generation::Legacy)),
+            TCP => self != Self::Fixed(Generation::Legacy),
+            _ => false,
+        }
     }
 }
 

@@ -55,6 +55,14 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
+    /// Lets go of the room that one large record took; only when all of it was taken.
+    #[inline]
+    pub(crate) fn tidy(&mut self) {
+        if self.queue.capacity() > KEPT_LEN {
+            self.queue = VecDeque::new();
+        }
+    }
+
     #[inline]
     pub(crate) fn frame(&mut self, found: Found) {
         self.totals.frames += 1;
@@ -71,3 +79,6 @@ impl Outbox {
         }));
     }
 }
+
+/// Items that an empty queue keeps room for.
+const KEPT_LEN: usize = 1024;

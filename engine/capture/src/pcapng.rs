@@ -9,14 +9,14 @@
 //!  packet   | interface:u16 drops:u16 | then as enhanced (obsolete)           2
 //! ```
 //!
-//! Each section has a byte order and interfaces of its own. A block that does not hold what it should is
-//! skipped by its length.
+//! Each section has a byte order, a version and interfaces of its own. A block that does not hold what it should
+//! is skipped by its length.
 
 use std::io::Read;
 
 use crate::pcap::{u16_at, u32_at};
 use crate::problem::ProblemKind;
-use crate::record::{Record, Stop, cut_off};
+use crate::record::{Flaw, OpenError, Record, Stop, cut_off};
 use crate::time::{NANOS_PER_SEC, Timestamp};
 use crate::window::{MAX_LEN, Window};
 
@@ -24,12 +24,14 @@ use crate::window::{MAX_LEN, Window};
 #[derive(Debug)]
 pub(crate) struct Pcapng {
     big_endian: bool,
-    /// Of this section.
-    interfaces: Vec<Interface>,
+    /// This section has a version that is not known: its blocks are stepped over.
+    foreign: bool,
+    /// Of this section; one that cannot be read keeps its place, as packets name theirs by number.
+    interfaces: Vec<Option<Interface>>,
     /// Interfaces of the sections before.
     earlier: u64,
-    /// A problem found in a block that was usable all the same; said before the next block.
-    noticed: Option<(ProblemKind, u64)>,
+    /// Offset of the last block whose two lengths were said to differ.
+    said_end: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -47,13 +49,31 @@ impl Pcapng {
     /// The type of a section's first block: the same in both byte orders.
     pub(crate) const MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 
-    pub(crate) fn new() -> Self {
-        Self {
+    /// Looks at the version of the first section; what else may be wrong with it is said by reading it.
+    pub(crate) fn open<R: Read>(window: &mut Window<R>) -> Result<Self, OpenError> {
+        let mut pcapng = Self {
             big_endian: false,
+            foreign: false,
             interfaces: Vec::new(),
             earlier: 0,
-            noticed: None,
+            said_end: None,
+        };
+        let body = 8..8 + SECTION_BODY_LEN;
+        if window.fill(body.end)?
+            && let Ok((SECTION, len)) = pcapng.head(window)
+            && len >= body.end
+        {
+            let format = "pcapng";
+            let (major, minor) = pcapng.version(&window.bytes()[body]);
+            if major != VERSION {
+                return Err(OpenError::Version {
+                    format,
+                    major,
+                    minor,
+                });
+            }
         }
+        Ok(pcapng)
     }
 
     /// The next packet, and the bytes its block takes.
@@ -63,20 +83,30 @@ impl Pcapng {
         other_blocks: &mut u64,
     ) -> Result<(Record, usize), Stop> {
         loop {
-            if let Some((kind, offset)) = self.noticed.take() {
-                return Err(Stop::GoOn(kind, offset));
-            }
             let (block, len) = self.head(window)?;
             let offset = window.offset();
-            if !matches!(block, SECTION | INTERFACE | ENHANCED | SIMPLE | PACKET) {
+            let packet = matches!(block, ENHANCED | SIMPLE | PACKET) && !self.foreign;
+            let flaw = |kind| {
+                Err(Stop::GoOn(Flaw {
+                    offset,
+                    kind,
+                    packet,
+                }))
+            };
+            if !(packet || block == SECTION || block == INTERFACE && !self.foreign) {
                 *other_blocks += 1;
                 skip(window, len)?;
                 continue;
             }
             if len > MAX_LEN {
+                // Without what it says, a section begins all the same, and an interface takes a number.
+                let _ = match block {
+                    SECTION => self.section(&[]),
+                    INTERFACE => self.interface(&[]),
+                    _ => Ok(()),
+                };
                 skip(window, len)?;
-                let len = len as u64;
-                return Err(Stop::GoOn(ProblemKind::BlockTooLong { len }, offset));
+                return flaw(ProblemKind::BlockTooLong { len: len as u64 });
             }
             if !window.fill(len)? {
                 return Err(cut_off(window, len));
@@ -84,8 +114,14 @@ impl Pcapng {
             let bytes = &window.bytes()[..len];
             let last = u32_at(bytes, len - 4, self.big_endian);
             let first = u32_at(bytes, 4, self.big_endian);
-            if first != last {
-                self.noticed = Some((ProblemKind::BlockEnd { first, last }, offset));
+            if first != last && self.said_end != Some(offset) {
+                self.said_end = Some(offset);
+                // Said first, read the next time.
+                return Err(Stop::GoOn(Flaw {
+                    offset,
+                    kind: ProblemKind::BlockEnd { first, last },
+                    packet: false,
+                }));
             }
             let body = &bytes[8..len - 4];
             let record = match block {
@@ -99,7 +135,7 @@ impl Pcapng {
                 Ok(None) => window.consume(len),
                 Err(kind) => {
                     window.consume(len);
-                    return Err(Stop::GoOn(kind, offset));
+                    return flaw(kind);
                 }
             }
         }
@@ -130,44 +166,34 @@ impl Pcapng {
     fn section(&mut self, body: &[u8]) -> Result<(), ProblemKind> {
         self.earlier += self.interfaces.len() as u64;
         self.interfaces.clear();
-        match body.len() {
-            SECTION_BODY_LEN.. => Ok(()),
-            _ => Err(ProblemKind::BlockFields { block: SECTION }),
+        self.foreign = false;
+        if body.len() < SECTION_BODY_LEN {
+            return Err(ProblemKind::BlockFields { block: SECTION });
+        }
+        let (major, minor) = self.version(body);
+        self.foreign = major != VERSION;
+        match self.foreign {
+            true => Err(ProblemKind::SectionVersion { major, minor }),
+            false => Ok(()),
         }
     }
 
+    /// Version in the body of a section's first block.
+    fn version(&self, body: &[u8]) -> (u16, u16) {
+        let half = |at| u16_at(body, at, self.big_endian);
+        (half(4), half(6))
+    }
+
     fn interface(&mut self, body: &[u8]) -> Result<(), ProblemKind> {
-        if body.len() < INTERFACE_BODY_LEN {
-            return Err(ProblemKind::BlockFields { block: INTERFACE });
-        }
         if self.interfaces.len() >= MAX_INTERFACES {
             return Err(ProblemKind::TooManyInterfaces);
         }
-        let mut interface = Interface {
-            link: u32::from(u16_at(body, 0, self.big_endian)),
-            snaplen: u32_at(body, 4, self.big_endian),
-            resolution: MICROSECONDS,
-            offset: 0,
-        };
-        let mut options = &body[INTERFACE_BODY_LEN..];
-        while let Some((code, value, rest)) = split_option(options, self.big_endian) {
-            match (code, value) {
-                (OPTION_END, _) => break,
-                (OPTION_RESOLUTION, [resolution]) => interface.resolution = *resolution,
-                (OPTION_OFFSET, value) if value.len() == 8 => {
-                    let (a, b) = (
-                        u32_at(value, 0, self.big_endian),
-                        u32_at(value, 4, self.big_endian),
-                    );
-                    let (high, low) = if self.big_endian { (a, b) } else { (b, a) };
-                    interface.offset = (u64::from(high) << 32 | u64::from(low)).cast_signed();
-                }
-                _ => {}
-            }
-            options = rest;
-        }
+        let interface = Interface::parse(body, self.big_endian);
         self.interfaces.push(interface);
-        Ok(())
+        match interface {
+            Some(_) => Ok(()),
+            None => Err(ProblemKind::BlockFields { block: INTERFACE }),
+        }
     }
 
     fn packet(&self, block: u32, body: &[u8], offset: u64) -> Result<Record, ProblemKind> {
@@ -222,11 +248,39 @@ impl Pcapng {
     fn described(&self, number: u32) -> Result<&Interface, ProblemKind> {
         self.interfaces
             .get(number as usize)
+            .and_then(Option::as_ref)
             .ok_or(ProblemKind::UnknownInterface { interface: number })
     }
 }
 
 impl Interface {
+    fn parse(body: &[u8], big_endian: bool) -> Option<Self> {
+        if body.len() < INTERFACE_BODY_LEN {
+            return None;
+        }
+        let mut interface = Self {
+            link: u32::from(u16_at(body, 0, big_endian)),
+            snaplen: u32_at(body, 4, big_endian),
+            resolution: MICROSECONDS,
+            offset: 0,
+        };
+        let mut options = &body[INTERFACE_BODY_LEN..];
+        while let Some((code, value, rest)) = split_option(options, big_endian) {
+            match (code, value) {
+                (OPTION_END, _) => break,
+                (OPTION_RESOLUTION, [resolution]) => interface.resolution = *resolution,
+                (OPTION_OFFSET, value) if value.len() == 8 => {
+                    let (a, b) = (u32_at(value, 0, big_endian), u32_at(value, 4, big_endian));
+                    let (high, low) = if big_endian { (a, b) } else { (b, a) };
+                    interface.offset = (u64::from(high) << 32 | u64::from(low)).cast_signed();
+                }
+                _ => {}
+            }
+            options = rest;
+        }
+        Some(interface)
+    }
+
     /// A time in units of the interface, as nanoseconds; what lies past the range stops at its end.
     fn time(&self, units: u64) -> Timestamp {
         let nanos = match self.resolution {
@@ -266,6 +320,8 @@ fn split_option(options: &[u8], big_endian: bool) -> Option<(u16, &[u8], &[u8])>
     Some((u16_at(options, 0, big_endian), value, rest))
 }
 
+/// Major version of the format.
+const VERSION: u16 = 1;
 const BYTE_ORDER: u32 = 0x1a2b_3c4d;
 const SECTION: u32 = 0x0a0d_0d0a;
 const INTERFACE: u32 = 1;

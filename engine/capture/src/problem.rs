@@ -8,7 +8,8 @@ use binrush_wire::WireError;
 /// Something in a capture that could not be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Record at which it was noticed, counted from 1; for a broken record its own number.
+    /// Record at which it was noticed, counted from 1; for a broken record its own number, for what lies
+    /// between records that of the next one.
     pub number: u64,
     /// Where.
     pub place: Place,
@@ -66,10 +67,12 @@ pub enum ProblemKind {
         /// What the reader or the gzip decoder said.
         error: String,
     },
-    /// A pcap record claims more bytes than a record may have; the next one cannot be found.
-    RecordLength {
-        /// Bytes claimed.
+    /// A pcap record whose header cannot be true; reading goes on where one record seems to follow another.
+    BrokenRecord {
+        /// Bytes that it claims.
         len: u64,
+        /// Bytes skipped, its header included; all the rest of the file when no records follow.
+        skipped: u64,
     },
     /// A pcapng block has a length that no block can have; the next one cannot be found.
     BlockLength {
@@ -78,6 +81,13 @@ pub enum ProblemKind {
     },
     /// A pcapng section has no byte order mark; the next block cannot be found.
     ByteOrder,
+    /// A pcapng section in a version of the format that is not known; its blocks are skipped.
+    SectionVersion {
+        /// Version in the file.
+        major: u16,
+        /// Version in the file.
+        minor: u16,
+    },
     /// A pcapng block with more bytes than are buffered for one; it was skipped.
     BlockTooLong {
         /// Its length in bytes.
@@ -95,7 +105,7 @@ pub enum ProblemKind {
         /// Its type.
         block: u32,
     },
-    /// A packet of a pcapng interface that was not described; it was skipped.
+    /// A packet of a pcapng interface that was not described, or not readably; it was skipped.
     UnknownInterface {
         /// Its number.
         interface: u32,
@@ -155,6 +165,8 @@ pub enum ProblemKind {
     Skipped {
         /// How many.
         bytes: u64,
+        /// Markers among them at which no frame could begin; only the first was said on its own.
+        markers: u64,
     },
     /// A stream ended inside a frame.
     Unfinished {
@@ -200,9 +212,10 @@ impl ProblemKind {
         match self {
             Self::CutOff { .. } => "cut_off",
             Self::Unreadable { .. } => "unreadable",
-            Self::RecordLength { .. } => "record_length",
+            Self::BrokenRecord { .. } => "broken_record",
             Self::BlockLength { .. } => "block_length",
             Self::ByteOrder => "byte_order",
+            Self::SectionVersion { .. } => "section_version",
             Self::BlockTooLong { .. } => "block_too_long",
             Self::BlockEnd { .. } => "block_end",
             Self::BlockFields { .. } => "block_fields",
@@ -252,15 +265,19 @@ impl fmt::Display for ProblemKind {
                 )
             }
             Self::Unreadable { error } => write!(f, "reading stops here: {error}"),
-            Self::RecordLength { len } => write!(
+            Self::BrokenRecord { len, skipped } => write!(
                 f,
-                "record claims {len} bytes; the next one cannot be found, reading stops"
+                "broken record header (claims {len} bytes): {skipped} bytes skipped"
             ),
             Self::BlockLength { len } => write!(
                 f,
                 "block claims {len} bytes; the next one cannot be found, reading stops"
             ),
             Self::ByteOrder => f.write_str("section without byte order mark; reading stops"),
+            Self::SectionVersion { major, minor } => write!(
+                f,
+                "section of pcapng version {major}.{minor}, which is not known: skipped"
+            ),
             Self::BlockTooLong { len } => write!(f, "block of {len} bytes is too long: skipped"),
             Self::BlockEnd { first, last } => write!(
                 f,
@@ -318,7 +335,10 @@ impl fmt::Display for ProblemKind {
                 write!(f, "{bytes} bytes from before the first ones seen: dropped")
             }
             Self::BrokenFrame(error) => write!(f, "no frame can begin here: {error}"),
-            Self::Skipped { bytes } => write!(f, "{bytes} bytes before this belong to no frame"),
+            Self::Skipped { bytes, markers } => write!(
+                f,
+                "{bytes} bytes before this belong to no frame ({markers} false markers)"
+            ),
             Self::Unfinished { bytes, cause } => {
                 write!(
                     f,

@@ -1,5 +1,8 @@
 //! The records of a capture file, whatever its format.
 
+#[cfg(test)]
+mod oracle;
+
 use core::ops::Range;
 use std::io::{self, Read};
 
@@ -29,8 +32,18 @@ pub(crate) struct Record {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     Record(Record),
-    Problem { offset: u64, kind: ProblemKind },
+    Flaw(Flaw),
     End,
+}
+
+/// Something in the file that could not be used.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Flaw {
+    /// Where the record or block begins.
+    pub(crate) offset: u64,
+    pub(crate) kind: ProblemKind,
+    /// It stands for a packet, which has a number although it was skipped.
+    pub(crate) packet: bool,
 }
 
 /// Reads records one after the other.
@@ -105,7 +118,7 @@ impl<R: Read> Records<R> {
         }
         let magic = *window.bytes().first_chunk().expect("four bytes are there");
         let format = if magic == Pcapng::MAGIC {
-            Format::Pcapng(Pcapng::new())
+            Format::Pcapng(Pcapng::open(&mut window)?)
         } else {
             Format::Pcap(Pcap::open(magic, &mut window)?)
         };
@@ -140,11 +153,14 @@ impl<R: Read> Records<R> {
                 self.over = true;
                 Next::End
             }
-            Err(Stop::GoOn(kind, offset)) => Next::Problem { offset, kind },
+            Err(Stop::GoOn(flaw)) => Next::Flaw(flaw),
             Err(Stop::For(kind)) => {
                 self.over = true;
-                let offset = self.window.offset();
-                Next::Problem { offset, kind }
+                Next::Flaw(Flaw {
+                    offset: self.window.offset(),
+                    kind,
+                    packet: false,
+                })
             }
         }
     }
@@ -166,8 +182,8 @@ impl<R: Read> Records<R> {
 pub(crate) enum Stop {
     /// The file ended where it may.
     End,
-    /// Something could not be used; the next record can be read.
-    GoOn(ProblemKind, u64),
+    /// Something could not be used; what follows can be read.
+    GoOn(Flaw),
     /// Nothing more can be read after this.
     For(ProblemKind),
 }

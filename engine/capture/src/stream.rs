@@ -6,17 +6,20 @@
 //!  -----------+---------------------------------------------> stream offset
 //! ```
 //!
-//! A hole closes when its bytes come, or is given up as a gap: when the receiver acknowledged past it (it has
-//! the bytes, so the capture missed them), when what is held reaches its limit, or when the stream ends.
+//! A hole closes when its bytes come, or is given up as a gap: some time after the receiver acknowledged past it
+//! (it has the bytes, so the capture missed them), when what is held reaches its limit, or when the stream ends.
+//! Not at once: a capture of several queues or interfaces can have the acknowledgement before the bytes.
 
+use core::time::Duration;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::event::Transport;
-use crate::framing::{Cut, Framing};
+use crate::framing::{Cut, Framing, Skipped};
 use crate::options::Options;
 use crate::outbox::{Found, Home, Outbox};
 use crate::problem::{Cause, Place, ProblemKind};
+use crate::time::Timestamp;
 
 /// Sender and receiver: the name of one direction.
 pub(crate) type Direction = (SocketAddr, SocketAddr);
@@ -49,6 +52,8 @@ pub(crate) struct Stream {
     acked: u64,
     /// Stream offset of the FIN.
     fin: Option<u64>,
+    /// Segments of the connection so far, both ways.
+    segments: u64,
     /// Segments behind a hole, by offset.
     held: VecDeque<Held>,
     held_bytes: usize,
@@ -64,6 +69,15 @@ struct Held {
     offset: u64,
     bytes: Box<[u8]>,
     missing: usize,
+    /// Since when it is known that the receiver has what comes before.
+    acked: Option<Moment>,
+}
+
+/// A point in the life of a connection.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    segments: u64,
+    time: Timestamp,
 }
 
 impl Stream {
@@ -77,6 +91,7 @@ impl Stream {
             next: 0,
             acked: 0,
             fin: None,
+            segments: 0,
             held: VecDeque::new(),
             held_bytes: 0,
             buffer: Vec::new(),
@@ -97,6 +112,7 @@ impl Stream {
 
     /// Takes the data of a segment.
     pub(crate) fn data(&mut self, mut data: Data<'_>, options: &Options, out: &mut Outbox) {
+        self.segments += 1;
         let len = (data.bytes.len() + data.missing) as u64;
         if len == 0 {
             return;
@@ -117,7 +133,7 @@ impl Stream {
             data.trim(usize::try_from(old).unwrap_or(usize::MAX));
         } else if distance > 0 {
             out.totals.out_of_order += 1;
-            self.hold(self.next + distance.unsigned_abs(), &data);
+            self.hold(self.next + distance.unsigned_abs(), &data, out.time);
             self.release(options, out);
             return;
         }
@@ -127,10 +143,17 @@ impl Stream {
 
     /// Notes what the receiver acknowledged; may show that it has what the capture has not.
     pub(crate) fn acknowledged(&mut self, ack: u32, options: &Options, out: &mut Outbox) {
+        self.segments += 1;
         let distance = i64::from(ack.wrapping_sub(self.next_seq).cast_signed());
         if distance > 0 && distance.unsigned_abs() <= MAX_JUMP {
             self.acked = self.acked.max(self.next + distance.unsigned_abs());
             if !self.held.is_empty() {
+                let (now, acked) = (self.now(out.time), self.acked);
+                let known = self.held.partition_point(|held| held.acked.is_some());
+                let later = self.held.range_mut(known..);
+                later
+                    .take_while(|held| held.offset <= acked)
+                    .for_each(|held| held.acked = Some(now));
                 self.release(options, out);
             }
         }
@@ -149,6 +172,7 @@ impl Stream {
     /// retransmission after the end is still known for one.
     pub(crate) fn end(&mut self, cause: Cause, options: &Options, out: &mut Outbox) {
         while let Some(first) = self.held.front() {
+            let cause = first.acked.map_or(cause, |_| Cause::Acknowledged);
             self.gap(first.offset - self.next, cause, out);
             self.release(options, out);
         }
@@ -164,10 +188,11 @@ impl Stream {
                 ProblemKind::Unfinished { bytes, cause },
             );
         }
-        let bytes = self.framing.take_skipped();
+        let Skipped { bytes, markers } = self.framing.take_skipped();
         if bytes > 0 && self.framing.is_bin() {
             out.totals.skipped_bytes += bytes;
-            out.problem(self.place(self.next), ProblemKind::Skipped { bytes });
+            let kind = ProblemKind::Skipped { bytes, markers };
+            out.problem(self.place(self.next), kind);
         }
     }
 
@@ -247,16 +272,17 @@ impl Stream {
                 transport: Transport::Tcp,
                 generation,
             }),
-            Cut::Skipped { at, bytes } => {
+            Cut::Skipped { at, skipped } => {
+                let Skipped { bytes, markers } = skipped;
                 out.totals.skipped_bytes += bytes;
-                out.problem(place(at), ProblemKind::Skipped { bytes });
+                out.problem(place(at), ProblemKind::Skipped { bytes, markers });
             }
             Cut::Broken { at, error } => out.problem(place(at), ProblemKind::BrokenFrame(error)),
         })
     }
 
     /// Keeps a segment that came before its predecessor.
-    fn hold(&mut self, offset: u64, data: &Data<'_>) {
+    fn hold(&mut self, offset: u64, data: &Data<'_>, time: Timestamp) {
         // What is not looked at need not be kept; the place in the stream still matters.
         let bytes = if self.framing.given_up() {
             &[]
@@ -274,15 +300,13 @@ impl Stream {
             return;
         }
         self.held_bytes += bytes.len();
-        let bytes = bytes.into();
-        self.held.insert(
-            at,
-            Held {
-                offset,
-                bytes,
-                missing,
-            },
-        );
+        let held = Held {
+            offset,
+            bytes: bytes.into(),
+            missing,
+            acked: (offset <= self.acked).then(|| self.now(time)),
+        };
+        self.held.insert(at, held);
     }
 
     /// Delivers what is held and now in order; gives up holes for which there is reason.
@@ -292,13 +316,14 @@ impl Stream {
                 let limits = &options.limits;
                 let full =
                     self.held_bytes > limits.held_bytes || self.held.len() > limits.held_segments;
-                if self.acked >= first.offset {
-                    self.gap(first.offset - self.next, Cause::Acknowledged, out);
-                } else if full {
-                    self.gap(first.offset - self.next, Cause::Limit, out);
-                } else {
+                let late = first
+                    .acked
+                    .is_some_and(|since| self.is_late(since, out.time));
+                if !(full || late) {
                     return;
                 }
+                let cause = first.acked.map_or(Cause::Limit, |_| Cause::Acknowledged);
+                self.gap(first.offset - self.next, cause, out);
                 continue;
             }
             let held = self.held.pop_front().expect("it was just there");
@@ -355,6 +380,16 @@ impl Stream {
         self.fin = None;
     }
 
+    fn now(&self, time: Timestamp) -> Moment {
+        let segments = self.segments;
+        Moment { segments, time }
+    }
+
+    /// Whether bytes acknowledged at `since` would have come by now, if the capture had them.
+    fn is_late(&self, since: Moment, now: Timestamp) -> bool {
+        self.segments - since.segments > LATE_SEGMENTS || now.since(since.time) > LATE_TIME
+    }
+
     /// Drops the beginning of a frame; returns its length. Bytes of frames in the outbox stay.
     fn drop_partial(&mut self) -> usize {
         let dropped = self.buffer.len() - self.used;
@@ -392,6 +427,11 @@ const fn wrapped(bytes: u64) -> u32 {
 
 /// A distance that no hole reaches: what is further away belongs to another connection, in bytes.
 const MAX_JUMP: u64 = 1 << 26;
+
+/// How long after its acknowledgement a segment may stand in the capture: segments of the connection in between
+/// (a receive queue is emptied 64 packets at a time while another one waits), and time.
+const LATE_SEGMENTS: u64 = 64;
+const LATE_TIME: Duration = Duration::from_millis(20);
 
 /// Buffer that an idle stream keeps, in bytes.
 const KEPT_LEN: usize = 4096;

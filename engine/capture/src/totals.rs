@@ -33,7 +33,7 @@ pub struct Totals {
     pub fragments: u64,
     /// Datagrams put together from fragments.
     pub reassembled: u64,
-    /// Datagrams of which fragments are missing, or whose fragments contradict each other.
+    /// Datagrams whose fragments are missing, cut off, or contradict each other.
     pub fragments_lost: u64,
     /// TCP segments that brought nothing new.
     pub retransmitted: u64,
@@ -47,7 +47,7 @@ pub struct Totals {
     pub skipped_bytes: u64,
     /// TCP directions that left the table to make room.
     pub evicted_streams: u64,
-    /// pcapng blocks that are not packets, interfaces or sections.
+    /// pcapng blocks that are not packets, interfaces or sections, or in a section of unknown version.
     pub other_blocks: u64,
     /// Problems reported.
     pub problems: u64,

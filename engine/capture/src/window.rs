@@ -71,13 +71,17 @@ impl<R: Read> Window<R> {
             need <= MAX_LEN,
             "a record was not checked against its limit"
         );
-        self.buffer.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
-        if self.buffer.len() < need {
-            self.buffer.resize(need, 0);
+        // Never moves more than was consumed since the last time, so that looking ahead time and again stays
+        // cheap; with room for twice the need, what must not move yet has room behind it.
+        if self.start >= self.end - self.start {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
         }
-        while self.end < need {
+        if self.buffer.len() < self.start + need {
+            self.buffer.resize(2 * need, 0);
+        }
+        while self.end < self.start + need {
             match self.stream.read(&mut self.buffer[self.end..]) {
                 Ok(0) => return Ok(false),
                 Ok(n) => self.end += n,
@@ -196,6 +200,24 @@ mod tests {
         assert_eq!(window.offset(), 2 * FIRST_LEN as u64 + 1);
         let rest = FIRST_LEN as u64 + 4;
         assert!(matches!(window.skip(1 << 40), Err(Ok(n)) if n == rest));
+    }
+
+    #[test]
+    fn looking_ahead_after_every_step_moves_each_byte_once_at_most() {
+        let bytes: Vec<u8> = (0..=255).cycle().take(4 * FIRST_LEN).collect();
+        let mut window = Window::new(Trickle(&bytes, false)).expect("readable");
+        let (mut moved, mut start) = (0, 0);
+        for step in 0..2 * FIRST_LEN {
+            assert!(window.fill(2 * FIRST_LEN).expect("readable"));
+            assert_eq!(usize::from(window.bytes()[0]), step % 256);
+            if window.start < start {
+                moved += window.bytes().len();
+            }
+            window.consume(1);
+            start = window.start;
+        }
+        assert!(moved <= bytes.len(), "{moved} bytes were moved");
+        assert!(window.capacity() <= 4 * FIRST_LEN);
     }
 
     #[test]

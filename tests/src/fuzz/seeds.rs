@@ -10,6 +10,9 @@ use super::plan::{Plan, SIZE_MAX, STEPS_MAX, Step};
 use super::{ANY_VERSION, Choice, GENERATIONS, TRANSITIONAL};
 use crate::captures::{self, OwnedFrame};
 
+/// Capture files.
+mod files;
+
 /// One input of one fuzz target.
 #[derive(Debug)]
 pub struct Seed {
@@ -26,6 +29,7 @@ pub struct Seed {
 pub fn all() -> Vec<Seed> {
     let mut frames = captured();
     let mut seeds = bursts();
+    seeds.extend(files::all());
     frames.extend(made_up());
     for (name, generation, bytes) in &frames {
         let packet = Packet::parse(*generation, bytes).expect("it is whole");
@@ -348,6 +352,7 @@ mod tests {
                 "stream" => super::super::stream(&bytes),
                 "payload" => super::super::payload(&bytes),
                 "builder" => super::super::build(&bytes),
+                "capture" => super::super::capture(&bytes),
                 _ => panic!("{target} is no target"),
             }
             assert!(seen.insert((target, name)));

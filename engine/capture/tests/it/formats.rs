@@ -2,11 +2,11 @@
 
 use std::io::Write;
 
-use binrush_capture::{Capture, OpenError, Options, ProblemKind};
+use binrush_capture::{Capture, Event, OpenError, Options, ProblemKind};
 use binrush_wire::Generation;
 use flate2::{Compression, write::GzEncoder};
 
-use crate::build::{a, b, frame, pcap, push, read, udp};
+use crate::build::{a, b, frame, pcap, read, udp};
 
 /// Writes pcapng in one byte order.
 pub(crate) struct Ng {
@@ -144,7 +144,8 @@ fn broken_blocks_are_said_and_reading_goes_on() {
     let mut ng = Ng::new();
     ng.section(false).interface(101, 0, &[]);
     ng.block(6, b"short").packet(3, 0, &packet());
-    ng.block(77, &vec![0; 3 << 20]).block(6, &vec![0; 3 << 20]);
+    ng.block(77, &vec![0; TOO_LONG])
+        .block(6, &vec![0; TOO_LONG]);
     let lying = ng.file.len() + 20;
     ng.packet(0, 0, &packet());
     ng.file[lying] = 0xff;
@@ -166,6 +167,123 @@ fn broken_blocks_are_said_and_reading_goes_on() {
         "block_length",
     ];
     assert_eq!(read.symbols(), want);
+}
+
+/// A block of the type that claims, and has, more bytes than are buffered for one.
+const TOO_LONG: usize = 3 << 20;
+
+#[test]
+fn an_interface_that_cannot_be_read_keeps_its_number() {
+    for broken in [4, TOO_LONG] {
+        let mut ng = Ng::new();
+        ng.section(false)
+            .block(1, &vec![0; broken])
+            .interface(101, 0, &[])
+            .interface(147, 0, &[]);
+        ng.packet(1, 0, &packet())
+            .packet(0, 0, &packet())
+            .packet(2, 0, b"?");
+        let read = read(&ng.file, Options::default());
+        assert_eq!(read.bytes(), [legacy()]);
+        assert_eq!(
+            read.kinds[1..],
+            [
+                ProblemKind::UnknownInterface { interface: 0 },
+                ProblemKind::UnknownLink { link: 147 }
+            ]
+        );
+    }
+}
+
+#[test]
+fn a_section_that_cannot_be_read_ends_the_one_before() {
+    for broken in [4, TOO_LONG] {
+        let mut ng = Ng::new();
+        ng.section(false).interface(147, 0, &[]);
+        let mark = 0x1a2b_3c4d_u32.to_le_bytes();
+        ng.block(0x0a0d_0d0a, &[&mark[..], &vec![0; broken]].concat())
+            .packet(0, 0, &packet())
+            .interface(101, 0, &[])
+            .packet(0, 0, &packet());
+        let read = read(&ng.file, Options::default());
+        assert_eq!(read.bytes(), [legacy()]);
+        assert_eq!(
+            read.kinds[1..],
+            [ProblemKind::UnknownInterface { interface: 0 }]
+        );
+    }
+}
+
+#[test]
+fn a_section_of_unknown_version_is_stepped_over() {
+    let mut ng = Ng::new();
+    for (major, big_endian) in [(1, false), (2, true), (1, true)] {
+        let at = ng.file.len() + 12;
+        ng.section(big_endian)
+            .interface(101, 0, &[])
+            .packet(0, 0, &packet())
+            .block(6, b"short");
+        ng.file[at + usize::from(big_endian)] = major;
+    }
+    let read = read(&ng.file, Options::default());
+    assert_eq!(read.bytes(), [legacy(), legacy()]);
+    let version = ProblemKind::SectionVersion { major: 2, minor: 0 };
+    let short = ProblemKind::BlockFields { block: 6 };
+    assert_eq!(read.kinds, [short.clone(), version, short]);
+    assert_eq!(read.totals.other_blocks, 3);
+
+    // It ends with the next one, readable or not.
+    let end = ng.file.len();
+    ng.section(false).file[end + 12] = 3;
+    ng.block(0x0a0d_0d0a, &0x1a2b_3c4d_u32.to_le_bytes())
+        .interface(101, 0, &[])
+        .packet(0, 0, &packet());
+    let read = self::read(&ng.file, Options::default());
+    assert_eq!(read.frames.len(), 3);
+
+    ng.file[12] = 0;
+    let error = Capture::new(&ng.file[..], Options::default()).expect_err("a version unknown");
+    assert_eq!(error.to_string(), "pcapng version 0.0 is not known");
+}
+
+#[test]
+fn skipped_packets_take_a_number_and_other_blocks_none() {
+    let mut ng = Ng::new();
+    ng.section(false).interface(101, 0, &[]);
+    ng.packet(0, 0, &packet()) // 1
+        .block(6, b"short") // 2
+        .block(3, b"") // 3
+        .packet(9, 0, &packet()) // 4
+        .block(6, &vec![0; TOO_LONG]) // 5
+        .block(1, b"")
+        .block(5, b"");
+    for _ in [6, 7] {
+        let ends = ng.packet(0, 0, &packet()).file.len() - 4;
+        ng.file[ends] ^= 0x40;
+    }
+    ng.packet(0, 0, &packet()); // 8
+    let mut capture = Capture::new(&ng.file[..], Options::default()).expect("a capture");
+    let mut frames = vec![];
+    let mut problems = vec![];
+    while let Some(event) = capture.next() {
+        match event {
+            Event::Frame(frame) => frames.push(frame.number),
+            Event::Problem(problem) => problems.push((problem.number, problem.kind.symbol())),
+        }
+    }
+    assert_eq!(frames, [1, 6, 7, 8]);
+    assert_eq!(
+        problems,
+        [
+            (2, "block_fields"),
+            (3, "block_fields"),
+            (4, "unknown_interface"),
+            (5, "block_too_long"),
+            (6, "block_fields"),
+            (6, "block_end"),
+            (7, "block_end"),
+        ]
+    );
 }
 
 #[test]
@@ -231,14 +349,38 @@ fn gzip_is_unpacked_and_its_damage_said() {
 }
 
 #[test]
-fn a_record_larger_than_any_window_is_refused_not_allocated() {
-    let mut file = pcap(101, &[packet()]);
-    push(&mut file, 1, b"", 0);
-    let at = file.len() - 8;
-    file[at..at + 4].copy_from_slice(&0x7fff_ffff_u32.to_le_bytes());
+fn a_record_larger_than_any_window_is_skipped_not_allocated() {
+    let mut file = pcap(101, &vec![packet(); 8]);
+    let third = 24 + 2 * (16 + packet().len());
+    let len = 0x7fff_ffff_u32;
+    file[third + 8..third + 12].copy_from_slice(&len.to_le_bytes());
     let read = read(&file, Options::default());
-    assert_eq!(
-        (read.frames.len(), read.kinds),
-        (1, vec![ProblemKind::RecordLength { len: 0x7fff_ffff }])
-    );
+    let numbers: Vec<_> = read.frames.iter().map(|frame| frame.number).collect();
+    assert_eq!(numbers, [1, 2, 4, 5, 6, 7, 8]);
+    let skipped = 16 + packet().len() as u64;
+    let len = u64::from(len);
+    assert_eq!(read.kinds, [ProblemKind::BrokenRecord { len, skipped }]);
+}
+
+#[test]
+fn a_length_that_is_wrong_but_possible_costs_what_it_covers() {
+    let file = pcap(101, &vec![packet(); 8]);
+    let size = 16 + packet().len();
+    for claim in [
+        packet().len() - 7,
+        packet().len() + 7,
+        packet().len() + 2 * size - 9,
+    ] {
+        let mut file = file.clone();
+        let at = 24 + 2 * size + 8;
+        let claim_word = u32::try_from(claim).expect("small");
+        file[at..at + 4].copy_from_slice(&claim_word.to_le_bytes());
+        let read = read(&file, Options::default());
+        let last = read.frames.iter().rev().take(3).map(|frame| frame.nanos);
+        assert_eq!(
+            last.collect::<Vec<_>>(),
+            [8, 7, 6].map(|s| s * 1_000_000_000)
+        );
+        assert!(read.symbols().contains(&"broken_record"), "claims {claim}");
+    }
 }

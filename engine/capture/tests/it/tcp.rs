@@ -97,8 +97,93 @@ fn retransmissions_and_overlaps_are_trimmed() {
     assert_eq!(read.totals.retransmitted, 2);
 }
 
+/// Frames of one size; segments from A to B at `seconds`, and B's acknowledgement of `n` frames.
+struct Reordered {
+    one: Vec<u8>,
+    file: Vec<u8>,
+}
+
+impl Reordered {
+    fn new() -> Self {
+        let one = modern("ul", 100);
+        let file = pcap(101, &[tcp((a(), b()), SYN, 99, 0, b"")]);
+        Self { one, file }
+    }
+
+    fn segment(&mut self, second: u32, index: usize) -> &mut Self {
+        let seq = at(100, index * self.one.len());
+        self.push(second, &tcp((a(), b()), 0, seq, 0, &self.one))
+    }
+
+    fn ack(&mut self, second: u32, count: usize) -> &mut Self {
+        let ack = at(100, count * self.one.len());
+        self.push(second, &tcp((b(), a()), 0, 1, ack, b""))
+    }
+
+    fn push(&mut self, second: u32, packet: &[u8]) -> &mut Self {
+        push(&mut self.file, second, packet, packet.len());
+        self
+    }
+
+    fn read(&self) -> Read {
+        read(&self.file, Options::default())
+    }
+
+    /// A hole of one segment.
+    fn gap(&self) -> ProblemKind {
+        ProblemKind::Gap {
+            bytes: self.one.len() as u64,
+            dropped: 0,
+            cause: Cause::Acknowledged,
+        }
+    }
+}
+
 #[test]
-fn a_hole_the_receiver_acknowledged_is_a_gap_at_once() {
+fn an_acknowledgement_captured_before_its_data_loses_nothing() {
+    for order in [
+        [0, 4, 2, 1, 3],
+        [0, 4, 1, 2, 3],
+        [4, 0, 2, 3, 1],
+        [0, 2, 4, 3, 1],
+    ] {
+        let mut capture = Reordered::new();
+        for index in order {
+            match index {
+                4 => capture.ack(1, 4),
+                _ => capture.segment(1, index),
+            };
+        }
+        let read = capture.read();
+        assert_eq!((read.frames.len(), read.kinds), (4, vec![]), "{order:?}");
+    }
+}
+
+#[test]
+fn a_hole_the_receiver_acknowledged_is_a_gap_when_its_bytes_are_late() {
+    // Time passes, or segments do.
+    let mut slow = Reordered::new();
+    slow.segment(1, 0).segment(1, 2).ack(1, 3).segment(2, 3);
+    let mut early = Reordered::new();
+    early.segment(1, 0).ack(1, 3).segment(1, 2).segment(2, 3);
+    let mut busy = Reordered::new();
+    busy.segment(1, 0).segment(1, 2).ack(1, 3);
+    for _ in 0..65 {
+        busy.ack(1, 3);
+    }
+    for (capture, number, frames) in [(slow, 5, 3), (early, 5, 3), (busy, 69, 2)] {
+        let mut read = capture.read();
+        assert_eq!((read.frames.len(), read.frames[1].number), (frames, number));
+        assert_eq!(read.kinds, [capture.gap()]);
+        // What comes later still is not missed, but late.
+        let mut late = capture;
+        read = late.segment(3, 1).read();
+        assert_eq!((read.frames.len(), read.totals.retransmitted), (frames, 1));
+    }
+}
+
+#[test]
+fn an_acknowledged_hole_is_known_for_one_at_the_end() {
     let (bytes, frames) = three();
     let first = frames[0].len();
     let second = first + frames[1].len();
@@ -111,9 +196,8 @@ fn a_hole_the_receiver_acknowledged_is_a_gap_at_once() {
     let read = read_raw(&packets, Options::default());
     assert_eq!(read.bytes(), [&frames[0][..], &frames[2]]);
     assert_eq!(read.frames[1].number, 4);
-    let bytes = frames[1].len() as u64 - 4;
     let gap = ProblemKind::Gap {
-        bytes,
+        bytes: frames[1].len() as u64 - 4,
         dropped: 4,
         cause: Cause::Acknowledged,
     };
@@ -189,7 +273,7 @@ fn a_start_in_the_middle_resynchronises_on_the_marker() {
         let read = a_to_b(&[(0, 100, &bytes[cut..])]);
         assert_eq!(read.bytes(), frames[1..]);
         let bytes = (frames[0].len() - cut) as u64;
-        assert_eq!(read.kinds, [ProblemKind::Skipped { bytes }]);
+        assert_eq!(read.kinds, [ProblemKind::Skipped { bytes, markers: 0 }]);
     }
 }
 

@@ -110,6 +110,41 @@ fn fragments_of_both_ip_versions_make_their_frame() {
 }
 
 #[test]
+fn fragments_cut_by_the_snap_length_are_one_lost_datagram() {
+    for v6 in [false, true] {
+        let (src, dst) = match v6 {
+            false => (a(), b()),
+            true => (addr("[fc00::1]:7"), addr("[fc00::2]:8")),
+        };
+        let icmp = if v6 { 58 } else { 1 };
+        for (protocol, generation, said) in [
+            (17, GenerationChoice::Auto, true),
+            (17, GenerationChoice::Fixed(Generation::Modern), false),
+            (icmp, GenerationChoice::Auto, false),
+        ] {
+            let mut packet = udp(src, dst, &legacy(3000));
+            packet[if v6 { 6 } else { 9 }] = protocol;
+            let mut file = pcap::<&[u8]>(101, &[]);
+            for part in fragments(&packet, v6, 1400) {
+                push(&mut file, 1, &part[..100], part.len());
+            }
+            let options = Options {
+                generation,
+                ..Options::default()
+            };
+            let read = read(&file, options);
+            assert_eq!((read.totals.fragments, read.totals.fragments_lost), (3, 1));
+            let want = if said {
+                vec!["fragments_missing"]
+            } else {
+                vec![]
+            };
+            assert_eq!(read.symbols(), want, "{protocol} {generation:?}");
+        }
+    }
+}
+
+#[test]
 fn a_datagram_cut_by_the_snap_length_is_said_not_delivered() {
     let packet = udp(a(), b(), &legacy(100));
     let mut file = pcap::<&[u8]>(101, &[]);
