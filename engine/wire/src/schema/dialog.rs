@@ -51,9 +51,8 @@ pub(super) static DIALOG_DLG_REPL: Capability = Capability {
     ],
     chunks: &[
         chunk((V3_1, V4_0), V2_TO_4, DIALOG_3_1),
-        chunk((V3_0, V3_0), V1_2, DIALOG_3_0),
+        chunk((V3_0, V3_0), V2, DIALOG_3_0),
         chunk((V2_4, V2_4), V1, DIALOG_2_4),
-        chunk((V2_4, V2_4), V1, DIALOG_2_2),
     ],
 };
 
@@ -66,6 +65,7 @@ pub(super) static DIALOG_PROF_REPL: Capability = Capability {
 
 const V1: Option<(i16, i16)> = Some((1, 1));
 const V1_2: Option<(i16, i16)> = Some((1, 2));
+const V2: Option<(i16, i16)> = Some((2, 2));
 /// 3.0, and the first 3.1 and 3.2 releases: dialogs are found by Call-ID and tags.
 const V1_TO_3: Option<(i16, i16)> = Some((1, 3));
 const V2_TO_4: Option<(i16, i16)> = Some((2, 4));

@@ -122,7 +122,11 @@ pub(super) static CACHEDB_LOCAL_REPL: Capability = Capability {
             &[Str("collection"), Str("key")],
         ),
     ],
-    chunks: &[chunk(1, (V3_0, V4_0), CACHE_ENTRY)],
+    // Receivers look at no version.
+    chunks: &[Message {
+        versions: None,
+        ..chunk(1, (V3_0, V4_0), CACHE_ENTRY)
+    }],
 };
 
 /// `expires`: seconds as the caller gave them, in a chunk seconds left; 0 = never.
@@ -316,9 +320,8 @@ const fn keyed_by(
 }
 
 const fn chunk(key: usize, releases: (Release, Release), layout: &'static [Item]) -> Message {
-    let versions = None;
     Message {
         routed: false,
-        ..keyed_by(key, SYNC_CHUNK, "SYNC_CHUNK", releases, versions, layout)
+        ..keyed(key, SYNC_CHUNK, "SYNC_CHUNK", releases, layout)
     }
 }

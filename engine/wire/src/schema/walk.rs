@@ -292,7 +292,8 @@ impl<'a, V: FnMut(&Field<'_, 'a>)> Walk<'a, V> {
     }
 }
 
-/// The layout of a chunk's data: `None` for a capability whose chunks are not known.
+/// The layout of a chunk's data: `None` for a capability or data version whose chunks are not known. Where the
+/// chunk ends is told by clusterer, so its packet is read all the same.
 fn chunk_message(
     capability: &[u8],
     data_version: i32,
