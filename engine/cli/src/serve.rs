@@ -84,7 +84,8 @@ fn watch(
     output: &Output,
 ) -> anyhow::Result<()> {
     let every = Duration::from_secs(args.stats);
-    let (mut then, mut earlier) = (Instant::now(), engine.snapshot()?);
+    // Nothing was told yet: what came before this line belongs to the first interval.
+    let (mut then, mut told) = (Instant::now(), None::<Snapshot>);
     let mut sampled = then;
     while !stop.load(Ordering::Relaxed) && engine.is_running() {
         thread::sleep(STOP_LATENCY);
@@ -98,8 +99,11 @@ fn watch(
         if every.is_zero() || elapsed < every {
             continue;
         }
-        if output.print(interval(&now.since(&earlier), elapsed, args.json)) {
-            (then, earlier) = (sampled, now);
+        let news = told
+            .as_ref()
+            .map_or_else(|| now.clone(), |told| now.since(told));
+        if output.print(interval(&news, elapsed, args.json)) {
+            (then, told) = (sampled, Some(now));
         }
     }
     Ok(())
