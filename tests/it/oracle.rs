@@ -9,9 +9,11 @@
 //! `length`, `marker`, `checksum`, `name-length`. From [`decode`] also: `unknown-name`,
 //! `unknown-type`, `version`, `trailer`, `field N`, `left-over`.
 
-use layouts::{Row, expand, rows, rows_of_version, smallest, split_group};
+use layouts::{Row, rows, rows_of_version, smallest, split_group};
 
 mod layouts;
+/// Packets made from the rows.
+pub(crate) mod made;
 
 /// The wire eras.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,9 +97,9 @@ pub(crate) fn decode(era: Gen, bytes: &[u8]) -> Result<Decoded, String> {
 }
 
 /// Reads `payload`, ids already cut off, by one layout in the notation of [`layouts`].
-pub(crate) fn fields(era: Gen, layout: &str, payload: &[u8]) -> Result<Vec<Value>, String> {
+fn fields(era: Gen, layout: &str, payload: &[u8]) -> Result<Vec<Value>, String> {
     let mut reader = Reader::new(era, payload);
-    reader.run(&expand(layout))?;
+    reader.run(layout)?;
     match reader.left() {
         0 => Ok(reader.fields),
         left => Err(format!("left-over: {left} bytes after the last field")),
@@ -234,7 +236,7 @@ fn split_trailer<'a>(
     name: &[u8],
     body: &'a [u8],
 ) -> Result<(&'a [u8], Option<Vec<i32>>), String> {
-    if era != Gen::V23 || name == b"clusterer-internal" {
+    if era != Gen::V23 || UNROUTED.contains(&name) {
         return Ok((body, None));
     }
     let bridged = body.ends_with(&BRIDGE_MARK.to_le_bytes());
@@ -247,23 +249,23 @@ fn split_trailer<'a>(
     Ok((payload, Some(ints.collect::<Result<_, String>>()?)))
 }
 
-/// The fields by the first row that consumes `payload` exactly; else the error of the newest.
+/// The fields by the first row that consumes `payload` exactly; else the errors of all, the newest first.
 fn first_fit(
     era: Gen,
-    rows: &[Row],
+    rows: &[&Row],
     payload: &[u8],
 ) -> Result<(Option<&'static str>, Vec<Value>), String> {
-    let mut first_error = None;
+    let mut errors = Vec::new();
     for row in rows {
         match fields(era, &row.layout, payload) {
             Ok(fields) => {
                 let type_name = Some(row.type_name).filter(|name| *name != "-");
                 return Ok((type_name, fields));
             }
-            Err(error) => first_error = first_error.or(Some(error)),
+            Err(error) => errors.push(error),
         }
     }
-    Err(first_error.unwrap_or_else(|| "version: no layout".to_owned()))
+    Err(errors.join("; "))
 }
 
 /// A cursor that walks a payload by a layout. A field that fails moves nothing and pushes nothing.
@@ -481,5 +483,7 @@ impl<'a> Reader<'a> {
 }
 
 const PACKET_MAX: usize = 65535;
+/// Between neighbours, nobody else passes them on: cluster and source come first. The second is 2.3's.
+const UNROUTED: [&[u8]; 2] = [b"clusterer-internal", b"clusterer"];
 const BRIDGE_MARK: u32 = 0xC000_0000;
 const CHUNK_MARKER: i32 = 101_010_101;

@@ -171,15 +171,21 @@ fn counts_come_at_intervals_and_add_up() {
     let insert = legacy(b"ul", 1, &[b"location", b"alice"]);
     receiver.send(&insert);
     let mut received = 0;
-    while received == 0 {
+    for _ in 0..INTERVALS_MAX {
         let interval = receiver.process.event("interval");
         assert!(interval["seconds"].as_f64() >= Some(1.0), "{interval}");
         received += interval["received"].as_u64().expect("a count");
+        if received > 0 {
+            break;
+        }
     }
     receiver.send(&insert);
     let total = receiver.stop("TERM");
     assert_eq!((received, &total["received"]), (1, &json!(2)));
 }
+
+/// Seconds that a datagram may take over loopback on a machine that does other things.
+const INTERVALS_MAX: u32 = 30;
 
 #[test]
 fn the_text_tells_what_came_and_what_was_refused() {

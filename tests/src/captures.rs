@@ -47,7 +47,7 @@ pub struct Framed {
     pub command: i32,
     /// Header version; none in 1.x.
     pub version: Option<i16>,
-    /// Everything between the command and the trailer.
+    /// Everything after the command.
     pub body: Vec<u8>,
 }
 

@@ -16,35 +16,53 @@
 //! | `C` | sync chunks to the end |
 //! | `<part>` | a piece of [`PARTS`] |
 
+use std::sync::LazyLock;
+
 use super::Gen;
 
 /// One line of [`LAYOUTS`].
 #[derive(Debug)]
 pub(super) struct Row {
-    versions: &'static str,
+    pub(super) eras: &'static str,
+    pub(super) name: &'static str,
+    pub(super) commands: &'static str,
+    pub(super) versions: &'static str,
     pub(super) type_name: &'static str,
+    /// Without `<part>`s.
     pub(super) layout: String,
 }
 
-/// The rows for a name and a command; the command `sync` stands for one chunk of a SYNC packet.
-pub(super) fn rows(era: Gen, name: &[u8], command: &str) -> Result<Vec<Row>, String> {
-    let mut name_known = false;
-    let mut found = Vec::new();
-    for line in LAYOUTS.lines().filter(|line| !line.trim().is_empty()) {
-        let words: Vec<&'static str> = line.split_whitespace().collect();
-        let [eras, row_name, commands, versions, type_name, layout @ ..] = &words[..] else {
+pub(super) static ROWS: LazyLock<Vec<Row>> = LazyLock::new(|| {
+    let lines = LAYOUTS.lines().filter(|line| !line.trim().is_empty());
+    let row = |line: &'static str| {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let [eras, name, commands, versions, type_name, layout @ ..] = &words[..] else {
             unreachable!("a row has five words and a layout: {line}");
         };
-        if !is_listed(eras, &format!("{era:?}")) || row_name.as_bytes() != name {
+        Row {
+            eras,
+            name,
+            commands,
+            versions,
+            type_name,
+            layout: expand(&layout.concat()),
+        }
+    };
+    lines.map(row).collect()
+});
+
+/// The rows for a name and a command; the command `sync` stands for one chunk of a SYNC packet.
+pub(super) fn rows(era: Gen, name: &[u8], command: &str) -> Result<Vec<&'static Row>, String> {
+    let era_name = format!("{era:?}");
+    let mut name_known = false;
+    let mut found = Vec::new();
+    for row in ROWS.iter() {
+        if !is_listed(row.eras, &era_name) || row.name.as_bytes() != name {
             continue;
         }
         name_known = true;
-        if is_listed(commands, command) {
-            found.push(Row {
-                versions,
-                type_name,
-                layout: layout.concat(),
-            });
+        if is_listed(row.commands, command) {
+            found.push(row);
         }
     }
     match (name_known, found.is_empty()) {
@@ -54,9 +72,12 @@ pub(super) fn rows(era: Gen, name: &[u8], command: &str) -> Result<Vec<Row>, Str
     }
 }
 
-pub(super) fn rows_of_version(rows: Vec<Row>, version: i32) -> Result<Vec<Row>, String> {
-    let spoken = |row: &Row| row.versions == "*" || is_listed(row.versions, &version.to_string());
-    let rows: Vec<Row> = rows.into_iter().filter(spoken).collect();
+pub(super) fn rows_of_version(
+    rows: Vec<&'static Row>,
+    version: i32,
+) -> Result<Vec<&'static Row>, String> {
+    let spoken = |row: &&Row| row.versions == "*" || is_listed(row.versions, &version.to_string());
+    let rows: Vec<_> = rows.into_iter().filter(spoken).collect();
     if rows.is_empty() {
         Err(format!("version: {version}"))
     } else {
@@ -65,7 +86,7 @@ pub(super) fn rows_of_version(rows: Vec<Row>, version: i32) -> Result<Vec<Row>, 
 }
 
 /// Replaces each `<part>` of a layout by its text.
-pub(super) fn expand(layout: &str) -> String {
+fn expand(layout: &str) -> String {
     let mut layout = layout.to_owned();
     for (part, text) in PARTS {
         layout = layout.replace(part, text);
@@ -143,27 +164,39 @@ const LAYOUTS: &str = "
 V23 clusterer-internal 0 * PING             II I
 V23 clusterer-internal 1 * PONG             II #128(I)
 V23 clusterer-internal 2 * LS_UPDATE        II IIII <path>
-V23 clusterer-internal 3 * FULL_TOP_UPDATE  II II #128(I {01} ?1(<descr>) II #128(I)) <path>
+V23 clusterer-internal 3 * FULL_TOP_UPDATE  II II #128(I I !0(<descr>) II #128(I)) <path>
 V23 clusterer-internal 4 * UNKNOWN_ID       II
 V23 clusterer-internal 5 * NODE_DESCRIPTION II <descr> <path>
 V23 clusterer-internal 9 * CAP_UPDATE       II II #128(I #(SI)) I <path>
+V23 clusterer-internal 9 * CAP_UPDATE       II #128(I #(SI)) I <path>
 V23 clusterer-internal 8 * CAP_UPDATE       II II #128(I #(SI)) I <path>
 V23 clusterer-internal 8 * CAP_UPDATE       II #128(I #(SI)) I <path>
+
+V23 clusterer 0 * PING            II
+V23 clusterer 1 * PONG            II
+V23 clusterer 2 * LS_UPDATE       II III <path>
+V23 clusterer 3 * FULL_TOP_UPDATE II I #64(II #64(I)) <path>
+V23 clusterer 4 * UNKNOWN_ID      II
+V23 clusterer 5 * JOIN_REQUEST    II
+V23 clusterer 6 * JOIN_ACCEPT     II
+V23 clusterer 7 * JOIN_CONFIRM    II S <descr> II I <path>
+V23 clusterer 8 * TOP_DESCRIPTION II #64(I #64(I))
 
 V23 clusterer-extra 6  * REMOVE_NODE     I
 V23 clusterer-extra 6  * GENERIC_MSG     {01}SS
 V23 clusterer-extra 7  * GENERIC_MSG     {01}SS
-V23 clusterer-extra 7  * MI_CMD          S #10(S)
-V23 clusterer-extra 8  * MI_CMD          S #10(S)
-V23 clusterer-extra 10 2,3 SYNC_REQ      S
-V23 clusterer-extra 9  2 SYNC_REQ        S
+V23 clusterer-extra 7  * MI_CMD          S #20(S)
+V23 clusterer-extra 8  * MI_CMD          S #20(S)
+V23 clusterer-extra 10 * SYNC_REQ        S
+V23 clusterer-extra 9  * SYNC_REQ        S
 V23 clusterer-extra 11 2,3 SYNC          SI C
 V23 clusterer-extra 10 2 SYNC            SI C
 V23 clusterer-extra 12 3 SYNC_END        SI
 V23 clusterer-extra 12 2 SYNC_END        S
-V23 clusterer-extra 11 2 SYNC_END        S
+V23 clusterer-extra 11 1,2 SYNC_END      S
 V23 clusterer-extra 13 * SHTAG_ACTIVE    S
 V23 clusterer-extra 12 1 SHTAG_ACTIVE    S
+V23 clusterer-extra 10 1 SYNC            S R
 
 V1      dialog 1 * CREATED   <dlg1>
 V1      dialog 2 * UPDATED   <dlg1>
@@ -173,26 +206,34 @@ V23     dialog 1 * CREATED   <dlg22>
 V23     dialog 2 * UPDATED   <dlg22>
 V1,V23  dialog 3 * DELETED   SSS
 V22     dialog 3 1 DELETED   SSS
-V22,V23 dialog 4 * PROFILES  *(S {01} ?1(S) I)
+V22,V23 dialog 4 * PROFILES  *(S I !0(S) I)
 
 V23 dialog-dlg-repl 1    3,4 CREATED      <dlg31>
+V23 dialog-dlg-repl 1    2   CREATED      <dlg31>
 V23 dialog-dlg-repl 1    2   CREATED      <dlg30>
+V23 dialog-dlg-repl 1    1   CREATED      <dlg30>
 V23 dialog-dlg-repl 1    1   CREATED      <dlg24>
+V23 dialog-dlg-repl 1    1   CREATED      <dlg22>
 V23 dialog-dlg-repl 2    3,4 UPDATED      <dlg31>
+V23 dialog-dlg-repl 2    2   UPDATED      <dlg31>
 V23 dialog-dlg-repl 2    2   UPDATED      <dlg30>
+V23 dialog-dlg-repl 2    1   UPDATED      <dlg30>
 V23 dialog-dlg-repl 2    1   UPDATED      <dlg24>
+V23 dialog-dlg-repl 2    1   UPDATED      <dlg22>
 V23 dialog-dlg-repl sync 3,4 -            <dlg31>
+V23 dialog-dlg-repl sync 2   -            <dlg31>
 V23 dialog-dlg-repl sync 2   -            <dlg30>
 V23 dialog-dlg-repl sync 1   -            <dlg24>
 V23 dialog-dlg-repl 3 4      DELETED      SSSI
 V23 dialog-dlg-repl 3 1,2,3  DELETED      SSS
 V23 dialog-dlg-repl 4 4      CSEQ         SSSII
 V23 dialog-dlg-repl 4 2,3    CSEQ         SSSI
+V23 dialog-dlg-repl 4 1      CSEQ         SSSI
 V23 dialog-dlg-repl 4 1      SHTAG_ACTIVE S
 V23 dialog-dlg-repl 5 4      VALUE        SIS {012} ?1(S) ?2(I)
 V23 dialog-dlg-repl 5 4      VALUE        SIS {12}
 V23 dialog-dlg-repl 5 1      CSEQ         SSSI
-V23 dialog-prof-repl 4 *     PROFILES     *(S {01} ?1(S) I)
+V23 dialog-prof-repl 4 *     PROFILES     *(S I !0(S) I)
 
 V1,V23 ul 1 * AOR_INSERT     SS
 V1,V23 ul 2 * AOR_DELETE     SS
@@ -207,16 +248,20 @@ V22    ul 5 1 CONTACT_DELETE SSS SI
 
 V23 usrloc-contact-repl 1    5       AOR_INSERT     SSII S
 V23 usrloc-contact-repl 1    2,3,4   AOR_INSERT     SSII
-V23 usrloc-contact-repl 2    2,3,4,5 AOR_DELETE     SS
+V23 usrloc-contact-repl 1    1       AOR_INSERT     SS
+V23 usrloc-contact-repl 2    1,2,3,4,5 AOR_DELETE   SS
 V23 usrloc-contact-repl 3    4,5     CONTACT_INSERT <insert4> <match>
 V23 usrloc-contact-repl 3    3       CONTACT_INSERT <insert> <match>
-V23 usrloc-contact-repl 3    2       CONTACT_INSERT <insert>
-V23 usrloc-contact-repl 3    2       CONTACT_INSERT SSS 8 <contact>
+V23 usrloc-contact-repl 3    1,2     CONTACT_INSERT <insert>
+V23 usrloc-contact-repl 3    1,2     CONTACT_INSERT SSS 8 <contact>
+V23 usrloc-contact-repl 3    1       CONTACT_INSERT SSS <contact>
 V23 usrloc-contact-repl 4    4,5     CONTACT_UPDATE SSS <contact4> S 8 <match>
 V23 usrloc-contact-repl 4    3       CONTACT_UPDATE SSS <contact> S 8 <match>
-V23 usrloc-contact-repl 4    2       CONTACT_UPDATE SSS <contact> S 8
+V23 usrloc-contact-repl 4    1,2     CONTACT_UPDATE SSS <contact> S 8
+V23 usrloc-contact-repl 4    1       CONTACT_UPDATE SSS <contact> S
+V23 usrloc-contact-repl 4    1       CONTACT_UPDATE SSS <contact>
 V23 usrloc-contact-repl 5    3,4,5   CONTACT_DELETE SSS SI <match>
-V23 usrloc-contact-repl 5    2       CONTACT_DELETE SSS SI
+V23 usrloc-contact-repl 5    1,2     CONTACT_DELETE SSS SI
 V23 usrloc-contact-repl sync 5       -              {0} SSII S
 V23 usrloc-contact-repl sync 2,3,4   -              {0} SSII
 V23 usrloc-contact-repl sync 4,5     -              {1} <insert4> <match>
@@ -227,6 +272,7 @@ V23 usrloc-contact-repl sync 2       -              {1} SSS 8 <contact>
 V23 ratelimit-pipe-repl 0  * PIPES      *(SIIII)
 V23 ratelimit-pipe-repl 0  * PIPES      *(SIII)
 V23 ratelimit-pipe-repl 10 * PIPES_EDGE I *(SIIII)
+V23 ratelimit-pipe-repl 10 * PIPES_EDGE *(SIIII)
 V23 ratelimit-pipe-repl 11 * PIPES_CORE I *(SIIII)
 V22,V23 ratelimit       0  * PIPES      *(SIII)
 
@@ -237,18 +283,21 @@ V23 tm-repl 3 * AUTO_CANCEL <tm> I!0(I) I!0(I) I!0(I) I S I
 V23 presence 1    1 PUBLISH SSSSS II SSSS
 V23 presence 2    1 QUERY   SS
 V23 presence sync 1 -       SSSSS II SSSS
-V23 pua      1    1 -       SISIS
+V23 presence 101  * PUBLISH SSSSS II SSSS
+V23 presence 102  * QUERY   SS
+V23 presence 10001 * SHTAG_ACTIVE S
+V23 pua      1    1 UPDATE  SISIS
 
-V23 load_balancer-status-repl 1    1 STATUS_UPDATE    ISI
+V23 load_balancer-status-repl 1    1 STATUS           ISI
 V23 load_balancer-status-repl sync 1 -                ISI
-V23 load_balancer             1    1 STATUS_UPDATE    ISI
-V23 dispatcher-status-repl    1    1 STATUS_UPDATE    SISII
+V23 load_balancer             1    1 STATUS           ISI
+V23 dispatcher-status-repl    1    1 STATUS           SISII
 V23 dispatcher-status-repl    sync 1 -                SISI
-V23 drouting-status-repl      1    1 GW_STATUS_UPDATE SSI
-V23 drouting-status-repl      2    1 CR_STATUS_UPDATE SSI
-V23 drouting-status-repl      sync 1 -                {01} SSI
-V23 drouting                  1    1 GW_STATUS_UPDATE SSI
-V23 drouting                  2    1 CR_STATUS_UPDATE SSI
+V23 drouting-status-repl      1    1 GATEWAY_STATUS   SSI
+V23 drouting-status-repl      2    1 CARRIER_STATUS   SSI
+V23 drouting-status-repl      sync 1 -                I SSI
+V23 drouting                  1    1 GATEWAY_STATUS   SSI
+V23 drouting                  2    1 CARRIER_STATUS   SSI
 
 V23 cachedb-local-repl 1    * INSERT SSSI
 V23 cachedb-local-repl 2    * REMOVE SS
