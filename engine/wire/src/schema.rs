@@ -17,16 +17,16 @@
 use core::fmt;
 
 use crate::chunk::Chunk;
-use crate::error::{Result, WireError};
-use crate::field::Fields;
-use crate::generation::{Generation, Release};
+use crate::error::WireError;
+use crate::generation::Release;
 use crate::packet::Packet;
-use crate::trailer::Trailer;
 
 /// clusterer's own messages.
 mod clusterer;
 /// Dialogs and dialog profiles.
 mod dialog;
+/// The types the tables are made of.
+mod message;
 /// The capabilities with one or two small messages.
 mod small;
 /// usrloc: AoRs and contacts.
@@ -34,7 +34,10 @@ mod usrloc;
 /// Reading a packet along a layout.
 mod walk;
 
+pub use message::{Item, Message, Object, SYNC_CHUNK};
 pub use walk::{Field, Step, Value};
+
+use message::{chunk, row};
 
 /// A module (1.x to 2.3) or capability (2.4+) and all it ever sent.
 #[derive(Debug)]
@@ -46,95 +49,6 @@ pub struct Capability {
     /// What one chunk of a SYNC packet for it holds, under the command [`SYNC_CHUNK`].
     pub chunks: &'static [Message],
 }
-
-/// One message in the releases that lay it out the same way.
-#[derive(Debug)]
-pub struct Message {
-    /// The command (type) in the packet.
-    pub command: i32,
-    /// What OpenSIPS calls it.
-    pub name: &'static str,
-    /// First and last release with this layout.
-    pub releases: (Release, Release),
-    /// Header versions that go with this layout, lowest and highest; `None` where no receiver looks.
-    /// Inside a sync chunk it is the SYNC packet's data version.
-    pub versions: Option<(i16, i16)>,
-    /// Whether clusterer routes it: a leading machine id in 2.2, a trailer from 2.3 on.
-    pub routed: bool,
-    /// Index in `layout` of the string that names the record: events of one key stay in order.
-    pub key: Option<usize>,
-    /// An older release uses the same command and version for something with another key, so that only a
-    /// look at all fields tells which one a packet is.
-    pub ambiguous: bool,
-    /// The fields, in order.
-    pub layout: &'static [Item],
-}
-
-/// One step of a layout.
-#[derive(Debug, Clone, Copy)]
-pub enum Item {
-    /// A string.
-    Str(&'static str),
-    /// An integer.
-    Int(&'static str),
-    /// A string that holds a raw C object of fixed size (rule R6).
-    Object(&'static str, Object),
-    /// The items of another layout, here.
-    Include(&'static [Self]),
-    /// An int that counts, then that many groups (rule R3).
-    Counted {
-        /// Name of the int.
-        count: &'static str,
-        /// Name of the groups.
-        group: &'static str,
-        /// The count's own limit.
-        max: u32,
-        /// The fields of one group.
-        items: &'static [Self],
-    },
-    /// Groups until the data ends.
-    ToEnd(&'static str, &'static [Self]),
-    /// The items that the last int read selects; any other value is [`ErrorKind::Variant`](crate::ErrorKind::Variant).
-    Case(&'static [(i32, &'static [Self])]),
-    /// An int, followed by the items unless it is 0.
-    IfNonZero(&'static str, &'static [Self]),
-    /// A string, followed by the items unless it is empty.
-    IfNotEmpty(&'static str, &'static [Self]),
-    /// The items, unless the data ends here.
-    IfMore(&'static [Self]),
-    /// Sync chunks to the end, of the capability and data version in the string and int just before.
-    Chunks(&'static str),
-    /// Whatever is left, opaque: the module's own affair.
-    Rest(&'static str),
-}
-
-/// A raw C object (LP64, little-endian) inside a string field.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Object {
-    /// `time_t`, 8 bytes: UNIX time in seconds, 0 = never.
-    Time,
-    /// `int`, 4 bytes.
-    Int,
-    /// `uint64_t`, 8 bytes.
-    Id,
-    /// `struct ip_addr`, 24 bytes: u32 address family (2 or 10), u32 length (4 or 16), 16 bytes address.
-    Address,
-}
-
-impl Object {
-    /// Size in bytes.
-    #[must_use]
-    pub const fn size(self) -> usize {
-        match self {
-            Self::Int => 4,
-            Self::Time | Self::Id => 8,
-            Self::Address => 24,
-        }
-    }
-}
-
-/// The command under which a module's sync chunks are laid out; clusterer hands them to modules under it.
-pub const SYNC_CHUNK: i32 = 101;
 
 /// Everything that is known, the busiest names first.
 pub static CAPABILITIES: &[&Capability] = &[
@@ -196,7 +110,7 @@ impl From<WireError> for SchemaError {
 ///
 /// # Errors
 /// [`SchemaError`]: unknown, or where the best candidate failed.
-pub fn identify(packet: &Packet<'_>) -> core::result::Result<&'static Message, SchemaError> {
+pub fn identify(packet: &Packet<'_>) -> Result<&'static Message, SchemaError> {
     match best_fit(packet)? {
         (message, None) => Ok(message),
         (_, Some(error)) => Err(SchemaError::Field(error)),
@@ -207,9 +121,7 @@ pub fn identify(packet: &Packet<'_>) -> core::result::Result<&'static Message, S
 ///
 /// # Errors
 /// [`SchemaError`], never [`SchemaError::Field`].
-pub fn best_fit(
-    packet: &Packet<'_>,
-) -> core::result::Result<(&'static Message, Option<WireError>), SchemaError> {
+pub fn best_fit(packet: &Packet<'_>) -> Result<(&'static Message, Option<WireError>), SchemaError> {
     let mut best: Option<(&'static Message, WireError)> = None;
     for message in candidates(packet) {
         match message.walk(packet, |_| {}) {
@@ -233,7 +145,7 @@ pub fn best_fit(
 pub fn identify_from(
     release: Release,
     packet: &Packet<'_>,
-) -> core::result::Result<&'static Message, SchemaError> {
+) -> Result<&'static Message, SchemaError> {
     let mut newest = None;
     for message in candidates(packet).filter(|message| message.spoken_by(release)) {
         match message.walk(packet, |_| {}) {
@@ -253,7 +165,7 @@ pub fn identify_from(
 /// # Errors
 /// [`SchemaError`]: unknown, or where the fields before the key or the key itself failed.
 #[inline]
-pub fn key<'a>(packet: &Packet<'a>) -> core::result::Result<Option<&'a [u8]>, SchemaError> {
+pub fn key<'a>(packet: &Packet<'a>) -> Result<Option<&'a [u8]>, SchemaError> {
     let message = match candidates(packet).next() {
         Some(newest) if newest.ambiguous => identify(packet)?,
         Some(newest) => newest,
@@ -270,7 +182,7 @@ pub fn chunk_key<'a>(
     capability: &[u8],
     data_version: i32,
     chunk: &Chunk<'a>,
-) -> core::result::Result<Option<&'a [u8]>, SchemaError> {
+) -> Result<Option<&'a [u8]>, SchemaError> {
     match chunk_candidates(capability, data_version).next() {
         Some(message) => Ok(message.key_in(chunk.fields())?),
         None if self::capability(capability).is_none_or(|known| known.chunks.is_empty()) => {
@@ -338,93 +250,14 @@ fn unknown(packet: &Packet<'_>) -> SchemaError {
     }
 }
 
-impl Message {
-    /// Reads every field of `packet` in order; returns the trailer of a routed packet.
-    ///
-    /// `visit` sees the fields up to the first that fails.
-    ///
-    /// # Errors
-    /// The error of the field that failed, or [`ErrorKind::Leftover`](crate::ErrorKind::Leftover) when bytes remain.
-    pub fn walk<'a>(
-        &self,
-        packet: &Packet<'a>,
-        visit: impl FnMut(&Field<'_, 'a>),
-    ) -> Result<Option<Trailer>> {
-        walk::packet(self, packet, visit)
-    }
-
-    /// The key of the record that `packet` is about, if this message is about one.
-    ///
-    /// # Errors
-    /// The error of the first field up to the key that failed.
-    #[inline]
-    pub fn key<'a>(&self, packet: &Packet<'a>) -> Result<Option<&'a [u8]>> {
-        let mut fields = packet.fields();
-        if self.routed && packet.generation() == Generation::Transitional {
-            fields.skip_int(1)?;
-        }
-        self.key_in(fields)
-    }
-
-    #[inline]
-    fn key_in<'a>(&self, mut fields: Fields<'a>) -> Result<Option<&'a [u8]>> {
-        let Some(index) = self.key else {
-            return Ok(None);
-        };
-        for item in &self.layout[..index] {
-            match item {
-                Item::Int(_) => fields.skip_int(1)?,
-                _ => fields.skip_str(1)?,
-            }
-        }
-        fields.pop_str().map(Some)
-    }
-
-    /// Whether `release` lays the message out this way.
-    #[inline]
-    #[must_use]
-    pub fn spoken_by(&self, release: Release) -> bool {
-        (self.releases.0..=self.releases.1).contains(&release)
-    }
-
-    /// Whether any release of `generation` lays the message out this way.
-    #[inline]
-    #[must_use]
-    pub fn spoken_in(&self, generation: Generation) -> bool {
-        (self.releases.0.generation()..=self.releases.1.generation()).contains(&generation)
-    }
-
-    /// Whether the layout goes with header version `version`.
-    #[inline]
-    #[must_use]
-    pub fn takes(&self, version: i16) -> bool {
-        self.versions
-            .is_none_or(|(lowest, highest)| (lowest..=highest).contains(&version))
-    }
-}
-
-/// Smallest number of bytes the items can take: what a count is checked against before any loop (R3).
-fn min_len(items: &[Item], generation: Generation) -> usize {
-    let string = generation.length_width();
-    items
-        .iter()
-        .map(|item| match item {
-            Item::Str(_) | Item::IfNotEmpty(..) => string,
-            Item::Object(_, object) => string + object.size(),
-            Item::Int(_) | Item::Counted { .. } | Item::IfNonZero(..) => 4,
-            Item::Include(items) => min_len(items, generation),
-            Item::Case(_) | Item::ToEnd(..) | Item::IfMore(_) | Item::Chunks(_) | Item::Rest(_) => {
-                0
-            }
-        })
-        .sum()
-}
-
 #[cfg(test)]
 mod tests {
+    use super::message::min_len;
     use super::*;
     use crate::builder::Builder;
     use crate::error::ErrorKind;
+    use crate::generation::Generation;
+    use crate::trailer::Trailer;
 
     fn all_messages() -> impl Iterator<Item = (&'static str, &'static Message)> {
         CAPABILITIES.iter().flat_map(|capability| {

@@ -3,44 +3,73 @@
 //! 3.2 inserted REMOVE_NODE at 6 and moved every later number up by one, without a version bump.
 
 use super::Item::{self, Case, Chunks, Counted, IfNonZero, Include, Int, Rest, Str};
-use super::{Capability, Message};
-use crate::generation::Release::{self, V2_3, V2_4, V3_0, V3_1, V3_2, V3_3, V4_0};
+use super::{Capability, row};
+use crate::generation::Release::{V2_3, V2_4, V3_0, V3_1, V3_2, V3_3, V4_0};
 
 /// Between neighbours; the ids come first and nothing is routed.
 pub(super) static INTERNAL: Capability = Capability {
     name: "clusterer-internal",
     messages: &[
-        internal(0, "PING", (V2_4, V4_0), &[IDS, Int("req_list")]),
-        internal(1, "PONG", (V2_4, V4_0), &[IDS, NODES]),
-        internal(2, "LS_UPDATE", (V2_4, V4_0), &[IDS, STAMP, LINK, PATH]),
-        internal(
+        row(0, "PING", (V2_4, V4_0), None, &[IDS, Int("req_list")]).unrouted(),
+        row(1, "PONG", (V2_4, V4_0), None, &[IDS, NODES]).unrouted(),
+        row(
+            2,
+            "LS_UPDATE",
+            (V2_4, V4_0),
+            None,
+            &[IDS, STAMP, LINK, PATH],
+        )
+        .unrouted(),
+        row(
             3,
             "FULL_TOP_UPDATE",
             (V2_4, V4_0),
+            None,
             &[IDS, STAMP, TOPOLOGY, PATH],
-        ),
-        internal(4, "UNKNOWN_ID", (V2_4, V4_0), &[IDS]),
-        internal(
+        )
+        .unrouted(),
+        row(4, "UNKNOWN_ID", (V2_4, V4_0), None, &[IDS]).unrouted(),
+        row(
             5,
             "NODE_DESCRIPTION",
             (V2_4, V4_0),
+            None,
             &[IDS, DESCRIPTION, PATH],
-        ),
-        internal(
+        )
+        .unrouted(),
+        row(
             9,
             "CAP_UPDATE",
             (V3_2, V4_0),
+            None,
             &[IDS, STAMP, CAPS, REPLY, PATH],
-        ),
+        )
+        .unrouted(),
         // 3.2.0-3.2.3 and 3.1.0-3.1.6 still send the short form.
-        internal(9, "CAP_UPDATE", (V3_2, V3_2), &[IDS, CAPS, REPLY, PATH]),
-        internal(
+        row(
+            9,
+            "CAP_UPDATE",
+            (V3_2, V3_2),
+            None,
+            &[IDS, CAPS, REPLY, PATH],
+        )
+        .unrouted(),
+        row(
             8,
             "CAP_UPDATE",
             (V3_1, V3_1),
+            None,
             &[IDS, STAMP, CAPS, REPLY, PATH],
-        ),
-        internal(8, "CAP_UPDATE", (V2_4, V3_1), &[IDS, CAPS, REPLY, PATH]),
+        )
+        .unrouted(),
+        row(
+            8,
+            "CAP_UPDATE",
+            (V2_4, V3_1),
+            None,
+            &[IDS, CAPS, REPLY, PATH],
+        )
+        .unrouted(),
     ],
     chunks: &[],
 };
@@ -49,27 +78,27 @@ pub(super) static INTERNAL: Capability = Capability {
 pub(super) static EXTRA: Capability = Capability {
     name: "clusterer-extra",
     messages: &[
-        extra(6, "REMOVE_NODE", (V3_2, V4_0), None, &[Int("node_id")]),
-        extra(7, "GENERIC_MSG", (V3_2, V4_0), None, GENERIC_MSG),
-        extra(8, "MI_CMD", (V3_2, V4_0), None, MI_CMD),
-        extra(10, "SYNC_REQ", (V3_2, V4_0), None, &[CAPABILITY]),
-        extra(11, "SYNC", (V3_3, V4_0), Some((3, 3)), SYNC),
-        extra(
+        row(6, "REMOVE_NODE", (V3_2, V4_0), None, &[Int("node_id")]),
+        row(7, "GENERIC_MSG", (V3_2, V4_0), None, GENERIC_MSG),
+        row(8, "MI_CMD", (V3_2, V4_0), None, MI_CMD),
+        row(10, "SYNC_REQ", (V3_2, V4_0), None, &[CAPABILITY]),
+        row(11, "SYNC", (V3_3, V4_0), Some((3, 3)), SYNC),
+        row(
             12,
             "SYNC_END",
             (V3_3, V4_0),
             Some((3, 3)),
             &[CAPABILITY, Int("total_chunks")],
         ),
-        extra(13, "SHTAG_ACTIVE", (V3_2, V4_0), None, &[Str("tag")]),
-        extra(11, "SYNC", (V3_2, V3_2), Some((2, 2)), SYNC),
-        extra(12, "SYNC_END", (V3_2, V3_2), Some((2, 2)), &[CAPABILITY]),
-        extra(6, "GENERIC_MSG", (V2_4, V3_1), None, GENERIC_MSG),
-        extra(7, "MI_CMD", (V2_4, V3_1), None, MI_CMD),
-        extra(9, "SYNC_REQ", (V2_4, V3_1), None, &[CAPABILITY]),
-        extra(10, "SYNC", (V2_4, V3_1), Some((2, 2)), SYNC),
-        extra(11, "SYNC_END", (V2_4, V3_1), Some((1, 2)), &[CAPABILITY]),
-        extra(
+        row(13, "SHTAG_ACTIVE", (V3_2, V4_0), None, &[Str("tag")]),
+        row(11, "SYNC", (V3_2, V3_2), Some((2, 2)), SYNC),
+        row(12, "SYNC_END", (V3_2, V3_2), Some((2, 2)), &[CAPABILITY]),
+        row(6, "GENERIC_MSG", (V2_4, V3_1), None, GENERIC_MSG),
+        row(7, "MI_CMD", (V2_4, V3_1), None, MI_CMD),
+        row(9, "SYNC_REQ", (V2_4, V3_1), None, &[CAPABILITY]),
+        row(10, "SYNC", (V2_4, V3_1), Some((2, 2)), SYNC),
+        row(11, "SYNC_END", (V2_4, V3_1), Some((1, 2)), &[CAPABILITY]),
+        row(
             12,
             "SHTAG_ACTIVE",
             (V3_0, V3_1),
@@ -77,7 +106,7 @@ pub(super) static EXTRA: Capability = Capability {
             &[Str("tag")],
         ),
         // 2.4.0-2.4.6 and 3.0.0: chunks without sizes, so only their module can tell where one ends.
-        extra(
+        row(
             10,
             "SYNC",
             (V2_4, V3_0),
@@ -92,60 +121,39 @@ pub(super) static EXTRA: Capability = Capability {
 pub(super) static CLUSTERER_2_3: Capability = Capability {
     name: "clusterer",
     messages: &[
-        internal(0, "PING", (V2_3, V2_3), &[IDS]),
-        internal(1, "PONG", (V2_3, V2_3), &[IDS]),
-        internal(2, "LS_UPDATE", (V2_3, V2_3), &[IDS, Int("seq"), LINK, PATH]),
-        internal(
+        row(0, "PING", (V2_3, V2_3), None, &[IDS]).unrouted(),
+        row(1, "PONG", (V2_3, V2_3), None, &[IDS]).unrouted(),
+        row(
+            2,
+            "LS_UPDATE",
+            (V2_3, V2_3),
+            None,
+            &[IDS, Int("seq"), LINK, PATH],
+        )
+        .unrouted(),
+        row(
             3,
             "FULL_TOP_UPDATE",
             (V2_3, V2_3),
+            None,
             &[IDS, Int("seq"), TOPOLOGY_2_3, PATH],
-        ),
-        internal(4, "UNKNOWN_ID", (V2_3, V2_3), &[IDS]),
-        internal(5, "JOIN_REQUEST", (V2_3, V2_3), &[IDS]),
-        internal(6, "JOIN_ACCEPT", (V2_3, V2_3), &[IDS]),
-        internal(7, "JOIN_CONFIRM", (V2_3, V2_3), JOIN_CONFIRM),
-        internal(8, "TOP_DESCRIPTION", (V2_3, V2_3), &[IDS, ADJACENCY_2_3]),
+        )
+        .unrouted(),
+        row(4, "UNKNOWN_ID", (V2_3, V2_3), None, &[IDS]).unrouted(),
+        row(5, "JOIN_REQUEST", (V2_3, V2_3), None, &[IDS]).unrouted(),
+        row(6, "JOIN_ACCEPT", (V2_3, V2_3), None, &[IDS]).unrouted(),
+        row(7, "JOIN_CONFIRM", (V2_3, V2_3), None, JOIN_CONFIRM).unrouted(),
+        row(
+            8,
+            "TOP_DESCRIPTION",
+            (V2_3, V2_3),
+            None,
+            &[IDS, ADJACENCY_2_3],
+        )
+        .unrouted(),
     ],
     chunks: &[],
 };
-
-const fn internal(
-    command: i32,
-    name: &'static str,
-    releases: (Release, Release),
-    layout: &'static [Item],
-) -> Message {
-    Message {
-        command,
-        name,
-        releases,
-        versions: None,
-        routed: false,
-        key: None,
-        ambiguous: false,
-        layout,
-    }
-}
-
-const fn extra(
-    command: i32,
-    name: &'static str,
-    releases: (Release, Release),
-    versions: Option<(i16, i16)>,
-    layout: &'static [Item],
-) -> Message {
-    Message {
-        command,
-        name,
-        releases,
-        versions,
-        routed: true,
-        key: None,
-        ambiguous: false,
-        layout,
-    }
-}
 
 const IDS: Item = Include(&[Int("cluster_id"), Int("source_id")]);
 /// Orders updates from one node; sequence 0 means it restarted.

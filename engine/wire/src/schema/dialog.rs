@@ -1,8 +1,8 @@
 //! Dialogs and dialog profiles. (OpenSIPS `modules/dialog/dlg_replication.c`, `dlg_repl_profile.c`.)
 
 use super::Item::{Case, IfMore, IfNonZero, Include, Int, Str, ToEnd};
-use super::{Capability, Item, Message, SYNC_CHUNK};
-use crate::generation::Release::{self, V1x, V2_2, V2_3, V2_4, V3_0, V3_1, V3_2, V3_5, V4_0};
+use super::{Capability, Item, chunk, row};
+use crate::generation::Release::{V1x, V2_2, V2_3, V2_4, V3_0, V3_1, V3_2, V3_5, V4_0};
 
 const CREATED: i32 = 1;
 const UPDATED: i32 = 2;
@@ -12,12 +12,12 @@ const DELETED: i32 = 3;
 pub(super) static DIALOG: Capability = Capability {
     name: "dialog",
     messages: &[
-        keyed(UPDATED, "UPDATED", (V1x, V1x), None, DIALOG_1X),
-        keyed(CREATED, "CREATED", (V1x, V1x), None, DIALOG_1X),
-        keyed(DELETED, "DELETED", (V1x, V2_3), V1, GONE),
-        keyed(UPDATED, "UPDATED", (V2_2, V2_3), V1, DIALOG_2_2),
-        keyed(CREATED, "CREATED", (V2_2, V2_3), V1, DIALOG_2_2),
-        keyless(4, "PROFILES", (V2_2, V2_3), None, PROFILES),
+        row(UPDATED, "UPDATED", (V1x, V1x), None, DIALOG_1X).keyed(CALLID_AT),
+        row(CREATED, "CREATED", (V1x, V1x), None, DIALOG_1X).keyed(CALLID_AT),
+        row(DELETED, "DELETED", (V1x, V2_3), V1, GONE).keyed(CALLID_AT),
+        row(UPDATED, "UPDATED", (V2_2, V2_3), V1, DIALOG_2_2).keyed(CALLID_AT),
+        row(CREATED, "CREATED", (V2_2, V2_3), V1, DIALOG_2_2).keyed(CALLID_AT),
+        row(4, "PROFILES", (V2_2, V2_3), None, PROFILES),
     ],
     chunks: &[],
 };
@@ -27,39 +27,38 @@ pub(super) static DIALOG: Capability = Capability {
 pub(super) static DIALOG_DLG_REPL: Capability = Capability {
     name: "dialog-dlg-repl",
     messages: &[
-        keyed(UPDATED, "UPDATED", (V3_1, V4_0), V2_TO_4, DIALOG_3_1),
-        keyed(CREATED, "CREATED", (V3_1, V4_0), V2_TO_4, DIALOG_3_1),
-        keyed(DELETED, "DELETED", (V3_1, V4_0), V4, GONE_BY_ID),
-        keyed(5, "VALUE", (V3_5, V4_0), V4, VALUE),
-        keyed(4, "CSEQ", (V3_1, V4_0), V4, CSEQ_BY_ID),
-        keyed(DELETED, "DELETED", (V3_0, V3_2), V1_TO_3, GONE),
+        row(UPDATED, "UPDATED", (V3_1, V4_0), V2_TO_4, DIALOG_3_1).keyed(CALLID_AT),
+        row(CREATED, "CREATED", (V3_1, V4_0), V2_TO_4, DIALOG_3_1).keyed(CALLID_AT),
+        row(DELETED, "DELETED", (V3_1, V4_0), V4, GONE_BY_ID).keyed(CALLID_AT),
+        row(5, "VALUE", (V3_5, V4_0), V4, VALUE).keyed(CALLID_AT),
+        row(4, "CSEQ", (V3_1, V4_0), V4, CSEQ_BY_ID).keyed(CALLID_AT),
+        row(DELETED, "DELETED", (V3_0, V3_2), V1_TO_3, GONE).keyed(CALLID_AT),
         // 3.0.0 sends it as version 1, as 2.4 does SHTAG_ACTIVE.
-        Message {
-            ambiguous: true,
-            ..keyed(4, "CSEQ", (V3_0, V3_2), V1_TO_3, CSEQ)
-        },
-        keyed(UPDATED, "UPDATED", (V3_0, V3_0), V1_2, DIALOG_3_0),
-        keyed(CREATED, "CREATED", (V3_0, V3_0), V1_2, DIALOG_3_0),
-        keyed(UPDATED, "UPDATED", (V2_4, V2_4), V1, DIALOG_2_4),
-        keyed(CREATED, "CREATED", (V2_4, V2_4), V1, DIALOG_2_4),
-        keyed(DELETED, "DELETED", (V2_4, V2_4), V1, GONE),
-        keyless(4, "SHTAG_ACTIVE", (V2_4, V2_4), V1, &[Str("tag")]),
-        keyed(5, "CSEQ", (V2_4, V2_4), V1, CSEQ),
+        row(4, "CSEQ", (V3_0, V3_2), V1_TO_3, CSEQ)
+            .keyed(CALLID_AT)
+            .ambiguous(),
+        row(UPDATED, "UPDATED", (V3_0, V3_0), V1_2, DIALOG_3_0).keyed(CALLID_AT),
+        row(CREATED, "CREATED", (V3_0, V3_0), V1_2, DIALOG_3_0).keyed(CALLID_AT),
+        row(UPDATED, "UPDATED", (V2_4, V2_4), V1, DIALOG_2_4).keyed(CALLID_AT),
+        row(CREATED, "CREATED", (V2_4, V2_4), V1, DIALOG_2_4).keyed(CALLID_AT),
+        row(DELETED, "DELETED", (V2_4, V2_4), V1, GONE).keyed(CALLID_AT),
+        row(4, "SHTAG_ACTIVE", (V2_4, V2_4), V1, &[Str("tag")]),
+        row(5, "CSEQ", (V2_4, V2_4), V1, CSEQ).keyed(CALLID_AT),
         // 2.4.0-2.4.4
-        keyed(UPDATED, "UPDATED", (V2_4, V2_4), V1, DIALOG_2_2),
-        keyed(CREATED, "CREATED", (V2_4, V2_4), V1, DIALOG_2_2),
+        row(UPDATED, "UPDATED", (V2_4, V2_4), V1, DIALOG_2_2).keyed(CALLID_AT),
+        row(CREATED, "CREATED", (V2_4, V2_4), V1, DIALOG_2_2).keyed(CALLID_AT),
     ],
     chunks: &[
-        chunk((V3_1, V4_0), V2_TO_4, DIALOG_3_1),
-        chunk((V3_0, V3_0), V2, DIALOG_3_0),
-        chunk((V2_4, V2_4), V1, DIALOG_2_4),
+        chunk((V3_1, V4_0), V2_TO_4, DIALOG_3_1).keyed(CALLID_AT),
+        chunk((V3_0, V3_0), V2, DIALOG_3_0).keyed(CALLID_AT),
+        chunk((V2_4, V2_4), V1, DIALOG_2_4).keyed(CALLID_AT),
     ],
 };
 
 /// Capability `dialog-prof-repl`: 2.4 on.
 pub(super) static DIALOG_PROF_REPL: Capability = Capability {
     name: "dialog-prof-repl",
-    messages: &[keyless(4, "PROFILES", (V2_4, V4_0), None, PROFILES)],
+    messages: &[row(4, "PROFILES", (V2_4, V4_0), None, PROFILES)],
     chunks: &[],
 };
 
@@ -72,56 +71,8 @@ const V2_TO_4: Option<(i16, i16)> = Some((2, 4));
 /// Dialogs are found by Call-ID and `h_id`.
 const V4: Option<(i16, i16)> = Some((4, 4));
 
-/// A message about one dialog: the Call-ID is always the first field.
-const fn keyed(
-    command: i32,
-    name: &'static str,
-    releases: (Release, Release),
-    versions: Option<(i16, i16)>,
-    layout: &'static [Item],
-) -> Message {
-    Message {
-        command,
-        name,
-        releases,
-        versions,
-        routed: true,
-        key: Some(0),
-        ambiguous: false,
-        layout,
-    }
-}
-
-const fn keyless(
-    command: i32,
-    name: &'static str,
-    releases: (Release, Release),
-    versions: Option<(i16, i16)>,
-    layout: &'static [Item],
-) -> Message {
-    Message {
-        command,
-        name,
-        releases,
-        versions,
-        routed: true,
-        key: None,
-        ambiguous: false,
-        layout,
-    }
-}
-
-const fn chunk(
-    releases: (Release, Release),
-    versions: Option<(i16, i16)>,
-    layout: &'static [Item],
-) -> Message {
-    Message {
-        routed: false,
-        ..keyed(SYNC_CHUNK, "SYNC_CHUNK", releases, versions, layout)
-    }
-}
-
+/// The Call-ID is the first field of everything about one dialog.
+const CALLID_AT: usize = 0;
 const CALLID: Item = Str("callid");
 const CALLER_TAG: Item = Str("caller_tag");
 const CALLEE_TAG: Item = Str("callee_tag");

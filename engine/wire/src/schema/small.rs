@@ -2,15 +2,15 @@
 
 use super::Item::{self, IfNonZero, IfNotEmpty, Include, Int, Object, Rest, Str, ToEnd};
 use super::Object::Address;
-use super::{Capability, Message, SYNC_CHUNK};
-use crate::generation::Release::{self, V2_2, V2_3, V2_4, V3_0, V3_1, V3_2, V3_3, V4_0};
+use super::{Capability, chunk, row};
+use crate::generation::Release::{V2_2, V2_3, V2_4, V3_0, V3_1, V3_2, V3_3, V4_0};
 
 // --- rate limits (`modules/ratelimit/ratelimit_helper.c`)
 
 /// Module `ratelimit`: 2.2 and 2.3.
 pub(super) static RATELIMIT: Capability = Capability {
     name: "ratelimit",
-    messages: &[keyless(0, "PIPES", (V2_2, V2_3), None, PIPES)],
+    messages: &[row(0, "PIPES", (V2_2, V2_3), None, PIPES)],
     chunks: &[],
 };
 
@@ -18,12 +18,12 @@ pub(super) static RATELIMIT: Capability = Capability {
 pub(super) static RATELIMIT_PIPE_REPL: Capability = Capability {
     name: "ratelimit-pipe-repl",
     messages: &[
-        keyless(0, "PIPES", (V3_3, V4_0), None, &[PIPES_WITH_FLAGS]),
-        keyless(0, "PIPES", (V2_4, V3_2), None, PIPES),
-        keyless(10, "PIPES_EDGE", (V4_0, V4_0), None, PIPES_OF_CLUSTER),
+        row(0, "PIPES", (V3_3, V4_0), None, &[PIPES_WITH_FLAGS]),
+        row(0, "PIPES", (V2_4, V3_2), None, PIPES),
+        row(10, "PIPES_EDGE", (V4_0, V4_0), None, PIPES_OF_CLUSTER),
         // When one run needs several packets, all but the first lack the leading id; the trailer has it.
-        keyless(10, "PIPES_EDGE", (V4_0, V4_0), None, &[PIPES_WITH_FLAGS]),
-        keyless(11, "PIPES_CORE", (V4_0, V4_0), None, PIPES_OF_CLUSTER),
+        row(10, "PIPES_EDGE", (V4_0, V4_0), None, &[PIPES_WITH_FLAGS]),
+        row(11, "PIPES_CORE", (V4_0, V4_0), None, PIPES_OF_CLUSTER),
     ],
     chunks: &[],
 };
@@ -38,15 +38,15 @@ const PIPES_OF_CLUSTER: &[Item] = &[Int("source_cluster"), PIPES_WITH_FLAGS];
 /// Module `load_balancer`: 2.3.
 pub(super) static LOAD_BALANCER: Capability = Capability {
     name: "load_balancer",
-    messages: &[keyed(1, 1, "STATUS", (V2_3, V2_3), LOAD_BALANCER_STATUS)],
+    messages: &[row(1, "STATUS", (V2_3, V2_3), V1, LOAD_BALANCER_STATUS).keyed(1)],
     chunks: &[],
 };
 
 /// Capability `load_balancer-status-repl`. (`modules/load_balancer/lb_clustering.c`)
 pub(super) static LOAD_BALANCER_STATUS_REPL: Capability = Capability {
     name: "load_balancer-status-repl",
-    messages: &[keyed(1, 1, "STATUS", (V2_4, V4_0), LOAD_BALANCER_STATUS)],
-    chunks: &[chunk(1, (V3_1, V4_0), LOAD_BALANCER_STATUS)],
+    messages: &[row(1, "STATUS", (V2_4, V4_0), V1, LOAD_BALANCER_STATUS).keyed(1)],
+    chunks: &[chunk((V3_1, V4_0), V1, LOAD_BALANCER_STATUS).keyed(1)],
 };
 
 const LOAD_BALANCER_STATUS: &[Item] = &[Int("group"), Str("uri"), Int("flags")];
@@ -54,11 +54,11 @@ const LOAD_BALANCER_STATUS: &[Item] = &[Int("group"), Str("uri"), Int("flags")];
 /// Capability `dispatcher-status-repl`. (`modules/dispatcher/ds_clustering.c`)
 pub(super) static DISPATCHER_STATUS_REPL: Capability = Capability {
     name: "dispatcher-status-repl",
-    messages: &[keyed(
-        2,
+    messages: &[row(
         1,
         "STATUS",
         (V3_0, V4_0),
+        V1,
         &[
             Str("partition"),
             Int("set_id"),
@@ -66,25 +66,27 @@ pub(super) static DISPATCHER_STATUS_REPL: Capability = Capability {
             Int("operation"),
             Int("state"),
         ],
-    )],
+    )
+    .keyed(2)],
     chunks: &[chunk(
-        2,
         (V3_1, V4_0),
+        V1,
         &[
             Str("partition"),
             Int("set_id"),
             Str("address"),
             Int("state"),
         ],
-    )],
+    )
+    .keyed(2)],
 };
 
 /// Module `drouting`: 2.3.
 pub(super) static DROUTING: Capability = Capability {
     name: "drouting",
     messages: &[
-        keyed(1, 1, "GATEWAY_STATUS", (V2_3, V2_3), GATEWAY_STATUS),
-        keyed(1, 2, "CARRIER_STATUS", (V2_3, V2_3), CARRIER_STATUS),
+        row(1, "GATEWAY_STATUS", (V2_3, V2_3), V1, GATEWAY_STATUS).keyed(1),
+        row(2, "CARRIER_STATUS", (V2_3, V2_3), V1, CARRIER_STATUS).keyed(1),
     ],
     chunks: &[],
 };
@@ -93,14 +95,15 @@ pub(super) static DROUTING: Capability = Capability {
 pub(super) static DROUTING_STATUS_REPL: Capability = Capability {
     name: "drouting-status-repl",
     messages: &[
-        keyed(1, 1, "GATEWAY_STATUS", (V2_4, V4_0), GATEWAY_STATUS),
-        keyed(1, 2, "CARRIER_STATUS", (V2_4, V4_0), CARRIER_STATUS),
+        row(1, "GATEWAY_STATUS", (V2_4, V4_0), V1, GATEWAY_STATUS).keyed(1),
+        row(2, "CARRIER_STATUS", (V2_4, V4_0), V1, CARRIER_STATUS).keyed(1),
     ],
     chunks: &[chunk(
-        2,
         (V3_1, V4_0),
+        V1,
         &[Int("is_gateway"), Str("partition"), Str("id"), Int("flags")],
-    )],
+    )
+    .keyed(2)],
 };
 
 const GATEWAY_STATUS: &[Item] = &[Str("partition"), Str("gateway"), Int("flags")];
@@ -112,21 +115,18 @@ const CARRIER_STATUS: &[Item] = &[Str("partition"), Str("carrier"), Int("flags")
 pub(super) static CACHEDB_LOCAL_REPL: Capability = Capability {
     name: "cachedb-local-repl",
     messages: &[
-        keyed_by(1, 1, "INSERT", (V3_0, V4_0), None, CACHE_ENTRY),
-        keyed_by(
-            1,
+        row(1, "INSERT", (V3_0, V4_0), None, CACHE_ENTRY).keyed(1),
+        row(
             2,
             "REMOVE",
             (V3_0, V4_0),
             None,
             &[Str("collection"), Str("key")],
-        ),
+        )
+        .keyed(1),
     ],
     // Receivers look at no version.
-    chunks: &[Message {
-        versions: None,
-        ..chunk(1, (V3_0, V4_0), CACHE_ENTRY)
-    }],
+    chunks: &[chunk((V3_0, V4_0), None, CACHE_ENTRY).keyed(1)],
 };
 
 /// `expires`: seconds as the caller gave them, in a chunk seconds left; 0 = never.
@@ -138,9 +138,9 @@ const CACHE_ENTRY: &[Item] = &[Str("collection"), Str("key"), Str("value"), Int(
 pub(super) static TM_REPL: Capability = Capability {
     name: "tm-repl",
     messages: &[
-        keyless(1, "REPLY", (V2_4, V4_0), None, &[SIP_MESSAGE]),
-        keyless(2, "REQUEST", (V2_4, V4_0), None, &[SIP_MESSAGE]),
-        keyless(3, "AUTO_CANCEL", (V2_4, V4_0), None, AUTO_CANCEL),
+        row(1, "REPLY", (V2_4, V4_0), None, &[SIP_MESSAGE]),
+        row(2, "REQUEST", (V2_4, V4_0), None, &[SIP_MESSAGE]),
+        row(3, "AUTO_CANCEL", (V2_4, V4_0), None, AUTO_CANCEL),
     ],
     chunks: &[],
 };
@@ -171,16 +171,13 @@ const AUTO_CANCEL: &[Item] = &[
 pub(super) static PRESENCE: Capability = Capability {
     name: "presence",
     messages: &[
-        keyless(1, "PUBLISH", (V3_1, V4_0), V1, PUBLISH),
-        keyed(0, 2, "QUERY", (V3_1, V4_0), QUERY),
-        keyless(101, "PUBLISH", (V2_4, V3_0), None, PUBLISH),
-        keyed_by(0, 102, "QUERY", (V2_4, V3_0), None, QUERY),
-        keyless(10_001, "SHTAG_ACTIVE", (V2_4, V2_4), None, &[Str("tag")]),
+        row(1, "PUBLISH", (V3_1, V4_0), V1, PUBLISH),
+        row(2, "QUERY", (V3_1, V4_0), V1, QUERY).keyed(0),
+        row(101, "PUBLISH", (V2_4, V3_0), None, PUBLISH),
+        row(102, "QUERY", (V2_4, V3_0), None, QUERY).keyed(0),
+        row(10_001, "SHTAG_ACTIVE", (V2_4, V2_4), None, &[Str("tag")]),
     ],
-    chunks: &[Message {
-        key: None,
-        ..chunk(0, (V3_1, V4_0), PUBLISH)
-    }],
+    chunks: &[chunk((V3_1, V4_0), V1, PUBLISH)],
 };
 
 /// An absent optional string is a single space.
@@ -202,11 +199,11 @@ const QUERY: &[Item] = &[Str("presentity_uri"), Str("event")];
 /// Capability `pua`.
 pub(super) static PUA: Capability = Capability {
     name: "pua",
-    messages: &[keyed(
-        0,
+    messages: &[row(
         1,
         "UPDATE",
         (V3_2, V4_0),
+        V1,
         &[
             Str("presentity_uri"),
             Int("flag"),
@@ -214,7 +211,8 @@ pub(super) static PUA: Capability = Capability {
             Int("event"),
             Str("etag"),
         ],
-    )],
+    )
+    .keyed(0)],
     chunks: &[],
 };
 
@@ -224,21 +222,20 @@ pub(super) static PUA: Capability = Capability {
 pub(super) static B2BE_ENTITIES_REPL: Capability = Capability {
     name: "b2be-entities-repl",
     messages: &[
-        entity(1, "CREATE", ENTITY),
-        entity(2, "UPDATE", ENTITY),
-        entity(3, "PARAM_UPDATE", &[COORDINATES, Str("b2bl_param")]),
-        entity(4, "ACK", ENTITY),
-        entity(5, "DELETE", &[COORDINATES, STORAGE]),
+        row(1, "CREATE", (V3_1, V4_0), V1, ENTITY),
+        row(2, "UPDATE", (V3_1, V4_0), V1, ENTITY),
+        row(
+            3,
+            "PARAM_UPDATE",
+            (V3_1, V4_0),
+            V1,
+            &[COORDINATES, Str("b2bl_param")],
+        ),
+        row(4, "ACK", (V3_1, V4_0), V1, ENTITY),
+        row(5, "DELETE", (V3_1, V4_0), V1, &[COORDINATES, STORAGE]),
     ],
-    chunks: &[Message {
-        routed: false,
-        ..entity(SYNC_CHUNK, "SYNC_CHUNK", ENTITY)
-    }],
+    chunks: &[chunk((V3_1, V4_0), V1, ENTITY)],
 };
-
-const fn entity(command: i32, name: &'static str, layout: &'static [Item]) -> Message {
-    keyless(command, name, (V3_1, V4_0), V1, layout)
-}
 
 const COORDINATES: Item = Include(&[Int("entity_type"), Str("tag0"), Str("tag1"), Str("callid")]);
 const ENTITY: &[Item] = &[
@@ -270,58 +267,4 @@ const ENTITY: &[Item] = &[
 /// Fields of the module that owns the entity, without a length of their own.
 const STORAGE: Item = Rest("storage");
 
-// --- rows
-
 const V1: Option<(i16, i16)> = Some((1, 1));
-
-/// A message about no single record, or one whose key is not a field of its own: all of them have one owner.
-const fn keyless(
-    command: i32,
-    name: &'static str,
-    releases: (Release, Release),
-    versions: Option<(i16, i16)>,
-    layout: &'static [Item],
-) -> Message {
-    Message {
-        command,
-        name,
-        releases,
-        versions,
-        routed: true,
-        key: None,
-        ambiguous: false,
-        layout,
-    }
-}
-
-/// A message about the record that field `key` names; receivers insist on version 1.
-const fn keyed(
-    key: usize,
-    command: i32,
-    name: &'static str,
-    releases: (Release, Release),
-    layout: &'static [Item],
-) -> Message {
-    keyed_by(key, command, name, releases, V1, layout)
-}
-
-const fn keyed_by(
-    key: usize,
-    command: i32,
-    name: &'static str,
-    releases: (Release, Release),
-    versions: Option<(i16, i16)>,
-    layout: &'static [Item],
-) -> Message {
-    Message {
-        key: Some(key),
-        ..keyless(command, name, releases, versions, layout)
-    }
-}
-
-const fn chunk(key: usize, releases: (Release, Release), layout: &'static [Item]) -> Message {
-    Message {
-        routed: false,
-        ..keyed(key, SYNC_CHUNK, "SYNC_CHUNK", releases, layout)
-    }
-}

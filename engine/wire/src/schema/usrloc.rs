@@ -2,7 +2,7 @@
 
 use super::Item::{Case, Counted, Include, Int, Object, Str};
 use super::Object::{Id, Int as IntObject, Time};
-use super::{Capability, Item, Message, SYNC_CHUNK};
+use super::{Capability, Item, chunk, row};
 use crate::generation::Release::{self, V1x, V2_4, V3_0, V3_1, V3_5, V3_6, V4_0};
 
 const AOR_INSERT: i32 = 1;
@@ -15,41 +15,46 @@ const CONTACT_DELETE: i32 = 5;
 pub(super) static UL: Capability = Capability {
     name: "ul",
     messages: &[
-        keyed(
+        row(
             CONTACT_UPDATE,
             "CONTACT_UPDATE",
             (V1x, Release::V2_3),
             V1,
             &[DOMAIN, AOR, CONTACT_1X],
-        ),
-        keyed(
+        )
+        .keyed(AOR_AT),
+        row(
             CONTACT_INSERT,
             "CONTACT_INSERT",
             (V1x, Release::V2_3),
             V1,
             &[DOMAIN, AOR, CONTACT_1X],
-        ),
-        keyed(
+        )
+        .keyed(AOR_AT),
+        row(
             AOR_INSERT,
             "AOR_INSERT",
             (V1x, Release::V2_3),
             V1,
             &[DOMAIN, AOR],
-        ),
-        keyed(
+        )
+        .keyed(AOR_AT),
+        row(
             CONTACT_DELETE,
             "CONTACT_DELETE",
             (V1x, Release::V2_3),
             V1,
             &[DOMAIN, AOR, CONTACT_GONE],
-        ),
-        keyed(
+        )
+        .keyed(AOR_AT),
+        row(
             AOR_DELETE,
             "AOR_DELETE",
             (V1x, Release::V2_3),
             V1,
             &[DOMAIN, AOR],
-        ),
+        )
+        .keyed(AOR_AT),
     ],
     chunks: &[],
 };
@@ -59,134 +64,151 @@ pub(super) static UL: Capability = Capability {
 pub(super) static USRLOC_CONTACT_REPL: Capability = Capability {
     name: "usrloc-contact-repl",
     messages: &[
-        keyed(
+        row(
             CONTACT_UPDATE,
             "CONTACT_UPDATE",
             (V3_6, V4_0),
             V4_5,
             &[DOMAIN, AOR, UPDATE_V4],
-        ),
-        keyed(
+        )
+        .keyed(AOR_AT),
+        row(
             CONTACT_INSERT,
             "CONTACT_INSERT",
             (V3_6, V4_0),
             V4_5,
             &[DOMAIN, AOR, INSERT_V4],
-        ),
-        keyed(
+        )
+        .keyed(AOR_AT),
+        row(
             AOR_INSERT,
             "AOR_INSERT",
             (V3_6, V4_0),
             V5,
             &[DOMAIN, AOR, LABELS, KV],
-        ),
-        keyed(
+        )
+        .keyed(AOR_AT),
+        row(
             AOR_INSERT,
             "AOR_INSERT",
             (V3_6, V4_0),
             V4,
             &[DOMAIN, AOR, LABELS],
-        ),
-        keyed(
+        )
+        .keyed(AOR_AT),
+        row(
             CONTACT_DELETE,
             "CONTACT_DELETE",
             (V3_6, V4_0),
             V4_5,
             CONTACT_GONE_V3,
-        ),
-        keyed(
+        )
+        .keyed(AOR_AT),
+        row(
             AOR_DELETE,
             "AOR_DELETE",
             (V2_4, V4_0),
             V1_TO_5,
             &[DOMAIN, AOR],
-        ),
-        keyed(
+        )
+        .keyed(AOR_AT),
+        row(
             CONTACT_UPDATE,
             "CONTACT_UPDATE",
             (V3_1, V3_5),
             V3,
             &[DOMAIN, AOR, UPDATE_2_4, MATCH],
-        ),
-        keyed(
+        )
+        .keyed(AOR_AT),
+        row(
             CONTACT_INSERT,
             "CONTACT_INSERT",
             (V3_1, V3_5),
             V3,
             &[DOMAIN, AOR, INSERT_V3],
-        ),
-        keyed(
+        )
+        .keyed(AOR_AT),
+        row(
             CONTACT_DELETE,
             "CONTACT_DELETE",
             (V3_1, V3_5),
             V3,
             CONTACT_GONE_V3,
-        ),
-        keyed(
+        )
+        .keyed(AOR_AT),
+        row(
             CONTACT_INSERT,
             "CONTACT_INSERT",
             (V3_0, V3_1),
             V1_2,
             &[DOMAIN, AOR, INSERT_3_0],
-        ),
-        keyed(
+        )
+        .keyed(AOR_AT),
+        row(
             CONTACT_UPDATE,
             "CONTACT_UPDATE",
             (V2_4, V3_1),
             V1_2,
             &[DOMAIN, AOR, UPDATE_2_4],
-        ),
-        keyed(
+        )
+        .keyed(AOR_AT),
+        row(
             CONTACT_INSERT,
             "CONTACT_INSERT",
             (V2_4, V2_4),
             V1_2,
             &[DOMAIN, AOR, INSERT_2_4],
-        ),
-        keyed(
+        )
+        .keyed(AOR_AT),
+        row(
             CONTACT_DELETE,
             "CONTACT_DELETE",
             (V2_4, V3_1),
             V1_2,
             &[DOMAIN, AOR, CONTACT_GONE],
-        ),
-        keyed(
+        )
+        .keyed(AOR_AT),
+        row(
             AOR_INSERT,
             "AOR_INSERT",
             (V2_4, V3_5),
             V2_3,
             &[DOMAIN, AOR, LABELS],
-        ),
+        )
+        .keyed(AOR_AT),
         // 2.4.0-2.4.6 and 3.0.0
-        keyed(AOR_INSERT, "AOR_INSERT", (V2_4, V3_0), V1, &[DOMAIN, AOR]),
-        keyed(
+        row(AOR_INSERT, "AOR_INSERT", (V2_4, V3_0), V1, &[DOMAIN, AOR]).keyed(AOR_AT),
+        row(
             CONTACT_UPDATE,
             "CONTACT_UPDATE",
             (V2_4, V2_4),
             V1,
             &[DOMAIN, AOR, CONTACT_1X, KV],
-        ),
-        keyed(
+        )
+        .keyed(AOR_AT),
+        row(
             CONTACT_UPDATE,
             "CONTACT_UPDATE",
             (V2_4, V2_4),
             V1,
             &[DOMAIN, AOR, CONTACT_1X],
-        ),
-        keyed(
+        )
+        .keyed(AOR_AT),
+        row(
             CONTACT_INSERT,
             "CONTACT_INSERT",
             (V2_4, V2_4),
             V1,
             &[DOMAIN, AOR, CONTACT_1X],
-        ),
+        )
+        .keyed(AOR_AT),
     ],
     chunks: &[
-        chunk((V3_6, V4_0), V5, chunk_layout!(&[LABELS, KV], &[INSERT_V4])),
-        chunk((V3_6, V4_0), V4, chunk_layout!(&[LABELS], &[INSERT_V4])),
-        chunk((V3_1, V3_5), V3, chunk_layout!(&[LABELS], &[INSERT_V3])),
-        chunk((V3_0, V3_1), V2, chunk_layout!(&[LABELS], &[INSERT_3_0])),
-        chunk((V2_4, V2_4), V2, chunk_layout!(&[LABELS], &[INSERT_2_4])),
+        chunk((V3_6, V4_0), V5, chunk_layout!(&[LABELS, KV], &[INSERT_V4])).keyed(CHUNK_AOR_AT),
+        chunk((V3_6, V4_0), V4, chunk_layout!(&[LABELS], &[INSERT_V4])).keyed(CHUNK_AOR_AT),
+        chunk((V3_1, V3_5), V3, chunk_layout!(&[LABELS], &[INSERT_V3])).keyed(CHUNK_AOR_AT),
+        chunk((V3_0, V3_1), V2, chunk_layout!(&[LABELS], &[INSERT_3_0])).keyed(CHUNK_AOR_AT),
+        chunk((V2_4, V2_4), V2, chunk_layout!(&[LABELS], &[INSERT_2_4])).keyed(CHUNK_AOR_AT),
     ],
 };
 
@@ -200,45 +222,6 @@ const V4: Option<(i16, i16)> = Some((4, 4));
 const V4_5: Option<(i16, i16)> = Some((4, 5));
 const V5: Option<(i16, i16)> = Some((5, 5));
 
-/// A message about one AoR, the second field. The AoR is what a contact belongs to, so it is the key of both.
-const fn keyed(
-    command: i32,
-    name: &'static str,
-    releases: (Release, Release),
-    versions: Option<(i16, i16)>,
-    layout: &'static [Item],
-) -> Message {
-    Message {
-        command,
-        name,
-        releases,
-        versions,
-        routed: true,
-        key: Some(1),
-        ambiguous: false,
-        layout,
-    }
-}
-
-/// In a sync chunk an int says whether an AoR insert (0) or a contact insert (1) follows.
-const fn chunk(
-    releases: (Release, Release),
-    versions: Option<(i16, i16)>,
-    layout: &'static [Item],
-) -> Message {
-    let key = Some(2);
-    Message {
-        command: SYNC_CHUNK,
-        name: "SYNC_CHUNK",
-        releases,
-        versions,
-        routed: false,
-        key,
-        ambiguous: false,
-        layout,
-    }
-}
-
 /// Both kinds begin with domain and AoR, so the key stands at one place.
 macro_rules! chunk_layout {
     ($aor:expr, $contact:expr) => {
@@ -246,6 +229,11 @@ macro_rules! chunk_layout {
     };
 }
 use chunk_layout;
+
+/// A contact belongs to its AoR, the second field of every message: it is the key of both.
+const AOR_AT: usize = 1;
+/// In a sync chunk an int comes first that says whether an AoR insert (0) or a contact insert (1) follows.
+const CHUNK_AOR_AT: usize = 2;
 
 const DOMAIN: Item = Str("domain");
 const AOR: Item = Str("aor");

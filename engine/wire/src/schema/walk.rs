@@ -2,7 +2,8 @@
 
 use core::fmt;
 
-use super::{Item, Message, Object, chunk_candidates, min_len};
+use super::message::min_len;
+use super::{Item, Message, Object, chunk_candidates};
 use crate::chunk::pop_chunk;
 use crate::error::{ErrorKind, Result, WireError};
 use crate::field::Fields;
