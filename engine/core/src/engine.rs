@@ -239,9 +239,11 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // Without the filter the drain would end in an error. Nobody is left to tell of one.
-        let _ = self.socket.drop_all();
-        let _ = self.end_shard();
+        if self.thread.is_some() {
+            // Without the filter the drain would end in an error. Nobody is left to tell of one.
+            let _ = self.socket.drop_all();
+            let _ = self.end_shard();
+        }
     }
 }
 

@@ -37,7 +37,7 @@ pub struct Shard<Q, C> {
     table: Table,
     handlers: Handlers,
     ledger: LedgerWriter,
-    /// Receives that failed since the last one that did not.
+    /// Receives and waits that failed since the last receive that did not.
     failures: u32,
 }
 
@@ -77,7 +77,8 @@ impl<Q: RxQueue, C: Clock> Shard<Q, C> {
     /// nobody.
     ///
     /// # Errors
-    /// The error of the queue when it failed [`RECV_FAILURES_MAX`] times in a row, each of which is counted;
+    /// The error of the queue when it failed [`RECV_FAILURES_MAX`] times in a row (a receive that works, even an
+    /// empty one, begins the count anew), each of which is counted;
     /// or that more came after `stop` than was queued at that time.
     pub fn run(&mut self, stop: &AtomicBool) -> io::Result<()> {
         let mut empty = 0;
@@ -112,7 +113,9 @@ impl<Q: RxQueue, C: Clock> Shard<Q, C> {
                 return Ok(());
             } else {
                 waits += 1;
-                self.queue.wait(DRAIN_WAIT)?;
+                if let Err(error) = self.queue.wait(DRAIN_WAIT) {
+                    self.failed(error)?;
+                }
             }
         }
     }

@@ -6,7 +6,7 @@
 //!            └───────────── frames go back ──────────────┘
 //! ```
 //!
-//! This is one of the few crates with unsafe code: each block sits in the module that owns the invariant,
+//! This is the only crate with unsafe code: each block sits in the module that owns the invariant,
 //! behind a safe type. Nothing here allocates after its constructor.
 //!
 //! ```

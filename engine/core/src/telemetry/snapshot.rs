@@ -20,7 +20,7 @@ pub struct Snapshot {
     pub batches: u64,
     /// Nanoseconds from arrival to release of all batches: parsing and handlers, without system calls.
     pub busy_ns: u64,
-    /// Receives that failed.
+    /// Receives and waits that failed.
     pub receive_failures: u64,
     /// Datagrams by [`Outcome`].
     pub outcomes: [u64; Outcome::COUNT],

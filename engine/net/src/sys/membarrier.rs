@@ -7,7 +7,8 @@ use std::time::Duration;
 /// call: a datagram that a socket filter let through until then is in its queue by now.
 ///
 /// Takes some 10 ms. The kernel replaces a filter under RCU: whoever began with the old one ends with it.
-/// `MEMBARRIER_CMD_GLOBAL` is a `synchronize_rcu()` (`kernel/sched/membarrier.c`), which waits for those. Where
+/// `MEMBARRIER_CMD_GLOBAL` is a `synchronize_rcu()` (`kernel/sched/membarrier.c`), which waits for those (on a
+/// single processor there is nobody to wait for). Where
 /// it is refused (a seccomp profile, `nohz_full` processors), a pause stands in for it, longer than any
 /// receive path takes unless its virtual processor is not scheduled.
 pub(crate) fn settle() {
