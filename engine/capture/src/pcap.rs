@@ -150,7 +150,8 @@ impl Pcap {
         })
     }
 
-    /// Whether a record seems to begin here: it is followed by another, or by the end of the file.
+    /// Whether a record seems to begin here: it is followed by another, by the end of the file, or by a header
+    /// that the end cuts off.
     fn record_begins<R: Read>(&self, window: &mut Window<R>) -> io::Result<bool> {
         if !window.fill(RECORD_HEADER_LEN)? {
             return Ok(false);
@@ -161,7 +162,7 @@ impl Pcap {
         }
         let end = RECORD_HEADER_LEN + first.captured;
         if !window.fill(end + RECORD_HEADER_LEN)? {
-            return Ok(window.bytes().len() == end);
+            return Ok(window.bytes().len() >= end);
         }
         let second = self.header(&window.bytes()[end..]);
         Ok(self.is_likely(&second) && second.is_near(Some(first.seconds)))
