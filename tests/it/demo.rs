@@ -88,6 +88,7 @@ fn wrong_arguments_are_refused() {
 #[track_caller]
 fn balanced(total: &Value) {
     assert_eq!(total["balanced"], true, "{total}");
+    assert_eq!(total["problem"], Value::Null, "{total}");
     assert_eq!(total["unaccounted"], 0, "{total}");
     let (sent, received) = (count(total, "sent"), count(total, "received"));
     let drops = &total["kernel_drops"];

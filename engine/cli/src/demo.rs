@@ -53,6 +53,8 @@ enum End {
     Signal,
     /// It fell too far behind the schedule.
     Late,
+    /// The counters could not be read.
+    Failed,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -85,14 +87,20 @@ fn show(args: &Args, stop: &AtomicBool, output: Output) -> anyhow::Result<ExitCo
         (watched, sender.join().expect("the sender does not panic"))
     });
     let (totals, stopped) = tally::of_stopped(engine);
-    let end = watched?;
-    stopped?;
+    let (end, watched) = match watched {
+        Ok(end) => (end, Ok(())),
+        Err(error) => (End::Failed, Err(error)),
+    };
     let run = Run {
         totals,
         report,
         end,
     };
-    match screen.close(&run) {
+    // Whatever went wrong, the totals are told first.
+    let written = screen.close(&run);
+    watched?;
+    stopped?;
+    match written {
         // Whoever saw enough may leave: the exit code still says how it went.
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(error).context("cannot write to standard output")
@@ -164,6 +172,7 @@ impl Run {
             End::Done => "the others could not be sent",
             End::Signal => "a signal came",
             End::Late => "this machine does not keep the rate",
+            End::Failed => "the counters could not be read",
         };
         (self.report.sent < self.report.planned).then_some(why)
     }
@@ -175,6 +184,7 @@ impl End {
             Self::Done => "done",
             Self::Signal => "signal",
             Self::Late => "late",
+            Self::Failed => "failed",
         }
     }
 }

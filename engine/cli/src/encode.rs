@@ -160,21 +160,40 @@ struct Unfinished {
     target: Option<PathBuf>,
 }
 
-/// Opens what is not a plain file (`/dev/null`, a pipe) as it is.
+/// Opens what is not a plain file (`/dev/null`, a pipe) as it is. A file that was there keeps its mode, and a
+/// link stays one.
 fn create(target: &Path) -> io::Result<(File, Option<Unfinished>)> {
-    if fs::metadata(target).is_ok_and(|metadata| !metadata.is_file()) {
-        return Ok((File::options().write(true).open(target)?, None));
-    }
-    let mut path = target.as_os_str().to_owned();
-    path.push(format!(".{}.unfinished", std::process::id()));
-    let path = PathBuf::from(path);
-    let file = File::create_new(&path)?;
-    Ok((
-        file,
-        Some(Unfinished {
+    let there = match fs::metadata(target) {
+        Ok(metadata) if !metadata.is_file() => {
+            return Ok((File::options().write(true).open(target)?, None));
+        }
+        Ok(metadata) => Some(metadata),
+        Err(_) => None,
+    };
+    let target = match there {
+        Some(_) => fs::canonicalize(target)?,
+        None => target.to_owned(),
+    };
+    for attempt in 0..ATTEMPTS {
+        let mut path = target.clone().into_os_string();
+        path.push(format!(".{}-{attempt}.unfinished", std::process::id()));
+        let path = PathBuf::from(path);
+        let file = match File::create_new(&path) {
+            // Left there by one that was killed.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            created => created?,
+        };
+        let unfinished = Unfinished {
             path,
-            target: Some(target.to_owned()),
-        }),
+            target: Some(target),
+        };
+        if let Some(metadata) = there {
+            file.set_permissions(metadata.permissions())?;
+        }
+        return Ok((file, Some(unfinished)));
+    }
+    Err(io::Error::other(
+        "there are too many .unfinished files beside it: remove them",
     ))
 }
 
@@ -194,12 +213,44 @@ impl Drop for Unfinished {
     }
 }
 
+/// Names tried for the unfinished file.
+const ATTEMPTS: u32 = 100;
+
 /// Longest line in bytes: a packet of 65 535 bytes takes less than 2 MiB in its most talkative form.
 const LINE_MAX: u64 = 8 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    #[test]
+    fn a_link_stays_one_and_its_file_keeps_its_mode() {
+        let dir = std::env::temp_dir().join(format!("binrush-encode-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let (file, link) = (dir.join("real"), dir.join("link"));
+        fs::write(&file, "old").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        symlink(&file, &link).unwrap();
+
+        let (mut out, unfinished) = create(&link).unwrap();
+        drop(create(&link).unwrap());
+        out.write_all(b"new").unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"old");
+        unfinished.unwrap().finish().unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"new");
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(
+            fs::read_dir(&dir).unwrap().count(),
+            2,
+            "nothing unfinished is left"
+        );
+        fs::remove_dir_all(&dir).unwrap();
+    }
 
     #[test]
     fn a_line_without_end_is_left_out_and_the_next_one_is_read() {

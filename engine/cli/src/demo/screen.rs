@@ -214,7 +214,8 @@ fn closing_json(run: &Run) -> Value {
         "late_max_us": micros(report.late_max),
         // Negative when more arrived than were sent; far from what 64 bits hold either way.
         "unaccounted": i64::try_from(totals.unaccounted(report.sent)).ok(),
-        "balanced": run.verdict().is_ok(),
+        "balanced": totals.is_balanced(),
+        "problem": run.verdict().err(),
     })
 }
 
