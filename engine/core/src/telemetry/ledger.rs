@@ -17,7 +17,8 @@ use crate::dispatch::{Entry, Table};
 
 /// The counters of one shard, to read from any thread.
 ///
-/// On cache lines of its own, so that no other thread's writes slow the shard down.
+/// What is written for every datagram lies on cache lines of its own, so that no other thread's writes slow the
+/// shard down; the counts per name are an allocation beside it.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct Ledger {
