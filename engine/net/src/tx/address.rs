@@ -1,0 +1,94 @@
+//! `struct sockaddr_in` and `struct sockaddr_in6`, written byte by byte.
+
+use std::net::SocketAddr;
+
+/// An address as a system call reads it, of whichever family.
+///
+/// ```text
+///          0        2        4              8                         24         28
+///   IPv4   │ family │ port   │ address      │ zero        │ 16
+///   IPv6   │ family │ port   │ flow info    │ address                 │ scope id │
+/// ```
+///
+/// Port and addresses in network order, the others in the host's. (ip(7), ipv6(7))
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(4))]
+pub(super) struct Address {
+    bytes: [u8; V6_LEN],
+    len: u8,
+}
+
+impl Address {
+    /// Nobody's; for places that are not filled yet.
+    pub(super) const NONE: Self = Self {
+        bytes: [0; V6_LEN],
+        len: 0,
+    };
+
+    pub(super) fn of(addr: SocketAddr) -> Self {
+        let mut bytes = [0; V6_LEN];
+        bytes[2..4].copy_from_slice(&addr.port().to_be_bytes());
+        let (family, len) = match addr {
+            SocketAddr::V4(addr) => {
+                bytes[4..8].copy_from_slice(&addr.ip().octets());
+                (libc::AF_INET, V4_LEN)
+            }
+            SocketAddr::V6(addr) => {
+                bytes[4..8].copy_from_slice(&addr.flowinfo().to_ne_bytes());
+                bytes[8..24].copy_from_slice(&addr.ip().octets());
+                bytes[24..].copy_from_slice(&addr.scope_id().to_ne_bytes());
+                (libc::AF_INET6, V6_LEN)
+            }
+        };
+        let family = libc::sa_family_t::try_from(family).expect("address families are small");
+        bytes[..2].copy_from_slice(&family.to_ne_bytes());
+        let len = u8::try_from(len).expect("addresses are short");
+        Self { bytes, len }
+    }
+
+    pub(super) fn len(&self) -> libc::socklen_t {
+        self.len.into()
+    }
+}
+
+const V4_LEN: usize = size_of::<libc::sockaddr_in>();
+const V6_LEN: usize = size_of::<libc::sockaddr_in6>();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::mem::offset_of;
+
+    #[test]
+    fn the_layout_is_that_of_the_c_library() {
+        use libc::{sockaddr_in, sockaddr_in6};
+        assert_eq!((V4_LEN, V6_LEN), (16, 28));
+        assert_eq!(align_of::<Address>(), align_of::<sockaddr_in6>());
+        assert_eq!(offset_of!(Address, bytes), 0);
+        assert_eq!(offset_of!(sockaddr_in, sin_port), 2);
+        assert_eq!(offset_of!(sockaddr_in, sin_addr), 4);
+        assert_eq!(offset_of!(sockaddr_in6, sin6_port), 2);
+        assert_eq!(offset_of!(sockaddr_in6, sin6_flowinfo), 4);
+        assert_eq!(offset_of!(sockaddr_in6, sin6_addr), 8);
+        assert_eq!(offset_of!(sockaddr_in6, sin6_scope_id), 24);
+    }
+
+    #[test]
+    fn an_address_is_written_in_the_orders_of_its_parts() {
+        let v4 = Address::of(SocketAddr::from(([192, 0, 2, 7], 0x1234)));
+        assert_eq!(v4.len(), 16);
+        assert_eq!(v4.bytes[..2], 2_u16.to_ne_bytes());
+        assert_eq!(v4.bytes[2..8], [0x12, 0x34, 192, 0, 2, 7]);
+        assert_eq!(v4.bytes[8..], [0; 20]);
+
+        let v6 = std::net::SocketAddrV6::new("fe80::9".parse().unwrap(), 0x1234, 5, 6);
+        let v6 = Address::of(v6.into());
+        assert_eq!(v6.len(), 28);
+        assert_eq!(v6.bytes[..2], 10_u16.to_ne_bytes());
+        assert_eq!(v6.bytes[2..4], [0x12, 0x34]);
+        assert_eq!(v6.bytes[4..8], 5_u32.to_ne_bytes());
+        assert_eq!(v6.bytes[8..10], [0xfe, 0x80]);
+        assert_eq!(v6.bytes[23], 9);
+        assert_eq!(v6.bytes[24..], 6_u32.to_ne_bytes());
+    }
+}
