@@ -1,0 +1,62 @@
+//! The sending end.
+
+use std::io;
+use std::net::SocketAddr;
+
+use super::Network;
+use crate::tx::{Sent, TRAIN_LEN_MAX, Tx, TxBatch};
+
+/// A sender on a [`Network`]. It always has room; what a kernel would refuse, it refuses.
+#[derive(Debug)]
+pub struct SimTx {
+    network: Network,
+    from: SocketAddr,
+}
+
+impl SimTx {
+    pub(super) const fn new(network: Network, from: SocketAddr) -> Self {
+        Self { network, from }
+    }
+
+    /// Where its datagrams come from.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.from
+    }
+
+    /// What a kernel would say to the datagram at once.
+    fn check(&self, to: SocketAddr, bytes: &[u8]) -> Result<(), libc::c_int> {
+        if to.is_ipv4() != self.from.is_ipv4() {
+            Err(libc::EAFNOSUPPORT)
+        } else if to.port() == 0 {
+            Err(libc::EINVAL)
+        } else if bytes.len() > TRAIN_LEN_MAX {
+            Err(libc::EMSGSIZE)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Tx for SimTx {
+    fn send(&mut self, batch: &mut TxBatch) -> Sent {
+        let mut sent = Sent::default();
+        let mut state = self.network.lock();
+        for (to, bytes) in batch.datagrams() {
+            match self.check(to, bytes) {
+                Ok(()) => {
+                    state.send(self.from, to, bytes);
+                    sent.sent += 1;
+                }
+                Err(errno) => {
+                    sent.failed += 1;
+                    let kind = io::Error::from_raw_os_error(errno).kind();
+                    sent.error.get_or_insert(kind);
+                }
+            }
+        }
+        state.settle();
+        batch.clear();
+        sent
+    }
+}
