@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::thread;
 
 /// The address every machine has.
@@ -34,9 +35,73 @@ pub(crate) fn address_of_another_host() -> Option<IpAddr> {
     Some(Ipv4Addr::new(192, 0, 2, 1).into())
 }
 
+/// A socket connected to `to` whose every send is a train: datagrams of `segment_len` bytes, the last may be
+/// shorter.
+pub(crate) fn train_sender(to: SocketAddr, segment_len: u16) -> UdpSocket {
+    let sender = UdpSocket::bind(SocketAddr::new(to.ip(), 0)).unwrap();
+    sender.connect(to).unwrap();
+    let value = libc::c_int::from(segment_len);
+    // SAFETY: UDP_SEGMENT takes an int (`udp_lib_setsockopt` in net/ipv4/udp.c); the kernel reads it during the
+    // call.
+    let done = unsafe {
+        libc::setsockopt(
+            sender.as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            (&raw const value).cast(),
+            libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap(),
+        )
+    };
+    assert_eq!(done, 0, "{}", io::Error::last_os_error());
+    sender
+}
+
+/// Connects a socket and sends from it; when nobody is at `to`, the kernel tells it so by a pending error.
+pub(crate) fn connect_and_send(socket: &impl AsRawFd, to: SocketAddr, bytes: &[u8]) {
+    // SAFETY: the descriptor is open while `socket` is borrowed, and the clone is closed by its owner alone.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
+    let clone = UdpSocket::from(borrowed.try_clone_to_owned().unwrap());
+    clone.connect(to).unwrap();
+    clone.send(bytes).unwrap();
+}
+
+/// Makes a system call fail with `errno` on the calling thread, for as long as it lives.
+pub(crate) fn forbid(syscall: libc::c_long, errno: libc::c_int) -> io::Result<()> {
+    const LOAD_WORD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS, at 0 the number of the call (struct seccomp_data)
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    let instruction = |code, jf, k| libc::sock_filter { code, jt: 0, jf, k };
+    let fail = libc::SECCOMP_RET_ERRNO | errno.cast_unsigned();
+    let mut program = [
+        instruction(LOAD_WORD, 0, 0),
+        instruction(JUMP_IF_EQUAL, 1, u32::try_from(syscall).unwrap()),
+        instruction(RETURN, 0, fail),
+        instruction(RETURN, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let filter = libc::sock_fprog {
+        len: u16::try_from(program.len()).unwrap(),
+        filter: program.as_mut_ptr(),
+    };
+    // SAFETY: takes integers. "the thread must already have the no_new_privs bit set" (seccomp(2)).
+    let privileges = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    // SAFETY: "This argument is a pointer to a struct sock_fprog" (seccomp(2)), which is copied during the call.
+    let filtered = unsafe {
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const filter,
+        )
+    };
+    if privileges == 0 && filtered == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Straight to standard error: the runner keeps what a passing test prints to itself. On a line of its own,
 /// because the runner may have begun one.
-fn skip(reason: &str) {
+pub(crate) fn skip(reason: &str) {
     let current = thread::current();
     let test = current.name().unwrap_or("?");
     let line = format!("\nSKIPPED {test}: {reason}\n");
