@@ -1,28 +1,38 @@
 //! What one receive brought.
+//!
+//! ```text
+//!   descriptors    │ frame 7, 200 B │ frame 3, 640 B in segments of 200 │ frame 9, 88 B │
+//!   datagrams         200              200   200   200   40                88
+//! ```
+//!
+//! A train is kept as the kernel gave it, one descriptor per frame, and cut while it is read. So a batch has a
+//! size that no sender can change (a frame may hold 65 535 segments of one byte), and 64 datagrams of one
+//! train cost one look-up of their frame.
 
 use crate::slab::{FrameId, Slab};
 
 /// The datagrams of one receive, in the order of arrival, and the frames they lie in.
 ///
-/// Made once with a fixed capacity and used again for every receive: a backend [`push`](Self::push)es, the
-/// caller reads [`datagrams`](Self::datagrams) and then [`release`](Self::release)s. Views end with the
+/// Made once for a fixed number of frames and used again for every receive: a backend [`push`](Self::push)es,
+/// the caller reads [`datagrams`](Self::datagrams) and then [`release`](Self::release)s. Views end with the
 /// borrow of the batch, so nobody can keep one past the release.
 #[derive(Debug)]
 pub struct Batch {
     descriptors: Vec<Descriptor>,
-    frames: Vec<FrameId>,
     capacity: usize,
+    /// Datagrams in all descriptors together.
+    datagrams: usize,
 }
 
-/// Where a datagram lies. The peer is not in it: no backend asks for the source address, which would cost
+/// What lies in a frame. The peer is not in it: no backend asks for the source address, which would cost
 /// more than everything else that is done per datagram above the kernel.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Descriptor {
-    /// Index into `frames` of the batch.
-    frame: u32,
-    /// First byte in the frame.
-    offset: u32,
+    frame: FrameId,
+    /// Bytes filled, from the start of the frame on.
     len: u32,
+    /// Bytes of each datagram but the last, which may be shorter; 0 only when `len` is.
+    segment_len: u32,
     truncated: bool,
 }
 
@@ -36,17 +46,17 @@ pub struct Datagram<'a> {
 }
 
 impl Batch {
-    /// Room for `capacity` datagrams.
+    /// Room for the datagrams of `frames` frames.
     ///
     /// # Panics
-    /// When `capacity` is zero: such a batch could never say that something came.
+    /// When `frames` is zero: such a batch could never say that something came.
     #[must_use]
-    pub fn new(capacity: usize) -> Self {
-        assert!(capacity > 0, "a batch of no datagrams");
+    pub fn new(frames: usize) -> Self {
+        assert!(frames > 0, "a batch of no frames");
         Self {
-            descriptors: Vec::with_capacity(capacity),
-            frames: Vec::with_capacity(capacity),
-            capacity,
+            descriptors: Vec::with_capacity(frames),
+            capacity: frames,
+            datagrams: 0,
         }
     }
 
@@ -58,13 +68,30 @@ impl Batch {
     /// When the batch is full; ask [`room`](Self::room) first.
     #[inline]
     pub fn push(&mut self, frame: FrameId, len: u32, truncated: bool) {
+        self.push_segments(frame, len, len, truncated);
+    }
+
+    /// Appends a train: the first `len` bytes of `frame` are datagrams of `segment_len` bytes each, the last one
+    /// possibly shorter. A `segment_len` of 0 says that it is no train.
+    ///
+    /// For backends; `UDP_GRO` makes such trains. `truncated` belongs to the last datagram: what the kernel threw
+    /// away was its end, and whole datagrams after it that nobody can count.
+    ///
+    /// # Panics
+    /// When the batch is full; ask [`room`](Self::room) first.
+    #[inline]
+    pub fn push_segments(&mut self, frame: FrameId, len: u32, segment_len: u32, truncated: bool) {
         assert!(self.room() > 0, "batch is full");
-        let index = u32::try_from(self.frames.len()).expect("fewer frames than u32 counts");
-        self.frames.push(frame);
+        let (segment_len, datagrams) = if segment_len == 0 || segment_len >= len {
+            (len, 1)
+        } else {
+            (segment_len, len.div_ceil(segment_len))
+        };
+        self.datagrams += datagrams as usize;
         self.descriptors.push(Descriptor {
-            frame: index,
-            offset: 0,
+            frame,
             len,
+            segment_len,
             truncated,
         });
     }
@@ -75,36 +102,36 @@ impl Batch {
     /// When a frame belongs to another slab.
     #[inline]
     pub fn release(&mut self, slab: &mut Slab) {
-        self.descriptors.clear();
+        self.datagrams = 0;
         // In this order a backend that arms its slots from the last to the first finds every frame in the
         // slot it had before.
-        for frame in self.frames.drain(..) {
-            slab.release(frame);
+        for descriptor in self.descriptors.drain(..) {
+            slab.release(descriptor.frame);
         }
     }
 
-    /// The datagrams in the order of arrival.
+    /// The datagrams in the order of arrival, those of a train one by one.
     ///
     /// # Panics
     /// The iterator, when `slab` is not the one the frames came from, or when a backend pushed a length
     /// beyond the frame.
     #[inline]
     pub fn datagrams<'a>(&'a self, slab: &'a Slab) -> impl ExactSizeIterator<Item = Datagram<'a>> {
-        self.descriptors.iter().map(move |descriptor| {
-            let start = descriptor.offset as usize;
-            let frame = slab.frame(&self.frames[descriptor.frame as usize]);
-            Datagram {
-                bytes: &frame[start..start + descriptor.len as usize],
-                truncated: descriptor.truncated,
-            }
-        })
+        Datagrams {
+            descriptors: self.descriptors.iter(),
+            slab,
+            left: self.datagrams,
+            rest: &[],
+            segment_len: 0,
+            truncated: false,
+        }
     }
 
     /// How many datagrams are in it.
     #[inline]
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.descriptors.len()
+        self.datagrams
     }
 
     /// Whether nothing came.
@@ -114,7 +141,14 @@ impl Batch {
         self.descriptors.is_empty()
     }
 
-    /// How many more datagrams fit.
+    /// How many frames they lie in: what the kernel had queued as one, a datagram or a train.
+    #[inline]
+    #[must_use]
+    pub const fn frames(&self) -> usize {
+        self.descriptors.len()
+    }
+
+    /// How many more frames fit.
     #[inline]
     #[must_use]
     pub const fn room(&self) -> usize {
@@ -122,9 +156,51 @@ impl Batch {
     }
 }
 
+/// Walks the descriptors, and within each its datagrams.
+struct Datagrams<'a> {
+    descriptors: std::slice::Iter<'a, Descriptor>,
+    slab: &'a Slab,
+    /// Datagrams still to come.
+    left: usize,
+    /// What is left of the current frame, and how to cut it.
+    rest: &'a [u8],
+    segment_len: usize,
+    truncated: bool,
+}
+
+impl<'a> Iterator for Datagrams<'a> {
+    type Item = Datagram<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Datagram<'a>> {
+        if self.rest.is_empty() {
+            let descriptor = self.descriptors.next()?;
+            self.rest = &self.slab.frame(&descriptor.frame)[..descriptor.len as usize];
+            self.segment_len = descriptor.segment_len as usize;
+            self.truncated = descriptor.truncated;
+        }
+        // An empty datagram passes here as well: both lengths are 0.
+        let (bytes, rest) = self.rest.split_at(self.segment_len.min(self.rest.len()));
+        self.rest = rest;
+        self.left -= 1;
+        Some(Datagram {
+            bytes,
+            truncated: self.truncated && rest.is_empty(),
+        })
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Datagrams<'_> {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn released_frames_can_be_taken_again_in_the_same_order() {
@@ -152,11 +228,23 @@ mod tests {
 
         batch.release(&mut slab);
         assert!(batch.is_empty());
-        assert_eq!(slab.free(), 3);
+        assert_eq!((batch.len(), slab.free()), (0, 3));
         for start in starts.iter().rev() {
             let frame = slab.take().unwrap();
             assert_eq!(slab.frame(&frame).as_ptr(), *start);
         }
+    }
+
+    #[test]
+    fn the_rest_of_a_truncated_train_is_marked_at_its_last_datagram_only() {
+        let mut slab = Slab::with_frame_len(1, 64).unwrap();
+        let mut batch = Batch::new(1);
+        batch.push_segments(slab.take().unwrap(), 64, 30, true);
+        let seen: Vec<_> = batch
+            .datagrams(&slab)
+            .map(|datagram| (datagram.bytes.len(), datagram.truncated))
+            .collect();
+        assert_eq!(seen, [(30, false), (30, false), (4, true)]);
     }
 
     #[test]
@@ -166,5 +254,37 @@ mod tests {
         let mut batch = Batch::new(1);
         batch.push(slab.take().unwrap(), 1, false);
         batch.push(slab.take().unwrap(), 1, false);
+    }
+
+    proptest! {
+        /// Against cutting with `chunks`: any frames, any segment lengths, also those that make no sense.
+        #[test]
+        fn trains_are_cut_as_chunks_are(
+            frames in prop::collection::vec((0_u32..=64, 0_u32..=70, any::<bool>()), 1..8),
+        ) {
+            let mut slab = Slab::with_frame_len(frames.len(), 64).unwrap();
+            let mut batch = Batch::new(frames.len());
+            let mut expected: Vec<(Vec<u8>, bool)> = Vec::new();
+            for (index, &(len, segment_len, truncated)) in (0..).zip(&frames) {
+                let bytes: Vec<u8> = (0..64).map(|at| at ^ (index << 6)).collect();
+                let frame = slab.take().unwrap();
+                slab.frame_mut(&frame).copy_from_slice(&bytes);
+                let filled = &bytes[..len as usize];
+                let cut = if segment_len == 0 { 64 } else { segment_len as usize };
+                expected.extend(filled.chunks(cut).map(|chunk| (chunk.to_vec(), false)));
+                if filled.is_empty() {
+                    expected.push((Vec::new(), false));
+                }
+                expected.last_mut().unwrap().1 = truncated;
+                batch.push_segments(frame, len, segment_len, truncated);
+            }
+            prop_assert_eq!(batch.len(), expected.len());
+            prop_assert_eq!(batch.datagrams(&slab).len(), expected.len());
+            let seen: Vec<(Vec<u8>, bool)> = batch
+                .datagrams(&slab)
+                .map(|datagram| (datagram.bytes.to_vec(), datagram.truncated))
+                .collect();
+            prop_assert_eq!(seen, expected);
+        }
     }
 }

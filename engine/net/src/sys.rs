@@ -6,3 +6,5 @@ pub mod affinity;
 pub(crate) mod membarrier;
 /// What the kernel counted at a socket.
 pub mod meminfo;
+/// Sleeping until a descriptor has something.
+pub(crate) mod poll;
