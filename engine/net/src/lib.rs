@@ -7,21 +7,22 @@
 //! ```
 //!
 //! This is the only crate with unsafe code: each block sits in the module that owns the invariant,
-//! behind a safe type. Nothing here allocates after its constructor.
+//! behind a safe type. Nothing here allocates after its constructor, but for the network in memory.
 //!
 //! ```
 //! use std::sync::Arc;
-//! use binrush_net::{Batch, RecvMmsg, RxQueue, Slab, UdpOptions, UdpSocket};
+//! use binrush_net::{Batch, Bell, OpenQueue, RecvMmsg, RxQueue, Slab, UdpOptions, UdpSocket};
 //!
 //! let socket = Arc::new(UdpSocket::bind("127.0.0.1:0".parse()?, &UdpOptions::default())?);
 //! let mut slab = Slab::new(64)?;
 //! let mut batch = Batch::new(16);
-//! let mut queue = RecvMmsg::new(Arc::clone(&socket), 16);
+//! let mut queue = RecvMmsg::open(Arc::clone(&socket), 16)?;
+//! let bell = Bell::new()?;
 //!
 //! let peer = std::net::UdpSocket::bind("127.0.0.1:0")?;
 //! peer.send_to(b"hello", socket.local_addr()?)?;
 //!
-//! queue.wait(std::time::Duration::from_secs(1))?;
+//! RxQueue::wait(std::slice::from_mut(&mut queue), &bell, std::time::Duration::from_secs(1))?;
 //! queue.recv(&mut slab, &mut batch)?;
 //! let first = batch.datagrams(&slab).next();
 //! assert_eq!(first.map(|datagram| datagram.bytes), Some(&b"hello"[..]));
@@ -36,12 +37,26 @@ compile_error!(
 
 /// What one receive brought: descriptors of datagrams in frames.
 pub mod batch;
+/// Waking a thread that sleeps, and only then.
+pub mod bell;
+/// Classic BPF programs as data.
+pub mod bpf;
+/// Control data of received datagrams.
+mod cmsg;
 /// The receive trait and its backends.
 pub mod rx;
+/// A network in memory, with faults from a seed.
+pub mod sim;
 /// The frames that the kernel writes into.
 pub mod slab;
+/// Handing records from one thread to one other.
+pub mod spsc;
+/// What the lock-free parts are made of.
+mod sync;
 /// What the host tells: cores, socket memory.
 pub mod sys;
+/// The sending trait and its backends.
+pub mod tx;
 /// UDP sockets as a receiver needs them.
 pub mod udp;
 
@@ -50,9 +65,15 @@ pub mod udp;
 mod loopback;
 
 pub use batch::{Batch, Datagram};
+pub use bell::Bell;
 pub use rx::recvmmsg::RecvMmsg;
-pub use rx::{QUEUED_LEN_MIN, RxQueue};
+pub use rx::uring::Uring;
+pub use rx::{OpenQueue, QUEUED_LEN_MIN, RxQueue, SLOTS_MAX, WAIT_QUEUES_MAX};
 pub use slab::{FRAME_LEN, FrameId, Slab};
+pub use spsc::{Consumer, Producer, ring};
 pub use sys::affinity::{AffinityError, allowed_cores, pin_current_thread};
 pub use sys::meminfo::DropCounter;
+pub use tx::gso::Gso;
+pub use tx::sendmmsg::SendMmsg;
+pub use tx::{Sent, Tx, TxBatch};
 pub use udp::{RcvbufWarning, UdpError, UdpOptions, UdpSocket};
