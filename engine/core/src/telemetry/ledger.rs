@@ -1,8 +1,8 @@
 //! The counters of one shard: one writer, any number of readers, no lock.
 //!
 //! ```text
-//!   sent = received + kernel drops            received = handled + truncated + too_short + ... (each outcome)
-//!   handled = Σ names Σ commands              unknown_name ≥ Σ sampled unknown names
+//!   sent = Σ shards received + kernel drops        received + mailed in = Σ outcomes + mailed out
+//!   handled = Σ names Σ commands                   unknown_name ≥ Σ sampled unknown names
 //! ```
 //!
 //! `received` is counted per batch, from what the queue brought, and outcomes per datagram, by the arm that
@@ -11,9 +11,13 @@
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 
+use binrush_wire::WireError;
+
+use super::latency::{Latency, LatencyWriter};
 use super::outcome::Outcome;
-use super::snapshot::{KernelDrops, NameCounts, Snapshot};
-use crate::dispatch::{Entry, Table};
+use super::samples::{SampleWriter, Samples};
+use super::snapshot::{Counts, NameCounts};
+use crate::dispatch::{NAMES_MAX, NameId};
 
 /// The counters of one shard, to read from any thread.
 ///
@@ -27,14 +31,25 @@ pub struct Ledger {
     batches: Counter,
     busy_ns: Counter,
     receive_failures: Counter,
+    mailed_out: Counter,
+    mailed_in: Counter,
+    sent: Counter,
+    send_failures: Counter,
+    send_refused: Counter,
     outcomes: [Counter; Outcome::COUNT],
     names: Box<[NameLedger]>,
     unknown: [UnknownName; UNKNOWN_NAMES_MAX],
+    latency: Arc<Latency>,
+    samples: Arc<Samples>,
 }
 
 /// The one right to write a [`Ledger`]; belongs to its shard.
 #[derive(Debug)]
-pub struct LedgerWriter(Arc<Ledger>);
+pub struct LedgerWriter {
+    ledger: Arc<Ledger>,
+    latency: LatencyWriter,
+    samples: SampleWriter,
+}
 
 /// Written by one thread, read by others.
 ///
@@ -45,9 +60,10 @@ pub struct LedgerWriter(Arc<Ledger>);
 #[derive(Debug, Default)]
 struct Counter(AtomicU64);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct NameLedger {
-    name: Box<[u8]>,
+    /// Set before the first table that leads to it.
+    name: OnceLock<Box<[u8]>>,
     received: Counter,
     /// Taken in the order in which commands first come; only handled packets take one, so that garbage
     /// cannot use them up.
@@ -76,82 +92,137 @@ struct CutName {
 }
 
 impl Ledger {
-    /// Zeros for a shard that dispatches by `table`, and the right to count.
+    /// Zeros, and the right to count.
     #[must_use]
-    pub fn new(table: &Table) -> (Arc<Self>, LedgerWriter) {
+    pub fn new() -> (Arc<Self>, LedgerWriter) {
+        let (latency, latency_writer) = Latency::new();
+        let (samples, sample_writer) = Samples::new();
         let ledger = Arc::new(Self {
             received: Counter::default(),
             bytes: Counter::default(),
             batches: Counter::default(),
             busy_ns: Counter::default(),
             receive_failures: Counter::default(),
+            mailed_out: Counter::default(),
+            mailed_in: Counter::default(),
+            sent: Counter::default(),
+            send_failures: Counter::default(),
+            send_refused: Counter::default(),
             outcomes: Default::default(),
-            names: table.names().map(NameLedger::new).collect(),
+            names: (0..NAMES_MAX).map(|_| NameLedger::default()).collect(),
             unknown: Default::default(),
+            latency,
+            samples,
         });
-        (Arc::clone(&ledger), LedgerWriter(ledger))
+        let writer = LedgerWriter {
+            ledger: Arc::clone(&ledger),
+            latency: latency_writer,
+            samples: sample_writer,
+        };
+        (ledger, writer)
     }
 
-    /// The counters now, together with what the socket's owner read from the kernel.
+    /// Says what the counters of `id` are called; once is enough, and the first time counts.
+    pub(crate) fn name(&self, id: NameId, name: &[u8]) {
+        let _ = self.names[id.index()].name.get_or_init(|| name.into());
+    }
+
+    /// What refused datagrams looked like.
+    pub(crate) fn samples(&self) -> &Samples {
+        &self.samples
+    }
+
+    /// The counters now.
     #[must_use]
-    pub fn snapshot(&self, kernel: KernelDrops) -> Snapshot {
+    pub fn counts(&self) -> Counts {
         let unknown = self.unknown.iter().map_while(|slot| {
             slot.name
                 .get()
                 .map(|name| (name.printable(), slot.count.get()))
         });
         let outcomes = std::array::from_fn(|index| self.outcomes[index].get());
-        // Pairs with the fence in `LedgerWriter::received`: whoever saw an outcome sees its datagram received.
+        let mailed_out = self.mailed_out.get();
+        // Pairs with the fences in `LedgerWriter`: whoever saw an outcome sees its datagram received.
         fence(Ordering::Acquire);
-        Snapshot {
+        Counts {
             received: self.received.get(),
             bytes: self.bytes.get(),
             batches: self.batches.get(),
             busy_ns: self.busy_ns.get(),
             receive_failures: self.receive_failures.get(),
+            mailed_out,
+            mailed_in: self.mailed_in.get(),
+            sent: self.sent.get(),
+            send_failures: self.send_failures.get(),
+            send_refused: self.send_refused.get(),
             outcomes,
-            names: self.names.iter().map(NameLedger::counts).collect(),
+            names: self.names.iter().map_while(NameLedger::counts).collect(),
             unknown_names: unknown.collect(),
-            kernel,
+            latency: self.latency.counts(),
         }
     }
 }
 
 impl LedgerWriter {
-    /// A batch of `datagrams` came.
+    /// A batch of `datagrams` came from a queue.
     #[inline]
     pub fn received(&mut self, datagrams: usize) {
-        self.0.received.add(datagrams as u64);
-        self.0.batches.add(1);
-        // Once per batch, and no instruction at all on x86: pairs with the fence in `Ledger::snapshot`.
+        self.ledger.received.add(datagrams as u64);
+        self.ledger.batches.add(1);
+        // Once per batch, and no instruction at all on x86: pairs with the fence in `Ledger::counts`.
         fence(Ordering::Release);
     }
 
-    /// All datagrams of a batch are settled; together they had `bytes` and took `busy_ns`.
+    /// A datagram came from another shard.
     #[inline]
-    pub fn batch_done(&mut self, bytes: usize, busy_ns: u64) {
-        self.0.bytes.add(bytes as u64);
-        self.0.busy_ns.add(busy_ns);
+    pub fn received_mail(&mut self) {
+        self.ledger.mailed_in.add(1);
+        // As in `received`.
+        fence(Ordering::Release);
+    }
+
+    /// A datagram was handed to the shard that owns its record.
+    #[inline]
+    pub fn mailed(&mut self) {
+        self.ledger.mailed_out.add(1);
+    }
+
+    /// All `datagrams` of a batch are settled; together they had `bytes`, the first arrived `latency_ns` ago
+    /// and settling them took `busy_ns`.
+    #[inline]
+    pub fn batch_done(&mut self, datagrams: usize, bytes: usize, busy_ns: u64, latency_ns: u64) {
+        self.ledger.bytes.add(bytes as u64);
+        self.ledger.busy_ns.add(busy_ns);
+        self.latency.record(latency_ns, datagrams as u64);
     }
 
     /// A receive failed.
     #[cold]
     pub fn receive_failed(&mut self) {
-        self.0.receive_failures.add(1);
+        self.ledger.receive_failures.add(1);
     }
 
-    /// A datagram came to `outcome` before it had a handler.
-    #[inline]
-    pub fn refuse(&mut self, outcome: Outcome) {
-        self.0.outcomes[outcome as usize].add(1);
-    }
-
-    /// A packet came to [`Outcome::UnknownName`]; the first few different names are kept.
+    /// What became of packets that handlers sent.
     #[cold]
-    pub fn refuse_name(&mut self, name: &[u8]) {
-        self.refuse(Outcome::UnknownName);
+    pub fn posted(&mut self, sent: u64, failed: u64, refused: u64) {
+        self.ledger.sent.add(sent);
+        self.ledger.send_failures.add(failed);
+        self.ledger.send_refused.add(refused);
+    }
+
+    /// `datagram` came to `outcome` before it had a handler.
+    #[cold]
+    pub fn refuse(&mut self, outcome: Outcome, datagram: &[u8], error: Option<WireError>) {
+        self.ledger.outcomes[outcome as usize].add(1);
+        self.samples.offer(outcome, datagram, error);
+    }
+
+    /// `datagram` came to [`Outcome::UnknownName`]; the first few different names are kept.
+    #[cold]
+    pub fn refuse_name(&mut self, name: &[u8], datagram: &[u8]) {
+        self.refuse(Outcome::UnknownName, datagram, None);
         let name = CutName::new(name);
-        for slot in &self.0.unknown {
+        for slot in &self.ledger.unknown {
             if *slot.name.get_or_init(|| name) == name {
                 slot.count.add(1);
                 return;
@@ -159,15 +230,26 @@ impl LedgerWriter {
         }
     }
 
-    /// The handler of `entry` decided on a packet with `command`.
+    /// The handler of `id` took a packet with `command`.
     #[inline]
-    pub fn settle(&mut self, entry: Entry, command: i32, outcome: Outcome) {
-        self.refuse(outcome);
-        let name = &self.0.names[entry.index()];
+    pub fn handled(&mut self, id: NameId, command: i32) {
+        self.ledger.outcomes[Outcome::Handled as usize].add(1);
+        let name = &self.ledger.names[id.index()];
         name.received.add(1);
-        if outcome == Outcome::Handled {
-            name.count(command);
-        }
+        name.count(command);
+    }
+
+    /// The handler of `id` did not take the packet in `datagram`.
+    #[cold]
+    pub fn declined(
+        &mut self,
+        id: NameId,
+        outcome: Outcome,
+        datagram: &[u8],
+        error: Option<WireError>,
+    ) {
+        self.ledger.names[id.index()].received.add(1);
+        self.refuse(outcome, datagram, error);
     }
 }
 
@@ -184,15 +266,6 @@ impl Counter {
 }
 
 impl NameLedger {
-    fn new(name: &[u8]) -> Self {
-        Self {
-            name: name.into(),
-            received: Counter::default(),
-            commands: Default::default(),
-            other_commands: Counter::default(),
-        }
-    }
-
     #[inline]
     fn count(&self, command: i32) {
         for slot in &self.commands {
@@ -204,7 +277,9 @@ impl NameLedger {
         self.other_commands.add(1);
     }
 
-    fn counts(&self) -> NameCounts {
+    /// `None` when no name has this place yet.
+    fn counts(&self) -> Option<NameCounts> {
+        let name = self.name.get()?;
         let taken = self.commands.iter().map_while(|slot| {
             slot.command
                 .get()
@@ -212,12 +287,12 @@ impl NameLedger {
         });
         let mut commands: Vec<_> = taken.collect();
         commands.sort_unstable();
-        NameCounts {
-            name: self.name.clone(),
+        Some(NameCounts {
+            name: name.clone(),
             received: self.received.get(),
             commands,
             other_commands: self.other_commands.get(),
-        }
+        })
     }
 }
 
@@ -254,49 +329,53 @@ const UNKNOWN_NAME_LEN_MAX: usize = 48;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
-    use crate::dispatch::handler::Verdict;
-    use crate::dispatch::registry::Registry;
-    use binrush_wire::Packet;
+    use crate::telemetry::snapshot::{KernelDrops, ListenerCounts, Snapshot};
     use std::thread;
 
-    fn ledger(names: &[&[u8]]) -> (Table, Arc<Ledger>, LedgerWriter) {
-        let mut registry = Registry::new();
-        for name in names {
-            registry
-                .register(name, |_: Timestamp, _: &Packet<'_>| Verdict::Handled)
-                .unwrap();
+    fn ledger(names: &[&[u8]]) -> (Arc<Ledger>, LedgerWriter) {
+        let (ledger, writer) = Ledger::new();
+        for (index, name) in names.iter().enumerate() {
+            ledger.name(NameId::new(index), name);
         }
-        let (table, _handlers) = registry.build();
-        let (ledger, writer) = Ledger::new(&table);
-        (table, ledger, writer)
+        (ledger, writer)
+    }
+
+    fn with_kernel(ledger: &Ledger, kernel: KernelDrops) -> Snapshot {
+        let listener = ListenerCounts {
+            addr: "127.0.0.1:5566".parse().unwrap(),
+            open: true,
+            kernel,
+        };
+        Snapshot::of(vec![ledger.counts()], vec![listener])
     }
 
     #[test]
     fn what_is_received_and_not_settled_shows() {
-        let (_, ledger, mut writer) = ledger(&[]);
+        let (ledger, mut writer) = ledger(&[]);
         writer.received(3);
-        writer.refuse(Outcome::BadCrc);
-        writer.refuse(Outcome::BadCrc);
-        assert!(!ledger.snapshot(KernelDrops::default()).is_balanced());
-        writer.refuse(Outcome::TooShort);
-        let totals = ledger.snapshot(KernelDrops::default());
+        writer.refuse(Outcome::BadCrc, b"bytes", None);
+        writer.refuse(Outcome::BadCrc, b"bytes", None);
+        assert!(!ledger.counts().is_balanced());
+        writer.refuse(Outcome::TooShort, b"", None);
+        let totals = ledger.counts();
         assert!(totals.is_balanced());
         assert_eq!((totals.outcome(Outcome::BadCrc), totals.settled()), (2, 3));
         // Settled twice is as wrong as not at all.
-        writer.refuse(Outcome::TooShort);
-        assert!(!ledger.snapshot(KernelDrops::default()).is_balanced());
+        writer.refuse(Outcome::TooShort, b"", None);
+        assert!(!ledger.counts().is_balanced());
     }
 
     #[test]
     fn sent_is_received_plus_what_the_kernel_dropped() {
-        let (_, ledger, mut writer) = ledger(&[]);
+        let (ledger, mut writer) = ledger(&[]);
         writer.received(7);
-        let totals = ledger.snapshot(KernelDrops {
-            buffer: 2,
+        let drops = KernelDrops {
+            buffer: 1,
+            acl: 1,
             stopping: 1,
-            left_in_queue_bytes: 0,
-        });
+            ..KernelDrops::default()
+        };
+        let totals = with_kernel(&ledger, drops);
         assert_eq!(totals.unaccounted(10), 0);
         assert_eq!(totals.unaccounted(12), 2);
         assert_eq!(totals.unaccounted(9), -1);
@@ -304,15 +383,15 @@ mod tests {
 
     #[test]
     fn commands_beyond_the_bound_are_counted_together() {
-        let (table, ledger, mut writer) = ledger(&[b"ul", b"dialog"]);
-        let dialog = table.lookup(b"dialog").unwrap();
+        let (ledger, mut writer) = ledger(&[b"ul", b"dialog"]);
+        let dialog = NameId::new(1);
         for command in (0..20).chain([19, 3]) {
             writer.received(1);
-            writer.settle(dialog, command, Outcome::Handled);
+            writer.handled(dialog, command);
         }
         writer.received(1);
-        writer.settle(dialog, 77, Outcome::UnknownCommand);
-        let totals = ledger.snapshot(KernelDrops::default());
+        writer.declined(dialog, Outcome::UnknownCommand, b"", None);
+        let totals = ledger.counts();
         assert!(totals.is_balanced());
         let counts = &totals.names[1];
         assert_eq!(
@@ -326,15 +405,15 @@ mod tests {
 
     #[test]
     fn unknown_names_are_a_bounded_sample_and_printable() {
-        let (_, ledger, mut writer) = ledger(&[]);
-        writer.refuse_name(b"rate\xFFlimit\n");
+        let (ledger, mut writer) = ledger(&[]);
+        writer.refuse_name(b"rate\xFFlimit\n", b"");
         let long = [b'x'; 100];
-        (0..3).for_each(|_| writer.refuse_name(&long));
-        writer.refuse_name(&long[..99]);
+        (0..3).for_each(|_| writer.refuse_name(&long, b""));
+        writer.refuse_name(&long[..99], b"");
         for i in 0..20 {
-            writer.refuse_name(format!("module{i}").as_bytes());
+            writer.refuse_name(format!("module{i}").as_bytes(), b"");
         }
-        let totals = ledger.snapshot(KernelDrops::default());
+        let totals = ledger.counts();
         assert_eq!(totals.outcome(Outcome::UnknownName), 25);
         assert_eq!(totals.unknown_names.len(), UNKNOWN_NAMES_MAX);
         assert_eq!(totals.unknown_names[0], (r"rate\xfflimit\n".to_owned(), 1));
@@ -351,74 +430,80 @@ mod tests {
 
     #[test]
     fn names_that_are_cut_alike_do_not_disturb_each_other_between_two_snapshots() {
-        let (_, ledger, mut writer) = ledger(&[]);
+        let (ledger, mut writer) = ledger(&[]);
         let long = [b'x'; 100];
-        (0..5).for_each(|_| writer.refuse_name(&long));
-        writer.refuse_name(&long[..99]);
-        let earlier = ledger.snapshot(KernelDrops::default());
-        (0..2).for_each(|_| writer.refuse_name(&long[..99]));
-        writer.refuse_name(&long[..50]);
-        let between = ledger.snapshot(KernelDrops::default()).since(&earlier);
+        (0..5).for_each(|_| writer.refuse_name(&long, b""));
+        writer.refuse_name(&long[..99], b"");
+        let earlier = ledger.counts();
+        (0..2).for_each(|_| writer.refuse_name(&long[..99], b""));
+        writer.refuse_name(&long[..50], b"");
+        let between = ledger.counts().since(&earlier);
         let name = |len: usize| format!("{}...[{len} bytes]", "x".repeat(48));
         assert_eq!(between.unknown_names, [(name(99), 2), (name(50), 1)]);
     }
 
     #[test]
     fn a_snapshot_of_a_running_shard_has_no_outcome_that_was_not_received() {
-        let (_, ledger, mut writer) = ledger(&[]);
+        let (ledger, mut writer) = ledger(&[]);
         thread::scope(|scope| {
             let shard = scope.spawn(|| {
                 (0..200_000).for_each(|_| {
                     writer.received(1);
-                    writer.refuse(Outcome::BadCrc);
+                    writer.refuse(Outcome::BadCrc, b"bytes", None);
                 });
             });
             while !shard.is_finished() {
-                let now = ledger.snapshot(KernelDrops::default());
+                let now = ledger.counts();
                 assert!(now.settled() <= now.received, "{now:?}");
             }
         });
-        assert!(ledger.snapshot(KernelDrops::default()).is_balanced());
+        assert!(ledger.counts().is_balanced());
     }
 
     #[test]
     fn the_difference_of_two_snapshots_is_what_came_between() {
-        let (table, ledger, mut writer) = ledger(&[b"ul"]);
-        let ul = table.lookup(b"ul").unwrap();
+        let (ledger, mut writer) = ledger(&[b"ul"]);
+        let ul = NameId::new(0);
         let mut count = |command, unknown: &[u8]| {
             writer.received(2);
-            writer.settle(ul, command, Outcome::Handled);
-            writer.refuse_name(unknown);
-            writer.batch_done(100, 50);
+            writer.handled(ul, command);
+            writer.refuse_name(unknown, b"");
+            writer.batch_done(2, 100, 50, 70);
         };
         count(1, b"old");
-        let earlier = ledger.snapshot(KernelDrops {
-            buffer: 1,
+        let drops = |buffer, stopping, left_in_queue_bytes| KernelDrops {
+            buffer,
+            stopping,
+            left_in_queue_bytes,
             ..KernelDrops::default()
-        });
+        };
+        let earlier = with_kernel(&ledger, drops(1, 0, 0));
         count(1, b"new");
         count(2, b"new");
-        let between = ledger
-            .snapshot(KernelDrops {
-                buffer: 4,
-                stopping: 2,
-                left_in_queue_bytes: 768,
-            })
-            .since(&earlier);
+        let between = with_kernel(&ledger, drops(4, 2, 768)).since(&earlier);
         assert!(!between.is_balanced(), "something was left in the queue");
-        assert_eq!(
-            (between.received, between.bytes, between.busy_ns),
-            (4, 200, 100)
-        );
-        assert_eq!(between.names[0].commands, [(1, 1), (2, 1)]);
-        assert_eq!(between.unknown_names, [("new".to_owned(), 2)]);
-        assert_eq!(
-            between.kernel,
-            KernelDrops {
-                buffer: 3,
-                stopping: 2,
-                left_in_queue_bytes: 768,
-            }
-        );
+        let total = &between.total;
+        assert_eq!((total.received, total.bytes, total.busy_ns), (4, 200, 100));
+        assert_eq!(total.names[0].commands, [(1, 1), (2, 1)]);
+        assert_eq!(total.unknown_names, [("new".to_owned(), 2)]);
+        assert_eq!(between.kernel, drops(3, 2, 768));
+        assert_eq!(total.latency.count(), 4);
+    }
+
+    #[test]
+    fn mail_is_neither_counted_twice_nor_forgotten() {
+        let [(from, mut from_writer), (to, mut to_writer)] = [ledger(&[b"ul"]), ledger(&[b"ul"])];
+        from_writer.received(1);
+        from_writer.mailed();
+        let totals =
+            |from: &Ledger, to: &Ledger| Snapshot::of(vec![from.counts(), to.counts()], vec![]);
+        assert!(!totals(&from, &to).is_balanced(), "on the way");
+        to_writer.received_mail();
+        assert!(!totals(&from, &to).is_balanced(), "not settled");
+        to_writer.handled(NameId::new(0), 1);
+        let both = totals(&from, &to);
+        assert!(both.is_balanced());
+        assert_eq!((both.total.received, both.total.settled()), (1, 1));
+        assert_eq!(both.total.names[0].handled(), 1);
     }
 }

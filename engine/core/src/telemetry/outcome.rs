@@ -51,11 +51,13 @@ pub enum Outcome {
     Leftover,
     /// Wrong in a way that has no counter of its own.
     Malformed,
+    /// The shard that owns its record did not keep up: the mailbox there was full.
+    MailboxFull,
 }
 
 impl Outcome {
     /// Every outcome, in the order of the counters.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Handled,
         Self::Truncated,
         Self::TooShort,
@@ -76,6 +78,7 @@ impl Outcome {
         Self::NoTrailer,
         Self::Leftover,
         Self::Malformed,
+        Self::MailboxFull,
     ];
 
     /// How many there are.
@@ -105,6 +108,7 @@ impl Outcome {
             Self::NoTrailer => "no_trailer",
             Self::Leftover => "leftover",
             Self::Malformed => "malformed",
+            Self::MailboxFull => "mailbox_full",
         }
     }
 
@@ -132,6 +136,7 @@ impl Outcome {
             Self::NoTrailer => "the cluster ids at the end are missing",
             Self::Leftover => "bytes are left after the last field",
             Self::Malformed => "wrong in a way that has no counter of its own",
+            Self::MailboxFull => "the shard that owns its record did not keep up",
         }
     }
 }

@@ -1,18 +1,34 @@
 //! The counters at one moment, and what they must add up to.
 
 use std::iter::repeat;
+use std::net::SocketAddr;
 
+use super::latency::LatencyCounts;
 use super::outcome::Outcome;
 
-/// The counters at one moment, by value.
+/// All counters of an engine at one moment, by value.
 ///
-/// Taken while the shard runs, each counter is right for some moment of the reading, and `received` is not
-/// behind the outcomes: it is ahead by the batch in work and by what came meanwhile. Taken after the shard's
-/// thread was joined, it balances exactly.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Taken while shards run, each counter is right for some moment of the reading, and `received` is not behind
+/// the outcomes: it is ahead by the batch in work and by what came meanwhile. Taken after the shards' threads
+/// were joined, it balances exactly.
+#[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// Datagrams that the queue brought.
+    /// The sums over all shards.
+    pub total: Counts,
+    /// Shard by shard.
+    pub shards: Vec<Counts>,
+    /// Listener by listener, those that were closed since the start at the end.
+    pub listeners: Vec<ListenerCounts>,
+    /// What never came out of a socket: the sums over all listeners.
+    pub kernel: KernelDrops,
+}
+
+/// What one shard counted, or all of them together.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Datagrams that the queues brought.
     pub received: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -22,15 +38,26 @@ pub struct Snapshot {
     pub busy_ns: u64,
     /// Receives and waits that failed.
     pub receive_failures: u64,
+    /// Datagrams handed to the shard that owns their record.
+    pub mailed_out: u64,
+    /// Datagrams taken from other shards.
+    pub mailed_in: u64,
+    /// Packets that handlers sent.
+    pub sent: u64,
+    /// Packets of handlers that the kernel refused.
+    pub send_failures: u64,
+    /// Packets of handlers for which there was no room, or no socket of that address family.
+    pub send_refused: u64,
     /// Datagrams by [`Outcome`].
     pub outcomes: [u64; Outcome::COUNT],
-    /// What the registered names got, in the order of the table.
+    /// What each name that was ever registered got, in the order of first registration.
     pub names: Vec<NameCounts>,
     /// The first names that nobody registered, each with its count: escaped, and of long ones the first 48
-    /// bytes and the length. No two are alike. In the order in which they first came, which never changes.
+    /// bytes and the length. No two are alike. In the order in which they first came, which never changes
+    /// within a shard.
     pub unknown_names: Vec<(String, u64)>,
-    /// What never came out of the socket.
-    pub kernel: KernelDrops,
+    /// From the moment a receive returned with a datagram to the moment its batch was settled, mailing included.
+    pub latency: LatencyCounts,
 }
 
 /// What one registered name got.
@@ -46,13 +73,29 @@ pub struct NameCounts {
     pub other_commands: u64,
 }
 
-/// What arrived at the socket and never came out of it.
+/// What the kernel dropped at one listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenerCounts {
+    /// The address, with the port that the kernel chose if none was given.
+    pub addr: SocketAddr,
+    /// Whether it still listens.
+    pub open: bool,
+    /// The sums over its sockets.
+    pub kernel: KernelDrops,
+}
+
+/// What arrived at a socket and never came out of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KernelDrops {
     /// Datagrams dropped while running: the receive buffer was full, the kernel had no memory, or the UDP
     /// checksum was wrong. The kernel keeps one count of them.
     pub buffer: u64,
+    /// Datagrams from sources that are not allowed.
+    pub acl: u64,
+    /// Datagrams dropped between binding the address and being ready.
+    pub starting: u64,
     /// Datagrams dropped after arrivals were shut off for the stop. The two counts are parted by a reading
     /// just before: what is dropped in the microseconds between, for whatever reason, is counted here.
     pub stopping: u64,
@@ -62,6 +105,64 @@ pub struct KernelDrops {
 }
 
 impl Snapshot {
+    /// The sums of `shards` and `listeners`, and both.
+    #[must_use]
+    pub fn of(shards: Vec<Counts>, listeners: Vec<ListenerCounts>) -> Self {
+        let mut total = Counts::default();
+        shards.iter().for_each(|shard| total.add(shard));
+        let mut kernel = KernelDrops::default();
+        listeners
+            .iter()
+            .for_each(|listener| kernel.add(listener.kernel));
+        Self {
+            total,
+            shards,
+            listeners,
+            kernel,
+        }
+    }
+
+    /// Whether every received datagram came to exactly one outcome, on the shard that got it or on the one it
+    /// was mailed to, every handled one is in the count of one name and command, and nothing is on the way or
+    /// was left in a queue.
+    #[must_use]
+    pub fn is_balanced(&self) -> bool {
+        let each = self.shards.iter().all(Counts::is_balanced);
+        each && self.total.mailed_out == self.total.mailed_in
+            && self.kernel.left_in_queue_bytes == 0
+    }
+
+    /// Of `sent` datagrams those that were neither received nor dropped by name: 0 when all is told.
+    /// Negative when more arrived than were sent, so when somebody else sends too.
+    #[must_use]
+    pub fn unaccounted(&self, sent: u64) -> i128 {
+        i128::from(sent) - i128::from(self.total.received) - i128::from(self.kernel.total())
+    }
+
+    /// What was counted since `earlier`, a snapshot of the same engine and not itself a difference.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let then = earlier.shards.iter().map(Some).chain(repeat(None));
+        let shards = self.shards.iter().zip(then).map(|(now, then)| match then {
+            Some(then) => now.since(then),
+            None => now.clone(),
+        });
+        let listeners = self.listeners.iter().map(|now| {
+            let then = earlier
+                .listeners
+                .iter()
+                .find(|then| then.addr == now.addr && then.open >= now.open);
+            let kernel = then.map_or(now.kernel, |then| now.kernel.since(then.kernel));
+            ListenerCounts {
+                kernel,
+                ..now.clone()
+            }
+        });
+        Self::of(shards.collect(), listeners.collect())
+    }
+}
+
+impl Counts {
     /// How many datagrams came to `outcome`.
     #[must_use]
     pub const fn outcome(&self, outcome: Outcome) -> u64 {
@@ -74,50 +175,73 @@ impl Snapshot {
         self.outcomes.iter().sum()
     }
 
-    /// Whether every received datagram came to exactly one outcome, every handled one is in the count of one
-    /// name and command, and none was left in the queue.
+    /// Whether what came in, from sockets and other shards, is what was settled and handed on.
     #[must_use]
     pub fn is_balanced(&self) -> bool {
         let by_name: u64 = self.names.iter().map(NameCounts::handled).sum();
-        self.received == self.settled()
+        self.received + self.mailed_in == self.settled() + self.mailed_out
             && self.outcome(Outcome::Handled) == by_name
-            && self.kernel.left_in_queue_bytes == 0
     }
 
-    /// Of `sent` datagrams those that were neither received nor dropped by name: 0 when all is told.
-    /// Negative when more arrived than were sent, so when somebody else sends too.
-    #[must_use]
-    pub fn unaccounted(&self, sent: u64) -> i128 {
-        i128::from(sent) - i128::from(self.received) - i128::from(self.kernel.total())
-    }
-
-    /// What was counted since `earlier`, a snapshot of the same ledger and not itself a difference.
+    /// What was counted since `earlier`, from the same shard and not itself a difference.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         // A name keeps its place once it has one, so places are compared; those not taken yet had no count.
         let then = earlier.unknown_names.iter().map(|(_, count)| *count);
         let unknown = self.unknown_names.iter().zip(then.chain(repeat(0)));
         let unknown = unknown.map(|((name, now), then)| (name.clone(), now - then));
+        let names = earlier.names.iter().map(Some).chain(repeat(None));
+        let names = self.names.iter().zip(names).map(|(now, then)| match then {
+            Some(then) => now.since(then),
+            None => now.clone(),
+        });
         Self {
             received: self.received - earlier.received,
             bytes: self.bytes - earlier.bytes,
             batches: self.batches - earlier.batches,
             busy_ns: self.busy_ns - earlier.busy_ns,
             receive_failures: self.receive_failures - earlier.receive_failures,
+            mailed_out: self.mailed_out - earlier.mailed_out,
+            mailed_in: self.mailed_in - earlier.mailed_in,
+            sent: self.sent - earlier.sent,
+            send_failures: self.send_failures - earlier.send_failures,
+            send_refused: self.send_refused - earlier.send_refused,
             outcomes: std::array::from_fn(|index| self.outcomes[index] - earlier.outcomes[index]),
-            names: self
-                .names
-                .iter()
-                .zip(&earlier.names)
-                .map(|(now, then)| now.since(then))
-                .collect(),
+            names: names.collect(),
             unknown_names: unknown.filter(|(_, count)| *count > 0).collect(),
-            kernel: KernelDrops {
-                buffer: self.kernel.buffer - earlier.kernel.buffer,
-                stopping: self.kernel.stopping - earlier.kernel.stopping,
-                left_in_queue_bytes: self.kernel.left_in_queue_bytes,
-            },
+            latency: self.latency.since(&earlier.latency),
         }
+    }
+
+    /// Adds what another shard counted.
+    fn add(&mut self, other: &Self) {
+        self.received += other.received;
+        self.bytes += other.bytes;
+        self.batches += other.batches;
+        self.busy_ns += other.busy_ns;
+        self.receive_failures += other.receive_failures;
+        self.mailed_out += other.mailed_out;
+        self.mailed_in += other.mailed_in;
+        self.sent += other.sent;
+        self.send_failures += other.send_failures;
+        self.send_refused += other.send_refused;
+        for (sum, count) in self.outcomes.iter_mut().zip(other.outcomes) {
+            *sum += count;
+        }
+        // The places of names are the same on every shard; one that was just registered may show on some only.
+        for (index, name) in other.names.iter().enumerate() {
+            match self.names.get_mut(index) {
+                Some(sum) => sum.add(name),
+                None => self.names.push(name.clone()),
+            }
+        }
+        for (name, count) in &other.unknown_names {
+            match self.unknown_names.iter_mut().find(|(sum, _)| sum == name) {
+                Some((_, sum)) => *sum += count,
+                None => self.unknown_names.push((name.clone(), *count)),
+            }
+        }
+        self.latency.merge(&other.latency);
     }
 }
 
@@ -150,12 +274,44 @@ impl NameCounts {
             other_commands: self.other_commands - earlier.other_commands,
         }
     }
+
+    fn add(&mut self, other: &Self) {
+        self.received += other.received;
+        self.other_commands += other.other_commands;
+        for (command, count) in &other.commands {
+            match self
+                .commands
+                .binary_search_by_key(command, |(known, _)| *known)
+            {
+                Ok(index) => self.commands[index].1 += count,
+                Err(index) => self.commands.insert(index, (*command, *count)),
+            }
+        }
+    }
 }
 
 impl KernelDrops {
     /// All that were dropped; what was left in the queue is not among them.
     #[must_use]
     pub const fn total(&self) -> u64 {
-        self.buffer + self.stopping
+        self.buffer + self.acl + self.starting + self.stopping
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.buffer += other.buffer;
+        self.acl += other.acl;
+        self.starting += other.starting;
+        self.stopping += other.stopping;
+        self.left_in_queue_bytes += other.left_in_queue_bytes;
+    }
+
+    fn since(&self, earlier: Self) -> Self {
+        Self {
+            buffer: self.buffer - earlier.buffer,
+            acl: self.acl - earlier.acl,
+            starting: self.starting - earlier.starting,
+            stopping: self.stopping - earlier.stopping,
+            left_in_queue_bytes: self.left_in_queue_bytes,
+        }
     }
 }
