@@ -1,81 +1,106 @@
-//! Which handler a module name leads to.
+//! Which handler a module name leads to, and how that changes while packets come.
 //!
-//! A [`Table`](crate::dispatch::Table) never changes once built, and a shard has one for its whole life. The handlers stand beside it
-//! because they do change: they are the shard's own state.
+//! ```text
+//!  Registry (control thread) ──▶ Table, immutable ──▶ every shard takes it over between two batches
+//!            └──▶ one handler per shard ────────────▶ the shard's Handlers, by NameId
+//! ```
+//!
+//! A [`Table`](crate::dispatch::Table) never changes once built: a registration makes a new one. The handlers
+//! stand beside it because they do change: they are the shard's own state, and outlive a table that other
+//! names made necessary.
 
 use std::fmt;
-use std::ops::{Index, IndexMut};
 
 use handler::Handler;
 
 /// What is called with a packet, and what it answers.
 pub mod handler;
-/// Collecting handlers before the start.
+/// Names and the makers of their handlers.
 pub mod registry;
 /// A handler that checks packets against the known layouts.
 pub mod schema_handler;
 
-/// Module names to entries, immutable.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A name's number, the same on every shard and for as long as the engine lives.
+///
+/// Registering a name again, after a removal too, gives it the number it had: its counters go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NameId(u16);
+
+/// Module names to numbers, immutable.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Table {
-    names: Box<[Box<[u8]>]>,
+    names: Box<[(Box<[u8]>, NameId)]>,
 }
 
-/// A place in the [`Table`] it came from, and in the [`Handlers`] built with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry(usize);
+/// The handlers of one shard, by [`NameId`].
+pub struct Handlers([Option<Box<dyn Handler>>; NAMES_MAX]);
 
-/// The handlers of one shard, one per entry of its [`Table`].
-pub struct Handlers(Box<[Box<dyn Handler>]>);
+impl NameId {
+    pub(crate) fn new(index: usize) -> Self {
+        Self(u16::try_from(index).expect("at most NAMES_MAX names"))
+    }
+
+    /// Position among all names that were ever registered.
+    #[inline]
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 impl Table {
-    /// The entry for `name`, compared byte by byte as OpenSIPS does; `None` when nobody registered it.
+    pub(crate) fn new(names: impl IntoIterator<Item = (Box<[u8]>, NameId)>) -> Self {
+        Self {
+            names: names.into_iter().collect(),
+        }
+    }
+
+    /// The number of `name`, compared byte by byte as OpenSIPS does; `None` when nobody is registered for it.
     ///
     /// Walks the names: one server registers a handful, and most differ in their length already.
     #[inline]
     #[must_use]
-    pub fn lookup(&self, name: &[u8]) -> Option<Entry> {
+    pub fn lookup(&self, name: &[u8]) -> Option<NameId> {
         self.names
             .iter()
-            .position(|known| **known == *name)
-            .map(Entry)
+            .find(|(known, _)| **known == *name)
+            .map(|(_, id)| *id)
     }
 
-    /// The names, in the order of their entries.
+    /// The names that lead somewhere, in the order of their first registration.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        self.names.iter().map(|name| &**name)
+        self.names.iter().map(|(name, _)| &**name)
     }
 }
 
-impl Entry {
-    /// Position among the table's [`names`](Table::names).
-    #[inline]
+impl Handlers {
+    /// No handlers.
     #[must_use]
-    pub const fn index(self) -> usize {
-        self.0
+    pub fn none() -> Self {
+        Self([const { None }; NAMES_MAX])
     }
-}
 
-impl Index<Entry> for Handlers {
-    type Output = dyn Handler;
-
-    fn index(&self, entry: Entry) -> &Self::Output {
-        &*self.0[entry.0]
-    }
-}
-
-impl IndexMut<Entry> for Handlers {
+    /// The handler of `id`; `None` for a name that no table of this moment leads to.
     #[inline]
-    fn index_mut(&mut self, entry: Entry) -> &mut Self::Output {
-        &mut *self.0[entry.0]
+    pub(crate) fn of(&mut self, id: NameId) -> Option<&mut (dyn Handler + 'static)> {
+        self.0[id.index()].as_deref_mut()
+    }
+
+    /// Puts `handler` in the place of `id`; the one that was there comes back.
+    pub(crate) fn put(
+        &mut self,
+        id: NameId,
+        handler: Option<Box<dyn Handler>>,
+    ) -> Option<Box<dyn Handler>> {
+        std::mem::replace(&mut self.0[id.index()], handler)
     }
 }
 
 impl fmt::Debug for Handlers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Handlers({})", self.0.len())
+        write!(f, "Handlers({})", self.0.iter().flatten().count())
     }
 }
 
-/// Names that a table may hold; more than OpenSIPS has capabilities.
+/// Names that an engine may meet registrations for in its life; more than OpenSIPS has capabilities.
 pub const NAMES_MAX: usize = 64;

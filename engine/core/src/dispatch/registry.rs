@@ -1,18 +1,34 @@
-//! Collecting handlers before the start.
+//! Names and the makers of their handlers.
 
 use std::fmt;
+use std::sync::Arc;
 
-use super::handler::Handler;
-use super::{Handlers, NAMES_MAX, Table};
+use super::handler::{Handler, ShardId};
+use super::{Handlers, NAMES_MAX, NameId, Table};
 
-/// Handlers by module name, until the engine takes them.
+/// Makers of handlers by module name: what an engine starts with, and what it changes while it runs.
 #[derive(Default)]
 pub struct Registry {
-    names: Vec<Box<[u8]>>,
-    /// One per name, in the same order.
-    handlers: Vec<Box<dyn Handler>>,
+    /// In the order of first registration; a name that was removed keeps its place.
+    names: Vec<Registered>,
     replaced: Vec<NameReplaced>,
 }
+
+struct Registered {
+    name: Box<[u8]>,
+    /// `None`: removed.
+    make: Option<Box<Make>>,
+}
+
+/// A shard's own handlers, and the table that leads to them.
+#[derive(Debug)]
+pub struct Dispatch {
+    pub(crate) table: Arc<Table>,
+    pub(crate) handlers: Handlers,
+    pub(crate) names: Vec<(NameId, Box<[u8]>)>,
+}
+
+type Make = dyn Fn(ShardId) -> Box<dyn Handler> + Send + Sync;
 
 /// A name was registered again, and its earlier handler will never be called.
 ///
@@ -29,7 +45,10 @@ pub struct NameReplaced {
 #[non_exhaustive]
 pub enum RegisterError {
     /// The table is full.
-    #[error("cannot register {name:?}: {NAMES_MAX} names are registered already")]
+    #[error(
+        "cannot register {name:?}: {NAMES_MAX} different names were registered already\n  \
+         a name that was removed keeps its counters, so it counts; restart to forget those"
+    )]
     TooManyNames {
         /// The name, with other than printable ASCII escaped.
         name: String,
@@ -43,28 +62,43 @@ impl Registry {
         Self::default()
     }
 
-    /// Makes `handler` the receiver of packets named `name`. The last one of a name wins;
-    /// [`replaced`](Self::replaced) tells of the others.
+    /// Makes what `make` returns the receiver of packets named `name`, one for each shard. The last
+    /// registration of a name wins; [`replaced`](Self::replaced) tells of the others.
+    ///
+    /// `make` is called on the thread that starts the engine or registers, never on a shard.
     ///
     /// # Errors
     /// [`RegisterError::TooManyNames`]; the registry is as before.
-    pub fn register(
+    pub fn register<H: Handler + 'static>(
         &mut self,
         name: &[u8],
-        handler: impl Handler + 'static,
-    ) -> Result<(), RegisterError> {
-        let printable = || name.escape_ascii().to_string();
-        if let Some(index) = self.names.iter().position(|known| **known == *name) {
-            self.handlers[index] = Box::new(handler);
-            self.replaced.push(NameReplaced { name: printable() });
-            return Ok(());
+        make: impl Fn(ShardId) -> H + Send + Sync + 'static,
+    ) -> Result<NameId, RegisterError> {
+        let make: Box<Make> = Box::new(move |shard| Box::new(make(shard)));
+        if let Some(index) = self.position(name) {
+            let before = self.names[index].make.replace(make);
+            if before.is_some() {
+                let name = printable(name);
+                self.replaced.push(NameReplaced { name });
+            }
+            return Ok(NameId::new(index));
         }
         if self.names.len() == NAMES_MAX {
-            return Err(RegisterError::TooManyNames { name: printable() });
+            let name = printable(name);
+            return Err(RegisterError::TooManyNames { name });
         }
-        self.names.push(name.into());
-        self.handlers.push(Box::new(handler));
-        Ok(())
+        self.names.push(Registered {
+            name: name.into(),
+            make: Some(make),
+        });
+        Ok(NameId::new(self.names.len() - 1))
+    }
+
+    /// Takes `name` back; `None` when nobody is registered for it.
+    pub fn remove(&mut self, name: &[u8]) -> Option<NameId> {
+        let index = self.position(name)?;
+        drop(self.names[index].make.take()?);
+        Some(NameId::new(index))
     }
 
     /// The names that were registered more than once, in order.
@@ -73,15 +107,46 @@ impl Registry {
         &self.replaced
     }
 
-    /// The table, and the handlers that stand beside it.
+    /// The table of this moment.
     #[must_use]
-    pub fn build(self) -> (Table, Handlers) {
-        (
-            Table {
-                names: self.names.into(),
-            },
-            Handlers(self.handlers.into()),
+    pub fn table(&self) -> Table {
+        Table::new(
+            self.with_ids()
+                .filter(|(_, entry)| entry.make.is_some())
+                .map(|(id, entry)| (entry.name.clone(), id)),
         )
+    }
+
+    /// What a shard begins with.
+    #[must_use]
+    pub fn build(&self, shard: ShardId) -> Dispatch {
+        let mut handlers = Handlers::none();
+        for (id, _) in self.with_ids() {
+            handlers.put(id, self.make(id, shard));
+        }
+        Dispatch {
+            table: Arc::new(self.table()),
+            handlers,
+            names: self
+                .with_ids()
+                .map(|(id, entry)| (id, entry.name.clone()))
+                .collect(),
+        }
+    }
+
+    /// Makes the handler of `id` for `shard`; `None` for a name that was removed.
+    pub(crate) fn make(&self, id: NameId, shard: ShardId) -> Option<Box<dyn Handler>> {
+        let make = self.names.get(id.index())?.make.as_ref()?;
+        Some(make(shard))
+    }
+
+    fn with_ids(&self) -> impl ExactSizeIterator<Item = (NameId, &Registered)> {
+        let entries = self.names.iter().enumerate();
+        entries.map(|(index, entry)| (NameId::new(index), entry))
+    }
+
+    fn position(&self, name: &[u8]) -> Option<usize> {
+        self.names.iter().position(|known| *known.name == *name)
     }
 }
 
@@ -97,74 +162,70 @@ impl fmt::Display for NameReplaced {
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self
-            .names
-            .iter()
-            .map(|name| name.escape_ascii().to_string());
+        let names = self.names.iter().map(|entry| printable(&entry.name));
         f.debug_list().entries(names).finish()
     }
+}
+
+fn printable(name: &[u8]) -> String {
+    name.escape_ascii().to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
-    use crate::dispatch::handler::Verdict;
-    use binrush_wire::{Builder, Generation, Packet};
+    use crate::dispatch::handler::{Context, Verdict};
+    use binrush_wire::Packet;
 
-    fn says(verdict: Verdict) -> impl Handler {
-        move |_: Timestamp, _: &Packet<'_>| verdict
-    }
-
-    fn ask(handlers: &mut Handlers, table: &Table, name: &[u8]) -> Option<Verdict> {
-        let mut buffer = [0; 64];
-        let mut builder = Builder::new(Generation::Legacy, &mut buffer, name, 1, 0).unwrap();
-        let packet = Packet::parse(Generation::Legacy, builder.seal()).unwrap();
-        let entry = table.lookup(packet.name())?;
-        Some(handlers[entry].handle(Timestamp::default(), &packet))
+    fn handled(_: &mut Context<'_>, _: &Packet<'_>) -> Verdict {
+        Verdict::Handled
     }
 
     #[test]
     fn names_are_compared_whole_and_as_bytes() {
         let mut registry = Registry::new();
-        registry
-            .register(b"dialog", says(Verdict::Handled))
-            .unwrap();
-        registry
-            .register(b"\xFFdialog", says(Verdict::UnknownVersion))
-            .unwrap();
-        let (table, mut handlers) = registry.build();
-        assert_eq!(
-            ask(&mut handlers, &table, b"dialog"),
-            Some(Verdict::Handled)
-        );
-        assert_eq!(
-            ask(&mut handlers, &table, b"\xFFdialog"),
-            Some(Verdict::UnknownVersion)
-        );
+        for name in [&b"dialog"[..], b"\xFFdialog"] {
+            registry.register(name, |_| handled).unwrap();
+        }
+        let table = registry.table();
+        assert_eq!(table.lookup(b"dialog").map(NameId::index), Some(0));
+        assert_eq!(table.lookup(b"\xFFdialog").map(NameId::index), Some(1));
         for stranger in [&b"dialog2"[..], b"dialo", b"DIALOG", b"dialog\0"] {
-            assert_eq!(ask(&mut handlers, &table, stranger), None);
+            assert_eq!(table.lookup(stranger), None);
         }
     }
 
     #[test]
     fn the_last_registration_of_a_name_wins_and_is_told() {
         let mut registry = Registry::new();
-        registry
-            .register(b"ul", says(Verdict::UnknownCommand))
-            .unwrap();
-        registry
-            .register(b"dialog", says(Verdict::UnknownVersion))
-            .unwrap();
-        registry.register(b"ul", says(Verdict::Handled)).unwrap();
+        for name in [&b"ul"[..], b"dialog", b"ul"] {
+            registry.register(name, |_| handled).unwrap();
+        }
         let warning = registry.replaced()[0].to_string();
         assert_eq!(
             warning,
             "\"ul\" was registered more than once; the last handler gets its packets"
         );
-        let (table, mut handlers) = registry.build();
+        let table = registry.table();
         assert_eq!(table.names().collect::<Vec<_>>(), [&b"ul"[..], b"dialog"]);
-        assert_eq!(ask(&mut handlers, &table, b"ul"), Some(Verdict::Handled));
+    }
+
+    #[test]
+    fn a_removed_name_leads_nowhere_and_comes_back_under_its_number() {
+        let mut registry = Registry::new();
+        let ul = registry.register(b"ul", |_| handled).unwrap();
+        registry.register(b"dialog", |_| handled).unwrap();
+        assert_eq!(registry.remove(b"ul"), Some(ul));
+        assert_eq!(
+            (registry.remove(b"ul"), registry.remove(b"tm")),
+            (None, None)
+        );
+        assert_eq!(registry.table().lookup(b"ul"), None);
+        assert!(registry.make(ul, ShardId(0)).is_none());
+
+        let again = registry.register(b"ul", |_| handled).unwrap();
+        assert_eq!((again, registry.replaced().len()), (ul, 0));
+        assert_eq!(registry.table().lookup(b"ul"), Some(ul));
     }
 
     #[test]
@@ -172,44 +233,13 @@ mod tests {
         let mut registry = Registry::new();
         for i in 0..NAMES_MAX {
             registry
-                .register(i.to_string().as_bytes(), says(Verdict::Handled))
+                .register(i.to_string().as_bytes(), |_| handled)
                 .unwrap();
         }
-        let error = registry
-            .register(b"one more", says(Verdict::Handled))
-            .unwrap_err();
-        assert_eq!(
-            error,
-            RegisterError::TooManyNames {
-                name: "one more".into()
-            }
-        );
-        assert_eq!(registry.register(b"0", says(Verdict::Handled)), Ok(()));
-        assert_eq!(registry.build().0.names().len(), NAMES_MAX);
-    }
-
-    #[test]
-    fn a_handler_keeps_its_state_between_packets() {
-        let mut count = 0;
-        let mut registry = Registry::new();
-        registry
-            .register(b"dialog", move |_: Timestamp, _: &Packet<'_>| {
-                count += 1;
-                if count == 2 {
-                    Verdict::Handled
-                } else {
-                    Verdict::UnknownCommand
-                }
-            })
-            .unwrap();
-        let (table, mut handlers) = registry.build();
-        assert_eq!(
-            ask(&mut handlers, &table, b"dialog"),
-            Some(Verdict::UnknownCommand)
-        );
-        assert_eq!(
-            ask(&mut handlers, &table, b"dialog"),
-            Some(Verdict::Handled)
-        );
+        let error = registry.register(b"one more", |_| handled).unwrap_err();
+        let name = "one more".into();
+        assert_eq!(error, RegisterError::TooManyNames { name });
+        assert!(registry.register(b"0", |_| handled).is_ok());
+        assert_eq!(registry.table().names().len(), NAMES_MAX);
     }
 }

@@ -3,8 +3,7 @@
 use binrush_wire::Packet;
 use binrush_wire::schema::{self, SchemaError};
 
-use super::handler::{Handler, Verdict};
-use crate::clock::Timestamp;
+use super::handler::{Context, Handler, Verdict};
 
 /// Accepts a packet when a known layout of its name uses it up to the last byte, and does nothing with it.
 ///
@@ -14,7 +13,7 @@ use crate::clock::Timestamp;
 pub struct SchemaHandler;
 
 impl Handler for SchemaHandler {
-    fn handle(&mut self, _now: Timestamp, packet: &Packet<'_>) -> Verdict {
+    fn handle(&mut self, _context: &mut Context<'_>, packet: &Packet<'_>) -> Verdict {
         match schema::identify(packet) {
             Ok(_) => Verdict::Handled,
             // Registered under a name that no release sends: then all its commands are unknown.
@@ -28,7 +27,18 @@ impl Handler for SchemaHandler {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
+    use crate::dispatch::handler::{Post, ShardId};
     use binrush_wire::{Builder, ErrorKind, Generation};
+    use std::net::SocketAddr;
+
+    struct Nowhere;
+
+    impl Post for Nowhere {
+        fn post(&mut self, _: SocketAddr, _: &[u8]) -> bool {
+            false
+        }
+    }
 
     fn verdict(name: &[u8], command: i32, fields: &[&[u8]]) -> Verdict {
         let mut buffer = [0; 128];
@@ -37,7 +47,9 @@ mod tests {
             .iter()
             .for_each(|field| builder.push_str(field).unwrap());
         let packet = Packet::parse(Generation::Legacy, builder.seal()).unwrap();
-        SchemaHandler.handle(Timestamp::default(), &packet)
+        let mut outbox = Nowhere;
+        let mut context = Context::new(Timestamp::default(), ShardId(0), &mut outbox);
+        SchemaHandler.handle(&mut context, &packet)
     }
 
     #[test]
