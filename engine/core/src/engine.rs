@@ -1,146 +1,277 @@
-//! Assembly and life of an engine: start, watch, stop without a hole.
+//! Assembly and life of an engine: start, watch, change, stop without a hole.
 //!
 //! ```text
-//!   start:  socket ─▶ thread: pin ─▶ slab touched ─▶ shard made ─▶ ready ─▶ Shard::run
-//!   stop:   read drops ─▶ shut off arrivals ─▶ stop flag ─▶ queue drained ─▶ join ─▶ read drops and queue ─▶ close
+//!   start:   groups bound, shut ─▶ steering ─▶ threads: pin, slab, queues ─▶ groups opened ─▶ ready
+//!   change:  order ─▶ each shard between two batches ─▶ done ─▶ what was replaced is dropped here
+//!   stop:    read drops ─▶ shut off arrivals ─▶ stop flag ─▶ queues drained, mail read ─▶ join ─▶ read drops ─▶ close
 //! ```
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
 
-use binrush_net::{
-    AffinityError, Batch, DropCounter, RecvMmsg, Slab, UdpError, UdpOptions, UdpSocket,
-    allowed_cores, pin_current_thread,
-};
-use binrush_wire::Generation;
+use binrush_net::{OpenQueue, RecvMmsg, UdpOptions, UdpSocket, Uring, allowed_cores};
 
+use crate::access::Access;
 use crate::clock::MonotonicClock;
+use crate::dispatch::handler::{Handler, ShardId};
 use crate::dispatch::registry::Registry;
-use crate::shard::Shard;
-use crate::telemetry::ledger::Ledger;
-use crate::telemetry::snapshot::{KernelDrops, Snapshot};
+use crate::dispatch::{NameId, Table};
+use crate::shard::Life;
+use crate::shard::desk::{ListenerId, Order, Returned};
+use crate::shard::mailbox::Mailbox;
+use crate::steering::Steering;
+use crate::telemetry::samples::Samples;
+use crate::telemetry::snapshot::Snapshot;
+use listener::{Listener, SocketOptions};
+use thread::{Plan, ShardThread};
 
+/// Where to listen, for whom, and with what.
+pub mod config;
 /// Why it did not start, or cannot vouch for its end.
 pub mod error;
-/// Where to listen, and with what.
-pub mod listen;
+/// One address.
+mod listener;
+/// Listeners that come and go.
+mod reload;
+/// The threads of the shards.
+mod thread;
 
-pub use error::{StartError, StopCause, StopError, Warning};
-pub use listen::{ListenConfig, Pin};
+pub use config::{Backend, EngineConfig, Gro, Pin};
+pub use error::{ChangeError, StartError, StopCause, StopError, Warning};
+pub use reload::Reloaded;
 
-/// A running engine: a bound socket, and a thread that turns its datagrams into calls of handlers.
+/// A running engine: sockets, and threads that turn their datagrams into calls of handlers.
 ///
-/// Dropping it stops the thread without looking at the ledger; [`stop`](Self::stop) is the way to end it.
+/// Belongs to one thread, the control thread. Dropping it stops the shards without looking at the ledger;
+/// [`stop`](Self::stop) is the way to end it.
 #[derive(Debug)]
 pub struct Engine {
-    socket: Arc<UdpSocket>,
-    local_addr: SocketAddr,
-    rcvbuf: usize,
-    core: Option<usize>,
+    listeners: Vec<Listener>,
+    shards: Vec<ShardThread>,
+    registry: Registry,
+    /// What the shards dispatch by: the control thread has the last reference.
+    table: Arc<Table>,
+    steering: Steering,
+    access: Access,
+    options: SocketOptions,
+    backend: Backend,
+    backend_reason: String,
+    life: Arc<Life>,
     warnings: Vec<Warning>,
-    ledger: Arc<Ledger>,
-    drops: DropCounter,
-    stop: Arc<AtomicBool>,
-    /// Taken when the thread is joined.
-    thread: Option<JoinHandle<io::Result<()>>>,
+    next_listener: u32,
+    /// Listeners that the slabs have frames for.
+    listeners_max: usize,
+}
+
+/// A shard, as it is told to people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardInfo {
+    /// Its number.
+    pub id: ShardId,
+    /// The core that its thread is kept on, if it is.
+    pub core: Option<usize>,
+}
+
+/// A listener, as it is told to people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenerInfo {
+    /// Address and port.
+    pub addr: SocketAddr,
+    /// The receive buffer that the kernel granted each of its sockets, in bytes.
+    pub rcvbuf: usize,
 }
 
 impl Engine {
-    /// Binds the socket, starts the shard and returns when it is about to receive.
+    /// Binds the sockets, starts the shards and returns when all of them are about to receive.
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running or bound.
-    pub fn start(config: ListenConfig, registry: Registry) -> Result<Self, StartError> {
-        let ListenConfig {
-            addr,
-            rcvbuf,
-            pin,
-            batch,
-            frames,
-        } = config;
-        if !(1..=BATCH_MAX).contains(&batch) || frames < batch {
-            return Err(StartError::Sizes { batch, frames });
-        }
-        let options = UdpOptions {
-            rcvbuf: Some(rcvbuf),
-            ..UdpOptions::default()
+    pub fn start(config: EngineConfig, registry: Registry) -> Result<Self, StartError> {
+        check(&config)?;
+        let allowed = allowed_cores();
+        let shards = config.shards.unwrap_or_else(|| {
+            let cores = u16::try_from(allowed.len()).unwrap_or(SHARDS_MAX);
+            cores.clamp(1, SHARDS_MAX)
+        });
+        let steering = Steering::new(shards, seed());
+        let (backend, backend_reason, no_uring) = choose(config.backend);
+        let options = SocketOptions {
+            rcvbuf: config.rcvbuf,
+            gro: config.gro.wanted(shards, backend),
         };
-        let socket =
-            UdpSocket::bind(addr, &options).map_err(|error| StartError::of_socket(addr, error))?;
-        let failed = |call| {
-            move |error| StartError::Socket {
-                addr,
-                error: UdpError { call, error },
-            }
-        };
-        let local_addr = socket.local_addr().map_err(failed("getsockname"))?;
-        let rcvbuf = socket.rcvbuf().map_err(failed("getsockopt(SO_RCVBUF)"))?;
-        // A kernel that cannot count drops is found out now and not at the end.
-        let mut drops = DropCounter::default();
-        drops.advance(socket.drops().map_err(failed("getsockopt(SO_MEMINFO)"))?);
+        let listeners: Vec<Listener> = (0..)
+            .map(ListenerId)
+            .zip(&config.listen)
+            .map(|(id, addr)| Listener::bind(id, *addr, options, &steering, &config.access))
+            .collect::<Result<_, _>>()?;
+        let listeners_max = listeners.len() + LISTENERS_SPARE;
+        let mut warnings = of_registry(&registry);
+        warnings.extend(of_listeners(&listeners));
+        warnings.extend(no_uring);
 
-        let rcvbuf_warning = socket.rcvbuf_warning().map(Warning::Rcvbuf);
-        let replaced = registry.replaced().iter().cloned();
-        let mut warnings: Vec<Warning> = rcvbuf_warning
-            .into_iter()
-            .chain(replaced.map(Warning::NameReplaced))
-            .collect();
-        let socket = Arc::new(socket);
-        let queue = RecvMmsg::new(Arc::clone(&socket), batch);
-        let clock = MonotonicClock::start();
-        let stop = Arc::new(AtomicBool::new(false));
-        let (thread, ready) = spawn(pin, Arc::clone(&stop), move || {
-            let slab = Slab::new(frames).map_err(|error| StartError::Slab { frames, error })?;
-            let (batch, generation) = (Batch::new(batch), Generation::Legacy);
-            Ok(Shard::new(queue, clock, slab, batch, generation, registry))
-        })?;
-        warnings.extend(ready.pinned.warning);
-        Ok(Self {
-            socket,
-            local_addr,
-            rcvbuf,
-            core: ready.pinned.core,
+        let mut engine = Self {
+            next_listener: u32::try_from(listeners.len()).expect("at most LISTENERS_MAX"),
+            listeners,
+            shards: Vec::with_capacity(shards.into()),
+            table: Arc::new(registry.table()),
+            registry,
+            steering,
+            access: config.access,
+            options,
+            backend,
+            backend_reason,
+            life: Life::new(shards),
             warnings,
-            ledger: ready.ledger,
-            drops,
-            stop,
-            thread: Some(thread),
-        })
+            listeners_max,
+        };
+        let cores = thread::cores(&config.pin, shards, &allowed);
+        match backend {
+            Backend::Uring => engine.start_shards::<Uring>(cores, config.batch)?,
+            Backend::Auto | Backend::RecvMmsg => {
+                engine.start_shards::<RecvMmsg>(cores, config.batch)?;
+            }
+        }
+        for listener in &mut engine.listeners {
+            listener.open(&engine.access)?;
+        }
+        Ok(engine)
+    }
+
+    /// A start that fails half-way drops the engine, which ends the shards that run.
+    fn start_shards<Q: OpenQueue + 'static>(
+        &mut self,
+        cores: Vec<Option<thread::CoreWish>>,
+        batch: usize,
+    ) -> Result<(), StartError> {
+        let clock = MonotonicClock::start();
+        let shards = self.steering.shards();
+        let mesh = Mailbox::mesh(shards).map_err(StartError::Mailbox)?;
+        for ((id, mailbox), core) in (0..shards).map(ShardId).zip(mesh).zip(cores) {
+            let sockets = self.listeners.iter().map(|listener| {
+                let socket = listener.sockets().nth(id.index());
+                (listener.id, Arc::clone(socket.expect("one for each shard")))
+            });
+            let plan = Plan {
+                id,
+                sockets: sockets.collect(),
+                core,
+                batch,
+                // Each queue keeps a batch of frames armed, and one batch is in work.
+                frames: batch * (self.listeners_max + 1),
+                clock,
+                steering: self.steering.clone(),
+                mailbox,
+                dispatch: self.registry.build(id),
+                life: Arc::clone(&self.life),
+            };
+            let (shard, warning) = ShardThread::start::<Q>(plan)?;
+            self.shards.push(shard);
+            self.warnings.extend(warning);
+        }
+        Ok(())
+    }
+
+    /// Makes what `make` returns the receiver of packets named `name`, on every shard, while traffic flows.
+    ///
+    /// When this returns, every shard calls the new handler; a replaced one was dropped, on this thread. As
+    /// `bin_register_cb` of OpenSIPS's `bin_interface.c`, which knows it at the start only.
+    ///
+    /// # Errors
+    /// [`ChangeError`]; nothing has changed, except on shards that obeyed when another did not answer.
+    pub fn register<H: Handler + 'static>(
+        &mut self,
+        name: &[u8],
+        make: impl Fn(ShardId) -> H + Send + Sync + 'static,
+    ) -> Result<(), ChangeError> {
+        let replaced = self.registry.replaced().len();
+        let id = self.registry.register(name, make)?;
+        let news = self.registry.replaced()[replaced..].iter().cloned();
+        self.warnings.extend(news.map(Warning::NameReplaced));
+        self.publish(id, Some(name))
+    }
+
+    /// Takes the handler of `name` back; `false` when there is none. When this returns, no shard calls it any
+    /// more and it was dropped, on this thread: what it needed, such as a shared library, may go.
+    ///
+    /// # Errors
+    /// [`ChangeError`]: a shard does not answer, and may still call the handler.
+    pub fn unregister(&mut self, name: &[u8]) -> Result<bool, ChangeError> {
+        match self.registry.remove(name) {
+            Some(id) => self.publish(id, None).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Publishes the registry's table, in which the handler of `id` has changed.
+    fn publish(&mut self, id: NameId, name: Option<&[u8]>) -> Result<(), ChangeError> {
+        let table = Arc::new(self.registry.table());
+        for shard in &self.shards {
+            if let Some(name) = name {
+                // Before any shard can count for it.
+                shard.handle.ledger.name(id, name);
+            }
+        }
+        self.order(|shard| Order::Dispatch {
+            table: Arc::clone(&table),
+            id,
+            handler: self.registry.make(id, shard),
+        })?;
+        self.table = table;
+        Ok(())
+    }
+
+    /// Gives every shard an order, waits until all have obeyed, and drops what they gave back.
+    fn order(&self, order: impl Fn(ShardId) -> Order) -> Result<(), ChangeError> {
+        let posted: Vec<(&ShardThread, u64)> = self
+            .shards
+            .iter()
+            .map(|shard| (shard, shard.handle.desk.post(order(shard.id))))
+            .collect();
+        let mut result = Ok(());
+        for (shard, number) in posted {
+            if !shard.handle.desk.wait(number, || shard.is_running()) {
+                result = Err(ChangeError::NoAnswer { shard: shard.id });
+            }
+            for returned in shard.handle.desk.returned() {
+                match returned {
+                    Returned::Handler(handler) => drop(handler),
+                    Returned::Failed(error) => {
+                        let shard = shard.id;
+                        result = Err(ChangeError::Shard { shard, error });
+                    }
+                }
+            }
+        }
+        result
     }
 
     /// Receives what is queued, then stops; arrivals after the call are dropped and counted as such.
     ///
-    /// The totals balance exactly: every datagram the kernel ever took for this socket is in one counter.
-    /// Takes up to [`WAIT`](crate::shard::WAIT), some 10 ms in which arrivals are shut off, and the drain.
+    /// The totals balance exactly: every datagram the kernel ever took for these sockets is in one counter.
+    /// Takes some 10 ms in which arrivals are shut off, and the drain.
     ///
     /// # Errors
     /// [`StopError`], when that cannot be promised; it has the totals as far as they are known.
     pub fn stop(mut self) -> Result<Snapshot, StopError> {
         // Whatever fails, the rest is done: what cannot be read keeps its last reading.
-        let before = self.read_drops();
-        let buffer = self.drops.total();
-        let shut = self.socket.drop_all();
-        let ended = self.end_shard();
-        let after = self.read_drops();
-        let left = self.socket.queued_bytes();
-        let left_in_queue_bytes = left.as_ref().map_or(0, |bytes| *bytes);
-        let totals = self.ledger.snapshot(KernelDrops {
-            buffer,
-            stopping: self.drops.total() - buffer,
-            left_in_queue_bytes,
+        let before = self.each_listener(Listener::read);
+        let shut = self.shut();
+        let ended = self.end_shards();
+        let after = self.each_listener(Listener::read_stopped);
+        let mut left = 0;
+        let known = self.each_listener(|listener| {
+            let bytes = listener.queued_bytes()?;
+            listener.close(bytes);
+            left += bytes;
+            Ok(())
         });
-        let known = before.and(shut).and(after).and(left);
-        let cause = match (ended, known) {
+        let totals = self.counts();
+        let cause = match (ended, before.and(shut).and(after).and(known)) {
             (Err(cause), _) => cause,
             (Ok(()), Err(error)) => StopCause::Kernel(error),
-            (Ok(()), Ok(1..)) => StopCause::LeftInQueue {
-                bytes: left_in_queue_bytes,
-            },
-            (Ok(()), Ok(0)) => return Ok(totals),
+            (Ok(()), Ok(())) if left > 0 => StopCause::LeftInQueue { bytes: left },
+            (Ok(()), Ok(())) => return Ok(totals),
         };
         Err(StopError {
             totals: Box::new(totals),
@@ -156,37 +287,56 @@ impl Engine {
     /// # Errors
     /// What reading the kernel's count said.
     pub fn snapshot(&mut self) -> io::Result<Snapshot> {
-        self.read_drops()?;
-        Ok(self.ledger.snapshot(KernelDrops {
-            buffer: self.drops.total(),
-            ..KernelDrops::default()
-        }))
+        self.each_listener(Listener::read)?;
+        Ok(self.counts())
     }
 
-    /// Whether the shard is still receiving; if not, [`stop`](Self::stop) says why.
+    /// Whether all shards are still receiving; if not, [`stop`](Self::stop) says why.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        self.thread
-            .as_ref()
-            .is_some_and(|thread| !thread.is_finished())
+        self.shards.iter().all(ShardThread::is_running)
     }
 
-    /// The address it listens on, with the port that the kernel chose if none was given.
-    #[must_use]
-    pub const fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+    /// The addresses it listens on.
+    pub fn listeners(&self) -> impl Iterator<Item = ListenerInfo> {
+        let open = self.listeners.iter().filter(|each| each.is_open());
+        open.map(|listener| ListenerInfo {
+            addr: listener.addr,
+            rcvbuf: listener.rcvbuf,
+        })
     }
 
-    /// The receive buffer that the kernel granted, in bytes.
-    #[must_use]
-    pub const fn rcvbuf(&self) -> usize {
-        self.rcvbuf
+    /// The shards, in order.
+    pub fn shards(&self) -> impl ExactSizeIterator<Item = ShardInfo> {
+        self.shards.iter().map(|shard| ShardInfo {
+            id: shard.id,
+            core: shard.core,
+        })
     }
 
-    /// The core that the shard is kept on, if it is.
+    /// What refused datagrams looked like, for each shard.
+    pub fn samples(&self) -> impl Iterator<Item = &Samples> {
+        self.shards
+            .iter()
+            .map(|shard| shard.handle.ledger.samples())
+    }
+
+    /// How datagrams are taken from the kernel, never [`Backend::Auto`], and why so.
     #[must_use]
-    pub const fn core(&self) -> Option<usize> {
-        self.core
+    pub fn backend(&self) -> (Backend, &str) {
+        (self.backend, &self.backend_reason)
+    }
+
+    /// Whose datagrams are taken.
+    #[must_use]
+    pub const fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Whether the sockets take merged trains of datagrams.
+    #[must_use]
+    pub const fn gro(&self) -> bool {
+        self.options.gro
     }
 
     /// What the user should know.
@@ -195,403 +345,141 @@ impl Engine {
         &self.warnings
     }
 
-    fn read_drops(&mut self) -> io::Result<()> {
-        self.drops.advance(self.socket.drops()?);
-        Ok(())
+    fn counts(&self) -> Snapshot {
+        let shards = self.shards.iter().map(|shard| shard.handle.ledger.counts());
+        let listeners = self.listeners.iter().map(Listener::counts);
+        Snapshot::of(shards.collect(), listeners.collect())
     }
 
-    fn end_shard(&mut self) -> Result<(), StopCause> {
-        // Release pairs with the Acquire load in `Shard::run`: the shard that sees the flag finds arrivals
-        // shut off.
-        self.stop.store(true, Ordering::Release);
-        match self.thread.take().map(JoinHandle::join) {
-            None | Some(Ok(Ok(()))) => Ok(()),
-            Some(Ok(Err(error))) => Err(StopCause::Receive(error)),
-            Some(Err(_)) => Err(StopCause::Panicked),
+    fn shut(&self) -> io::Result<()> {
+        let sockets = self.listeners.iter().flat_map(Listener::sockets);
+        UdpSocket::drop_all_of(sockets.map(|socket| &**socket))
+    }
+
+    /// Does `each` for every listener, also when it fails for one; the first error.
+    fn each_listener(
+        &mut self,
+        each: impl FnMut(&mut Listener) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let open = self.listeners.iter_mut().filter(|each| each.is_open());
+        open.map(each).fold(Ok(()), io::Result::and)
+    }
+
+    /// Asks all shards to end and waits for them; what the first that did not end in order said.
+    fn end_shards(&mut self) -> Result<(), StopCause> {
+        self.life.stop();
+        for shard in &self.shards {
+            shard.handle.desk.wake();
         }
+        let mut ended = Ok(());
+        for shard in &mut self.shards {
+            let cause = match shard.join() {
+                None | Some(Ok(Ok(()))) => continue,
+                Some(Ok(Err(error))) => StopCause::Receive {
+                    shard: shard.id,
+                    error,
+                },
+                Some(Err(_)) => StopCause::Panicked { shard: shard.id },
+            };
+            ended = ended.and(Err(cause));
+        }
+        ended
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if self.thread.is_some() {
-            // Without the filter the drain would end in an error. Nobody is left to tell of one.
-            let _ = self.socket.drop_all();
-            let _ = self.end_shard();
-        }
+        // Without the filter the drains would end in errors. Nobody is left to tell of one.
+        let _ = self.shut();
+        // Those that never started post no mail either.
+        self.life
+            .abandon(usize::from(self.steering.shards()) - self.shards.len());
+        let _ = self.end_shards();
     }
 }
 
-/// What the thread of a shard tells when it is about to receive.
-struct Ready {
-    ledger: Arc<Ledger>,
-    pinned: Pinned,
+fn check(config: &EngineConfig) -> Result<(), StartError> {
+    let EngineConfig {
+        batch,
+        shards,
+        listen,
+        ..
+    } = config;
+    if !(1..=BATCH_MAX).contains(batch) {
+        return Err(StartError::Batch { batch: *batch });
+    }
+    if let Some(shards) = shards
+        && !(1..=SHARDS_MAX).contains(shards)
+    {
+        return Err(StartError::Shards { shards: *shards });
+    }
+    if !(1..=LISTENERS_MAX).contains(&listen.len()) {
+        let listeners = listen.len();
+        return Err(StartError::Listeners { listeners });
+    }
+    Ok(())
 }
 
-/// Where a thread stays.
-#[derive(Debug, PartialEq, Eq)]
-struct Pinned {
-    core: Option<usize>,
-    warning: Option<Warning>,
-}
-
-/// Starts the thread of a shard and returns when it is about to receive. `make` runs on that thread once it
-/// is pinned, so that what it makes is touched first by the core that will use it.
-fn spawn(
-    pin: Pin,
-    stop: Arc<AtomicBool>,
-    make: impl FnOnce() -> Result<Made, StartError> + Send + 'static,
-) -> Result<(JoinHandle<io::Result<()>>, Ready), StartError> {
-    let (ready_tx, ready_rx) = mpsc::sync_channel(1);
-    let run = move || {
-        let made = keep_on_core(pin, &allowed_cores(), pin_current_thread)
-            .and_then(|pinned| Ok((pinned, make()?)));
-        match made {
-            Ok((pinned, (mut shard, ledger))) => {
-                let _ = ready_tx.send(Ok(Ready { ledger, pinned }));
-                shard.run(&stop)
-            }
-            Err(error) => {
-                let _ = ready_tx.send(Err(error));
-                Ok(())
-            }
-        }
-    };
-    let builder = thread::Builder::new().name("shard0".into());
-    let thread = builder.spawn(run).map_err(StartError::Thread)?;
-    match ready_rx.recv().expect("the thread answers before it ends") {
-        Ok(ready) => Ok((thread, ready)),
-        Err(error) => {
-            // Joined, so that the socket it had is closed when the caller hears of the error.
-            let _ = thread.join();
-            Err(error)
-        }
+/// What to receive with, why, and what the user should know about it.
+fn choose(wish: Backend) -> (Backend, String, Option<Warning>) {
+    match wish {
+        Backend::RecvMmsg => (Backend::RecvMmsg, "as asked for".into(), None),
+        Backend::Auto => (Backend::RecvMmsg, WHY_RECVMMSG.into(), None),
+        Backend::Uring => match try_uring() {
+            Ok(()) => (Backend::Uring, "as asked for".into(), None),
+            Err(why) => (
+                Backend::RecvMmsg,
+                format!("io_uring cannot be used: {why}"),
+                Some(Warning::NoUring(why)),
+            ),
+        },
     }
 }
 
-/// Keeps the calling thread where `pin` says; `keep_on` does it.
-fn keep_on_core(
-    pin: Pin,
-    allowed: &[usize],
-    keep_on: impl Fn(usize) -> Result<(), AffinityError>,
-) -> Result<Pinned, StartError> {
-    let kept = match (pin, allowed.last()) {
-        (Pin::Off, _) => Ok(None),
-        (Pin::Core(core), _) => Ok(Some(keep_on(core).map(|()| core).map_err(StartError::Pin)?)),
-        (Pin::Auto, Some(core)) => keep_on(*core).map(|()| Some(*core)),
-        (Pin::Auto, None) => Err(AffinityError::Unknown),
-    };
-    Ok(match kept {
-        Ok(core) => Pinned {
-            core,
-            warning: None,
-        },
-        Err(error) => Pinned {
-            core: None,
-            warning: Some(Warning::NotPinned(error)),
-        },
-    })
+/// Opens a queue on a socket of no consequence: what the kernel forbids, it forbids here too.
+fn try_uring() -> Result<(), String> {
+    let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let socket =
+        UdpSocket::bind(nobody, &UdpOptions::default()).map_err(|error| error.to_string())?;
+    match Uring::open(Arc::new(socket), 1) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
-type Made = (Shard<RecvMmsg, MonotonicClock>, Arc<Ledger>);
+fn of_registry(registry: &Registry) -> Vec<Warning> {
+    let replaced = registry.replaced().iter().cloned();
+    replaced.map(Warning::NameReplaced).collect()
+}
+
+fn of_listeners(listeners: &[Listener]) -> Option<Warning> {
+    // The same for all: the limit is the kernel's, not the address's.
+    let mut warnings = listeners.iter().filter_map(|each| each.rcvbuf_warning);
+    warnings.next().map(Warning::Rcvbuf)
+}
+
+/// Random enough that nobody can choose keys that fall on one shard: the hash keys of std are seeded by the
+/// system.
+fn seed() -> u32 {
+    use std::hash::{BuildHasher, RandomState};
+    let word = RandomState::new().hash_one(0_u8);
+    u32::try_from(word >> 32).expect("the upper half")
+}
+
+/// `binrush-bench compare` shows it: the same for lone datagrams, dearer where trains may come.
+const WHY_RECVMMSG: &str = "io_uring costs as much or more, and recvmmsg works everywhere";
 
 /// Most datagrams per receive: what one system call takes.
-const BATCH_MAX: usize = 1024;
+pub const BATCH_MAX: usize = 1024;
+
+/// Most shards: rings between all pairs of them take memory.
+pub const SHARDS_MAX: u16 = 64;
+
+/// Most addresses.
+pub const LISTENERS_MAX: usize = 32;
+
+/// Listeners that can be added while running, beyond those of the start, before some are closed.
+const LISTENERS_SPARE: usize = 2;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::Timestamp;
-    use crate::dispatch::handler::Verdict;
-    use crate::dispatch::registry::NameReplaced;
-    use crate::dispatch::schema_handler::SchemaHandler;
-    use crate::loopback;
-    use crate::telemetry::outcome::Outcome;
-    use binrush_wire::{Builder, Packet};
-    use std::net::UdpSocket as Peer;
-    use std::time::{Duration, Instant};
-
-    fn config() -> ListenConfig {
-        ListenConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)))
-    }
-
-    fn registry() -> Registry {
-        let mut registry = Registry::new();
-        registry.register(b"ul", SchemaHandler).unwrap();
-        registry.register(b"dialog", SchemaHandler).unwrap();
-        registry
-    }
-
-    fn packet(name: &[u8], command: i32, fields: &[&[u8]]) -> Vec<u8> {
-        let mut buffer = [0; 256];
-        let mut builder = Builder::new(Generation::Legacy, &mut buffer, name, command, 0).unwrap();
-        fields
-            .iter()
-            .for_each(|field| builder.push_str(field).unwrap());
-        builder.seal().to_vec()
-    }
-
-    fn peer_of(engine: &Engine) -> Peer {
-        let peer = Peer::bind(SocketAddr::new(engine.local_addr().ip(), 0)).unwrap();
-        peer.connect(engine.local_addr()).unwrap();
-        peer
-    }
-
-    #[test]
-    fn known_packets_in_exact_ledger_out() {
-        for addr in loopback::addresses() {
-            let config = ListenConfig::new(SocketAddr::new(addr, 0));
-            let engine = Engine::start(config, registry()).unwrap();
-            let peer = peer_of(&engine);
-            let insert = packet(b"ul", 1, &[b"location", b"alice"]);
-            let mut damaged = insert.clone();
-            *damaged.last_mut().unwrap() ^= 0x20;
-            let sent = [
-                insert.clone(),
-                packet(b"ul", 2, &[b"location", b"alice"]),
-                insert.clone(),
-                packet(b"dialog", 3, &[b"call-1", b"from", b"to"]),
-                packet(b"dialog", 3, &[b"call-1", b"from"]),
-                packet(b"dialog", 55, &[]),
-                packet(b"ratelimit", 1, &[b"pipe"]),
-                packet(b"ratelimit", 1, &[b"pipe"]),
-                damaged,
-                b"REGISTER sip:example.org SIP/2.0".to_vec(),
-                b"\r\n\r\n".to_vec(),
-            ];
-            sent.iter()
-                .for_each(|bytes| assert_eq!(peer.send(bytes).unwrap(), bytes.len()));
-
-            let totals = engine.stop().unwrap();
-            assert!(totals.is_balanced());
-            assert_eq!(totals.unaccounted(sent.len() as u64), 0);
-            assert_eq!(totals.kernel, KernelDrops::default());
-            assert_eq!(
-                totals.bytes,
-                sent.iter().map(|bytes| bytes.len() as u64).sum::<u64>()
-            );
-            assert_eq!(totals.names[0].commands, [(1, 2), (2, 1)]);
-            assert_eq!(totals.names[1].commands, [(3, 1)]);
-            assert_eq!(totals.names[1].received, 3);
-            assert_eq!(totals.unknown_names, [("ratelimit".to_owned(), 2)]);
-            let expected = [
-                (Outcome::Handled, 4),
-                (Outcome::FieldMissing, 1),
-                (Outcome::UnknownCommand, 1),
-                (Outcome::UnknownName, 2),
-                (Outcome::BadCrc, 1),
-                (Outcome::BadMarker, 1),
-                (Outcome::TooShort, 1),
-            ];
-            for (outcome, count) in expected {
-                assert_eq!(totals.outcome(outcome), count, "{outcome}");
-            }
-            assert_eq!(
-                expected.map(|(_, count)| count).iter().sum::<u64>(),
-                totals.received
-            );
-        }
-    }
-
-    #[test]
-    fn what_a_small_buffer_loses_has_a_name() {
-        let engine = Engine::start(
-            ListenConfig {
-                rcvbuf: 4096,
-                ..config()
-            },
-            {
-                let mut registry = Registry::new();
-                // Slower than the sender, so that the buffer overflows.
-                registry
-                    .register(b"ul", |_: Timestamp, _: &Packet<'_>| {
-                        thread::sleep(Duration::from_millis(1));
-                        Verdict::Handled
-                    })
-                    .unwrap();
-                registry
-            },
-        )
-        .unwrap();
-        let peer = peer_of(&engine);
-        let insert = packet(b"ul", 1, &[b"location", b"alice"]);
-        (0..500).for_each(|_| assert_eq!(peer.send(&insert).unwrap(), insert.len()));
-        let totals = engine.stop().unwrap();
-        assert!(totals.is_balanced());
-        assert!(
-            totals.kernel.buffer > 0 && totals.received > 0,
-            "{totals:?}"
-        );
-        assert_eq!(totals.unaccounted(500), 0);
-    }
-
-    #[test]
-    fn arrivals_during_the_stop_are_counted_apart() {
-        let (socket_tx, socket_rx) = mpsc::channel::<Arc<UdpSocket>>();
-        let (sent_tx, sent_rx) = mpsc::channel();
-        let mut registry = Registry::new();
-        // Called once, and keeps sending to its own engine until arrivals are shut off.
-        registry
-            .register(b"ul", move |_: Timestamp, packet: &Packet<'_>| {
-                let Ok(socket) = socket_rx.try_recv() else {
-                    return Verdict::Handled;
-                };
-                let peer = Peer::bind("127.0.0.1:0").unwrap();
-                let mut sent = 0;
-                while socket.drops().unwrap() == 0 {
-                    peer.send_to(packet.bytes(), socket.local_addr().unwrap())
-                        .unwrap();
-                    sent += 1;
-                    thread::sleep(Duration::from_millis(1));
-                }
-                sent_tx.send(sent).unwrap();
-                Verdict::Handled
-            })
-            .unwrap();
-        let engine = Engine::start(config(), registry).unwrap();
-        socket_tx.send(Arc::clone(&engine.socket)).unwrap();
-        peer_of(&engine)
-            .send(&packet(b"ul", 1, &[b"location", b"alice"]))
-            .unwrap();
-
-        let totals = engine.stop().unwrap();
-        let sent: u64 = sent_rx.recv().unwrap();
-        assert!(totals.is_balanced());
-        assert_eq!(
-            totals.kernel,
-            KernelDrops {
-                stopping: 1,
-                ..KernelDrops::default()
-            }
-        );
-        assert_eq!(totals.unaccounted(1 + sent), 0);
-    }
-
-    #[test]
-    fn a_dead_shard_is_told_at_the_stop_with_all_that_is_known() {
-        let mut registry = Registry::new();
-        registry
-            .register(b"ul", |_: Timestamp, _: &Packet<'_>| -> Verdict {
-                panic!("on purpose")
-            })
-            .unwrap();
-        let config = ListenConfig {
-            batch: 1,
-            ..config()
-        };
-        let engine = Engine::start(config, registry).unwrap();
-        let peer = peer_of(&engine);
-        peer.send(b"not BIN").unwrap();
-        (0..3).for_each(|_| assert!(peer.send(&packet(b"ul", 1, &[])).is_ok()));
-        let start = Instant::now();
-        while engine.is_running() {
-            assert!(start.elapsed() < Duration::from_secs(60));
-            thread::sleep(Duration::from_millis(1));
-        }
-        let error = engine.stop().unwrap_err();
-        assert!(matches!(error.cause, StopCause::Panicked), "{error}");
-        let totals = *error.totals;
-        assert_eq!((totals.received, totals.settled()), (2, 1), "{totals:?}");
-        assert!(totals.kernel.left_in_queue_bytes >= 2 * binrush_net::QUEUED_LEN_MIN);
-        assert!(!totals.is_balanced());
-    }
-
-    #[test]
-    fn a_core_of_our_own_choice_is_no_condition_and_one_asked_for_is() {
-        let refuse = |core| Err(AffinityError::Refused { core });
-        let unpinned = |error| Pinned {
-            core: None,
-            warning: Some(Warning::NotPinned(error)),
-        };
-        for (pin, allowed, expected) in [
-            (
-                Pin::Auto,
-                &[0, 3][..],
-                Ok(unpinned(AffinityError::Refused { core: 3 })),
-            ),
-            (Pin::Auto, &[], Ok(unpinned(AffinityError::Unknown))),
-            (
-                Pin::Core(1),
-                &[0, 3],
-                Err(AffinityError::Refused { core: 1 }),
-            ),
-        ] {
-            let kept = keep_on_core(pin, allowed, refuse).map_err(|error| match error {
-                StartError::Pin(error) => error,
-                other => panic!("{other}"),
-            });
-            assert_eq!(kept, expected);
-        }
-        let free = |pin| keep_on_core(pin, &[0, 3], |_| Ok(())).unwrap();
-        let kept = [Pin::Auto, Pin::Core(0), Pin::Off].map(|pin| free(pin).core);
-        assert_eq!(kept, [Some(3), Some(0), None]);
-    }
-
-    #[test]
-    fn start_errors_say_what_to_do() {
-        let engine = Engine::start(config(), Registry::new()).unwrap();
-        assert!(engine.is_running());
-        let taken = ListenConfig::new(engine.local_addr());
-        let text = Engine::start(taken, Registry::new())
-            .unwrap_err()
-            .to_string();
-        assert!(
-            text.contains("port is in use") && text.contains("ss -ulpn"),
-            "{text}"
-        );
-
-        if let Some(elsewhere) = loopback::address_of_another_host() {
-            let config = ListenConfig::new(SocketAddr::new(elsewhere, 5566));
-            let error = Engine::start(config, Registry::new()).unwrap_err();
-            let expected = matches!(error, StartError::AddressNotAvailable { .. });
-            assert!(expected, "{error}");
-        }
-
-        let nowhere = ListenConfig {
-            pin: Pin::Core(1 << 20),
-            ..config()
-        };
-        let error = Engine::start(nowhere, Registry::new()).unwrap_err();
-        assert!(matches!(error, StartError::Pin(_)), "{error}");
-
-        for (batch, frames) in [(0, 4), (1025, 2000), (8, 7)] {
-            let error = Engine::start(
-                ListenConfig {
-                    batch,
-                    frames,
-                    ..config()
-                },
-                Registry::new(),
-            )
-            .unwrap_err();
-            assert!(matches!(error, StartError::Sizes { .. }), "{error}");
-        }
-    }
-
-    #[test]
-    fn the_port_is_free_once_the_engine_is_gone_also_without_a_stop() {
-        // An address that nobody else uses, so that nobody else is given its ports meanwhile.
-        let own = SocketAddr::from(([127, 77, 3, 1], 0));
-        let engine = Engine::start(ListenConfig::new(own), Registry::new()).unwrap();
-        let addr = engine.local_addr();
-        drop(engine);
-        Engine::start(ListenConfig::new(addr), Registry::new()).unwrap();
-    }
-
-    #[test]
-    fn a_name_registered_twice_is_a_warning() {
-        let mut registry = registry();
-        registry.register(b"ul", SchemaHandler).unwrap();
-        let engine = Engine::start(
-            ListenConfig {
-                rcvbuf: 4096,
-                ..config()
-            },
-            registry,
-        )
-        .unwrap();
-        let expected = NameReplaced { name: "ul".into() };
-        assert_eq!(engine.warnings(), [Warning::NameReplaced(expected)]);
-        assert!(engine.rcvbuf() >= 4096);
-    }
-}
+mod tests;

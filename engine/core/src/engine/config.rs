@@ -2,44 +2,108 @@
 
 use std::net::SocketAddr;
 
-/// Where to listen, and with what.
+use crate::access::Access;
+
+/// Where to listen, for whom, and with what.
 #[derive(Debug, Clone)]
-pub struct ListenConfig {
-    /// Address to receive 1.x datagrams on; port 0 lets the kernel choose.
-    pub addr: SocketAddr,
-    /// Receive buffer to ask the kernel for, in bytes.
-    pub rcvbuf: usize,
-    /// The core to keep the shard on.
+pub struct EngineConfig {
+    /// Addresses to receive 1.x datagrams on; port 0 lets the kernel choose.
+    pub listen: Vec<SocketAddr>,
+    /// Whose datagrams are taken; those of others are dropped in the kernel, and counted.
+    pub access: Access,
+    /// Shards, each a thread with a socket of its own for every address; `None` is one for each core that the
+    /// process may use.
+    pub shards: Option<u16>,
+    /// The cores to keep the shards on.
     pub pin: Pin,
-    /// Datagrams per receive, 1 to 1024.
+    /// How datagrams are taken from the kernel.
+    pub backend: Backend,
+    /// Receive buffer to ask the kernel for, for each socket, in bytes.
+    pub rcvbuf: usize,
+    /// Whether the kernel may hand over several datagrams of one sender as one.
+    pub gro: Gro,
+    /// Datagrams (trains of them, where merged) per receive, 1 to 1024.
     pub batch: usize,
-    /// Frames of 64 KiB in the slab, at least `batch`.
-    pub frames: usize,
 }
 
-/// Which core a shard's thread is kept on. Cores count from 0, as in /proc/cpuinfo.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Which cores the shards' threads are kept on. Cores count from 0, as in /proc/cpuinfo.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Pin {
-    /// The last core that the process may use: the first ones serve most interrupts. None, with a warning,
+    /// The last ones that the process may use: the first ones serve most interrupts. None, with a warning,
     /// where the kernel does not let it be.
     #[default]
     Auto,
-    /// This one, or no start.
-    Core(usize),
-    /// None: the scheduler moves the thread as it likes.
+    /// These, one for each shard in turn, or no start.
+    Cores(Vec<usize>),
+    /// None: the scheduler moves the threads as it likes.
     Off,
 }
 
-impl ListenConfig {
-    /// `addr` with 4 MiB of receive buffer, batches of 64 datagrams, 128 frames, on the last core.
+/// How datagrams are taken from the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Backend {
+    /// The one that costs less here.
+    #[default]
+    Auto,
+    /// recvmmsg(2).
+    RecvMmsg,
+    /// io_uring(7); `recvmmsg` with a warning where the kernel has none or forbids it.
+    Uring,
+}
+
+/// Whether sockets ask for `UDP_GRO`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Gro {
+    /// With one shard, and recvmmsg.
+    ///
+    /// The kernel steers a merged train by its first datagram. What in it belongs to another shard reaches that
+    /// one by mail, and a later datagram of the same record might overtake it. To io_uring the possibility alone
+    /// costs 130 ns for each lone datagram, where recvmmsg pays some 10.
+    #[default]
+    Auto,
+    /// Always: for senders that are known not to mix records, or receivers that do not mind.
+    On,
+    /// Never.
+    Off,
+}
+
+impl EngineConfig {
+    /// `addr` for senders on this host, one shard for each core, 4 MiB of receive buffer for each socket,
+    /// batches of 64.
     #[must_use]
-    pub const fn new(addr: SocketAddr) -> Self {
+    pub fn new(addr: SocketAddr) -> Self {
         Self {
-            addr,
-            rcvbuf: 4 << 20,
+            listen: vec![addr],
+            access: Access::loopback(),
+            shards: None,
             pin: Pin::Auto,
+            backend: Backend::Auto,
+            rcvbuf: 4 << 20,
+            gro: Gro::Auto,
             batch: 64,
-            frames: 128,
+        }
+    }
+}
+
+impl Backend {
+    /// Its name on the command line and in configurations.
+    #[must_use]
+    pub const fn symbol(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::RecvMmsg => "recvmmsg",
+            Self::Uring => "io_uring",
+        }
+    }
+}
+
+impl Gro {
+    /// Whether the sockets of an engine with `shards` shards that receive by `backend` ask for it.
+    pub(super) fn wanted(self, shards: u16, backend: Backend) -> bool {
+        match self {
+            Self::Auto => shards == 1 && backend == Backend::RecvMmsg,
+            Self::On => true,
+            Self::Off => false,
         }
     }
 }

@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 
 use binrush_net::{AffinityError, RcvbufWarning, UdpError};
 
-use super::BATCH_MAX;
-use crate::dispatch::registry::NameReplaced;
+use super::{BATCH_MAX, LISTENERS_MAX, SHARDS_MAX};
+use crate::dispatch::handler::ShardId;
+use crate::dispatch::registry::{NameReplaced, RegisterError};
+use crate::steering::ProgramError;
 use crate::telemetry::snapshot::Snapshot;
 
 /// Something the user should know, but no reason not to start.
@@ -18,8 +20,10 @@ pub enum Warning {
     Rcvbuf(RcvbufWarning),
     /// A handler was replaced by a later one of the same name.
     NameReplaced(NameReplaced),
-    /// The shard is kept on no core, although one was to be found for it.
+    /// A shard is kept on no core, although one was to be found for it.
     NotPinned(AffinityError),
+    /// io_uring was asked for and cannot be used; why.
+    NoUring(String),
 }
 
 /// Why an engine could not start. The text says what to do about it.
@@ -79,16 +83,38 @@ pub enum StartError {
         /// The call and what it said.
         error: UdpError,
     },
-    /// The batch or the slab has a size that cannot work.
-    #[error(
-        "a batch of {batch} with {frames} frames cannot work: 1 to {BATCH_MAX} datagrams, and a frame for each"
-    )]
-    Sizes {
+    /// A batch of a size that cannot work.
+    #[error("a batch of {batch} cannot work: 1 to {BATCH_MAX} datagrams")]
+    Batch {
         /// Datagrams per receive.
         batch: usize,
-        /// Frames in the slab.
-        frames: usize,
     },
+    /// A number of shards that cannot work.
+    #[error("{shards} shards cannot work: 1 to {SHARDS_MAX}")]
+    Shards {
+        /// Shards asked for.
+        shards: u16,
+    },
+    /// No address, or too many.
+    #[error("cannot listen on {listeners} addresses: 1 to {LISTENERS_MAX}")]
+    Listeners {
+        /// Addresses asked for.
+        listeners: usize,
+    },
+    /// The access list does not fit into a program for the kernel.
+    #[error("cannot listen on {addr}: {error}")]
+    Access {
+        /// The address asked for.
+        addr: SocketAddr,
+        /// What does not fit.
+        error: ProgramError,
+    },
+    /// The rings between the shards could not be made.
+    #[error("cannot make the rings between the shards: {0}")]
+    Mailbox(io::Error),
+    /// A queue could not be made of a socket.
+    #[error("cannot receive from a socket: {0}")]
+    Queue(io::Error),
     /// The shard could not be kept on its core.
     #[error("cannot pin the shard: {0}")]
     Pin(AffinityError),
@@ -122,12 +148,20 @@ pub struct StopError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StopCause {
-    /// The shard ended by itself.
-    #[error("the shard stopped receiving: {0}")]
-    Receive(io::Error),
+    /// A shard ended by itself.
+    #[error("{shard} stopped receiving: {error}")]
+    Receive {
+        /// Which one.
+        shard: ShardId,
+        /// Why.
+        error: io::Error,
+    },
     /// A handler panicked; its datagram and those after it are in no counter.
-    #[error("a handler panicked")]
-    Panicked,
+    #[error("a handler panicked on {shard}")]
+    Panicked {
+        /// Where.
+        shard: ShardId,
+    },
     /// Arrivals could not be shut off, or the kernel's counts could not be read.
     #[error("cannot account for the last datagrams: {0}")]
     Kernel(io::Error),
@@ -139,7 +173,48 @@ pub enum StopCause {
     },
 }
 
+/// A running engine could not be changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// A name could not be registered; nothing has changed.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
+    /// A new listener could not be had; nothing has changed.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// More listeners than there are frames for, or none.
+    #[error(
+        "1 to {max} listeners while running, those that go counted until the new ones are there; restart for more"
+    )]
+    Listeners {
+        /// How many there can be.
+        max: usize,
+    },
+    /// A shard did not do it in time: it hangs in a handler, or has ended.
+    #[error("{shard} does not answer")]
+    NoAnswer {
+        /// Which one.
+        shard: ShardId,
+    },
+    /// A shard could not do it.
+    #[error("{shard}: {error}")]
+    Shard {
+        /// Which one.
+        shard: ShardId,
+        /// What it met.
+        error: io::Error,
+    },
+    /// The kernel's counts could not be read, or arrivals not be shut off.
+    #[error("cannot account for the datagrams of a listener: {0}")]
+    Kernel(io::Error),
+}
+
 impl StartError {
+    pub(super) fn of_call(addr: SocketAddr, call: &'static str, error: io::Error) -> Self {
+        Self::of_socket(addr, UdpError { call, error })
+    }
+
     /// What `error` means for who asked to listen on `addr`.
     pub(super) fn of_socket(addr: SocketAddr, error: UdpError) -> Self {
         match error.error.kind() {
@@ -166,7 +241,8 @@ impl fmt::Display for Warning {
         match self {
             Self::Rcvbuf(warning) => warning.fmt(f),
             Self::NameReplaced(warning) => warning.fmt(f),
-            Self::NotPinned(error) => write!(f, "the shard is kept on no core: {error}"),
+            Self::NotPinned(error) => write!(f, "a shard is kept on no core: {error}"),
+            Self::NoUring(why) => write!(f, "io_uring cannot be used, recvmmsg is: {why}"),
         }
     }
 }

@@ -1,0 +1,215 @@
+//! One address: a socket for each shard, one for those who are not welcome, and what the kernel dropped there.
+//!
+//! ```text
+//!                            ┌─▶ socket 0 ─▶ shard 0
+//!  datagram ─▶ classic BPF ──┼─▶ socket 1 ─▶ shard 1      by the key of its record
+//!              of the group  └─▶ quarantine: a filter drops all; the kernel's count there is the acl count
+//! ```
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use binrush_net::{DropCounter, RcvbufWarning, UdpError, UdpOptions, UdpSocket};
+
+use super::error::StartError;
+use crate::access::Access;
+use crate::shard::desk::ListenerId;
+use crate::steering::{Steering, program, source_filter};
+use crate::telemetry::snapshot::{KernelDrops, ListenerCounts};
+
+/// The sockets of one address.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub(super) id: ListenerId,
+    /// As asked for, maybe with port 0: by this a reload finds it again.
+    pub(super) asked: SocketAddr,
+    pub(super) addr: SocketAddr,
+    /// One for each shard, in order; empty once closed.
+    sockets: Vec<Counted>,
+    quarantine: Option<Counted>,
+    pub(super) rcvbuf: usize,
+    pub(super) rcvbuf_warning: Option<RcvbufWarning>,
+    drops: KernelDrops,
+}
+
+#[derive(Debug)]
+struct Counted {
+    socket: Arc<UdpSocket>,
+    drops: DropCounter,
+}
+
+/// What the sockets of a listener ask for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SocketOptions {
+    pub(super) rcvbuf: usize,
+    pub(super) gro: bool,
+}
+
+impl Listener {
+    /// Binds the group. Nothing is received before [`open`](Self::open).
+    pub(super) fn bind(
+        id: ListenerId,
+        asked: SocketAddr,
+        options: SocketOptions,
+        steering: &Steering,
+        access: &Access,
+    ) -> Result<Self, StartError> {
+        let of_socket = |error| StartError::of_socket(asked, error);
+        let failed = |call| move |error| of_socket(UdpError { call, error });
+        let count = usize::from(steering.shards());
+        let options = UdpOptions {
+            rcvbuf: Some(options.rcvbuf),
+            gro: options.gro,
+        };
+        let mut group = UdpSocket::bind_group(asked, count + 1, &options).map_err(of_socket)?;
+        let mut quarantine = group.pop().expect("one more than there are shards");
+        // A merged train dropped by a filter would count as one.
+        quarantine
+            .set_gro(false)
+            .map_err(failed("setsockopt(UDP_GRO)"))?;
+        let sockets: Vec<Counted> = group.into_iter().map(Counted::new).collect();
+        let first = &sockets[0].socket;
+        let addr = first.local_addr().map_err(failed("getsockname"))?;
+        let rcvbuf = first.rcvbuf().map_err(failed("getsockopt(SO_RCVBUF)"))?;
+        let listener = Self {
+            id,
+            asked,
+            addr,
+            rcvbuf,
+            rcvbuf_warning: first.rcvbuf_warning(),
+            sockets,
+            quarantine: Some(Counted::new(quarantine)),
+            drops: KernelDrops::default(),
+        };
+        listener.steer(steering, access)?;
+        Ok(listener)
+    }
+
+    /// Decides anew which datagram goes where; the kernel swaps the whole program at once.
+    pub(super) fn steer(&self, steering: &Steering, access: &Access) -> Result<(), StartError> {
+        let addr = self.asked;
+        let program = program(steering, access, addr.is_ipv6())
+            .map_err(|error| StartError::Access { addr, error })?;
+        let Some(first) = self.sockets.first() else {
+            return Ok(());
+        };
+        first.socket.attach_steering(&program).map_err(|error| {
+            StartError::of_call(addr, "setsockopt(SO_ATTACH_REUSEPORT_CBPF)", error)
+        })
+    }
+
+    /// Lets datagrams of `access` in; what came since the sockets were bound is counted as such.
+    pub(super) fn open(&mut self, access: &Access) -> Result<(), StartError> {
+        let addr = self.asked;
+        self.admit(access)?;
+        self.read_starting()
+            .map_err(|error| StartError::of_call(addr, "getsockopt(SO_MEMINFO)", error))
+    }
+
+    /// Sets the filters of the shards' sockets.
+    ///
+    /// At an address of its own, nothing comes to them that the steering program did not send there. At the
+    /// wildcard address the kernel copies broadcasts and multicasts to every socket of a group and asks no program:
+    /// there each socket looks at the source once more. What it drops is in the count of full buffers, and
+    /// in that of the quarantine, which gets its copy too.
+    pub(super) fn admit(&self, access: &Access) -> Result<(), StartError> {
+        let addr = self.asked;
+        let filter = if addr.ip().is_unspecified() && !access.is_any() {
+            let filter = source_filter(access, addr.is_ipv6());
+            Some(filter.map_err(|error| StartError::Access { addr, error })?)
+        } else {
+            None
+        };
+        for socket in self.sockets() {
+            let done = match &filter {
+                Some(filter) => socket.attach_filter(filter),
+                None => socket.detach_filter(),
+            };
+            done.map_err(|error| StartError::of_call(addr, "setsockopt(SO_ATTACH_FILTER)", error))?;
+        }
+        Ok(())
+    }
+
+    fn read_starting(&mut self) -> io::Result<()> {
+        let mut starting = 0;
+        for each in &mut self.sockets {
+            // What is dropped between the two lines was dropped by a full buffer, an instant after the start.
+            starting += each.read()?;
+        }
+        if let Some(quarantine) = &mut self.quarantine {
+            starting += quarantine.read()?;
+        }
+        self.drops.starting += starting;
+        Ok(())
+    }
+
+    /// The sockets, by shard.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = &Arc<UdpSocket>> {
+        self.sockets.iter().map(|each| &each.socket)
+    }
+
+    /// Takes the kernel's counts over.
+    pub(super) fn read(&mut self) -> io::Result<()> {
+        self.read_as(|drops| &mut drops.buffer)
+    }
+
+    /// As [`read`](Self::read), once arrivals are shut off: what was dropped since belongs to the stop.
+    pub(super) fn read_stopped(&mut self) -> io::Result<()> {
+        self.read_as(|drops| &mut drops.stopping)
+    }
+
+    fn read_as(&mut self, column: impl Fn(&mut KernelDrops) -> &mut u64) -> io::Result<()> {
+        for each in &mut self.sockets {
+            *column(&mut self.drops) += each.read()?;
+        }
+        if let Some(quarantine) = &mut self.quarantine {
+            self.drops.acl += quarantine.read()?;
+        }
+        Ok(())
+    }
+
+    /// Bytes that queued datagrams take, over all sockets.
+    pub(super) fn queued_bytes(&self) -> io::Result<u64> {
+        self.sockets().map(|socket| socket.queued_bytes()).sum()
+    }
+
+    /// Closes the sockets; `left` bytes of kernel memory were not received.
+    pub(super) fn close(&mut self, left: u64) {
+        self.drops.left_in_queue_bytes = left;
+        self.sockets.clear();
+        self.quarantine = None;
+    }
+
+    pub(super) const fn is_open(&self) -> bool {
+        !self.sockets.is_empty()
+    }
+
+    /// Adds the counts of another listener of this address, both closed.
+    pub(super) fn absorb(&mut self, other: &Self) {
+        self.drops.add(other.drops);
+    }
+
+    pub(super) fn counts(&self) -> ListenerCounts {
+        ListenerCounts {
+            addr: self.addr,
+            open: self.is_open(),
+            kernel: self.drops,
+        }
+    }
+}
+
+impl Counted {
+    fn new(socket: UdpSocket) -> Self {
+        Self {
+            socket: Arc::new(socket),
+            drops: DropCounter::default(),
+        }
+    }
+
+    /// Drops since the last reading.
+    fn read(&mut self) -> io::Result<u64> {
+        let before = self.drops.total();
+        Ok(self.drops.advance(self.socket.drops()?) - before)
+    }
+}

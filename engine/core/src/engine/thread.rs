@@ -1,0 +1,242 @@
+//! The threads of an engine's shards.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread::{self, JoinHandle};
+
+use binrush_net::{AffinityError, Batch, OpenQueue, SendMmsg, Slab, UdpSocket, pin_current_thread};
+
+use super::config::Pin;
+use super::error::{StartError, Warning};
+use crate::clock::MonotonicClock;
+use crate::dispatch::handler::ShardId;
+use crate::dispatch::registry::Dispatch;
+use crate::shard::desk::ListenerId;
+use crate::shard::mailbox::Mailbox;
+use crate::shard::outbox::Outbox;
+use crate::shard::{Handle, Life, Parts, Shard};
+use crate::steering::Steering;
+
+/// A shard's thread, and what control needs of it.
+#[derive(Debug)]
+pub(super) struct ShardThread {
+    pub(super) id: ShardId,
+    pub(super) handle: Handle,
+    pub(super) core: Option<usize>,
+    /// Taken when it is joined.
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+/// What a shard is started with.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) id: ShardId,
+    pub(super) sockets: Vec<(ListenerId, Arc<UdpSocket>)>,
+    pub(super) core: Option<CoreWish>,
+    pub(super) batch: usize,
+    pub(super) frames: usize,
+    pub(super) clock: MonotonicClock,
+    pub(super) steering: Steering,
+    pub(super) mailbox: Mailbox,
+    pub(super) dispatch: Dispatch,
+    pub(super) life: Arc<Life>,
+}
+
+/// A core to keep a thread on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CoreWish {
+    pub(super) core: usize,
+    /// No start without it.
+    pub(super) required: bool,
+}
+
+/// What the thread of a shard says when it is about to receive.
+struct Ready {
+    handle: Handle,
+    core: Option<usize>,
+    warning: Option<Warning>,
+}
+
+impl ShardThread {
+    /// Starts the thread of a shard that receives by `Q`, and returns when it is about to receive.
+    ///
+    /// Queues and slab are made on that thread once it is pinned, so that the core that will use the memory is
+    /// the first to touch it.
+    pub(super) fn start<Q: OpenQueue + 'static>(
+        plan: Plan,
+    ) -> Result<(Self, Option<Warning>), StartError> {
+        let id = plan.id;
+        let (ready_tx, ready_rx) = mpsc::sync_channel(1);
+        let builder = thread::Builder::new().name(id.to_string());
+        let thread = builder
+            .spawn(move || live::<Q>(plan, &ready_tx))
+            .map_err(StartError::Thread)?;
+        match ready_rx.recv().expect("the thread answers before it ends") {
+            Ok(ready) => {
+                let shard = Self {
+                    id,
+                    handle: ready.handle,
+                    core: ready.core,
+                    thread: Some(thread),
+                };
+                Ok((shard, ready.warning))
+            }
+            Err(error) => {
+                // Joined, so that the sockets it had are closed when the caller hears of the error.
+                let _ = thread.join();
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether it is still receiving.
+    pub(super) fn is_running(&self) -> bool {
+        self.thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// Waits for its end; `None` when it was waited for before.
+    pub(super) fn join(&mut self) -> Option<thread::Result<io::Result<()>>> {
+        self.thread.take().map(JoinHandle::join)
+    }
+}
+
+/// The whole life of a shard's thread.
+fn live<Q: OpenQueue + 'static>(
+    plan: Plan,
+    ready: &SyncSender<Result<Ready, StartError>>,
+) -> io::Result<()> {
+    let life = Arc::clone(&plan.life);
+    let made = keep_on_core(plan.core, pin_current_thread)
+        .and_then(|(core, warning)| Ok((core, warning, make::<Q>(plan)?)));
+    match made {
+        Ok((core, warning, (mut shard, handle))) => {
+            let _ = ready.send(Ok(Ready {
+                handle,
+                core,
+                warning,
+            }));
+            shard.run(&life)
+        }
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            Ok(())
+        }
+    }
+}
+
+type Made<Q> = (Shard<Q, SendMmsg, MonotonicClock>, Handle);
+
+fn make<Q: OpenQueue + 'static>(plan: Plan) -> Result<Made<Q>, StartError> {
+    let Plan { batch, frames, .. } = plan;
+    let slab = Slab::new(frames).map_err(|error| StartError::Slab { frames, error })?;
+    let open = move |socket: Arc<UdpSocket>| {
+        let is_ipv6 = socket.local_addr()?.is_ipv6();
+        let queue = Q::open(Arc::clone(&socket), batch)?;
+        Ok((queue, SendMmsg::new(socket), is_ipv6))
+    };
+    let (mut queues, mut listeners) = (Vec::new(), Vec::new());
+    let mut outbox = Outbox::new(None, None);
+    for (listener, socket) in plan.sockets {
+        let (queue, tx, is_ipv6) = open(socket).map_err(StartError::Queue)?;
+        queues.push(queue);
+        listeners.push(listener);
+        outbox.add(listener, is_ipv6, tx);
+    }
+    let parts = Parts {
+        id: plan.id,
+        queues,
+        open: Box::new(open),
+        outbox,
+        clock: plan.clock,
+        slab,
+        batch: Batch::new(batch),
+        steering: plan.steering,
+        mailbox: plan.mailbox,
+        dispatch: plan.dispatch,
+    };
+    Ok(Shard::with_listeners(parts, listeners))
+}
+
+/// The core for each of `shards` shards, of those that the process may use, in ascending order.
+pub(super) fn cores(pin: &Pin, shards: u16, allowed: &[usize]) -> Vec<Option<CoreWish>> {
+    let shards = usize::from(shards);
+    let wish = |index: usize| match pin {
+        Pin::Off => None,
+        Pin::Cores(cores) => cores.get(index % cores.len().max(1)).map(|core| CoreWish {
+            core: *core,
+            required: true,
+        }),
+        // The last of them; when there are more shards than cores, each core has several.
+        Pin::Auto => {
+            let first = allowed.len().saturating_sub(shards);
+            allowed
+                .get(first + index % allowed.len().max(1))
+                .map(|core| CoreWish {
+                    core: *core,
+                    required: false,
+                })
+        }
+    };
+    (0..shards).map(wish).collect()
+}
+
+/// Keeps the calling thread where `wish` says; `keep_on` does it.
+fn keep_on_core(
+    wish: Option<CoreWish>,
+    keep_on: impl Fn(usize) -> Result<(), AffinityError>,
+) -> Result<(Option<usize>, Option<Warning>), StartError> {
+    let Some(CoreWish { core, required }) = wish else {
+        return Ok((None, None));
+    };
+    match keep_on(core) {
+        Ok(()) => Ok((Some(core), None)),
+        Err(error) if required => Err(StartError::Pin(error)),
+        Err(error) => Ok((None, Some(Warning::NotPinned(error)))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(pin: &Pin, shards: u16, allowed: &[usize]) -> Vec<Option<usize>> {
+        let wishes = cores(pin, shards, allowed);
+        wishes
+            .iter()
+            .map(|wish| wish.map(|wish| wish.core))
+            .collect()
+    }
+
+    #[test]
+    fn shards_get_the_last_cores_in_order_unless_told_otherwise() {
+        let allowed = [0, 2, 4, 6];
+        assert_eq!(numbers(&Pin::Auto, 1, &allowed), [Some(6)]);
+        assert_eq!(numbers(&Pin::Auto, 2, &allowed), [Some(4), Some(6)]);
+        assert_eq!(
+            numbers(&Pin::Auto, 5, &allowed),
+            [Some(0), Some(2), Some(4), Some(6), Some(0)]
+        );
+        assert_eq!(numbers(&Pin::Off, 2, &allowed), [None, None]);
+        assert_eq!(
+            numbers(&Pin::Cores(vec![6, 0]), 3, &allowed),
+            [Some(6), Some(0), Some(6)]
+        );
+        assert_eq!(numbers(&Pin::Auto, 2, &[]), [None, None]);
+    }
+
+    #[test]
+    fn a_core_that_was_asked_for_is_required_and_one_that_was_found_is_not() {
+        let refuse = |core| Err(AffinityError::Refused { core });
+        let wish = |required| Some(CoreWish { core: 3, required });
+        let refused = keep_on_core(wish(true), refuse).unwrap_err();
+        assert!(matches!(refused, StartError::Pin(_)));
+        let (core, warning) = keep_on_core(wish(false), refuse).unwrap();
+        assert_eq!(core, None);
+        assert!(matches!(warning, Some(Warning::NotPinned(_))));
+        let kept = keep_on_core(wish(true), |_| Ok(())).unwrap();
+        assert_eq!(kept, (Some(3), None));
+    }
+}
