@@ -1,0 +1,179 @@
+//! What an operator writes, and what it means.
+//!
+//! The language is the operators' own, a subset of OpenSIPS's script: parameters such as `listen = bin:IP:PORT`,
+//! `loadmodule` of the built-in parts, `modparam`, `include_file`, comments. Blocks of the script are skipped with a
+//! warning. What OpenSIPS has no word for is set by `modparam("binrush", ...)`.
+//!
+//! ```text
+//!  file ─▶ Source ─▶ Lexer ─▶ Parser ─▶ Statement ─▶ Assembly ─▶ Config and warnings
+//!            ▲                              │            │
+//!            └───────── include_file ───────┘            └──▶ or: file:line:column, the line, what was expected
+//! ```
+//!
+//! Nothing is guessed: an unknown name, a wrong type or a value out of range is an error, and then there is no
+//! configuration at all. Reading is a pure function of the files, and takes no more than a bounded amount of memory
+//! whatever is in them.
+//!
+//! ```
+//! use std::collections::HashMap;
+//! use std::path::Path;
+//!
+//! use binrush_engine::config::{Config, Part};
+//!
+//! let text = r#"
+//!     listen = bin:127.0.0.1:5566
+//!     loadmodule "dialog.so"
+//!     modparam("dialog", "dialog_replication_cluster", 1)
+//!     modparam("binrush", "shards", 2)
+//! "#;
+//! let files = HashMap::from([("binrush.cfg".into(), text.into())]);
+//! let loaded = Config::read(Path::new("binrush.cfg"), &files)?;
+//! assert_eq!(loaded.config.listeners[0].endpoint.to_string(), "bin:127.0.0.1:5566");
+//! assert_eq!(loaded.config.shards.count, Some(2));
+//! assert!(loaded.config.parts.contains(&Part::Dialog));
+//! # Ok::<(), binrush_engine::config::ConfigError>(())
+//! ```
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::access::Access;
+use crate::engine::{Backend, EngineConfig, Gro, Pin};
+
+/// What the statements mean together.
+mod assembly;
+/// What is wrong with them.
+mod error;
+/// Parameters outside of modules.
+mod globals;
+/// Text to tokens.
+mod lexer;
+/// Addresses to listen on.
+mod listener;
+/// Files to statements.
+mod load;
+/// The built-in parts and their parameters.
+mod modules;
+/// Settings of our own.
+mod own;
+/// What was set about the parts.
+mod parameters;
+/// Other nodes.
+mod peers;
+/// Text and places in it.
+mod source;
+/// Tokens to statements.
+mod syntax;
+
+pub use error::{ConfigError, ConfigWarning, PROBLEMS_MAX, Problem};
+pub use listener::{Endpoint, EndpointError, Listener, Protocol};
+pub use modules::Part;
+pub use parameters::{Parameters, Setting};
+pub use source::{Disk, Excerpt, Place, ReadFile};
+pub use syntax::Value;
+
+/// What a configuration means. Plain data: it holds no file and no socket, and what the command line says may be
+/// written over it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// At least one of [`Protocol::Bin`], in the order of the text; no address twice.
+    pub listeners: Vec<Listener>,
+    /// Who may send. Without `allow`: this host, and the nodes that `my_node_info`, `neighbor_node_info` and the
+    /// destinations of 1.x (`replicate_dialogs_to`, `replicate_contacts_to`) name by address.
+    pub access: Access,
+    /// How many shards, and who says so.
+    pub shards: Shards,
+    /// The cores of the shards.
+    pub pin: Pin,
+    /// How datagrams are taken from the kernel.
+    pub backend: Backend,
+    /// Receive buffer of each socket, in bytes; `None` leaves it to the engine.
+    pub rcvbuf: Option<usize>,
+    /// Whether the kernel may merge datagrams.
+    pub gro: Gro,
+    /// Datagrams per receive, 1 to 1024; `None` leaves it to the engine.
+    pub batch: Option<usize>,
+    /// Whether the built-in parts check each packet to its last byte.
+    pub verify: bool,
+    /// Where metrics are served.
+    pub http: Option<SocketAddr>,
+    /// Seconds between two lines of counts, 0 for none; `None` leaves it to the command line.
+    pub stats: Option<u32>,
+    /// The built-in parts that are on.
+    pub parts: BTreeSet<Part>,
+    /// What was set about them.
+    pub parameters: Parameters,
+    /// Where shared libraries are looked for, once there are any.
+    pub mpath: Option<String>,
+}
+
+/// How many shards.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Shards {
+    /// `None`: one for each core.
+    pub count: Option<u16>,
+    /// The parameter that says so, as it is written; `None` when none does.
+    pub source: Option<String>,
+}
+
+/// A configuration, and what its author may not expect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// What it means.
+    pub config: Config,
+    /// In no particular order; at most 100.
+    pub warnings: Vec<ConfigWarning>,
+}
+
+impl Config {
+    /// Reads the file at `path` and those that it includes, whose names count from the folder of the including one.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: what is wrong, where, and what was expected.
+    pub fn load(path: impl AsRef<Path>) -> Result<Loaded, ConfigError> {
+        Self::read(path.as_ref(), &Disk)
+    }
+
+    /// [`load`](Self::load), but from `files`.
+    ///
+    /// # Errors
+    /// As `load`.
+    pub fn read(path: &Path, files: &impl ReadFile) -> Result<Loaded, ConfigError> {
+        load::load(path, files)
+    }
+
+    /// What the engine is to be told: the addresses of [`Protocol::Bin`] and all else that it understands.
+    #[must_use]
+    pub fn engine(&self) -> EngineConfig {
+        let bin = self
+            .listeners
+            .iter()
+            .filter(|listener| listener.endpoint.protocol == Protocol::Bin);
+        let listen: Vec<SocketAddr> = bin.map(|listener| listener.endpoint.addr).collect();
+        let defaults = EngineConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)));
+        EngineConfig {
+            listen,
+            access: self.access.clone(),
+            shards: self.shards.count,
+            pin: self.pin.clone(),
+            backend: self.backend,
+            rcvbuf: self.rcvbuf.unwrap_or(defaults.rcvbuf),
+            gro: self.gro,
+            batch: self.batch.unwrap_or(defaults.batch),
+        }
+    }
+}
+
+/// Files in memory, by their path.
+impl ReadFile for HashMap<PathBuf, Vec<u8>> {
+    fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+        let bytes = self.get(path).ok_or(io::ErrorKind::NotFound)?;
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        Ok(bytes[..bytes.len().min(most)].to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,377 @@
+//! Statements to a configuration: what each means, and whether they fit together.
+//!
+//! Statements are taken one by one, as OpenSIPS takes them while it reads: a `modparam` knows the modules loaded
+//! above it. What depends on the whole (ports, access, the number of shards) is settled at the end.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use regex_lite::{Regex, RegexBuilder};
+
+use super::error::{ConfigWarning, PROBLEMS_MAX, Problem, did_you_mean, quoted};
+use super::globals;
+use super::listener::{self, Protocol};
+use super::modules::Part;
+use super::own::{Allowed, Own, Refused};
+use super::parameters::Parameters;
+use super::peers::{self, Peer};
+use super::source::{Excerpt, Place, Source, Span};
+use super::syntax::{Socket, Spanned, Statement, Value};
+use crate::engine::LISTENERS_MAX;
+
+/// What turns the statements into a configuration.
+mod settle;
+
+/// What the statements so far amount to.
+#[derive(Debug, Default)]
+pub(super) struct Assembly {
+    pub(super) problems: Vec<Problem>,
+    warnings: Vec<ConfigWarning>,
+    listeners: Vec<Written>,
+    /// By rank: the name as it was written, and the number.
+    workers: [Option<(String, i32, Place)>; globals::WORKERS.len()],
+    mpath: Option<String>,
+    /// The parts that are on, and where they were switched on.
+    loaded: BTreeMap<Part, Place>,
+    /// What was to be loaded and is no part: its parameters are not complained about once more.
+    strangers: Vec<String>,
+    /// Parameters of parts that were not loaded above them.
+    early: Vec<(Part, Excerpt)>,
+    parameters: Parameters,
+    own: Own,
+    /// Where each of our own settings stands.
+    own_places: BTreeMap<String, Place>,
+    allowed: Vec<(Allowed, Excerpt)>,
+    peers: Vec<(Peer, Place)>,
+    no_effect: Gathered,
+    sip: Gathered,
+    routes: Gathered,
+}
+
+/// A listener as it was written.
+#[derive(Debug)]
+struct Written {
+    protocol: Protocol,
+    ip: IpAddr,
+    port: Option<u16>,
+    tag: Option<String>,
+    /// `bin_listen`: 1.x, which knows no TCP for BIN.
+    is_legacy: bool,
+    excerpt: Excerpt,
+}
+
+/// Statements that share one warning.
+#[derive(Debug, Default)]
+struct Gathered {
+    first: Option<Place>,
+    names: Vec<String>,
+    more: usize,
+}
+
+impl Assembly {
+    /// Takes the next statement of `source`, except for includes, which are the caller's.
+    pub(super) fn statement(&mut self, source: &Source, statement: Spanned<Statement<'_>>) {
+        let place = || source.excerpt(statement.span).place;
+        match statement.value {
+            Statement::Listen(sockets) => {
+                for socket in &sockets {
+                    self.listen(source, socket);
+                }
+            }
+            Statement::BinListen(socket) => self.listener(source, &socket, Protocol::Bin, true),
+            Statement::Workers { name, count } => self.workers(source, name, count),
+            Statement::Mpath(path) => self.mpath = Some(path.value),
+            Statement::NoEffect { name } => self.no_effect.add(name, place),
+            Statement::LoadModule(name) => self.load(source, &name),
+            Statement::ModParam {
+                module,
+                name,
+                value,
+            } => self.modparam(source, &module, &name, value),
+            Statement::Include { .. } => {}
+            Statement::Route { name } => self.routes.add(name, place),
+        }
+    }
+
+    /// Whether there are so many problems that no more need to be found.
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.problems.len() >= PROBLEMS_MAX
+    }
+
+    pub(super) fn warn(&mut self, place: Option<Place>, message: impl Into<String>) {
+        if self.warnings.len() < WARNINGS_MAX {
+            self.warnings.push(ConfigWarning::new(place, message));
+        }
+    }
+
+    fn refuse(&mut self, source: &Source, span: Span, message: impl Into<String>) {
+        self.problems.push(source.problem(span, message));
+    }
+
+    /// An address of `listen`: ours, or one of SIP.
+    fn listen(&mut self, source: &Source, socket: &Socket<'_>) {
+        let Span { start, end } = socket.span;
+        match socket.protocol.and_then(Protocol::named) {
+            Some(protocol) => self.listener(source, socket, protocol, false),
+            None => {
+                let place = || source.excerpt(socket.span).place;
+                self.sip.add(&source.text[start..end], place);
+            }
+        }
+    }
+
+    fn listener(
+        &mut self,
+        source: &Source,
+        socket: &Socket<'_>,
+        protocol: Protocol,
+        is_legacy: bool,
+    ) {
+        let (ip, port) = match listener::address(source, socket) {
+            Ok(address) => address,
+            Err(problem) => return self.problems.push(problem),
+        };
+        if is_legacy && port.is_none() {
+            let message = "bin_listen: a port expected behind the address, such as 10.0.0.1:5555";
+            return self.refuse(source, socket.span, message);
+        }
+        if self.listeners.len() > LISTENERS_MAX {
+            // The first one too many is kept, and refused in the end; the others say nothing new.
+            return;
+        }
+        self.listeners.push(Written {
+            protocol,
+            ip,
+            port,
+            tag: socket.tag.map(str::to_owned),
+            is_legacy,
+            excerpt: source.excerpt(socket.span),
+        });
+    }
+
+    fn workers(&mut self, source: &Source, name: &str, count: Spanned<i32>) {
+        let Some(rank) = globals::worker_rank(name) else {
+            unreachable!("the parser looked it up");
+        };
+        if count.value < 0 {
+            let message = format!("{name}: a number from 0 expected, not {}", count.value);
+            return self.refuse(source, count.span, message);
+        }
+        let place = source.excerpt(count.span).place;
+        self.workers[rank] = Some((name.to_owned(), count.value, place));
+    }
+
+    /// `loadmodule`: switches a part on.
+    fn load(&mut self, source: &Source, path: &Spanned<String>) {
+        let file = path.value.rsplit('/').next().unwrap_or_default();
+        let name = file.strip_suffix(".so").unwrap_or(file);
+        let Some(part) = Part::named(name) else {
+            let message = self.stranger(&path.value, name);
+            return self.refuse(source, path.span, message);
+        };
+        let place = source.excerpt(path.span).place;
+        if let Some((_, excerpt)) = self.early.iter().find(|(early, _)| *early == part) {
+            let message = format!(
+                "{part} is loaded below, in {place}: modparam expected behind its loadmodule"
+            );
+            self.problems.push(Problem::at(excerpt.clone(), message));
+            self.early.retain(|(early, _)| *early != part);
+        }
+        if let Some(before) = self.loaded.get(&part) {
+            let message = format!("{part} is loaded already, in {before}");
+            return self.warn(Some(place), message);
+        }
+        if !part.is_active() {
+            let message =
+                format!("{part} is not active yet: its parameters are checked, and that is all");
+            self.warn(Some(place.clone()), message);
+        }
+        self.loaded.insert(part, place);
+    }
+
+    /// What to say of a module that is not built in; what is, once.
+    fn stranger(&mut self, path: &str, name: &str) -> String {
+        let near = did_you_mean(name, Part::ALL.map(Part::name));
+        let mut message = format!(
+            "{} is not built in, and shared libraries are not supported yet",
+            quoted(path)
+        );
+        if self.strangers.is_empty() {
+            let built_in = Part::ALL.map(Part::name).join(", ");
+            message.push_str(&format!(": one of {built_in} expected"));
+        }
+        self.strangers.push(name.to_owned());
+        message + &near
+    }
+
+    /// `modparam`: sets a parameter of every part that the expression matches.
+    fn modparam(
+        &mut self,
+        source: &Source,
+        module: &Spanned<String>,
+        name: &Spanned<String>,
+        value: Spanned<Value>,
+    ) {
+        if module.value.eq_ignore_ascii_case(OWN) {
+            return self.own(source, name, value);
+        }
+        let matches = match expression(&module.value) {
+            Ok(matches) => matches,
+            Err(error) => {
+                let message = format!(
+                    "{} is no regular expression: {error}",
+                    quoted(&module.value)
+                );
+                return self.refuse(source, module.span, message);
+            }
+        };
+        let mut parts: Vec<Part> = self.loaded.keys().copied().collect();
+        parts.retain(|part| matches.is_match(part.name()));
+        if parts.is_empty() {
+            // It may be loaded below, which is an error, or never, which is forgiven: the parts are built in.
+            parts = Part::ALL
+                .into_iter()
+                .filter(|part| matches.is_match(part.name()))
+                .collect();
+            self.early.extend(
+                parts
+                    .iter()
+                    .map(|part| (*part, source.excerpt(module.span))),
+            );
+        }
+        if parts.is_empty() {
+            if !self
+                .strangers
+                .iter()
+                .any(|stranger| matches.is_match(stranger))
+            {
+                let near = did_you_mean(
+                    &module.value,
+                    Part::ALL.map(Part::name).into_iter().chain([OWN]),
+                );
+                let built_in = Part::ALL.map(Part::name).join(", ");
+                let module_name = quoted(&module.value);
+                let message = format!(
+                    "there is no module {module_name}: binrush or one of {built_in} expected{near}"
+                );
+                self.refuse(source, module.span, message);
+            }
+            return;
+        }
+        for part in parts {
+            self.parameter(source, part, name, &value);
+        }
+    }
+
+    /// Sets one parameter of one part.
+    fn parameter(
+        &mut self,
+        source: &Source,
+        part: Part,
+        name: &Spanned<String>,
+        value: &Spanned<Value>,
+    ) {
+        let Some(parameter) = part.parameter(&name.value) else {
+            let near = did_you_mean(&name.value, part.parameter_names());
+            let message = format!("{part} has no parameter {}{near}", quoted(&name.value));
+            return self.refuse(source, name.span, message);
+        };
+        if !parameter.kind.takes(&value.value) {
+            let message = format!(
+                "{}: {} expected, not {}",
+                parameter.name,
+                parameter.kind,
+                value.value.shown()
+            );
+            return self.refuse(source, value.span, message);
+        }
+        let place = source.excerpt(value.span).place;
+        match peers::peer(part, parameter.newest_name(), &value.value) {
+            Ok(peer) => self.peers.extend(peer.map(|peer| (peer, place.clone()))),
+            Err(message) => {
+                return self.refuse(source, value.span, format!("{}: {message}", parameter.name));
+            }
+        }
+        if let Some(before) =
+            self.parameters
+                .set(part, &parameter, value.value.clone(), place.clone())
+        {
+            self.replaces(parameter.name, before, place);
+        }
+    }
+
+    /// `modparam("binrush", ...)`.
+    fn own(&mut self, source: &Source, name: &Spanned<String>, value: Spanned<Value>) {
+        let excerpt = source.excerpt(value.span);
+        match self.own.set(&name.value, &value.value) {
+            Ok(Some(allowed)) => self.allowed.push((allowed, excerpt)),
+            Ok(None) => {
+                let place = excerpt.place;
+                if let Some(before) = self.own_places.insert(name.value.clone(), place.clone()) {
+                    self.replaces(&name.value, before, place);
+                }
+            }
+            Err(Refused::Name(message)) => self.refuse(source, name.span, message),
+            Err(Refused::Value(message)) => self.refuse(source, value.span, message),
+        }
+    }
+
+    /// As in OpenSIPS the last value counts; there it happens in silence.
+    fn replaces(&mut self, name: &str, before: Place, place: Place) {
+        let message = format!("{name} is set again: the value in {before} does not count");
+        self.warn(Some(place), message);
+    }
+}
+
+impl Gathered {
+    fn add(&mut self, name: &str, place: impl FnOnce() -> Place) {
+        self.first.get_or_insert_with(place);
+        if self.names.iter().any(|known| known == name) {
+            return;
+        }
+        if self.names.len() < GATHERED_MAX {
+            self.names.push(
+                name.chars()
+                    .filter(|c| !c.is_control())
+                    .take(NAME_SHOWN_MAX)
+                    .collect(),
+            );
+        } else {
+            self.more += 1;
+        }
+    }
+
+    /// One warning for all of them, when there are any.
+    fn warning(&self, message: &str) -> Option<(Place, String)> {
+        let place = self.first.clone()?;
+        let names = self.names.join(", ");
+        let more = match self.more {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Some((place, format!("{message}: {names}{more}")))
+    }
+}
+
+/// The expression that `modparam` has for the names of modules: whole names, upper and lower case alike.
+fn expression(text: &str) -> Result<Regex, regex_lite::Error> {
+    RegexBuilder::new(&format!("^(?:{text})$"))
+        .case_insensitive(true)
+        .size_limit(EXPRESSION_SIZE_MAX)
+        .nest_limit(EXPRESSION_NEST_MAX)
+        .build()
+}
+
+/// The module whose parameters are our own.
+const OWN: &str = "binrush";
+
+/// Enough to see what kind of file it is.
+const WARNINGS_MAX: usize = 100;
+
+/// Names in one warning, and characters of a name.
+const GATHERED_MAX: usize = 12;
+const NAME_SHOWN_MAX: usize = 60;
+
+/// Bytes and depth of a regular expression; one that names all parts has a few hundred and two.
+const EXPRESSION_SIZE_MAX: usize = 16 << 10;
+const EXPRESSION_NEST_MAX: u32 = 20;

@@ -1,0 +1,249 @@
+//! What depends on the whole: ports, access, the number of shards.
+
+use std::mem;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::Assembly;
+use crate::access::{Access, Cidr};
+use crate::config::error::{ConfigError, PROBLEMS_MAX, Problem, quoted};
+use crate::config::listener::{Endpoint, Listener, Protocol};
+use crate::config::modules::Part;
+use crate::config::own::Allowed;
+use crate::config::peers::Peer;
+use crate::config::source::Excerpt;
+use crate::config::{Config, Loaded, Shards};
+use crate::engine::{LISTENERS_MAX, SHARDS_MAX};
+
+impl Assembly {
+    /// The configuration, when nothing is wrong with it. `main` is the name of the file that everything began with.
+    pub(in crate::config) fn settle(mut self, main: Arc<str>) -> Result<Loaded, ConfigError> {
+        self.switch_on_what_is_set();
+        let listeners = self.settle_listeners(&main);
+        let access = self.settle_access(&listeners);
+        let shards = self.settle_shards();
+        self.tell_what_is_not_done();
+        self.problems.truncate(PROBLEMS_MAX);
+        if let Some(error) = ConfigError::of(mem::take(&mut self.problems)) {
+            return Err(error);
+        }
+        let own = self.own;
+        let config = Config {
+            listeners,
+            access,
+            shards,
+            pin: own.pin.unwrap_or_default(),
+            backend: own.backend.unwrap_or_default(),
+            rcvbuf: own.rcvbuf,
+            gro: own.gro.unwrap_or_default(),
+            batch: own.batch,
+            verify: own.verify.unwrap_or(true),
+            http: own.http,
+            stats: own.stats,
+            parts: self.loaded.into_keys().collect(),
+            parameters: self.parameters,
+            mpath: self.mpath,
+        };
+        let warnings = self.warnings;
+        Ok(Loaded { config, warnings })
+    }
+
+    /// The manuals set parameters of modules without showing where they are loaded.
+    fn switch_on_what_is_set(&mut self) {
+        for (part, excerpt) in mem::take(&mut self.early) {
+            if self.loaded.contains_key(&part) {
+                continue;
+            }
+            let message = format!(
+                "{part} is not loaded anywhere; it is built in, so it is on (OpenSIPS expects `loadmodule \"{part}.so\"` above)"
+            );
+            self.warn(Some(excerpt.place.clone()), message);
+            self.loaded.insert(part, excerpt.place);
+        }
+    }
+
+    fn settle_listeners(&mut self, main: &Arc<str>) -> Vec<Listener> {
+        let mut written = mem::take(&mut self.listeners);
+        if let Some(one_more) = written.get(LISTENERS_MAX) {
+            let message = format!("one listener too many: at most {LISTENERS_MAX} expected");
+            self.refuse_at(&one_more.excerpt, message);
+            written.truncate(LISTENERS_MAX);
+        }
+        let receives = written
+            .iter()
+            .any(|written| written.protocol == Protocol::Bin);
+        if !receives && self.problems.is_empty() {
+            let message = "no address to receive on: `listen = bin:IP:PORT` (or `socket = ...`, or 1.x's \
+                           `bin_listen = IP:PORT`) expected";
+            self.problems
+                .push(Problem::in_file(Arc::clone(main), message));
+        }
+        let mut listeners = Vec::<Listener>::new();
+        for written in written {
+            let protocol = written.protocol;
+            let port = written.port.unwrap_or_else(|| self.default_port(protocol));
+            let addr = SocketAddr::new(written.ip, port);
+            // Two listeners on port 0 get two ports.
+            let same = |known: &&Listener| known.endpoint.addr == addr && port != 0;
+            if let Some(Listener {
+                endpoint, place, ..
+            }) = listeners.iter().find(same)
+            {
+                let message = format!(
+                    "{addr} is taken already, by {endpoint} in {place}: another address expected"
+                );
+                self.refuse_at(&written.excerpt, message);
+                continue;
+            }
+            let listener = Listener {
+                endpoint: Endpoint { protocol, addr },
+                tag: written.tag,
+                place: written.excerpt.place,
+            };
+            self.tell_what_is_not_served(&listener, written.is_legacy);
+            listeners.push(listener);
+        }
+        listeners
+    }
+
+    fn refuse_at(&mut self, excerpt: &Excerpt, message: String) {
+        self.problems.push(Problem::at(excerpt.clone(), message));
+    }
+
+    fn default_port(&self, protocol: Protocol) -> u16 {
+        let set = match protocol {
+            Protocol::Bin => self.parameters.int(Part::ProtoBin, "bin_port"),
+            Protocol::Bins => self.parameters.int(Part::ProtoBins, "bins_port"),
+        };
+        let set = set.and_then(|port| u16::try_from(port).ok());
+        set.unwrap_or_else(|| protocol.default_port())
+    }
+
+    fn tell_what_is_not_served(&mut self, listener: &Listener, is_legacy: bool) {
+        let endpoint = listener.endpoint;
+        let message = match endpoint.protocol {
+            Protocol::Bins => format!("TLS is not served yet: nothing is received on {endpoint}"),
+            // A node of 1.x sends datagrams only, so nothing is missing.
+            Protocol::Bin if is_legacy => return,
+            Protocol::Bin => {
+                format!(
+                    "TCP is not served yet: only datagrams of 1.x peers are received on {endpoint}"
+                )
+            }
+        };
+        self.warn(Some(listener.place.clone()), message);
+    }
+
+    /// Who may send: what `allow` says; without it this host and the nodes that parameters name.
+    fn settle_access(&mut self, listeners: &[Listener]) -> Access {
+        let allowed = mem::take(&mut self.allowed);
+        if allowed.is_empty() {
+            return self.default_access(listeners);
+        }
+        if allowed.iter().any(|(allowed, _)| *allowed == Allowed::Any) {
+            return Access::any();
+        }
+        let mut access = Access::nobody();
+        for (range, excerpt) in allowed {
+            if let Allowed::Range(range) = range
+                && let Err(full) = access.allow(range)
+            {
+                self.refuse_at(&excerpt, format!("allow: {full}"));
+            }
+        }
+        for (peer, place) in mem::take(&mut self.peers) {
+            if let Peer::Address(ip) = peer
+                && !access.allows(ip)
+            {
+                let message = format!(
+                    "{ip} is a node here, but `allow` does not let it in: its packets are dropped"
+                );
+                self.warn(Some(place), message);
+            }
+        }
+        access
+    }
+
+    fn default_access(&mut self, listeners: &[Listener]) -> Access {
+        let mut access = Access::loopback();
+        let mut has_peers = false;
+        for (peer, place) in mem::take(&mut self.peers) {
+            match peer {
+                Peer::Address(ip) => {
+                    has_peers |= !ip.is_loopback();
+                    if let Err(full) = access.allow(Cidr::from(ip)) {
+                        self.warn(Some(place), format!("{full}: its packets are dropped"));
+                    }
+                }
+                Peer::Name(name) => {
+                    let message = format!(
+                        "{} is not looked up, so its packets are dropped: `modparam(\"binrush\", \"allow\", \"ADDRESS\")` \
+                         lets them in",
+                        quoted(&name)
+                    );
+                    self.warn(Some(place), message);
+                }
+            }
+        }
+        let unreachable = listeners
+            .iter()
+            .find(|listener| !listener.endpoint.addr.ip().is_loopback());
+        if let Some(listener) = unreachable.filter(|_| !has_peers) {
+            let message = format!(
+                "only this host may send to {}: `modparam(\"binrush\", \"allow\", \"10.0.0.0/8\")` lets others in, \"any\" \
+                 everybody",
+                listener.endpoint
+            );
+            self.warn(Some(listener.place.clone()), message);
+        }
+        access
+    }
+
+    /// One shard for each process that OpenSIPS would have for BIN; our own setting comes first.
+    fn settle_shards(&mut self) -> Shards {
+        if let Some(count) = self.own.shards {
+            let source = "modparam(\"binrush\", \"shards\")".to_owned();
+            return Shards {
+                count: (count > 0).then_some(count),
+                source: Some(source),
+            };
+        }
+        let workers = mem::take(&mut self.workers).into_iter().flatten();
+        // 0 is no processes of that kind, which says nothing about BIN.
+        let Some((source, wanted, place)) = workers.into_iter().find(|(_, count, _)| *count > 0)
+        else {
+            return Shards::default();
+        };
+        let count = u16::try_from(wanted).unwrap_or(SHARDS_MAX).min(SHARDS_MAX);
+        if i32::from(count) != wanted {
+            let message = format!(
+                "{source}: {wanted} shards cannot be had; there are {count}, which is the most"
+            );
+            self.warn(Some(place), message);
+        }
+        Shards {
+            count: Some(count),
+            source: Some(source),
+        }
+    }
+
+    fn tell_what_is_not_done(&mut self) {
+        let gathered = [
+            self.no_effect
+                .warning("these parameters have no effect here"),
+            self.sip
+                .warning("SIP is not served: these addresses are ignored"),
+            self.routes
+                .warning("scripts are not run yet: these blocks are skipped"),
+        ];
+        for (place, message) in gathered.into_iter().flatten() {
+            self.warn(Some(place), message);
+        }
+        let receivers = [Part::Dialog, Part::Usrloc];
+        if receivers.iter().all(|part| !self.loaded.contains_key(part)) {
+            let message = "neither dialog nor usrloc is loaded: their packets are counted as unknown names, and not looked \
+                           into (`loadmodule \"dialog.so\"`, `loadmodule \"usrloc.so\"`)";
+            self.warn(None, message);
+        }
+    }
+}

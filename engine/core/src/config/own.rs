@@ -1,0 +1,253 @@
+//! `modparam("binrush", ...)`: what OpenSIPS has no word for.
+
+use std::net::SocketAddr;
+
+use super::error::{did_you_mean, quoted};
+use super::syntax::Value;
+use crate::access::Cidr;
+use crate::engine::{Backend, Gro, Pin, SHARDS_MAX};
+
+/// The settings that were made; `None` where none was.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Own {
+    /// 0 is one for each core.
+    pub(super) shards: Option<u16>,
+    pub(super) backend: Option<Backend>,
+    pub(super) rcvbuf: Option<usize>,
+    pub(super) gro: Option<Gro>,
+    pub(super) verify: Option<bool>,
+    pub(super) pin: Option<Pin>,
+    pub(super) batch: Option<usize>,
+    pub(super) http: Option<SocketAddr>,
+    pub(super) stats: Option<u32>,
+}
+
+/// Whom `allow` lets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Allowed {
+    Any,
+    Range(Cidr),
+}
+
+/// Why a setting cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// There is none of this name.
+    Name(String),
+    /// It does not take the value.
+    Value(String),
+}
+
+impl Own {
+    /// Makes the setting `name`. `Some`: it was `allow`, whose values add up and are not kept here.
+    pub(super) fn set(&mut self, name: &str, value: &Value) -> Result<Option<Allowed>, Refused> {
+        self.try_set(name, value).map_err(|refused| match refused {
+            Refused::Value(expected) => Refused::Value(format!(
+                "{name}: {expected} expected, not {}",
+                value.shown()
+            )),
+            Refused::Name(_) => {
+                let near = did_you_mean(name, NAMES);
+                Refused::Name(format!("binrush has no parameter {}{near}", quoted(name)))
+            }
+        })
+    }
+
+    fn try_set(&mut self, name: &str, value: &Value) -> Result<Option<Allowed>, Refused> {
+        match name {
+            "allow" => {
+                return allowed(text(
+                    value,
+                    "a range of addresses such as \"10.0.0.0/8\", or \"any\"",
+                )?)
+                .map(Some);
+            }
+            "shards" => self.shards = Some(number(value, 0, i32::from(SHARDS_MAX))?),
+            "backend" => self.backend = Some(choice(value, &BACKENDS)?),
+            "rcvbuf" => self.rcvbuf = Some(number(value, 1, RCVBUF_MAX)?),
+            "gro" => self.gro = Some(choice(value, &GROS)?),
+            "verify" => self.verify = Some(number::<u8>(value, 0, 1)? == 1),
+            "pin" => self.pin = Some(pin(value)?),
+            "batch" => self.batch = Some(number(value, 1, BATCH_MAX)?),
+            "http" => self.http = Some(address(value)?),
+            "stats" => self.stats = Some(number(value, 0, STATS_MAX)?),
+            name => return Err(Refused::Name(name.to_owned())),
+        }
+        Ok(None)
+    }
+}
+
+/// A number in a range that its type holds.
+fn number<T: TryFrom<i32>>(value: &Value, low: i32, high: i32) -> Result<T, Refused> {
+    match value {
+        Value::Int(value) if (low..=high).contains(value) => T::try_from(*value).ok(),
+        _ => None,
+    }
+    .ok_or_else(|| Refused::Value(format!("a number from {low} to {high}")))
+}
+
+fn text<'a>(value: &'a Value, expected: &str) -> Result<&'a str, Refused> {
+    match value {
+        Value::Text(text) => Ok(text),
+        Value::Int(_) => Err(Refused::Value(expected.to_owned())),
+    }
+}
+
+fn choice<T: Copy>(value: &Value, choices: &[(&str, T)]) -> Result<T, Refused> {
+    let chosen = choices
+        .iter()
+        .find(|(name, _)| matches!(value, Value::Text(text) if text == name));
+    chosen.map(|(_, chosen)| *chosen).ok_or_else(|| {
+        let names: Vec<String> = choices.iter().map(|(name, _)| quoted(name)).collect();
+        Refused::Value(format!("one of {}", names.join(", ")))
+    })
+}
+
+fn allowed(text: &str) -> Result<Allowed, Refused> {
+    match text {
+        "any" => Ok(Allowed::Any),
+        text => text
+            .parse()
+            .map(Allowed::Range)
+            .map_err(|error| Refused::Value(format!("\"any\" or a range of addresses ({error})"))),
+    }
+}
+
+fn pin(value: &Value) -> Result<Pin, Refused> {
+    let expected = "\"auto\", \"off\", or numbers of cores such as \"0,1\"";
+    let refused = || Refused::Value(expected.to_owned());
+    match text(value, expected)? {
+        "auto" => Ok(Pin::Auto),
+        "off" => Ok(Pin::Off),
+        cores => {
+            let cores: Option<Vec<usize>> = cores
+                .split(',')
+                .map(|core| core.trim().parse().ok())
+                .collect();
+            let fits = |cores: &Vec<usize>| cores.len() <= usize::from(SHARDS_MAX);
+            cores.filter(fits).map(Pin::Cores).ok_or_else(refused)
+        }
+    }
+}
+
+fn address(value: &Value) -> Result<SocketAddr, Refused> {
+    let expected = "an address and a port such as \"127.0.0.1:9100\"";
+    let refused = |_| Refused::Value(expected.to_owned());
+    text(value, expected)?.parse().map_err(refused)
+}
+
+const NAMES: [&str; 10] = [
+    "allow", "shards", "backend", "rcvbuf", "gro", "verify", "pin", "batch", "http", "stats",
+];
+
+const BACKENDS: [(&str, Backend); 3] = [
+    (Backend::Auto.symbol(), Backend::Auto),
+    (Backend::RecvMmsg.symbol(), Backend::RecvMmsg),
+    (Backend::Uring.symbol(), Backend::Uring),
+];
+
+const GROS: [(&str, Gro); 3] = [("auto", Gro::Auto), ("on", Gro::On), ("off", Gro::Off)];
+
+/// A GiB: the kernel counts twice the bytes in an `int`.
+const RCVBUF_MAX: i32 = 1 << 30;
+
+const BATCH_MAX: i32 = 1024;
+
+/// A day.
+const STATS_MAX: i32 = 24 * 60 * 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn string(text: &str) -> Value {
+        Value::Text(text.to_owned())
+    }
+
+    #[test]
+    fn each_setting_takes_its_values() {
+        let mut own = Own::default();
+        for (name, value) in [
+            ("shards", Value::Int(4)),
+            ("backend", string("io_uring")),
+            ("rcvbuf", Value::Int(1 << 22)),
+            ("gro", string("off")),
+            ("verify", Value::Int(0)),
+            ("pin", string("0, 2")),
+            ("batch", Value::Int(64)),
+            ("http", string("[::1]:9100")),
+            ("stats", Value::Int(0)),
+        ] {
+            assert_eq!(own.set(name, &value), Ok(None), "{name}");
+        }
+        let expected = Own {
+            shards: Some(4),
+            backend: Some(Backend::Uring),
+            rcvbuf: Some(1 << 22),
+            gro: Some(Gro::Off),
+            verify: Some(false),
+            pin: Some(Pin::Cores(vec![0, 2])),
+            batch: Some(64),
+            http: Some("[::1]:9100".parse().unwrap()),
+            stats: Some(0),
+        };
+        assert_eq!(own, expected);
+        assert_eq!(own.set("allow", &string("any")), Ok(Some(Allowed::Any)));
+        let range = Allowed::Range("10.0.0.0/8".parse().unwrap());
+        assert_eq!(own.set("allow", &string("10.0.0.0/8")), Ok(Some(range)));
+        assert_eq!(own, expected);
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_with_what_was_expected() {
+        let many = (0..100)
+            .map(|core| core.to_string())
+            .collect::<Vec<_>>()
+            .join(",");
+        for (name, value, told) in [
+            (
+                "shards",
+                Value::Int(65),
+                "a number from 0 to 64 expected, not 65",
+            ),
+            (
+                "shards",
+                string("4"),
+                "a number from 0 to 64 expected, not \"4\"",
+            ),
+            (
+                "backend",
+                string("RECVMMSG"),
+                "one of \"auto\", \"recvmmsg\", \"io_uring\" expected",
+            ),
+            ("rcvbuf", Value::Int(0), "a number from 1 to"),
+            (
+                "gro",
+                Value::Int(1),
+                "one of \"auto\", \"on\", \"off\" expected, not 1",
+            ),
+            ("verify", Value::Int(2), "a number from 0 to 1"),
+            ("pin", string("0,,1"), "numbers of cores"),
+            ("pin", string(&many), "numbers of cores"),
+            ("batch", Value::Int(1025), "a number from 1 to 1024"),
+            ("http", string("localhost:80"), "127.0.0.1:9100"),
+            ("stats", Value::Int(-1), "a number from 0"),
+            ("allow", Value::Int(1), "or \"any\""),
+            ("allow", string("10.0.0.1/8"), "10.0.0.0/8"),
+        ] {
+            let mut own = Own::default();
+            let Err(Refused::Value(message)) = own.set(name, &value) else {
+                panic!("{name} takes {value}");
+            };
+            assert!(message.contains(told), "{message}");
+            assert_eq!(own, Own::default());
+        }
+    }
+
+    #[test]
+    fn an_unknown_setting_is_refused_with_the_nearest_name() {
+        let told = "binrush has no parameter \"shard\"; did you mean \"shards\"?";
+        let refused = Err(Refused::Name(told.to_owned()));
+        assert_eq!(Own::default().set("shard", &Value::Int(1)), refused);
+    }
+}

@@ -1,0 +1,522 @@
+//! Whole configurations: what they mean, and how they are refused.
+
+use super::*;
+
+/// What must hold for any bytes.
+mod any_bytes;
+/// Files that include files.
+mod includes;
+/// Where to listen, for whom, and with how many shards.
+mod listeners;
+
+/// The configuration of one file, or what is wrong with it.
+fn read(text: &str) -> Result<Loaded, String> {
+    let files = HashMap::from([(PathBuf::from("a.cfg"), text.as_bytes().to_vec())]);
+    Config::read(Path::new("a.cfg"), &files).map_err(|error| error.to_string())
+}
+
+#[track_caller]
+fn config(text: &str) -> Config {
+    loaded(text).config
+}
+
+#[track_caller]
+fn loaded(text: &str) -> Loaded {
+    read(text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Asserts that `text` is refused, and that the first problem begins like this.
+#[track_caller]
+fn refused(text: &str, told: &str) -> String {
+    let error = read(text).expect_err(text);
+    assert!(error.starts_with(told), "{error}");
+    error
+}
+
+/// The configuration with a listener, so that nothing else is missing.
+fn with_listener(text: &str) -> String {
+    format!("listen = bin:127.0.0.1:5555\n{text}")
+}
+
+/// Asserts that there is a warning that begins like this.
+#[track_caller]
+fn warned(text: &str, told: &str) {
+    let warnings: Vec<String> = loaded(text)
+        .warnings
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let found = warnings.iter().any(|warning| warning.starts_with(told));
+    assert!(found, "{}", warnings.join("\n"));
+}
+
+fn endpoints(text: &str) -> Vec<String> {
+    let listeners = config(text).listeners;
+    listeners
+        .iter()
+        .map(|listener| listener.endpoint.to_string())
+        .collect()
+}
+
+#[test]
+fn the_example_of_the_3_6_manual_starts_as_it_is_written() {
+    let found = loaded(
+        r#"
+   listen = bin:10.0.0.150:5062
+   loadmodule "proto_bin.so"
+   loadmodule "clusterer.so"
+   loadmodule "dialog.so"
+   loadmodule "usrloc.so"
+   modparam("dialog", "dialog_replication_cluster", 1)
+   modparam("dialog", "profile_replication_cluster", 2)
+   modparam("usrloc", "location_cluster", 2)
+"#,
+    );
+    let config = found.config;
+    assert_eq!(config.engine().listen, ["10.0.0.150:5062".parse().unwrap()]);
+    assert_eq!(config.shards, Shards::default());
+    let parts = [Part::ProtoBin, Part::Clusterer, Part::Dialog, Part::Usrloc];
+    assert_eq!(config.parts, parts.into());
+    let cluster = |part, name| config.parameters.int(part, name);
+    assert_eq!(cluster(Part::Dialog, "dialog_replication_cluster"), Some(1));
+    assert_eq!(
+        cluster(Part::Dialog, "profile_replication_cluster"),
+        Some(2)
+    );
+    assert_eq!(cluster(Part::Usrloc, "location_cluster"), Some(2));
+    let warnings: Vec<String> = found.warnings.iter().map(ToString::to_string).collect();
+    let told = [
+        "a.cfg:4:15: clusterer is not active yet",
+        "a.cfg:2:13: TCP is not served yet: only datagrams of 1.x peers are received on bin:10.0.0.150:5062",
+        "a.cfg:2:13: only this host may send to bin:10.0.0.150:5062",
+    ];
+    assert_eq!(warnings.len(), told.len(), "{warnings:?}");
+    for (warning, told) in warnings.iter().zip(told) {
+        assert!(warning.starts_with(told), "{warning}");
+    }
+}
+
+#[test]
+fn what_the_manuals_show_without_loadmodule_starts_too_and_is_told() {
+    let text = r#"
+   bin_listen = 10.0.0.150:5062
+   bin_children = 4
+   modparam("dialog", "accept_replicated_dialogs", 1)
+   modparam("dialog", "replicate_dialogs_to", "78.46.64.50:5062")
+   modparam("usrloc", "accept_replicated_contacts", 1)
+"#;
+    let found = config(text);
+    assert_eq!(endpoints(text), ["bin:10.0.0.150:5062"]);
+    let source = Some("bin_children".to_owned());
+    assert_eq!(
+        found.shards,
+        Shards {
+            count: Some(4),
+            source
+        }
+    );
+    assert_eq!(found.parts, [Part::Dialog, Part::Usrloc].into());
+    assert!(found.access.allows("78.46.64.50".parse().unwrap()));
+    assert!(found.access.allows("127.0.0.1".parse().unwrap()));
+    assert!(!found.access.allows("78.46.64.51".parse().unwrap()));
+    warned(
+        text,
+        "a.cfg:4:13: dialog is not loaded anywhere; it is built in, so it is on",
+    );
+    // 1.x has no TCP for BIN, and its one peer is known.
+    let silent = |warning: &ConfigWarning| {
+        !warning.message().contains("TCP") && !warning.message().contains("allow")
+    };
+    assert!(loaded(text).warnings.iter().all(silent));
+}
+
+#[test]
+fn the_bin_side_of_a_genuine_node_means_what_it_says() {
+    let text = r#"
+# OpenSIPS 3.6
+log_level=4
+stderror_enabled=yes
+syslog_enabled=no
+udp_workers=2
+tcp_workers=3
+socket=udp:127.0.36.1:5060 tag main
+socket=bin:127.0.36.1:5566
+auto_aliases=no
+mpath="/usr/lib/opensips/modules/"
+loadmodule "proto_bin/proto_bin.so"
+loadmodule "clusterer/clusterer.so"
+loadmodule "usrloc/usrloc.so"
+loadmodule "dialog/dialog.so"
+loadmodule "cachedb_local/cachedb_local.so"
+loadmodule "ratelimit/ratelimit.so"
+loadmodule "event_datagram/event_datagram.so"
+modparam("clusterer", "db_mode", 0)
+modparam("clusterer", "my_node_id", 1)
+modparam("clusterer", "my_node_info", "cluster_id=1, url=bin:127.0.36.1:5566, flags=seed")
+modparam("clusterer", "neighbor_node_info", "cluster_id=1, node_id=2, url=bin:10.3.6.2:5566")
+modparam("clusterer", "neighbor_node_info", "cluster_id=1, node_id=3, url=bin:10.3.6.3:5566")
+modparam("usrloc", "working_mode_preset", "full-sharing-cluster")
+modparam("usrloc", "nat_bflag", "NAT")
+modparam("dialog", "profiles_with_value", "caller;trunk/b")
+modparam("cachedb_local", "cachedb_url", "local://")
+route {
+	if (!mf_process_maxfwd_header(10)) { send_reply(483,"Too Many Hops"); exit; }
+}
+event_route[E_CLUSTERER_REQ_RECEIVED] { xlog("got }\n"); }
+"#;
+    let found = config(text);
+    assert_eq!(endpoints(text), ["bin:127.0.36.1:5566"]);
+    assert_eq!(found.mpath.as_deref(), Some("/usr/lib/opensips/modules/"));
+    assert_eq!(found.shards.count, Some(2));
+    assert_eq!(found.parts.len(), 7);
+    assert_eq!(
+        found
+            .parameters
+            .values(Part::Clusterer, "neighbor_node_info")
+            .len(),
+        2
+    );
+    assert!(found.access.allows("10.3.6.3".parse().unwrap()));
+    assert!(!found.access.allows("10.3.6.4".parse().unwrap()));
+    warned(
+        text,
+        "a.cfg:3:1: these parameters have no effect here: log_level, stderror_enabled, syslog_enabled, auto_aliases",
+    );
+    warned(
+        text,
+        "a.cfg:8:8: SIP is not served: these addresses are ignored: udp:127.0.36.1:5060",
+    );
+    warned(
+        text,
+        "a.cfg:28:1: scripts are not run yet: these blocks are skipped: route, event_route[E_CLUSTERER_REQ_RECEIVED]",
+    );
+}
+
+#[test]
+fn an_error_shows_its_place_and_its_line() {
+    let error = refused(
+        "listen = bin:127.0.0.1:5555\n\n  listn = bin:10.0.0.1:5555\n",
+        "a.cfg:3:3: unknown parameter",
+    );
+    assert_eq!(
+        error,
+        "a.cfg:3:3: unknown parameter \"listn\"; did you mean \"listen\"?\n    listn = bin:10.0.0.1:5555\n    ^^^^^"
+    );
+}
+
+#[test]
+fn several_problems_are_told_at_once_and_the_list_is_bounded() {
+    let text = with_listener(
+        "loadmodule \"tm.so\"\nmodparam(\"tm\", \"fr_timeout\", 5)\nloadmodule \"rr.so\"\nfoo = 1\n",
+    );
+    let error = refused(&text, "a.cfg:2:12: \"tm.so\" is not built in");
+    // The parameter of a module that is refused already is not complained about.
+    let lines: Vec<&str> = error
+        .lines()
+        .filter(|line| line.starts_with("a.cfg"))
+        .collect();
+    assert_eq!(lines.len(), 3, "{error}");
+    assert!(lines[1].starts_with("a.cfg:4:12: \"rr.so\""), "{error}");
+    assert!(
+        lines[2].starts_with("a.cfg:5:1: unknown parameter \"foo\""),
+        "{error}"
+    );
+
+    let many = "loadmodule \"tm.so\"\n".repeat(1000);
+    let error = refused(&many, "a.cfg:1:12");
+    assert_eq!(error.matches("is not built in").count(), PROBLEMS_MAX);
+    assert!(
+        error.ends_with("there may be more: these are the first 20"),
+        "{error}"
+    );
+}
+
+#[test]
+fn numbers_and_strings_follow_the_rules_of_opensips() {
+    let text = with_listener(
+        r#"
+        loadmodule "dialog"
+        loadmodule "/opt/modules/usrloc.so"
+        modparam("dialog", "default_timeout", 0x10)
+        modparam("dialog", "delete_delay", 010)
+        modparam("dialog", "enable_stats", no)
+        modparam("dialog", "hash_size", +64)
+        modparam('dialog', 'profiles_with_value', "a;" # one
+            "b;"
+            'c\n')
+        modparam("usrloc", "working_mode_preset", "Full-Sharing-Cluster")
+    "#,
+    );
+    let found = config(&text).parameters;
+    for (name, value) in [
+        ("default_timeout", 16),
+        ("delete_delay", 8),
+        ("enable_stats", 0),
+        ("hash_size", 64),
+    ] {
+        assert_eq!(found.int(Part::Dialog, name), Some(value), "{name}");
+    }
+    assert_eq!(
+        found.text(Part::Dialog, "profiles_with_value").as_deref(),
+        Some("a;b;c\\n")
+    );
+    for number in ["08", "0x", "1.5", "-", "--1", "yes2"] {
+        let text = with_listener(&format!("modparam(\"dialog\", \"hash_size\", {number})"));
+        let told =
+            format!("a.cfg:2:33: a number, or a string in quotes, expected, not \"{number}\"");
+        refused(&text, &told);
+    }
+}
+
+#[test]
+fn a_parameter_takes_its_own_type_and_range() {
+    let parameter = |rest: &str| {
+        with_listener(&format!(
+            "loadmodule \"dialog.so\"\nmodparam(\"dialog\", {rest})"
+        ))
+    };
+    for (rest, told) in [
+        (
+            "\"accept_replicated_dialog\", 1",
+            "a.cfg:3:20: dialog has no parameter \"accept_replicated_dialog\"; did you mean \"accept_replicated_dialogs\"?",
+        ),
+        (
+            "\"xyz\", 1",
+            "a.cfg:3:20: dialog has no parameter \"xyz\"\n",
+        ),
+        (
+            "\"default_timeout\", \"60\"",
+            "a.cfg:3:39: default_timeout: a number from 1 expected, not \"60\"",
+        ),
+        (
+            "\"profiles_no_value\", 1",
+            "a.cfg:3:41: profiles_no_value: a string in quotes expected, not 1",
+        ),
+        (
+            "\"db_mode\", 4",
+            "a.cfg:3:31: db_mode: a number from 0 to 3 expected, not 4",
+        ),
+        (
+            "\"enable_stats\", 2",
+            "a.cfg:3:36: enable_stats: 0 or 1 expected, not 2",
+        ),
+        (
+            "\"replicate_dialogs_to\", \"tcp:10.0.0.1:5555\"",
+            "a.cfg:3:44: replicate_dialogs_to: \"tcp:10.0.0.1:5555\" is no address",
+        ),
+        ("\"db_mode\" 4", "a.cfg:3:30: \",\" expected, not \"4\""),
+        ("\"db_mode\", 4;", "a.cfg:3:32: \")\" expected, not \";\""),
+    ] {
+        refused(&parameter(rest), told);
+    }
+    let text = with_listener(
+        "loadmodule \"usrloc.so\"\nmodparam(\"usrloc\", \"cluster_mode\", \"fuli-sharing\")",
+    );
+    refused(
+        &text,
+        "a.cfg:3:36: cluster_mode: one of \"none\", \"federation\", ",
+    );
+}
+
+#[test]
+fn an_expression_sets_a_parameter_of_every_loaded_part_that_it_matches() {
+    let text = with_listener(
+        r#"
+        loadmodule "dialog.so"
+        loadmodule "usrloc.so"
+        modparam("Dialog|usr.*", "db_url", "mysql://x")
+        modparam("dialog|clusterer", "hash_size", 16)
+    "#,
+    );
+    let found = config(&text).parameters;
+    for part in [Part::Dialog, Part::Usrloc] {
+        assert_eq!(found.text(part, "db_url").as_deref(), Some("mysql://x"));
+    }
+    // clusterer is not loaded, so that it has no such parameter does not matter.
+    assert_eq!(found.int(Part::Dialog, "hash_size"), Some(16));
+
+    let both = |line: &str| {
+        with_listener(&format!(
+            "loadmodule \"dialog.so\"\nloadmodule \"usrloc.so\"\n{line}"
+        ))
+    };
+    let told = "a.cfg:4:27: usrloc has no parameter \"rr_param\"";
+    refused(
+        &both("modparam(\"dialog|usrloc\", \"rr_param\", \"x\")"),
+        told,
+    );
+    // Whole names only.
+    let told = "a.cfg:4:10: there is no module \"dialo\": binrush or one of proto_bin, ";
+    let error = refused(&both("modparam(\"dialo\", \"rr_param\", \"x\")"), told);
+    assert!(error.contains("did you mean \"dialog\"?"), "{error}");
+    refused(
+        &both("modparam(\"dialog(\", \"rr_param\", \"x\")"),
+        "a.cfg:4:10: \"dialog(\" is no regular expression",
+    );
+    let all = Part::ALL.map(Part::name).join("|");
+    let told = format!(
+        "a.cfg:4:{}: usrloc has no parameter",
+        10 + 2 + all.len() + 2
+    );
+    refused(
+        &both(&format!("modparam(\"{all}\", \"rr_param\", \"x\")")),
+        &told,
+    );
+    let deep = format!(
+        "modparam(\"{}x{}\", \"rr_param\", \"x\")",
+        "(".repeat(1000),
+        ")".repeat(1000)
+    );
+    assert!(
+        read(&both(&deep))
+            .unwrap_err()
+            .contains("is no regular expression")
+    );
+}
+
+#[test]
+fn a_parameter_above_its_loadmodule_is_refused() {
+    let text = with_listener(
+        "modparam(\"dialog\", \"db_mode\", 0)\nmodparam(\"dialog\", \"db_mode\", 1)\nloadmodule \"dialog.so\"\n",
+    );
+    let told = "a.cfg:2:10: dialog is loaded below, in a.cfg:4:12: modparam expected behind its loadmodule";
+    let error = refused(&text, told);
+    assert_eq!(error.matches("loaded below").count(), 1, "{error}");
+}
+
+#[test]
+fn parts_are_loaded_by_name_once_and_nothing_else_is() {
+    let error = refused(
+        &with_listener("loadmodule \"dialg.so\""),
+        "a.cfg:2:12: \"dialg.so\" is not built in, and shared libraries are not supported yet: one of proto_bin, proto_bins, ",
+    );
+    assert!(error.contains("; did you mean \"dialog\"?"), "{error}");
+    refused(
+        &with_listener("loadmodule dialog.so"),
+        "a.cfg:2:12: the name of a module in quotes expected, not \"dialog.so\"",
+    );
+    let twice = with_listener("loadmodule \"dialog.so\"\nloadmodule \"dialog/dialog.so\"");
+    warned(
+        &twice,
+        "a.cfg:3:12: dialog is loaded already, in a.cfg:2:12",
+    );
+    for part in Part::ALL {
+        let text = with_listener(&format!("loadmodule \"{part}.so\""));
+        let told = |warning: &ConfigWarning| warning.message().contains("is not active yet");
+        assert_eq!(
+            loaded(&text).warnings.iter().any(told),
+            !part.is_active(),
+            "{part}"
+        );
+    }
+    warned(&with_listener(""), "neither dialog nor usrloc is loaded");
+}
+
+#[test]
+fn our_own_settings_reach_the_engine() {
+    let text = with_listener(
+        r#"
+        modparam("binrush", "allow", "10.0.0.0/8")
+        modparam("binrush", "allow", "2001:db8::/32")
+        modparam("binrush", "backend", "recvmmsg")
+        modparam("binrush", "rcvbuf", 1048576)
+        modparam("binrush", "gro", "off")
+        modparam("binrush", "verify", 0)
+        modparam("binrush", "pin", "1,0")
+        modparam("binrush", "batch", 32)
+        modparam("binrush", "http", "127.0.0.1:9100")
+        modparam("binrush", "stats", 5)
+        modparam("binrush", "stats", 6)
+    "#,
+    );
+    let found = config(&text);
+    assert_eq!((found.verify, found.stats), (false, Some(6)));
+    assert_eq!(found.http, Some("127.0.0.1:9100".parse().unwrap()));
+    let engine = found.engine();
+    assert_eq!(engine.access.to_string(), "10.0.0.0/8, 2001:db8::/32");
+    assert_eq!((engine.backend, engine.gro), (Backend::RecvMmsg, Gro::Off));
+    assert_eq!(
+        (engine.rcvbuf, engine.batch, engine.pin),
+        (1 << 20, 32, Pin::Cores(vec![1, 0]))
+    );
+    warned(
+        &text,
+        "a.cfg:13:38: stats is set again: the value in a.cfg:12:38 does not count",
+    );
+
+    let plain = config(&with_listener(""));
+    assert!(plain.verify);
+    assert_eq!((plain.rcvbuf, plain.batch), (None, None));
+    let defaults = EngineConfig::new("127.0.0.1:5555".parse().unwrap());
+    assert_eq!(plain.engine().rcvbuf, defaults.rcvbuf);
+    assert_eq!(plain.engine().batch, defaults.batch);
+    assert_eq!(plain.access, Access::loopback());
+
+    refused(
+        &with_listener("modparam(\"binrush\", \"shrads\", 1)"),
+        "a.cfg:2:21: binrush has no parameter \"shrads\"; did you mean \"shards\"?",
+    );
+    refused(
+        &with_listener("modparam(\"binrush\", \"allow\", \"10.0.0.1/8\")"),
+        "a.cfg:2:30: allow: \"any\" or a range of addresses",
+    );
+}
+
+#[test]
+fn routes_are_skipped_whatever_is_in_them() {
+    let routes = r#"
+        route { loadmodule "nothing"; listen = bin:; }
+        route[a] { if ($(ru{re.subst,/}//g}) == "}") { exit; } }
+        timer_route[gw, 60] { # }
+            include_file "nowhere"
+        }
+        event_route [E_X,sync] { '}' }
+        failure_route["b"] {}
+        startup_route {}
+    "#;
+    let text = with_listener(routes);
+    warned(
+        &text,
+        "a.cfg:3:9: scripts are not run yet: these blocks are skipped: route, route[a], timer_route[gw, 60], event_route [E_X,sync], failure_route[\"b\"], startup_route",
+    );
+    refused(
+        &with_listener("route { {"),
+        "a.cfg:2:7: this block has no end: 2 more",
+    );
+    refused(
+        &with_listener("route[a { }"),
+        "a.cfg:2:12: \"]\" expected, not the end of the file",
+    );
+    refused(
+        &with_listener("route x { }"),
+        "a.cfg:2:7: \"{\" expected, not \"x\"",
+    );
+    refused(&with_listener("}"), "a.cfg:2:1: a parameter, loadmodule, ");
+    refused(
+        &with_listener("debug = 3;"),
+        "a.cfg:2:10: a parameter, loadmodule, modparam, include_file or a route expected, not \";\" (statements outside of routes end by themselves)",
+    );
+}
+
+#[test]
+fn values_of_parameters_without_effect_may_be_of_any_kind() {
+    let text = with_listener(
+        r#"
+        debug = -1  fork=yes  log_facility=LOG_LOCAL0  log_name="x"  alias=udp:a.example.com:5060 "b.example.com"
+        advertised_address = 192.0.2.1
+        tos = IPTOS_LOWDELAY
+        user = opensips
+        poll_method = epoll
+        listen = bin:[::1]:5555
+    "#,
+    );
+    assert_eq!(endpoints(&text), ["bin:127.0.0.1:5555", "bin:[::1]:5555"]);
+    refused(
+        &with_listener("debug ="),
+        "a.cfg:2:8: a value expected, not the end of the file",
+    );
+    refused(
+        &with_listener("debug = {}"),
+        "a.cfg:2:9: a value expected, not \"{\"",
+    );
+}

@@ -1,0 +1,169 @@
+//! What must hold for any bytes: no panic, and an error that stands in the file and is bounded.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+use super::*;
+
+/// Asserts what holds for every outcome.
+fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
+    let lines = bytes.iter().filter(|byte| **byte == b'\n').count() + 1;
+    // The file includes nothing but itself and what is not there.
+    let files = HashMap::from([(PathBuf::from("a.cfg"), bytes.to_vec())]);
+    match Config::read(Path::new("a.cfg"), &files) {
+        Ok(loaded) => {
+            prop_assert!(
+                loaded
+                    .config
+                    .listeners
+                    .iter()
+                    .any(|listener| listener.endpoint.protocol == Protocol::Bin)
+            );
+            prop_assert!(loaded.warnings.len() <= 100);
+        }
+        Err(error) => {
+            prop_assert!((1..=PROBLEMS_MAX).contains(&error.problems().len()));
+            for problem in error.problems() {
+                let line = problem.place().map_or(1, |place| place.line as usize);
+                prop_assert!((1..=lines).contains(&line), "{}", problem);
+                let text = problem.to_string();
+                prop_assert!(text.len() < 2000 && text.lines().count() <= 3, "{}", text);
+                prop_assert!(
+                    !text.replace('\n', "").contains(char::is_control),
+                    "{:?}",
+                    text
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Pieces of configurations, so that chance gets past the first token.
+fn pieces() -> impl Strategy<Value = String> {
+    let piece = select(PIECES).prop_map(str::to_owned);
+    vec(prop_oneof![8 => piece, 1 => any::<String>()], 0..40).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_a_configuration_or_an_error(bytes in vec(any::<u8>(), 0..400)) {
+        check(&bytes)?;
+    }
+
+    #[test]
+    fn any_pieces_are_a_configuration_or_an_error(text in pieces()) {
+        check(text.as_bytes())?;
+    }
+
+    #[test]
+    fn a_damaged_configuration_is_one_or_an_error(
+        changes in vec((any::<Index>(), any::<u8>(), 0..4_u8), 1..6),
+    ) {
+        let mut bytes = VALID.as_bytes().to_vec();
+        for (at, byte, kind) in changes {
+            if bytes.is_empty() {
+                break;
+            }
+            let at = at.index(bytes.len());
+            match kind {
+                0 => bytes[at] = byte,
+                1 => bytes.insert(at, byte),
+                2 => drop(bytes.remove(at)),
+                _ => bytes.truncate(at),
+            }
+        }
+        check(&bytes)?;
+    }
+}
+
+#[test]
+fn what_is_damaged_was_whole_before() {
+    assert_eq!(config(VALID).listeners.len(), 2);
+}
+
+const VALID: &str = r#"
+# a node
+listen = bin:10.0.0.1:5555 tag a
+socket = bin:[::1] use_workers 2 /* both */
+listen = udp:10.0.0.1:5060
+debug = -1
+mpath = "/modules/"
+loadmodule "dialog.so"
+loadmodule "clusterer.so"
+modparam("dialog|clusterer", "enable_stats", yes)
+modparam("dialog", "profiles_with_value", "a\x41" 'b')
+modparam("clusterer", "neighbor_node_info", "cluster_id=1,node_id=2,url=bin:10.0.0.2:5555")
+modparam("binrush", "pin", "0,1")
+modparam("binrush", "allow", "10.0.0.0/8")
+import_file "none.cfg"
+route[x] { if ($var(a) == "}") { exit; } }
+"#;
+
+const PIECES: &[&str] = &[
+    " ",
+    "\n",
+    "\t",
+    "\\\n",
+    "=",
+    ":",
+    ",",
+    "(",
+    ")",
+    "{",
+    "}",
+    "[",
+    "]",
+    "\"",
+    "'",
+    "$",
+    "/*",
+    "*/",
+    "#",
+    "//",
+    ";",
+    "*",
+    "+",
+    "-1",
+    "0",
+    "0x",
+    "yes",
+    "65536",
+    "10.0.0.1",
+    "::1",
+    "bin",
+    "bins",
+    "udp",
+    "listen",
+    "socket",
+    "bin_listen",
+    "children",
+    "debug",
+    "mpath",
+    "loadmodule",
+    "modparam",
+    "include_file",
+    "import_file",
+    "route",
+    "event_route",
+    "tag",
+    "as",
+    "use_workers",
+    "\"dialog\"",
+    "\"dialog.so\"",
+    "\"a.cfg\"",
+    "\"binrush\"",
+    "\"allow\"",
+    "\"any\"",
+    "\"pin\"",
+    "listen = bin:10.0.0.1:5555\n",
+    "modparam(\"binrush\", \"",
+    "\", \"",
+    "\")",
+    "\\x",
+    "\\777",
+    "(((",
+    "|",
+    "é",
+];
