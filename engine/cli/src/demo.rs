@@ -8,9 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use binrush_engine::{Engine, ListenConfig, Outcome, Snapshot};
+use binrush_engine::{Engine, EngineConfig, Outcome, Snapshot};
 use binrush_replay::{Pace, Progress, Report, Traffic, replay};
 
+use crate::arguments::{self, Shards};
 use crate::output::Output;
 use crate::{modules, signal, tally};
 use screen::Screen;
@@ -24,12 +25,16 @@ mod screen;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How long to send.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
 
     /// Packets per second to send.
-    #[arg(long, value_name = "PPS", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "PPS", default_value_t = 40_000, value_parser = clap::value_parser!(u64).range(1..))]
     rate: u64,
+
+    /// Receiving threads, each with a socket of its own; auto is one for each core.
+    #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = arguments::shards)]
+    shards: Shards,
 
     /// Print JSON lines instead of text.
     #[arg(long)]
@@ -67,13 +72,15 @@ fn show(args: &Args, stop: &AtomicBool, output: Output) -> anyhow::Result<ExitCo
     let traffic = Traffic::sample();
     let length = Duration::from_secs(args.seconds);
     let pace = Pace::new(args.rate, length).context("--rate must be above zero")?;
-    let mut engine = Engine::start(
-        ListenConfig::new(([127, 0, 0, 1], 0).into()),
-        modules::registry()?,
-    )?;
+    let config = EngineConfig {
+        shards: args.shards.0,
+        ..EngineConfig::new(([127, 0, 0, 1], 0).into())
+    };
+    let mut engine = Engine::start(config, modules::registry(|_| true, true)?)?;
+    let listener = engine.listeners().next().context("nothing to send to")?;
     let socket = UdpSocket::bind("127.0.0.1:0").context("cannot open a socket to send from")?;
     socket
-        .connect(engine.local_addr())
+        .connect(listener.addr)
         .context("cannot connect to the engine's socket")?;
 
     let mut screen = Screen::open(output, args, &mut engine, &traffic)?;
@@ -159,8 +166,8 @@ impl Run {
         if !totals.is_balanced() {
             return Err("the outcomes do not add up to what was received".into());
         }
-        match totals.received - totals.outcome(Outcome::Handled) {
-            0 if totals.received == 0 => Err("nothing arrived".into()),
+        match totals.total.received - totals.total.outcome(Outcome::Handled) {
+            0 if totals.total.received == 0 => Err("nothing arrived".into()),
             0 => Ok(()),
             refused => Err(format!("{refused} packets arrived and were not understood")),
         }
@@ -198,13 +205,15 @@ const TICK: Duration = Duration::from_millis(20);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use binrush_engine::Counts;
     use binrush_replay::SendErrors;
     use serde_json::Value;
 
     fn run_of(planned: u64, sent: u64, received: u64) -> Run {
-        let mut totals = Snapshot::default();
-        totals.received = received;
-        totals.outcomes[Outcome::Malformed as usize] = received;
+        let mut counts = Counts::default();
+        counts.received = received;
+        counts.outcomes[Outcome::Malformed as usize] = received;
+        let totals = Snapshot::of(vec![counts], Vec::new());
         let report = Report {
             planned,
             sent,
@@ -245,6 +254,7 @@ mod tests {
         Args {
             seconds: 1,
             rate: 500,
+            shards: Shards(None),
             json: true,
         }
     }

@@ -8,14 +8,22 @@ use clap::Parser;
 
 use output::Output;
 
+/// Arguments that several commands take.
+mod arguments;
+/// What a configuration means.
+mod check;
 /// Captures in words or JSON lines.
 mod decode;
 /// The main job on loopback, fed with captured traffic.
 mod demo;
 /// JSON lines into a capture.
 mod encode;
+/// `/metrics` and `/healthz`.
+mod http;
 /// The JSON line of a packet, read and written.
 mod line;
+/// The counters as Prometheus reads them.
+mod metrics;
 /// The modules whose packets come in datagrams.
 mod modules;
 /// Lines that go out while something more important goes on.
@@ -45,6 +53,7 @@ enum Command {
     Send(send::Args),
     Serve(serve::Args),
     Demo(demo::Args),
+    Check(check::Args),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +63,7 @@ fn main() -> ExitCode {
         Command::Send(args) => send::run(&args),
         Command::Serve(args) => serve::run(args),
         Command::Demo(args) => demo::run(args),
+        Command::Check(args) => check::run(&args),
     };
     result.unwrap_or_else(|error| {
         // A reader that is stuck must not keep the process; there is nobody left to tell of it.

@@ -1,8 +1,8 @@
 //! The modules whose packets come in datagrams, and what is done with those.
 
-use binrush_engine::{Registry, SchemaHandler};
-use binrush_wire::Release;
+use binrush_engine::{Context, Registry, SchemaHandler, Verdict};
 use binrush_wire::schema::{self, Capability, Message};
+use binrush_wire::{Packet, Release};
 
 /// The modules that 1.x nodes send, the only ones that come in datagrams.
 pub(crate) fn all() -> impl Iterator<Item = &'static Capability> {
@@ -23,13 +23,23 @@ pub(crate) fn messages(module: &'static Capability) -> impl Iterator<Item = &'st
     messages.into_iter()
 }
 
-/// A registry in which every known module has a handler that reads each packet to its last byte.
-pub(crate) fn registry() -> anyhow::Result<Registry> {
+/// A registry in which every known module that is `wanted` has a handler: one that reads each packet to its last
+/// byte, or, without `verify`, one that takes whatever has a good header.
+pub(crate) fn registry(wanted: impl Fn(&str) -> bool, verify: bool) -> anyhow::Result<Registry> {
     let mut registry = Registry::new();
-    for module in all() {
-        registry.register(module.name.as_bytes(), SchemaHandler)?;
+    for module in all().filter(|module| wanted(module.name)) {
+        let name = module.name.as_bytes();
+        if verify {
+            registry.register(name, |_| SchemaHandler)?;
+        } else {
+            registry.register(name, |_| accept)?;
+        }
     }
     Ok(registry)
+}
+
+fn accept(_: &mut Context<'_>, _: &Packet<'_>) -> Verdict {
+    Verdict::Handled
 }
 
 #[cfg(test)]

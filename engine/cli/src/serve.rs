@@ -2,66 +2,128 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use binrush_engine::{Engine, ListenConfig, Pin, Snapshot, StartError};
+use binrush_engine::telemetry::samples::RefusalLog;
+use binrush_engine::{Clock as _, Engine, MonotonicClock, Snapshot, StartError};
 use serde_json::{Map, json};
 
+use crate::arguments::{self, Shards};
+use crate::http::Http;
 use crate::output::{Output, event};
-use crate::{modules, signal, tally};
+use crate::signal::Signals;
+use crate::{modules, tally};
+use settings::{Allow, Listen, Settings};
+
+/// What is told at the start.
+mod ready;
+/// What the command line and the configuration come to together.
+pub(crate) mod settings;
 
 /// Receive BIN packets of 1.x nodes over UDP until SIGTERM or SIGINT, and say what came.
+///
+/// SIGHUP reads the configuration again; listeners that stay are not touched.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Where to listen; IPv6 in brackets, and then no IPv4; port 0 takes a free one.
+    /// Configuration to start with, in the language of opensips.cfg; `binrush check FILE` says what it means.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Where to listen; IPv6 in brackets, and then no IPv4; port 0 takes a free one. Instead of the
+    /// configuration's listeners.
     #[arg(long, value_name = "bin:IP:PORT")]
-    listen: Listen,
+    listen: Vec<Listen>,
 
-    /// Core to keep the receiving thread on, counted from 0; auto takes the last one.
-    #[arg(long, value_name = "auto|off|CORE", default_value = "auto", value_parser = pin)]
-    core: Pin,
+    /// Receiving threads, each with a socket of its own; auto is one for each core.
+    #[arg(long, value_name = "N|auto", value_parser = arguments::shards)]
+    shards: Option<Shards>,
 
-    /// Receive buffer to ask the kernel for, in bytes.
-    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20, value_parser = clap::value_parser!(u32).range(..=1 << 30))]
-    rcvbuf: u32,
+    /// How to take datagrams from the kernel.
+    #[arg(long, value_name = "auto|recvmmsg|io_uring", value_parser = arguments::backend)]
+    backend: Option<binrush_engine::Backend>,
+
+    /// Whose datagrams to take, instead of this host's and the configuration's; any lets everybody in.
+    #[arg(long, value_name = "CIDR|any")]
+    allow: Vec<Allow>,
+
+    /// Cores to keep the receiving threads on, counted from 0; auto takes the last ones.
+    #[arg(long, value_name = "auto|off|CORE,CORE...", value_parser = arguments::pin)]
+    pin: Option<binrush_engine::Pin>,
+
+    /// Receive buffer to ask the kernel for, for each socket, in bytes.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(..=1 << 30))]
+    rcvbuf: Option<u32>,
 
     /// Seconds between two lines of counts; 0 prints none but the last.
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
-    stats: u64,
+    #[arg(long, value_name = "SECONDS")]
+    stats: Option<u64>,
+
+    /// Answer /metrics and /healthz there.
+    #[arg(long, value_name = "IP:PORT")]
+    http: Option<SocketAddr>,
 
     /// Print JSON lines instead of text.
     #[arg(long)]
     json: bool,
 }
 
-/// An address as OpenSIPS writes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Listen(SocketAddr);
+/// A server at work: everything that the control thread keeps.
+struct Server<'a> {
+    args: &'a Args,
+    settings: Settings,
+    engine: Engine,
+    http: Option<Http>,
+    output: &'a Output,
+    clock: MonotonicClock,
+    refusals: RefusalLog,
+}
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     // Before the start, so that a signal from the first moment on leads to a clean stop.
-    let stop = signal::stop_flag()?;
-    receive(&args, &stop, Output::start(io::stdout())?)
+    let signals = Signals::handle()?;
+    let settings = match Settings::load(&args) {
+        Ok(settings) => settings,
+        Err(wrong) => {
+            eprintln!("{wrong}");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    receive(&args, settings, &signals, Output::start(io::stdout())?)
 }
 
-/// Receives until `stop` is set, and tells on `output`.
-fn receive(args: &Args, stop: &AtomicBool, output: Output) -> anyhow::Result<ExitCode> {
-    let config = ListenConfig {
-        pin: args.core,
-        rcvbuf: args.rcvbuf as usize,
-        ..ListenConfig::new(args.listen.0)
+/// Receives until a signal ends it, and tells on `output`.
+fn receive(
+    args: &Args,
+    settings: Settings,
+    signals: &Signals,
+    output: Output,
+) -> anyhow::Result<ExitCode> {
+    let registry = modules::registry(|name| settings.has_module(name), settings.verify)?;
+    let mut engine = Engine::start(settings.engine.clone(), registry).map_err(explained)?;
+    let http = match settings.http {
+        Some(addr) => Some(Http::start(addr, &mut engine)?),
+        None => None,
     };
-    let mut engine = Engine::start(config, modules::registry()?).map_err(explained)?;
-    output.print(ready(&engine, args));
-
-    let watched = watch(&mut engine, args, stop, &output);
-    // Whatever went wrong, and whoever reads the output or does not: first the queue is drained, then the
+    output.print(ready::text(&engine, &settings, http.as_ref(), args.json));
+    let mut server = Server {
+        args,
+        settings,
+        engine,
+        http,
+        output: &output,
+        clock: MonotonicClock::start(),
+        refusals: RefusalLog::new(),
+    };
+    let watched = server.watch(signals);
+    // Whatever went wrong, and whoever reads the output or does not: first the queues are drained, then the
     // totals are told, then the rest.
+    let Server { engine, http, .. } = server;
+    drop(http);
     let (totals, stopped) = tally::of_stopped(engine);
     let text = last(&totals, args.json);
     let written = output.finish(text.clone());
@@ -75,85 +137,123 @@ fn receive(args: &Args, stop: &AtomicBool, output: Output) -> anyhow::Result<Exi
     })
 }
 
-/// Prints a line per interval until `stop` is set or the shard ends by itself. A line that is not taken is
-/// told with the next one.
-fn watch(
-    engine: &mut Engine,
-    args: &Args,
-    stop: &AtomicBool,
-    output: &Output,
-) -> anyhow::Result<()> {
-    let every = Duration::from_secs(args.stats);
-    // Nothing was told yet: what came before this line belongs to the first interval.
-    let (mut then, mut told) = (Instant::now(), None::<Snapshot>);
-    let mut sampled = then;
-    while !stop.load(Ordering::Relaxed) && engine.is_running() {
-        thread::sleep(STOP_LATENCY);
-        if sampled.elapsed() < SAMPLE {
-            continue;
+impl Server<'_> {
+    /// Looks after the engine until a signal ends it or a shard ends by itself, and prints a line per interval.
+    /// A line that is not taken is told with the next one.
+    fn watch(&mut self, signals: &Signals) -> anyhow::Result<()> {
+        // Nothing was told yet: what came before this line belongs to the first interval.
+        let (mut then, mut told) = (Instant::now(), None::<Snapshot>);
+        let mut sampled = then;
+        while !signals.stop.load(Ordering::Relaxed) && self.engine.is_running() {
+            thread::sleep(STOP_LATENCY);
+            if signals.reload.swap(false, Ordering::Relaxed) {
+                self.reload();
+            }
+            if sampled.elapsed() < SAMPLE {
+                continue;
+            }
+            // Also when nothing is printed: the kernel's count of drops must not come round unseen.
+            let now = self.engine.snapshot()?;
+            sampled = Instant::now();
+            self.tell_refusals(&now);
+            if let Some(http) = &self.http {
+                http.show(&self.engine, &now);
+            }
+            let (every, elapsed) = (self.settings.stats, sampled - then);
+            if every.is_zero() || elapsed < every {
+                continue;
+            }
+            let news = told
+                .as_ref()
+                .map_or_else(|| now.clone(), |told| now.since(told));
+            if self.output.print(interval(&news, elapsed, self.args.json)) {
+                (then, told) = (sampled, Some(now));
+            }
         }
-        // Also when nothing is printed: the kernel's count of drops must not come round unseen.
-        let now = engine.snapshot()?;
-        sampled = Instant::now();
-        let elapsed = sampled - then;
-        if every.is_zero() || elapsed < every {
-            continue;
-        }
-        let news = told
-            .as_ref()
-            .map_or_else(|| now.clone(), |told| now.since(told));
-        if output.print(interval(&news, elapsed, args.json)) {
-            (then, told) = (sampled, Some(now));
+        Ok(())
+    }
+
+    /// What was refused lately, in a bounded number of lines.
+    fn tell_refusals(&mut self, now: &Snapshot) {
+        let samples: Vec<_> = self.engine.samples().collect();
+        let outcomes = &now.total.outcomes;
+        for refusal in self.refusals.due(self.clock.now(), outcomes, &samples) {
+            let text = if self.args.json {
+                let more = json!({
+                    "outcome": refusal.outcome.symbol(),
+                    "count": refusal.count,
+                    "text": refusal.to_string(),
+                });
+                event("refused", Map::new(), more)
+            } else {
+                refusal.to_string()
+            };
+            self.output.print(text);
         }
     }
-    Ok(())
+
+    /// Reads the configuration again and goes over to it; whatever is wrong with it, the old one goes on.
+    fn reload(&mut self) {
+        let (done, said) = match self.apply() {
+            Ok(said) => (true, said),
+            Err(wrong) => (false, vec![wrong, "going on as before".to_owned()]),
+        };
+        let text = if self.args.json {
+            event("reload", Map::new(), json!({ "done": done, "text": said }))
+        } else {
+            said.iter()
+                .map(|line| format!("reload: {line}"))
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
+        self.output.print(text);
+    }
+
+    /// What changed, in words.
+    fn apply(&mut self) -> Result<Vec<String>, String> {
+        let new = Settings::load(self.args).map_err(|wrong| wrong.to_string())?;
+        let engine = &new.engine;
+        let reloaded = self
+            .engine
+            .reload(&engine.listen, engine.access.clone())
+            .map_err(|error| error.to_string())?;
+        let mut said = Vec::new();
+        let addrs = |addrs: &[SocketAddr]| {
+            let addrs: Vec<String> = addrs.iter().map(|addr| format!("bin:{addr}")).collect();
+            addrs.join(" ")
+        };
+        if !reloaded.opened.is_empty() {
+            said.push(format!("opened {}", addrs(&reloaded.opened)));
+        }
+        if !reloaded.closed.is_empty() {
+            said.push(format!("closed {}", addrs(&reloaded.closed)));
+        }
+        if reloaded.access {
+            said.push(format!("access: {}", self.engine.access()));
+        }
+        if new.stats != self.settings.stats {
+            self.settings.stats = new.stats;
+            said.push(format!("statistics every {} s", new.stats.as_secs()));
+        }
+        for what in self.settings.needs_restart(&new) {
+            said.push(format!("{what} changed: takes effect at the next start"));
+        }
+        said.extend(new.warnings.iter().cloned());
+        self.settings.engine.listen = new.engine.listen;
+        self.settings.engine.access = new.engine.access;
+        if said.is_empty() {
+            said.push("nothing changed".into());
+        }
+        Ok(said)
+    }
 }
 
 /// What to do about it in terms of this command.
 fn explained(error: StartError) -> anyhow::Error {
     match error {
-        StartError::Pin(_) => anyhow!("{error}\n  name another one, or use `--core off`"),
+        StartError::Pin(_) => anyhow!("{error}\n  name others, or use `--pin off`"),
         error => error.into(),
     }
-}
-
-fn ready(engine: &Engine, args: &Args) -> String {
-    let addr = engine.local_addr();
-    let handlers: Vec<&str> = modules::all().map(|module| module.name).collect();
-    let mut warnings: Vec<String> = engine.warnings().iter().map(ToString::to_string).collect();
-    if !addr.ip().is_loopback() {
-        warnings.push(format!(
-            "there is no source filter yet: whoever can reach bin:{addr} is heard, and BIN over UDP has no authentication"
-        ));
-    }
-    if addr.is_ipv6() && addr.ip().is_unspecified() {
-        warnings.push(format!(
-            "bin:{addr} takes no IPv4: for that, run another one on bin:0.0.0.0:{}",
-            addr.port()
-        ));
-    }
-    if args.json {
-        let more = json!({
-            "listen": format!("bin:{addr}"),
-            "transport": "udp",
-            "core": engine.core(),
-            "rcvbuf": engine.rcvbuf(),
-            "handlers": handlers,
-            "warnings": warnings,
-        });
-        return event("ready", Map::new(), more);
-    }
-    let mut text = format!(
-        "ready: bin:{addr} (udp), {}, receive buffer {} bytes, handlers {}",
-        tally::core(engine),
-        engine.rcvbuf(),
-        handlers.join(" ")
-    );
-    for warning in warnings {
-        text.push_str("\nwarning: ");
-        text.push_str(&warning);
-    }
-    text
 }
 
 fn interval(counts: &Snapshot, elapsed: Duration, json: bool) -> String {
@@ -162,14 +262,23 @@ fn interval(counts: &Snapshot, elapsed: Duration, json: bool) -> String {
         let more = json!({ "seconds": seconds });
         return event("interval", tally::json(counts), more);
     }
-    let words = tally::line(counts);
-    let separator = if words.is_empty() { "" } else { " | " };
-    format!(
-        "{} packets, {} bytes, {:.0}/s{separator}{words}",
-        counts.received,
-        counts.bytes,
-        counts.received as f64 / seconds
-    )
+    let total = &counts.total;
+    let mut text = format!(
+        "{} packets, {} bytes, {:.0}/s",
+        total.received,
+        total.bytes,
+        total.received as f64 / seconds
+    );
+    for part in [
+        tally::latency(total).unwrap_or_default(),
+        tally::line(counts),
+    ] {
+        if !part.is_empty() {
+            text.push_str(" | ");
+            text.push_str(&part);
+        }
+    }
+    text
 }
 
 fn last(totals: &Snapshot, json: bool) -> String {
@@ -181,16 +290,20 @@ fn last(totals: &Snapshot, json: bool) -> String {
             json!({ "balanced": balanced }),
         );
     }
+    let total = &totals.total;
     let words = tally::line(totals);
     let separator = if words.is_empty() { "" } else { " | " };
     let mut lines = vec![
         format!(
             "total: {} packets, {} bytes{separator}{words}",
-            totals.received, totals.bytes
+            total.received, total.bytes
         ),
-        tally::received_equation(totals),
+        tally::received_equation(total),
     ];
-    lines.extend(tally::meanings(totals));
+    if totals.shards.len() > 1 {
+        lines.push(tally::by_shard(totals));
+    }
+    lines.extend(tally::meanings(total));
     lines.push(tally::kernel(totals.kernel));
     let verdict = if balanced {
         "balanced"
@@ -199,28 +312,6 @@ fn last(totals: &Snapshot, json: bool) -> String {
     };
     lines.push(verdict.to_owned());
     lines.join("\n")
-}
-
-impl FromStr for Listen {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let addr = text.strip_prefix("bin:").and_then(|addr| addr.parse().ok());
-        addr.map(Self).ok_or_else(|| {
-            "an address is bin:IP:PORT, such as bin:127.0.0.1:5566 or bin:[::1]:5566".to_owned()
-        })
-    }
-}
-
-fn pin(text: &str) -> Result<Pin, String> {
-    match text {
-        "auto" => Ok(Pin::Auto),
-        "off" => Ok(Pin::Off),
-        core => core
-            .parse()
-            .map(Pin::Core)
-            .map_err(|_| "auto, off or a number".to_owned()),
-    }
 }
 
 /// How often the counters are read, printed or not.
@@ -232,37 +323,23 @@ const STOP_LATENCY: Duration = Duration::from_millis(20);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser as _;
 
-    #[test]
-    fn addresses_are_written_as_opensips_does() {
-        let parse = |text: &str| text.parse::<Listen>().map(|listen| listen.0.to_string());
-        let scoped = "[fe80::1%2]:5566";
-        assert_eq!(parse(&format!("bin:{scoped}")).as_deref(), Ok(scoped));
-        assert_eq!(parse("bin:127.0.0.1:5566").as_deref(), Ok("127.0.0.1:5566"));
-        assert_eq!(parse("bin:[::1]:0").as_deref(), Ok("[::1]:0"));
-        for wrong in [
-            "127.0.0.1:5566",
-            "bin:127.0.0.1",
-            "udp:127.0.0.1:5566",
-            "bin:::1:5",
-            "bin:host:1",
-        ] {
-            assert!(
-                parse(wrong).unwrap_err().contains("bin:[::1]:5566"),
-                "{wrong}"
-            );
-        }
+    #[derive(Debug, clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
     }
 
     fn stopped_at_once(output: Output) -> anyhow::Result<ExitCode> {
-        let args = Args {
-            listen: Listen(([127, 0, 0, 1], 0).into()),
-            core: Pin::Off,
-            rcvbuf: 4096,
-            stats: 0,
-            json: false,
+        let line = "serve --listen bin:127.0.0.1:0 --shards 1 --pin off --rcvbuf 4096 --stats 0";
+        let args = Command::parse_from(line.split(' ')).args;
+        let signals = Signals {
+            stop: std::sync::Arc::new(true.into()),
+            reload: std::sync::Arc::default(),
         };
-        receive(&args, &AtomicBool::new(true), output)
+        let settings = Settings::load(&args).unwrap();
+        receive(&args, settings, &signals, output)
     }
 
     #[test]

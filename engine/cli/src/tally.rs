@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use binrush_engine::{Engine, KernelDrops, NameCounts, Outcome, Snapshot, StopCause, StopError};
+use binrush_engine::{
+    Counts, Engine, KernelDrops, NameCounts, Outcome, Snapshot, StopCause, StopError,
+};
 use binrush_wire::Release;
 use binrush_wire::schema;
 use serde_json::{Map, Value, json};
@@ -15,39 +17,59 @@ pub(crate) fn of_stopped(engine: Engine) -> (Snapshot, Result<(), StopCause>) {
     }
 }
 
-/// Where the shard runs: `core 1`.
-pub(crate) fn core(engine: &Engine) -> String {
-    engine
-        .core()
-        .map_or_else(|| "any core".to_owned(), |core| format!("core {core}"))
+/// Where the shards run: `1 shard on core 1`, `4 shards on cores 0 1 2 3`.
+pub(crate) fn shards(engine: &Engine) -> String {
+    let cores: Vec<String> = engine
+        .shards()
+        .map(|shard| {
+            shard
+                .core
+                .map_or_else(|| "any".to_owned(), |core| core.to_string())
+        })
+        .collect();
+    match &cores[..] {
+        [core] => format!("1 shard on core {core}"),
+        cores => format!("{} shards on cores {}", cores.len(), cores.join(" ")),
+    }
 }
 
 /// What came, in one line: `dialog CREATED 12 UPDATED 30 | ul AOR_INSERT 4 | refused: bad_crc 1`.
 pub(crate) fn line(counts: &Snapshot) -> String {
-    let mut parts: Vec<String> = counts.names.iter().filter_map(module_words).collect();
-    let refused: Vec<String> = refused(counts)
-        .map(|(outcome, count)| format!("{outcome} {count}"))
-        .collect();
-    if !refused.is_empty() {
-        let mut text = format!("refused: {}", refused.join(" "));
-        let names: Vec<String> = counts
-            .unknown_names
-            .iter()
-            .map(|(name, count)| format!("{name} {count}"))
-            .collect();
-        if !names.is_empty() {
-            let _ = write!(text, " ({})", names.join(" "));
-        }
-        parts.push(text);
-    }
+    let mut parts = vec![modules(&counts.total), refusals(&counts.total)];
+    parts.retain(|part| !part.is_empty());
     if counts.kernel != KernelDrops::default() {
         parts.push(kernel(counts.kernel));
     }
     parts.join(" | ")
 }
 
+/// What was handled, by module and type: `dialog CREATED 12 UPDATED 30 | ul AOR_INSERT 4`.
+pub(crate) fn modules(counts: &Counts) -> String {
+    let modules: Vec<String> = counts.names.iter().filter_map(module_words).collect();
+    modules.join(" | ")
+}
+
+/// What was refused, by name: `refused: bad_crc 1 unknown_name 2 (ratelimit 2)`; empty when nothing was.
+pub(crate) fn refusals(counts: &Counts) -> String {
+    let refused: Vec<String> = refused(counts)
+        .map(|(outcome, count)| format!("{outcome} {count}"))
+        .collect();
+    if refused.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("refused: {}", refused.join(" "));
+    let names = counts.unknown_names.iter();
+    let names: Vec<String> = names
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    if !names.is_empty() {
+        let _ = write!(text, " ({})", names.join(" "));
+    }
+    text
+}
+
 /// The balance of what was received: `received 10 = handled 8 + bad_crc 2`.
-pub(crate) fn received_equation(totals: &Snapshot) -> String {
+pub(crate) fn received_equation(totals: &Counts) -> String {
     let mut text = format!(
         "received {} = handled {}",
         totals.received,
@@ -59,17 +81,28 @@ pub(crate) fn received_equation(totals: &Snapshot) -> String {
     text
 }
 
+/// What each shard received, and what it handed to others: `by shard: 0 received 10, mailed 0; 1 received ...`.
+pub(crate) fn by_shard(totals: &Snapshot) -> String {
+    let shards = totals.shards.iter().enumerate().map(|(index, shard)| {
+        let (received, mailed) = (shard.received, shard.mailed_out);
+        format!("{index} received {received}, mailed {mailed}")
+    });
+    format!("by shard: {}", shards.collect::<Vec<_>>().join("; "))
+}
+
 /// What the refusals among `totals` mean, a line each: `  bad_crc: checksum does not match: ...`.
-pub(crate) fn meanings(totals: &Snapshot) -> impl Iterator<Item = String> {
+pub(crate) fn meanings(totals: &Counts) -> impl Iterator<Item = String> {
     refused(totals).map(|(outcome, _)| format!("  {outcome}: {}", outcome.sentence()))
 }
 
 /// What never came out of the socket, by reason.
 pub(crate) fn kernel(drops: KernelDrops) -> String {
     let mut text = format!(
-        "kernel dropped {} (receive buffer or checksum {}, during the stop {})",
+        "kernel dropped {} (receive buffer or checksum {}, not allowed {}, before the start {}, during the stop {})",
         drops.total(),
         drops.buffer,
+        drops.acl,
+        drops.starting,
         drops.stopping,
     );
     if drops.left_in_queue_bytes > 0 {
@@ -82,19 +115,63 @@ pub(crate) fn kernel(drops: KernelDrops) -> String {
     text
 }
 
+/// How long datagrams took from their arrival at a shard: `p50 1.2 us, p99 ...`; `None` when none came.
+pub(crate) fn latency(counts: &Counts) -> Option<String> {
+    if counts.latency.count() == 0 {
+        return None;
+    }
+    let micros = |percent| counts.latency.percentile(percent) as f64 / 1e3;
+    let [p50, p99, p999] = PERCENTILES.map(|(_, percent)| micros(percent));
+    Some(format!(
+        "p50 {p50:.1} us, p99 {p99:.1} us, p99.9 {p999:.1} us"
+    ))
+}
+
 /// The counts with stable keys. Every outcome, name and type that is not in it is zero.
 pub(crate) fn json(counts: &Snapshot) -> Map<String, Value> {
-    let names: Map<String, Value> = counts.names.iter().map(module_json).collect();
+    let mut map = counts_json(&counts.total);
+    let names: Map<String, Value> = counts.total.names.iter().map(module_json).collect();
+    let unknown: Map<String, Value> = counts
+        .total
+        .unknown_names
+        .iter()
+        .map(|(name, count)| (name.clone(), (*count).into()))
+        .collect();
+    let shards = counts.shards.iter().map(counts_json).map(Value::Object);
+    let listeners = counts.listeners.iter().map(|listener| {
+        json!({
+            "listen": format!("bin:{}", listener.addr),
+            "open": listener.open,
+            "kernel_drops": kernel_json(listener.kernel),
+        })
+    });
+    let Value::Object(more) = json!({
+        "names": names,
+        "unknown_names": unknown,
+        "kernel_drops": kernel_json(counts.kernel),
+        // Not among the drops, which are datagrams.
+        "left_in_queue_bytes": counts.kernel.left_in_queue_bytes,
+        "shards": shards.collect::<Vec<_>>(),
+        "listeners": listeners.collect::<Vec<_>>(),
+    }) else {
+        unreachable!("written as an object right above")
+    };
+    map.extend(more);
+    map
+}
+
+/// What one shard, or all of them, counted.
+fn counts_json(counts: &Counts) -> Map<String, Value> {
     let outcomes: Map<String, Value> = Outcome::ALL
         .into_iter()
         .map(|outcome| (outcome.symbol(), counts.outcome(outcome)))
         .filter(|(_, count)| *count > 0)
         .map(|(symbol, count)| (symbol.to_owned(), count.into()))
         .collect();
-    let unknown: Map<String, Value> = counts
-        .unknown_names
-        .iter()
-        .map(|(name, count)| (name.clone(), (*count).into()))
+    let latency: Map<String, Value> = PERCENTILES
+        .into_iter()
+        .map(|(key, percent)| (key.to_owned(), counts.latency.percentile(percent).into()))
+        .chain([("max".to_owned(), counts.latency.max().into())])
         .collect();
     let Value::Object(map) = json!({
         "received": counts.received,
@@ -102,16 +179,26 @@ pub(crate) fn json(counts: &Snapshot) -> Map<String, Value> {
         "batches": counts.batches,
         "busy_ns": counts.busy_ns,
         "receive_failures": counts.receive_failures,
+        "mailed_out": counts.mailed_out,
+        "mailed_in": counts.mailed_in,
+        "sent": counts.sent,
+        "send_failures": counts.send_failures,
+        "send_refused": counts.send_refused,
         "outcomes": outcomes,
-        "names": names,
-        "unknown_names": unknown,
-        "kernel_drops": { "buffer": counts.kernel.buffer, "stopping": counts.kernel.stopping },
-        // Not among the drops, which are datagrams.
-        "left_in_queue_bytes": counts.kernel.left_in_queue_bytes,
+        "latency_ns": latency,
     }) else {
         unreachable!("written as an object right above")
     };
     map
+}
+
+fn kernel_json(drops: KernelDrops) -> Value {
+    json!({
+        "buffer": drops.buffer,
+        "acl": drops.acl,
+        "starting": drops.starting,
+        "stopping": drops.stopping,
+    })
 }
 
 /// A whole number with its thousands apart: `20 000`.
@@ -127,7 +214,7 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-fn refused(counts: &Snapshot) -> impl Iterator<Item = (Outcome, u64)> {
+fn refused(counts: &Counts) -> impl Iterator<Item = (Outcome, u64)> {
     Outcome::ALL
         .into_iter()
         .filter(|outcome| *outcome != Outcome::Handled)
@@ -168,6 +255,9 @@ fn labelled(counts: &NameCounts) -> impl Iterator<Item = (String, u64)> {
         .chain(other)
 }
 
+/// The percentiles that are told, with their keys in JSON.
+const PERCENTILES: [(&str, f64); 3] = [("p50", 50.0), ("p99", 99.0), ("p99_9", 99.9)];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,10 +274,10 @@ mod tests {
             other_commands: 0,
         };
         let mut counts = Snapshot::default();
-        counts.received = 10;
-        counts.outcomes = outcomes;
-        counts.names = vec![name(b"dialog", &[(1, 2), (3, 5)]), name(b"ul", &[])];
-        counts.unknown_names = vec![("ratelimit".into(), 2)];
+        counts.total.received = 10;
+        counts.total.outcomes = outcomes;
+        counts.total.names = vec![name(b"dialog", &[(1, 2), (3, 5)]), name(b"ul", &[])];
+        counts.total.unknown_names = vec![("ratelimit".into(), 2)];
         counts.kernel.buffer = 4;
         counts.kernel.stopping = 1;
         counts
@@ -198,13 +288,13 @@ mod tests {
         assert_eq!(
             line(&counts()),
             "dialog CREATED 2 DELETED 5 | refused: bad_crc 1 unknown_name 2 (ratelimit 2) | \
-             kernel dropped 5 (receive buffer or checksum 4, during the stop 1)"
+             kernel dropped 5 (receive buffer or checksum 4, not allowed 0, before the start 0, during the stop 1)"
         );
         assert_eq!(
-            received_equation(&counts()),
+            received_equation(&counts().total),
             "received 10 = handled 7 + bad_crc 1 + unknown_name 2"
         );
-        let meanings: Vec<String> = meanings(&counts()).collect();
+        let meanings: Vec<String> = meanings(&counts().total).collect();
         assert_eq!(
             meanings[1],
             "  unknown_name: no handler is registered for its module name"
@@ -219,7 +309,10 @@ mod tests {
         assert!(kernel(counts.kernel).ends_with("stop 1), left 1536 bytes in the queue"));
         let map = Value::Object(json(&counts));
         assert_eq!(map["left_in_queue_bytes"], 1536);
-        assert_eq!(map["kernel_drops"], json!({ "buffer": 4, "stopping": 1 }));
+        assert_eq!(
+            map["kernel_drops"],
+            json!({ "buffer": 4, "acl": 0, "starting": 0, "stopping": 1 })
+        );
     }
 
     #[test]
@@ -233,7 +326,10 @@ mod tests {
             json!({ "handled": 7, "bad_crc": 1, "unknown_name": 2 })
         );
         assert_eq!(map["unknown_names"]["ratelimit"], 2);
-        assert_eq!(map["kernel_drops"], json!({ "buffer": 4, "stopping": 1 }));
+        assert_eq!(
+            map["kernel_drops"],
+            json!({ "buffer": 4, "acl": 0, "starting": 0, "stopping": 1 })
+        );
     }
 
     #[test]

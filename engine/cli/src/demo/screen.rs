@@ -1,26 +1,35 @@
-//! What a demo shows: a table for people, or JSON lines.
+//! What a demo shows: a live table for a terminal, lines for everything else, or JSON lines.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
-use binrush_engine::{Engine, Snapshot};
+use binrush_engine::{Counts, Engine, Snapshot};
 use binrush_replay::Traffic;
-use binrush_wire::schema::{Capability, Message};
 use serde_json::{Map, Value, json};
 
 use super::{Args, Run};
-use crate::modules;
 use crate::output::{Output, event};
 use crate::tally::{self, grouped};
 
-/// Where the demo is told. The rows add up to the last line.
+/// Where the demo is told. What the rows say adds up to the last line.
 pub(super) struct Screen {
     output: Output,
-    json: bool,
+    form: Form,
     /// Seconds that have passed.
     seconds: u64,
     /// The counters up to the last row that was taken.
     told: Snapshot,
+    cores: Vec<Option<usize>>,
+}
+
+/// How seconds are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    /// A line each.
+    Lines,
+    /// A table that each second overwrites; it has so many lines on the screen.
+    Live(usize),
 }
 
 impl Screen {
@@ -35,19 +44,35 @@ impl Screen {
         traffic: &Traffic,
     ) -> io::Result<Self> {
         output.print(opening(args, engine, traffic));
+        let form = match (args.json, io::stdout().is_terminal()) {
+            (true, _) => Form::Json,
+            (false, true) => Form::Live(0),
+            (false, false) => Form::Lines,
+        };
         Ok(Self {
             output,
-            json: args.json,
+            form,
             seconds: 0,
             told: engine.snapshot()?,
+            cores: engine.shards().map(|shard| shard.core).collect(),
         })
     }
 
     /// A second has passed, and `counts` are the counters now.
     pub(super) fn second(&mut self, counts: Snapshot) {
         self.seconds += 1;
+        let news = counts.since(&self.told);
+        let text = match self.form {
+            Form::Json => json_row(self.seconds, &news),
+            Form::Lines => line(self.seconds, &news),
+            Form::Live(lines) => {
+                let table = table(self.seconds, &self.cores, &news, &counts);
+                self.form = Form::Live(table.lines().count());
+                over(lines, &table)
+            }
+        };
         // A row that is not taken is told with the next one.
-        if self.output.print(self.row(self.seconds, &counts)) {
+        if self.output.print(text) {
             self.told = counts;
         }
     }
@@ -57,39 +82,43 @@ impl Screen {
     /// # Errors
     /// What [`Output::finish`] says.
     pub(super) fn close(self, run: &Run) -> io::Result<()> {
-        let mut lines = Vec::new();
         let rest = run.totals.since(&self.told);
-        if rest.received + rest.kernel.total() > 0 {
-            lines.push(self.row(self.seconds + 1, &run.totals));
+        let came = rest.total.received + rest.kernel.total() > 0;
+        let mut lines = Vec::new();
+        match self.form {
+            Form::Json => {
+                if came {
+                    lines.push(json_row(self.seconds + 1, &rest));
+                }
+                let counts = tally::json(&run.totals);
+                lines.push(event("total", counts, closing_json(run)));
+            }
+            Form::Lines => {
+                if came {
+                    lines.push(line(self.seconds + 1, &rest));
+                }
+                lines.push(format!("\n{}", closing(run)));
+            }
+            Form::Live(drawn) => {
+                let table = table(self.seconds + 1, &self.cores, &rest, &run.totals);
+                lines.push(over(drawn, &table));
+                lines.push(format!("\n{}", closing(run)));
+            }
         }
-        lines.push(if self.json {
-            event("total", tally::json(&run.totals), closing_json(run))
-        } else {
-            format!("{}\n\n{}", row("all", &run.totals), closing(run))
-        });
         self.output.finish(lines.join("\n"))
-    }
-
-    /// What came since the last row.
-    fn row(&self, second: u64, counts: &Snapshot) -> String {
-        let counts = counts.since(&self.told);
-        if self.json {
-            return event(
-                "interval",
-                tally::json(&counts),
-                json!({ "second": second }),
-            );
-        }
-        row(&format!("{second} s"), &counts)
     }
 }
 
 fn opening(args: &Args, engine: &Engine, traffic: &Traffic) -> String {
     let warnings: Vec<String> = engine.warnings().iter().map(ToString::to_string).collect();
+    let listener = engine.listeners().next();
+    let listen = listener.map_or_else(String::new, |each| format!("bin:{}", each.addr));
+    let rcvbuf = listener.map_or(0, |each| each.rcvbuf);
     if args.json {
         let more = json!({
-            "listen": format!("bin:{}", engine.local_addr()),
-            "rcvbuf": engine.rcvbuf(),
+            "listen": listen,
+            "shards": engine.shards().len(),
+            "rcvbuf": rcvbuf,
             "rate_pps": args.rate,
             "seconds": args.seconds,
             "packets_per_round": traffic.len(),
@@ -100,83 +129,121 @@ fn opening(args: &Args, engine: &Engine, traffic: &Traffic) -> String {
     let mut text = format!(
         "Two SIP servers, one telling the other what it knows: {} packets of a genuine OpenSIPS 1.11 node\n\
          about 300 calls and 420 registered phones, sent again and again, each round with fresh names.\n\n  \
-         sender  {} packets/s for {} s, in this process\n  \
-         engine  bin:{}, one thread on {}, receive buffer {} bytes\n",
+         sender  {} packets/s for {} s, in this process, from one address\n  \
+         engine  {listen}, {}, receive buffer {} bytes each\n",
         grouped(traffic.len() as u64),
         grouped(args.rate),
         args.seconds,
-        engine.local_addr(),
-        tally::core(engine),
-        grouped(engine.rcvbuf() as u64),
+        tally::shards(engine),
+        grouped(rcvbuf as u64),
     );
     for warning in warnings {
         text.push_str("  note    ");
         text.push_str(&warning);
         text.push('\n');
     }
-    text.push('\n');
-    text.push_str(&heading());
+    text.push_str("\n  A record stays on the shard that its Call-ID or AoR leads to; times are from arrival at the shard to done.\n");
     text
 }
 
-/// Three lines above the table: module, and type in two words.
-fn heading() -> String {
-    let mut lines = [("", "", ""), ("", "", ""), ("time", "packets", "MB")]
-        .map(|(time, packets, bytes)| format!("{time:>5} {packets:>9} {bytes:>6}"));
-    for module in modules::all() {
-        let types: Vec<&Message> = modules::messages(module).collect();
-        let width = types.len() * (COLUMN + 1) - 1;
-        lines[0].push_str(&format!("   {:─^width$}", format!(" {} ", title(module))));
-        lines[1].push_str("  ");
-        lines[2].push_str("  ");
-        for message in types {
-            let (above, below) = message.name.split_once('_').unwrap_or(("", message.name));
-            lines[1].push_str(&format!(" {above:>COLUMN$}"));
-            lines[2].push_str(&format!(" {below:>COLUMN$}"));
-        }
+/// One second in one line.
+fn line(second: u64, news: &Snapshot) -> String {
+    let mut text = format!("{second:>3} s {:>9} packets", grouped(news.total.received));
+    for (index, shard) in news.shards.iter().enumerate() {
+        text.push_str(&format!("  shard{index} {:>7}", grouped(shard.received)));
     }
-    lines.map(|line| line.trim_end().to_owned()).join("\n")
+    if let Some(latency) = tally::latency(&news.total) {
+        text.push_str("  ");
+        text.push_str(&latency);
+    }
+    text.push_str("  ");
+    text.push_str(&losses(news));
+    text
 }
 
-/// One line of the table; what was refused or dropped stands behind it in words.
-fn row(time: &str, counts: &Snapshot) -> String {
-    let mut line = format!(
-        "{time:>5} {:>9} {:>6.2}",
-        grouped(counts.received),
-        counts.bytes as f64 / 1e6
-    );
-    for (module, names) in modules::all().zip(&counts.names) {
-        line.push_str("  ");
-        for message in modules::messages(module) {
-            line.push_str(&format!(
-                " {:>COLUMN$}",
-                grouped(names.command(message.command))
-            ));
-        }
+/// One second as a table, a row for each shard, with what came since the start beside it.
+fn table(second: u64, cores: &[Option<usize>], news: &Snapshot, all: &Snapshot) -> String {
+    let mut lines = vec![format!(
+        "  {:>5}  {:>4}  {:>9}  {:>11}  {:>8}  {:>8}  {:>8}",
+        format!("{second} s"),
+        "core",
+        "packets/s",
+        "packets",
+        "p50 us",
+        "p99 us",
+        "p99.9 us"
+    )];
+    for (index, (news, all)) in news.shards.iter().zip(&all.shards).enumerate() {
+        let core = cores.get(index).copied().flatten();
+        let core = core.map_or_else(|| "any".to_owned(), |core| core.to_string());
+        lines.push(table_row(&format!("{index}"), &core, news, all));
     }
-    if counts.kernel.total() > 0 {
-        line.push_str("   ");
-        line.push_str(&tally::kernel(counts.kernel));
+    lines.push(table_row("all", "", &news.total, &all.total));
+    lines.push(format!("  {}", losses(all)));
+    lines.push(format!("  {}", tally::modules(&all.total)));
+    lines.join("\n")
+}
+
+fn table_row(name: &str, core: &str, news: &Counts, all: &Counts) -> String {
+    let micros = |percent| news.latency.percentile(percent) as f64 / 1e3;
+    format!(
+        "  {name:>5}  {core:>4}  {:>9}  {:>11}  {:>8.1}  {:>8.1}  {:>8.1}",
+        grouped(news.received),
+        grouped(all.received),
+        micros(50.0),
+        micros(99.0),
+        micros(99.9)
+    )
+}
+
+/// `text` in place of the `drawn` lines above: each line is cleared before it is written.
+fn over(drawn: usize, text: &str) -> String {
+    let up = if drawn == 0 {
+        String::new()
+    } else {
+        format!("\x1b[{drawn}A")
+    };
+    let lines: Vec<String> = text.lines().map(|line| format!("\x1b[2K{line}")).collect();
+    format!("{up}{}", lines.join("\n"))
+}
+
+/// What was not handled, by name.
+fn losses(counts: &Snapshot) -> String {
+    let refused = tally::refusals(&counts.total);
+    match (counts.kernel.total(), refused.is_empty()) {
+        (0, true) => "dropped 0".to_owned(),
+        (_, true) => tally::kernel(counts.kernel),
+        (0, false) => refused,
+        (_, false) => format!("{refused} | {}", tally::kernel(counts.kernel)),
     }
-    line
+}
+
+fn json_row(second: u64, news: &Snapshot) -> String {
+    event("interval", tally::json(news), json!({ "second": second }))
 }
 
 fn closing(run: &Run) -> String {
     let Run { totals, report, .. } = run;
+    let total = &totals.total;
     let mut text = format!(
-        "  sent {} = received {} + dropped at the receive buffer {} + dropped during the stop {}\n  {}\n\n  \
+        "  {}\n\n  sent {} = received {} + {}\n  {}\n\n  \
          Each packet was read to its last byte in {} ns on average ({:.1} packets per batch).\n  \
          The sender was {:.1} ms late on average, {:.1} ms at most.\n",
+        tally::modules(total),
         report.sent,
-        totals.received,
-        totals.kernel.buffer,
-        totals.kernel.stopping,
-        tally::received_equation(totals),
-        totals.busy_ns / totals.received.max(1),
-        totals.received as f64 / totals.batches.max(1) as f64,
+        total.received,
+        tally::kernel(totals.kernel),
+        tally::received_equation(total),
+        total.busy_ns / total.received.max(1),
+        total.received as f64 / total.batches.max(1) as f64,
         report.late_mean.as_secs_f64() * 1e3,
         report.late_max.as_secs_f64() * 1e3,
     );
+    if let Some(latency) = tally::latency(total) {
+        text.push_str(&format!(
+            "  From arrival at the shard to done: {latency}.\n"
+        ));
+    }
     for (reason, count) in report.errors.iter() {
         text.push_str(&format!("  not sent: {count}, {reason}\n"));
     }
@@ -219,40 +286,28 @@ fn closing_json(run: &Run) -> Value {
     })
 }
 
-/// A module for people who do not know its name.
-fn title(module: &Capability) -> &'static str {
-    match module.name {
-        "dialog" => "dialog (calls)",
-        "ul" => "ul (registered phones)",
-        other => other,
-    }
-}
-
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Width of a type in the table; the longest half of a type's name has seven letters.
-const COLUMN: usize = 7;
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use binrush_engine::ListenConfig;
 
     #[test]
-    fn heading_and_rows_have_the_same_columns() {
-        let heading = heading();
-        let widths: Vec<usize> = heading.lines().map(|line| line.chars().count()).collect();
-        let mut engine = Engine::start(
-            ListenConfig::new(([127, 0, 0, 1], 0).into()),
-            modules::registry().unwrap(),
-        )
-        .unwrap();
-        let row = row("1 s", &engine.snapshot().unwrap());
-        assert_eq!(widths, [row.len(); 3], "{heading}\n{row}");
-        for word in ["CREATED", "CONTACT", "DELETE", "calls"] {
-            assert!(heading.contains(word), "{heading}");
+    fn the_rows_of_the_table_are_as_wide_as_its_heading() {
+        let counts = Snapshot::of(vec![Counts::default(), Counts::default()], Vec::new());
+        let table = table(7, &[Some(0), None], &counts, &counts);
+        let widths: Vec<usize> = table.lines().take(4).map(str::len).collect();
+        assert_eq!(widths, [widths[0]; 4], "{table}");
+        for word in ["7 s", "any", "all", "dropped 0"] {
+            assert!(table.contains(word), "{table}");
         }
+    }
+
+    #[test]
+    fn a_table_takes_the_place_of_the_one_before() {
+        assert_eq!(over(0, "a\nb"), "\x1b[2Ka\n\x1b[2Kb");
+        assert_eq!(over(2, "c\nd"), "\x1b[2A\x1b[2Kc\n\x1b[2Kd");
     }
 }

@@ -1,0 +1,271 @@
+//! `binrush check`: what a configuration means, or where it is wrong.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use binrush_engine::config::{Config, ConfigError, Listener, Loaded, Place, Protocol, Value};
+use binrush_engine::{EngineConfig, Gro, Pin};
+use serde_json::{Map, json};
+
+use crate::output::event;
+
+/// Say what a configuration means, or where it is wrong
+///
+/// Nothing is opened or listened on. Exit code 2 and file:line:column when it is wrong; with --json the same as
+/// one JSON object on standard output.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The configuration: the subset of OpenSIPS's script that `binrush serve --config` takes.
+    file: PathBuf,
+
+    /// Print a JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let (stdout, stderr, code) = match (Config::load(&args.file), args.json) {
+        (Ok(loaded), true) => (meaning_json(&loaded), String::new(), ExitCode::SUCCESS),
+        (Ok(loaded), false) => (
+            meaning(&loaded.config),
+            warnings(&loaded),
+            ExitCode::SUCCESS,
+        ),
+        (Err(error), true) => (error_json(&error), String::new(), ExitCode::from(WRONG)),
+        (Err(error), false) => (String::new(), format!("{error}\n"), ExitCode::from(WRONG)),
+    };
+    let written = io::stderr()
+        .write_all(stderr.as_bytes())
+        .and_then(|()| io::stdout().write_all(stdout.as_bytes()));
+    match written {
+        // The code tells even a reader who has seen enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(code),
+    }
+}
+
+/// One line for each thing, in the order in which an operator would ask.
+fn meaning(config: &Config) -> String {
+    let mut text = String::new();
+    let mut line = |what: &str, value: String| text.push_str(&format!("{what:<9} {value}\n"));
+    for listener in &config.listeners {
+        line("listen", listener_text(listener));
+    }
+    let engine = config.engine();
+    line("access", config.access.to_string());
+    line("shards", shards_text(config));
+    line("pin", pin_text(&engine.pin));
+    line("backend", engine.backend.symbol().to_owned());
+    line("receive", receive_text(&engine));
+    line(
+        "verify",
+        if config.verify {
+            "each packet to its last byte"
+        } else {
+            "off"
+        }
+        .to_owned(),
+    );
+    line(
+        "http",
+        config
+            .http
+            .map_or_else(|| "off".to_owned(), |http| http.to_string()),
+    );
+    if let Some(seconds) = config.stats {
+        line("stats", format!("every {seconds} s, 0 for none"));
+    }
+    let parts = config.parts.iter().map(|part| match part.is_active() {
+        true => part.to_string(),
+        false => format!("{part} (not active yet)"),
+    });
+    line("parts", parts.collect::<Vec<_>>().join(", "));
+    for setting in config.parameters.iter() {
+        for value in &setting.values {
+            let value = without_password(&value.to_string());
+            line(
+                "set",
+                format!("{} {} = {value}", setting.part, setting.name),
+            );
+        }
+    }
+    text
+}
+
+fn listener_text(listener: &Listener) -> String {
+    let served = match listener.endpoint.protocol {
+        Protocol::Bin => "udp",
+        Protocol::Bins => "not served yet",
+    };
+    let tag = listener
+        .tag
+        .as_deref()
+        .map_or_else(String::new, |tag| format!(", tag {tag}"));
+    format!("{} ({served}{tag})", listener.endpoint)
+}
+
+fn shards_text(config: &Config) -> String {
+    let count = config
+        .shards
+        .count
+        .map_or_else(|| "one for each core".to_owned(), |count| count.to_string());
+    let source = config
+        .shards
+        .source
+        .as_ref()
+        .map_or_else(String::new, |source| format!(" ({source})"));
+    count + &source
+}
+
+fn pin_text(pin: &Pin) -> String {
+    match pin {
+        Pin::Auto => "auto".to_owned(),
+        Pin::Off => "off".to_owned(),
+        Pin::Cores(cores) => {
+            let cores: Vec<String> = cores.iter().map(ToString::to_string).collect();
+            cores.join(",")
+        }
+    }
+}
+
+fn receive_text(engine: &EngineConfig) -> String {
+    let EngineConfig { batch, rcvbuf, .. } = engine;
+    format!(
+        "batches of {batch}, buffers of {rcvbuf} bytes, gro {}",
+        gro_text(engine.gro)
+    )
+}
+
+const fn gro_text(gro: Gro) -> &'static str {
+    match gro {
+        Gro::Auto => "auto",
+        Gro::On => "on",
+        Gro::Off => "off",
+    }
+}
+
+fn warnings(loaded: &Loaded) -> String {
+    let lines = loaded
+        .warnings
+        .iter()
+        .map(|warning| format!("warning: {warning}\n"));
+    lines.collect()
+}
+
+fn meaning_json(loaded: &Loaded) -> String {
+    let config = &loaded.config;
+    let engine = config.engine();
+    let listen = config.listeners.iter().map(|listener| {
+        json!({
+            "endpoint": listener.endpoint.to_string(),
+            "tag": listener.tag,
+            "served": listener.endpoint.protocol == Protocol::Bin,
+            "place": listener.place.to_string(),
+        })
+    });
+    let parts = config
+        .parts
+        .iter()
+        .map(|part| json!({ "name": part.name(), "active": part.is_active() }));
+    let parameters = config.parameters.iter().map(|setting| {
+        let values = setting.values.iter().map(|value| match value {
+            Value::Int(value) => json!(value),
+            Value::Text(text) => json!(without_password(text)),
+        });
+        json!({
+            "module": setting.part.name(),
+            "name": setting.name,
+            "values": values.collect::<Vec<_>>(),
+            "place": setting.place.to_string(),
+        })
+    });
+    let warnings = loaded.warnings.iter().map(|warning| {
+        problem_json(
+            warning.place().map(|place| &*place.file),
+            warning.place(),
+            warning.message(),
+        )
+    });
+    let more = json!({
+        "ok": true,
+        "listen": listen.collect::<Vec<_>>(),
+        "access": config.access.to_string(),
+        "shards": config.shards.count,
+        "shards_source": config.shards.source,
+        "pin": pin_text(&engine.pin),
+        "backend": engine.backend.symbol(),
+        "batch": engine.batch,
+        "rcvbuf": engine.rcvbuf,
+        "gro": gro_text(engine.gro),
+        "verify": config.verify,
+        "http": config.http.map(|http| http.to_string()),
+        "stats": config.stats,
+        "parts": parts.collect::<Vec<_>>(),
+        "parameters": parameters.collect::<Vec<_>>(),
+        "warnings": warnings.collect::<Vec<_>>(),
+    });
+    event("check", Map::new(), more) + "\n"
+}
+
+fn error_json(error: &ConfigError) -> String {
+    let problems = error
+        .problems()
+        .iter()
+        .map(|problem| problem_json(Some(problem.file()), problem.place(), problem.message()));
+    let more = json!({ "ok": false, "problems": problems.collect::<Vec<_>>() });
+    event("check", Map::new(), more) + "\n"
+}
+
+fn problem_json(file: Option<&str>, place: Option<&Place>, message: &str) -> serde_json::Value {
+    json!({
+        "file": file,
+        "line": place.map(|place| place.line),
+        "column": place.map(|place| place.column),
+        "message": message,
+    })
+}
+
+/// `url` with the password of `scheme://user:password@host` replaced: what this command prints is sent around.
+fn without_password(url: &str) -> String {
+    let hidden = || {
+        let (scheme, rest) = url.split_once("://")?;
+        let (user, behind) = rest.split_once(':')?;
+        let (_, host) = behind.rsplit_once('@')?;
+        Some(format!("{scheme}://{user}:***@{host}"))
+    };
+    hidden().unwrap_or_else(|| url.to_owned())
+}
+
+/// The exit code for a configuration that cannot be used.
+const WRONG: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_not_shown_and_all_else_is() {
+        for (url, shown) in [
+            (
+                "mysql://opensips:secret@db/opensips",
+                "mysql://opensips:***@db/opensips",
+            ),
+            (
+                "\"redis:a://:p@ss:w@10.0.0.1:6379/\"",
+                "\"redis:a://:***@10.0.0.1:6379/\"",
+            ),
+            ("local://", "local://"),
+            (
+                "mysql://opensips@db:3306/opensips",
+                "mysql://opensips@db:3306/opensips",
+            ),
+            (
+                "cluster_id=1, url=bin:10.0.0.1:5555",
+                "cluster_id=1, url=bin:10.0.0.1:5555",
+            ),
+        ] {
+            assert_eq!(without_password(url), shown);
+        }
+    }
+}
