@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{self, SocketAddr};
+use std::net::{self, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 
 use crate::bpf::{Instruction, Program};
@@ -127,6 +127,26 @@ impl UdpSocket {
         let done = attached.fold(Ok(()), io::Result::and);
         membarrier::settle();
         done
+    }
+
+    /// When every socket of the address has left and [`drop_all_of`](Self::drop_all_of) returned after that, the kernel
+    /// finds none of them for a datagram any more, and tells senders that nobody listens. So their
+    /// [`drops`](Self::drops) stand still, and can be read for the last time before the sockets are closed.
+    ///
+    /// Connects the socket to its own address: it then takes datagrams of that one peer, which is itself. What is queued
+    /// stays.
+    ///
+    /// # Errors
+    /// What connect(2) said.
+    pub fn leave(&self) -> io::Result<()> {
+        let mut own = self.socket.local_addr()?;
+        if own.ip().is_unspecified() {
+            own.set_ip(match own {
+                SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        self.socket.connect(own)
     }
 
     /// Asks for trains, or for them no more: see [`UdpOptions::gro`]. Before queues are made of the socket.
@@ -449,6 +469,38 @@ mod tests {
             assert_eq!(drain(&socket), 5);
             assert_eq!(socket.drops().unwrap(), 3);
             assert_eq!(socket.queued_bytes().unwrap(), 0);
+        }
+    }
+
+    #[test]
+    fn who_has_left_is_found_by_no_datagram_and_counts_no_more_drops() {
+        for addr in loopback::addresses() {
+            let any = match addr {
+                IpAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            for bind_to in [addr, any] {
+                let bind_to = SocketAddr::new(bind_to, 0);
+                let group = UdpSocket::bind_group(bind_to, 3, &UdpOptions::default()).unwrap();
+                let port = group[0].local_addr().unwrap().port();
+                let peer = Peer::bind(SocketAddr::new(addr, 0)).unwrap();
+                peer.connect(SocketAddr::new(addr, port)).unwrap();
+                peer.send(b"dropped").unwrap();
+                for socket in &group {
+                    socket.leave().unwrap();
+                }
+                UdpSocket::drop_all_of(&group).unwrap();
+                let drops = || {
+                    group
+                        .iter()
+                        .map(|socket| socket.drops().unwrap())
+                        .sum::<u32>()
+                };
+                assert_eq!(drops(), 1);
+                let refused = (0..10).filter(|_| peer.send(b"nobody").is_err()).count();
+                assert!(refused > 0, "the kernel tells that nobody listens");
+                assert_eq!(drops(), 1);
+            }
         }
     }
 
