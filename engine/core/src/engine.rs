@@ -9,6 +9,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use binrush_net::{OpenQueue, RecvMmsg, UdpOptions, UdpSocket, Uring, allowed_cores};
 
@@ -18,7 +19,7 @@ use crate::dispatch::handler::{Handler, ShardId};
 use crate::dispatch::registry::Registry;
 use crate::dispatch::{NameId, Table};
 use crate::shard::Life;
-use crate::shard::desk::{ListenerId, Order, Returned};
+use crate::shard::desk::{ListenerId, OBEY_MAX, Order, Returned};
 use crate::shard::mailbox::Mailbox;
 use crate::steering::Steering;
 use crate::telemetry::samples::Samples;
@@ -38,7 +39,7 @@ mod reload;
 mod thread;
 
 pub use config::{Backend, EngineConfig, Gro, Pin};
-pub use error::{ChangeError, StartError, StopCause, StopError, Warning};
+pub use error::{ChangeError, StartError, StopCause, StopError, Trouble, Warning};
 pub use reload::Reloaded;
 
 /// A running engine: sockets, and threads that turn their datagrams into calls of handlers.
@@ -52,6 +53,8 @@ pub struct Engine {
     registry: Registry,
     /// What the shards dispatch by: the control thread has the last reference.
     table: Arc<Table>,
+    /// Tables that a shard which did not answer may still have.
+    late_tables: Vec<Arc<Table>>,
     steering: Steering,
     access: Access,
     options: SocketOptions,
@@ -95,7 +98,7 @@ impl Engine {
             cores.clamp(1, SHARDS_MAX)
         });
         let steering = Steering::new(shards, seed());
-        let (backend, backend_reason, no_uring) = choose(config.backend);
+        let (backend, backend_reason, no_uring) = choose(config.backend, config.batch);
         let options = SocketOptions {
             rcvbuf: config.rcvbuf,
             gro: config.gro.wanted(shards, backend),
@@ -115,6 +118,7 @@ impl Engine {
             listeners,
             shards: Vec::with_capacity(shards.into()),
             table: Arc::new(registry.table()),
+            late_tables: Vec::new(),
             registry,
             steering,
             access: config.access,
@@ -162,7 +166,7 @@ impl Engine {
                 clock,
                 steering: self.steering.clone(),
                 mailbox,
-                dispatch: self.registry.build(id),
+                dispatch: self.registry.build(id, &self.table),
                 life: Arc::clone(&self.life),
             };
             let (shard, warning) = ShardThread::start::<Q>(plan)?;
@@ -186,6 +190,7 @@ impl Engine {
     ) -> Result<(), ChangeError> {
         let replaced = self.registry.replaced().len();
         let id = self.registry.register(name, make)?;
+        // Each name is told once, so this does not grow without end.
         let news = self.registry.replaced()[replaced..].iter().cloned();
         self.warnings.extend(news.map(Warning::NameReplaced));
         self.publish(id, Some(name))
@@ -205,6 +210,7 @@ impl Engine {
 
     /// Publishes the registry's table, in which the handler of `id` has changed.
     fn publish(&mut self, id: NameId, name: Option<&[u8]>) -> Result<(), ChangeError> {
+        // The old one is dropped here, after every shard let go of it; or kept, if one did not answer.
         let table = Arc::new(self.registry.table());
         for shard in &self.shards {
             if let Some(name) = name {
@@ -212,13 +218,16 @@ impl Engine {
                 shard.handle.ledger.name(id, name);
             }
         }
-        self.order(|shard| Order::Dispatch {
+        let done = self.order(|shard| Order::Dispatch {
             table: Arc::clone(&table),
             id,
             handler: self.registry.make(id, shard),
-        })?;
-        self.table = table;
-        Ok(())
+        });
+        let old = std::mem::replace(&mut self.table, table);
+        if done.is_err() {
+            self.late_tables.push(old);
+        }
+        done
     }
 
     /// Gives every shard an order, waits until all have obeyed, and drops what they gave back.
@@ -228,15 +237,19 @@ impl Engine {
             .iter()
             .map(|shard| (shard, shard.handle.desk.post(order(shard.id))))
             .collect();
+        let deadline = Instant::now() + OBEY_MAX;
         let mut result = Ok(());
-        for (shard, number) in posted {
-            if !shard.handle.desk.wait(number, || shard.is_running()) {
+        for (shard, posted) in posted {
+            let desk = &shard.handle.desk;
+            if !desk.wait(posted, deadline, || shard.is_running()) {
                 result = Err(ChangeError::NoAnswer { shard: shard.id });
             }
-            for returned in shard.handle.desk.returned() {
+            for returned in desk.returned() {
                 match returned {
                     Returned::Handler(handler) => drop(handler),
-                    Returned::Failed(error) => {
+                    // An earlier order, of which it was said then that the shard does not answer.
+                    Returned::Failed(number, _) if number < posted => {}
+                    Returned::Failed(_, error) => {
                         let shard = shard.id;
                         result = Err(ChangeError::Shard { shard, error });
                     }
@@ -258,16 +271,13 @@ impl Engine {
         let before = self.each_listener(Listener::read);
         let shut = self.shut();
         let ended = self.end_shards();
-        let after = self.each_listener(Listener::read_stopped);
         let mut left = 0;
-        let known = self.each_listener(|listener| {
-            let bytes = listener.queued_bytes()?;
-            listener.close(bytes);
-            left += bytes;
+        let closed = self.each_listener(|listener| {
+            left += Self::close(listener)?;
             Ok(())
         });
         let totals = self.counts();
-        let cause = match (ended, before.and(shut).and(after).and(known)) {
+        let cause = match (ended, before.and(shut).and(closed)) {
             (Err(cause), _) => cause,
             (Ok(()), Err(error)) => StopCause::Kernel(error),
             (Ok(()), Ok(())) if left > 0 => StopCause::LeftInQueue { bytes: left },
@@ -287,8 +297,15 @@ impl Engine {
     /// # Errors
     /// What reading the kernel's count said.
     pub fn snapshot(&mut self) -> io::Result<Snapshot> {
+        self.shards.iter_mut().for_each(ShardThread::look);
         self.each_listener(Listener::read)?;
         Ok(self.counts())
+    }
+
+    /// What is wrong with a shard, as the last [`snapshot`](Self::snapshot) found it.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.shards.iter().find_map(ShardThread::trouble)
     }
 
     /// Whether all shards are still receiving; if not, [`stop`](Self::stop) says why.
@@ -371,24 +388,18 @@ impl Engine {
         for shard in &self.shards {
             shard.handle.desk.wake();
         }
-        let mut ended = Ok(());
-        for shard in &mut self.shards {
-            let cause = match shard.join() {
-                None | Some(Ok(Ok(()))) => continue,
-                Some(Ok(Err(error))) => StopCause::Receive {
-                    shard: shard.id,
-                    error,
-                },
-                Some(Err(_)) => StopCause::Panicked { shard: shard.id },
-            };
-            ended = ended.and(Err(cause));
-        }
-        ended
+        let deadline = Instant::now() + END_MAX;
+        let ends = self.shards.iter_mut().map(|shard| shard.join(deadline));
+        ends.fold(Ok(()), Result::and)
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        if self.listeners.iter().all(|each| !each.is_open()) {
+            // Stopped in order.
+            return;
+        }
         // Without the filter the drains would end in errors. Nobody is left to tell of one.
         let _ = self.shut();
         // Those that never started post no mail either.
@@ -417,15 +428,22 @@ fn check(config: &EngineConfig) -> Result<(), StartError> {
         let listeners = listen.len();
         return Err(StartError::Listeners { listeners });
     }
+    for (index, addr) in listen.iter().enumerate() {
+        // Port 0 is another port each time.
+        if addr.port() != 0 && listen[..index].contains(addr) {
+            let (addr, ours) = (*addr, *addr);
+            return Err(StartError::OurOwn { addr, ours });
+        }
+    }
     Ok(())
 }
 
 /// What to receive with, why, and what the user should know about it.
-fn choose(wish: Backend) -> (Backend, String, Option<Warning>) {
+fn choose(wish: Backend, batch: usize) -> (Backend, String, Option<Warning>) {
     match wish {
         Backend::RecvMmsg => (Backend::RecvMmsg, "as asked for".into(), None),
         Backend::Auto => (Backend::RecvMmsg, WHY_RECVMMSG.into(), None),
-        Backend::Uring => match try_uring() {
+        Backend::Uring => match try_uring(batch) {
             Ok(()) => (Backend::Uring, "as asked for".into(), None),
             Err(why) => (
                 Backend::RecvMmsg,
@@ -437,11 +455,11 @@ fn choose(wish: Backend) -> (Backend, String, Option<Warning>) {
 }
 
 /// Opens a queue on a socket of no consequence: what the kernel forbids, it forbids here too.
-fn try_uring() -> Result<(), String> {
+fn try_uring(batch: usize) -> Result<(), String> {
     let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let socket =
         UdpSocket::bind(nobody, &UdpOptions::default()).map_err(|error| error.to_string())?;
-    match Uring::open(Arc::new(socket), 1) {
+    match Uring::open(Arc::new(socket), batch) {
         Ok(_) => Ok(()),
         Err(error) => Err(error.to_string()),
     }
@@ -465,6 +483,9 @@ fn seed() -> u32 {
     let word = RandomState::new().hash_one(0_u8);
     u32::try_from(word >> 32).expect("the upper half")
 }
+
+/// The longest that shards may take to drain their queues and end: a full buffer is drained in milliseconds.
+const END_MAX: Duration = Duration::from_secs(10);
 
 /// `binrush-bench compare` shows it: the same for lone datagrams, dearer where trains may come.
 const WHY_RECVMMSG: &str = "io_uring costs as much or more, and recvmmsg works everywhere";

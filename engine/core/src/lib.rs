@@ -69,7 +69,7 @@ pub use dispatch::registry::{NameReplaced, RegisterError, Registry};
 pub use dispatch::schema_handler::SchemaHandler;
 pub use engine::{
     Backend, ChangeError, Engine, EngineConfig, Gro, Pin, Reloaded, StartError, StopCause,
-    StopError, Warning,
+    StopError, Trouble, Warning,
 };
 pub use shard::Shard;
 pub use steering::Steering;

@@ -43,8 +43,8 @@ pub mod outbox;
 /// three and whole engines run in a simulator, turn by turn.
 pub struct Shard<Q, T, C> {
     queues: Vec<Q>,
-    /// Whose queues they are, in the same order.
-    listeners: Vec<ListenerId>,
+    /// What else there is to know of each queue, in the same order.
+    sources: Vec<Source>,
     open: Box<Open<Q, T>>,
     clock: C,
     slab: Slab,
@@ -54,9 +54,24 @@ pub struct Shard<Q, T, C> {
     /// Orders done so far.
     obeyed: u64,
     bell: Arc<Bell>,
-    /// Receives and waits that failed since the last receive that did not.
-    failures: u32,
+    /// Waits that failed since the last one that did not.
+    waits: Failures,
     floor: Floor<T>,
+}
+
+/// What a shard knows of one of its queues.
+struct Source {
+    listener: ListenerId,
+    /// Receives that failed since the last one that did not.
+    failures: Failures,
+}
+
+/// Failures in a row.
+#[derive(Debug, Clone, Copy, Default)]
+struct Failures {
+    count: u32,
+    /// When the first of them was.
+    since: Timestamp,
 }
 
 /// What a datagram meets on its way from the batch to its counter.
@@ -157,6 +172,9 @@ impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
     ///
     /// Datagrams are 1.x packets. Allocates what the loop will use; [`run`](Self::run) allocates nothing until
     /// it is told of a change.
+    ///
+    /// # Panics
+    /// When `mailbox` has not as many shards as `steering`.
     #[must_use]
     pub fn new(parts: Parts<Q, T, C>) -> (Self, Arc<Ledger>) {
         let listeners = (0..).map(ListenerId).take(parts.queues.len()).collect();
@@ -180,6 +198,10 @@ impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
             mailbox,
             dispatch,
         } = parts;
+        assert!(
+            mailbox.shards() == usize::from(steering.shards()),
+            "rings to all owners that there can be"
+        );
         let (ledger, writer) = Ledger::new();
         for (name_id, name) in &dispatch.names {
             ledger.name(*name_id, name);
@@ -191,8 +213,8 @@ impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
             desk: Arc::clone(&desk),
         };
         let shard = Self {
+            sources: listeners.into_iter().map(Source::new).collect(),
             queues,
-            listeners,
             open,
             clock,
             slab,
@@ -200,7 +222,7 @@ impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
             desk,
             obeyed: 0,
             bell,
-            failures: 0,
+            waits: Failures::default(),
             floor: Floor {
                 id,
                 steering,
@@ -217,9 +239,9 @@ impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
     /// Runs until `life` asks for the end, its queues are empty and all mail is read.
     ///
     /// # Errors
-    /// The error of a queue when receiving failed [`RECV_FAILURES_MAX`] times in a row (a receive that works,
-    /// even an empty one, begins the count anew), each of which is counted; or that more came after the stop
-    /// than was queued at that time, or that another shard did not end.
+    /// The error of a queue when receiving from it failed [`RECV_FAILURES_MAX`] times in a row and for
+    /// [`FAILING_MAX`] (a receive that works, even an empty one, begins the count anew), each of which is counted; or
+    /// that more came after the stop than was queued at that time, or that another shard did not end.
     pub fn run(&mut self, life: &Life) -> io::Result<()> {
         // Whatever happens to this shard, the others must not wait for its mail.
         let leaving = Leaving(life);
@@ -247,15 +269,28 @@ impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
     /// As [`run`](Self::run).
     pub fn turn(&mut self) -> io::Result<bool> {
         if self.desk.is_waiting(self.obeyed) {
-            self.obey()?;
+            self.obey();
         }
         let mut came = self.read_mail();
+        let mut pause = Duration::ZERO;
         for index in 0..self.queues.len() {
-            if self.receive(index)? {
-                self.settle();
-                came = true;
+            match self.receive(index) {
+                Ok(false) => {}
+                Ok(true) => {
+                    self.settle();
+                    came = true;
+                }
+                Err(error) => {
+                    let failures = self.sources[index].failures;
+                    pause = pause.max(self.failed(failures, error)?);
+                }
             }
         }
+        // A queue that fails must not hold up one that works.
+        if !pause.is_zero() && !came {
+            self.clock.sleep(pause);
+        }
+        self.floor.ledger.turned();
         Ok(came)
     }
 
@@ -270,10 +305,19 @@ impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
             Q::wait(&mut self.queues, &self.bell, WAIT)
         };
         self.bell.disarm();
-        match waited {
-            Ok(()) => Ok(()),
-            Err(error) => self.failed(error),
-        }
+        self.waited(waited)
+    }
+
+    /// Counts a wait that failed, and lets time pass in its place.
+    fn waited(&mut self, waited: io::Result<()>) -> io::Result<()> {
+        let Err(error) = waited else {
+            self.waits = Failures::default();
+            return Ok(());
+        };
+        self.waits.add(self.clock.now());
+        let pause = self.failed(self.waits, error)?;
+        self.clock.sleep(pause);
+        Ok(())
     }
 
     /// Receives what was queued when arrivals were shut off, and no more than that.
@@ -283,7 +327,16 @@ impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
         loop {
             // Others drain too: their mail must not pile up meanwhile.
             self.read_mail();
-            if self.receive(index)? {
+            let came = match self.receive(index) {
+                Ok(came) => came,
+                Err(error) => {
+                    let failures = self.sources[index].failures;
+                    let pause = self.failed(failures, error)?;
+                    self.clock.sleep(pause);
+                    continue;
+                }
+            };
+            if came {
                 let came = self.batch.frames() as u64;
                 self.settle();
                 left = left
@@ -297,9 +350,8 @@ impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
                 // It rang for the stop, and would end every wait at once.
                 self.bell.disarm();
                 let drained = &mut self.queues[index..=index];
-                if let Err(error) = Q::wait(drained, &self.bell, DRAIN_WAIT) {
-                    self.failed(error)?;
-                }
+                let waited = Q::wait(drained, &self.bell, DRAIN_WAIT);
+                self.waited(waited)?;
             }
         }
     }
@@ -324,27 +376,33 @@ impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
         }
     }
 
-    /// Whether a batch came from a queue. A failure is counted, and none came; too many in a row are an error.
+    /// Whether a batch came from a queue.
     #[inline]
     fn receive(&mut self, index: usize) -> io::Result<bool> {
         match self.queues[index].recv(&mut self.slab, &mut self.batch) {
-            Ok(()) => self.failures = 0,
-            Err(error) => self.failed(error)?,
+            Ok(()) => {
+                self.sources[index].failures = Failures::default();
+                Ok(!self.batch.is_empty())
+            }
+            Err(error) => {
+                let now = self.clock.now();
+                self.sources[index].failures.add(now);
+                Err(error)
+            }
         }
-        Ok(!self.batch.is_empty())
     }
 
-    /// Counts a failure and lets time pass before the next attempt, each time twice as long.
+    /// Counts a failure, the last of `failures`, and says how long to pause before the next attempt: each time twice
+    /// as long. The error, when it has gone on for too long.
     #[cold]
-    fn failed(&mut self, error: io::Error) -> io::Result<()> {
+    fn failed(&mut self, failures: Failures, error: io::Error) -> io::Result<Duration> {
         self.floor.ledger.receive_failed();
-        self.failures += 1;
-        if self.failures == RECV_FAILURES_MAX {
+        let lasted = self.clock.now().nanos_since(failures.since);
+        if failures.count >= RECV_FAILURES_MAX && u128::from(lasted) >= FAILING_MAX.as_nanos() {
             return Err(error);
         }
-        let pause = BACKOFF_MIN.saturating_mul(1 << (self.failures - 1));
-        self.clock.sleep(pause.min(BACKOFF_MAX));
-        Ok(())
+        let doublings = (failures.count - 1).min(BACKOFF_DOUBLINGS_MAX);
+        Ok(BACKOFF_MIN.saturating_mul(1 << doublings))
     }
 
     /// Brings every datagram of the batch to its counter or its owner, and gives the frames back.
@@ -395,7 +453,7 @@ impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
 
     /// Does what the control thread wants, between two batches.
     #[cold]
-    fn obey(&mut self) -> io::Result<()> {
+    fn obey(&mut self) {
         while let Some(order) = self.desk.take() {
             match order {
                 Order::Dispatch { table, id, handler } => {
@@ -409,30 +467,40 @@ impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
                 Order::Open(listener, socket) => match (self.open)(socket) {
                     Ok((queue, tx, is_ipv6)) => {
                         self.queues.push(queue);
-                        self.listeners.push(listener);
+                        self.sources.push(Source::new(listener));
                         self.floor.outbox.add(listener, is_ipv6, tx);
                     }
-                    Err(error) => self.desk.give_back(Returned::Failed(error)),
+                    Err(error) => self.give_back(error),
                 },
-                Order::Close(listener) => self.close(listener)?,
+                Order::Close(listener) => self.close(listener),
             }
             self.obeyed += 1;
         }
         self.desk.done(self.obeyed);
-        Ok(())
     }
 
-    fn close(&mut self, listener: ListenerId) -> io::Result<()> {
-        if let Some(index) = self.listeners.iter().position(|known| *known == listener) {
-            let drained = self.drain(index);
-            self.listeners.remove(index);
-            self.queues.remove(index).disarm(&mut self.slab);
-            self.floor.outbox.remove(listener);
-            if let Err(error) = drained {
-                self.desk.give_back(Returned::Failed(error));
-            }
+    fn close(&mut self, listener: ListenerId) {
+        let Some(index) = self
+            .sources
+            .iter()
+            .position(|each| each.listener == listener)
+        else {
+            // It could not be opened.
+            return;
+        };
+        let drained = self.drain(index);
+        self.sources.remove(index);
+        self.queues.remove(index).disarm(&mut self.slab);
+        self.floor.outbox.remove(listener);
+        if let Err(error) = drained {
+            self.give_back(error);
         }
-        Ok(())
+    }
+
+    /// Tells control that the order in work did not go as it should.
+    fn give_back(&self, error: io::Error) {
+        let returned = Returned::Failed(self.obeyed + 1, error);
+        self.desk.give_back(returned);
     }
 }
 
@@ -531,6 +599,24 @@ fn dispatch(
     }
 }
 
+impl Source {
+    fn new(listener: ListenerId) -> Self {
+        Self {
+            listener,
+            failures: Failures::default(),
+        }
+    }
+}
+
+impl Failures {
+    fn add(&mut self, now: Timestamp) {
+        if self.count == 0 {
+            self.since = now;
+        }
+        self.count = self.count.saturating_add(1);
+    }
+}
+
 /// Tells the others when a shard posts no more mail, also when it ends by an error or a panic.
 struct Leaving<'a>(&'a Life);
 
@@ -570,15 +656,15 @@ pub const SPIN_RECEIVES: usize = 128;
 /// The longest sleep without a look around.
 pub const WAIT: Duration = Duration::from_millis(50);
 
-/// Receive errors in a row after which a shard gives up: a third of a second, enough for a moment without
-/// kernel memory.
+/// Receive errors in a row, from one queue, after which a shard may give up.
 pub const RECV_FAILURES_MAX: u32 = 16;
 
-/// The pause after a first failure.
-const BACKOFF_MIN: Duration = Duration::from_millis(1);
+/// How long a queue may fail before a shard gives up: enough for a moment without kernel memory.
+pub const FAILING_MAX: Duration = Duration::from_millis(300);
 
-/// The longest pause after a failure: orders are not looked at meanwhile.
-const BACKOFF_MAX: Duration = Duration::from_millis(32);
+/// The pause after a first failure; the longest is 32 ms, because orders are not looked at meanwhile.
+const BACKOFF_MIN: Duration = Duration::from_millis(1);
+const BACKOFF_DOUBLINGS_MAX: u32 = 5;
 
 /// How long, and how often, a drain waits for memory that the kernel holds although nothing can be received.
 const DRAIN_WAIT: Duration = Duration::from_millis(1);

@@ -77,9 +77,11 @@ impl Registry {
         let make: Box<Make> = Box::new(move |shard| Box::new(make(shard)));
         if let Some(index) = self.position(name) {
             let before = self.names[index].make.replace(make);
-            if before.is_some() {
-                let name = printable(name);
-                self.replaced.push(NameReplaced { name });
+            let replaced = NameReplaced {
+                name: printable(name),
+            };
+            if before.is_some() && !self.replaced.contains(&replaced) {
+                self.replaced.push(replaced);
             }
             return Ok(NameId::new(index));
         }
@@ -101,7 +103,7 @@ impl Registry {
         Some(NameId::new(index))
     }
 
-    /// The names that were registered more than once, in order.
+    /// The names that were registered more than once, each once, in order.
     #[must_use]
     pub fn replaced(&self) -> &[NameReplaced] {
         &self.replaced
@@ -117,15 +119,15 @@ impl Registry {
         )
     }
 
-    /// What a shard begins with.
+    /// What a shard begins with, and dispatches by until it is told of a change.
     #[must_use]
-    pub fn build(&self, shard: ShardId) -> Dispatch {
+    pub fn build(&self, shard: ShardId, table: &Arc<Table>) -> Dispatch {
         let mut handlers = Handlers::none();
         for (id, _) in self.with_ids() {
             handlers.put(id, self.make(id, shard));
         }
         Dispatch {
-            table: Arc::new(self.table()),
+            table: Arc::clone(table),
             handlers,
             names: self
                 .with_ids()

@@ -75,6 +75,28 @@ pub enum StartError {
         /// The address asked for.
         addr: SocketAddr,
     },
+    /// The kernel has no room for the programs of this access list.
+    #[error(
+        "bin:{addr}: {call}: no room for the access list\n  \
+         raise it with `sysctl -w net.core.optmem_max=131072`, or join ranges"
+    )]
+    ProgramTooLarge {
+        /// The address it was for.
+        addr: SocketAddr,
+        /// The system call that said so.
+        call: &'static str,
+    },
+    /// We listen there already, or at an address that covers it.
+    #[error(
+        "cannot listen on {addr}: this process listens on {ours} already\n  \
+         an address and the wildcard address of its port cannot be had together; a restart goes from one to the other"
+    )]
+    OurOwn {
+        /// The address asked for.
+        addr: SocketAddr,
+        /// What is listened on.
+        ours: SocketAddr,
+    },
     /// Anything else about the socket.
     #[error("cannot listen on {addr}: {error}")]
     Socket {
@@ -120,7 +142,7 @@ pub enum StartError {
     Pin(AffinityError),
     /// The frames could not be had.
     #[error(
-        "cannot map {frames} frames of 64 KiB: {error}\n  use fewer frames, or raise the memory limit"
+        "cannot map {frames} frames of 64 KiB: {error}\n  use a smaller batch, fewer listeners or fewer shards, or raise the memory limit"
     )]
     Slab {
         /// Frames asked for.
@@ -131,6 +153,9 @@ pub enum StartError {
     /// The thread could not be made.
     #[error("cannot start the shard's thread: {0}")]
     Thread(io::Error),
+    /// The thread ended before it could say whether it works.
+    #[error("a shard's thread ended at its start; please report this")]
+    ThreadEnded,
 }
 
 /// An engine ended, and its final ledger does not tell all.
@@ -162,6 +187,12 @@ pub enum StopCause {
         /// Where.
         shard: ShardId,
     },
+    /// A shard did not come to an end in time: a handler does not return. Its datagrams are in no counter.
+    #[error("{shard} does not end: a handler hangs")]
+    Stuck {
+        /// Which one.
+        shard: ShardId,
+    },
     /// Arrivals could not be shut off, or the kernel's counts could not be read.
     #[error("cannot account for the last datagrams: {0}")]
     Kernel(io::Error),
@@ -173,6 +204,24 @@ pub enum StopCause {
     },
 }
 
+/// A shard does not do its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Trouble {
+    /// Its thread has ended.
+    #[error("{shard} has ended by itself")]
+    Ended {
+        /// Which one.
+        shard: ShardId,
+    },
+    /// It has not gone round its loop for a while: a handler does not return, or nobody lets the thread run.
+    #[error("{shard} hangs: a handler does not return, or the thread is not run")]
+    Hangs {
+        /// Which one.
+        shard: ShardId,
+    },
+}
+
 /// A running engine could not be changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -180,7 +229,7 @@ pub enum ChangeError {
     /// A name could not be registered; nothing has changed.
     #[error(transparent)]
     Register(#[from] RegisterError),
-    /// A new listener could not be had; nothing has changed.
+    /// A new listener could not be had, or the kernel refused the access list; nothing has changed.
     #[error(transparent)]
     Start(#[from] StartError),
     /// More listeners than there are frames for, or none.
@@ -191,8 +240,8 @@ pub enum ChangeError {
         /// How many there can be.
         max: usize,
     },
-    /// A shard did not do it in time: it hangs in a handler, or has ended.
-    #[error("{shard} does not answer")]
+    /// A shard did not do it in time: it hangs in a handler, or has ended. It will do it when it goes on.
+    #[error("{shard} does not answer: a handler hangs, or it has ended")]
     NoAnswer {
         /// Which one.
         shard: ShardId,
@@ -210,6 +259,17 @@ pub enum ChangeError {
     Kernel(io::Error),
 }
 
+impl ChangeError {
+    /// Whether all is as it was before.
+    #[must_use]
+    pub const fn changed_nothing(&self) -> bool {
+        matches!(
+            self,
+            Self::Register(_) | Self::Start(_) | Self::Listeners { .. }
+        )
+    }
+}
+
 impl StartError {
     pub(super) fn of_call(addr: SocketAddr, call: &'static str, error: io::Error) -> Self {
         Self::of_socket(addr, UdpError { call, error })
@@ -218,6 +278,12 @@ impl StartError {
     /// What `error` means for who asked to listen on `addr`.
     pub(super) fn of_socket(addr: SocketAddr, error: UdpError) -> Self {
         match error.error.kind() {
+            io::ErrorKind::OutOfMemory if error.call.contains("_ATTACH_") => {
+                Self::ProgramTooLarge {
+                    addr,
+                    call: error.call,
+                }
+            }
             io::ErrorKind::AddrInUse => Self::PortInUse { addr },
             io::ErrorKind::AddrNotAvailable => Self::AddressNotAvailable { addr },
             io::ErrorKind::PermissionDenied => Self::NotPermitted { addr },

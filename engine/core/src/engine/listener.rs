@@ -132,15 +132,9 @@ impl Listener {
     }
 
     fn read_starting(&mut self) -> io::Result<()> {
-        let mut starting = 0;
-        for each in &mut self.sockets {
-            // What is dropped between the two lines was dropped by a full buffer, an instant after the start.
-            starting += each.read()?;
-        }
-        if let Some(quarantine) = &mut self.quarantine {
-            starting += quarantine.read()?;
-        }
-        self.drops.starting += starting;
+        // What is dropped between opening and reading was dropped by a full buffer, an instant after the start.
+        self.read_as(|drops| &mut drops.starting)?;
+        self.drops.starting += std::mem::take(&mut self.drops.acl);
         Ok(())
     }
 
@@ -161,12 +155,24 @@ impl Listener {
 
     fn read_as(&mut self, column: impl Fn(&mut KernelDrops) -> &mut u64) -> io::Result<()> {
         for each in &mut self.sockets {
-            *column(&mut self.drops) += each.read()?;
+            let drops = each.read()?;
+            *column(&mut self.drops) += drops;
+            if each.socket.gro() {
+                self.drops.maybe_trains += drops;
+            }
         }
         if let Some(quarantine) = &mut self.quarantine {
             self.drops.acl += quarantine.read()?;
         }
         Ok(())
+    }
+
+    /// Takes all sockets out of the kernel's tables, with what is queued still in them; once arrivals are shut off.
+    pub(super) fn leave(&mut self) -> io::Result<()> {
+        let quarantine = self.quarantine.iter();
+        let all = self.sockets.iter().chain(quarantine);
+        all.map(|each| each.socket.leave())
+            .fold(Ok(()), io::Result::and)
     }
 
     /// Bytes that queued datagrams take, over all sockets.
@@ -185,13 +191,14 @@ impl Listener {
         !self.sockets.is_empty()
     }
 
-    /// Adds the counts of another listener of this address, both closed.
+    /// Adds the counts of another listener, both closed.
     pub(super) fn absorb(&mut self, other: &Self) {
         self.drops.add(other.drops);
     }
 
     pub(super) fn counts(&self) -> ListenerCounts {
         ListenerCounts {
+            id: self.id.0,
             addr: self.addr,
             open: self.is_open(),
             kernel: self.drops,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use binrush_net::UdpSocket;
 
-use super::Engine;
-use super::error::ChangeError;
+use super::error::{ChangeError, StartError, Warning};
 use super::listener::Listener;
+use super::{Engine, of_listeners};
 use crate::access::Access;
 use crate::shard::desk::{ListenerId, Order};
 
@@ -20,6 +20,8 @@ pub struct Reloaded {
     pub closed: Vec<SocketAddr>,
     /// Whether other sources are let in than before.
     pub access: bool,
+    /// What the user should know about the new listeners.
+    pub warnings: Vec<Warning>,
 }
 
 impl Engine {
@@ -30,31 +32,36 @@ impl Engine {
     /// was. What is queued on a listener that goes is received first.
     ///
     /// # Errors
-    /// [`ChangeError`]; with [`ChangeError::Start`] nothing has changed.
+    /// [`ChangeError`]; [`ChangeError::changed_nothing`] says whether all is as it was. Otherwise the rest was done as
+    /// far as it goes, and the same call again does what is left.
     pub fn reload(
         &mut self,
         listen: &[SocketAddr],
         access: Access,
     ) -> Result<Reloaded, ChangeError> {
-        let is_open = |asked| self.open_listeners().any(|each| each.asked == asked);
-        let new: Vec<SocketAddr> = listen.iter().copied().filter(|a| !is_open(*a)).collect();
-        let wanted = listen.len().max(new.len());
+        let mut new = Vec::new();
+        for (index, addr) in listen.iter().enumerate() {
+            if listen[..index].contains(addr) {
+                let (addr, ours) = (*addr, *addr);
+                return Err(StartError::OurOwn { addr, ours }.into());
+            }
+            if self.open_listeners().all(|each| each.asked != *addr) {
+                new.push(*addr);
+            }
+        }
         // Those that go leave only after the new ones came.
-        if self.open_listeners().count() + new.len() > self.listeners_max || wanted == 0 {
+        if self.open_listeners().count() + new.len() > self.listeners_max || listen.is_empty() {
             let max = self.listeners_max;
             return Err(ChangeError::Listeners { max });
         }
         let bound = self.bind_all(&new, &access)?;
         let mut reloaded = Reloaded {
             access: access != self.access,
+            warnings: of_listeners(&bound).into_iter().collect(),
             ..Reloaded::default()
         };
         if reloaded.access {
-            for listener in self.listeners.iter().filter(|each| each.is_open()) {
-                listener.steer(&self.steering, &access)?;
-                listener.admit(&access)?;
-            }
-            self.access = access;
+            self.let_in(access)?;
         }
         for listener in bound {
             reloaded.opened.push(listener.addr);
@@ -79,49 +86,114 @@ impl Engine {
         &mut self,
         new: &[SocketAddr],
         access: &Access,
-    ) -> Result<Vec<Listener>, ChangeError> {
+    ) -> Result<Vec<Listener>, StartError> {
         let mut bound = Vec::with_capacity(new.len());
         for addr in new {
             let id = ListenerId(self.next_listener);
             self.next_listener += 1;
-            let listener = Listener::bind(id, *addr, self.options, &self.steering, access)?;
-            bound.push(listener);
+            let listener = Listener::bind(id, *addr, self.options, &self.steering, access);
+            bound.push(listener.map_err(|error| self.of_our_own(error))?);
         }
         Ok(bound)
     }
 
+    /// `error`, unless it is we who have the port.
+    fn of_our_own(&self, error: StartError) -> StartError {
+        let StartError::PortInUse { addr } = error else {
+            return error;
+        };
+        let covers = |ours: &&Listener| {
+            let same_family = ours.addr.is_ipv4() == addr.is_ipv4();
+            let either_any = ours.addr.ip().is_unspecified() || addr.ip().is_unspecified();
+            same_family && ours.addr.port() == addr.port() && (either_any || ours.addr == addr)
+        };
+        match self.open_listeners().find(covers) {
+            Some(ours) => StartError::OurOwn {
+                addr,
+                ours: ours.addr,
+            },
+            None => error,
+        }
+    }
+
+    /// Lets in `access` on every listener, or on none.
+    fn let_in(&mut self, access: Access) -> Result<(), StartError> {
+        let apply = |access: &Access| {
+            self.open_listeners().try_for_each(|listener| {
+                listener.steer(&self.steering, access)?;
+                listener.admit(access)
+            })
+        };
+        if let Err(error) = apply(&access) {
+            // What was in place fitted, so it fits again.
+            apply(&self.access)?;
+            return Err(error);
+        }
+        self.access = access;
+        Ok(())
+    }
+
+    /// Receives from a listener that was bound.
     fn add(&mut self, mut listener: Listener) -> Result<(), ChangeError> {
         let sockets: Vec<Arc<UdpSocket>> = listener.sockets().cloned().collect();
         let id = listener.id;
-        self.order(|shard| Order::Open(id, Arc::clone(&sockets[shard.index()])))?;
-        listener.open(&self.access)?;
+        let opened = self
+            .order(|shard| Order::Open(id, Arc::clone(&sockets[shard.index()])))
+            .and_then(|()| Ok(listener.open(&self.access)?));
+        if let Err(error) = opened {
+            // Orders are obeyed in turn: also a shard that is late lets go of it again.
+            let _ = self.order(|_| Order::Close(id));
+            return Err(error);
+        }
         self.listeners.push(listener);
         Ok(())
     }
 
+    /// Stops receiving from a listener: whatever goes wrong, it is closed in the end.
     fn remove(&mut self, id: ListenerId) -> Result<SocketAddr, ChangeError> {
         let index = self.listeners.iter().position(|each| each.id == id);
         let index = index.expect("an id of a listener that is open");
-        self.listeners[index].read().map_err(ChangeError::Kernel)?;
-        let sockets = self.listeners[index].sockets().map(|socket| &**socket);
-        UdpSocket::drop_all_of(sockets).map_err(ChangeError::Kernel)?;
-        self.order(|_| Order::Close(id))?;
+        let before = self.listeners[index].read();
+        let shut = {
+            let sockets = self.listeners[index].sockets();
+            UdpSocket::drop_all_of(sockets.map(|socket| &**socket))
+        };
+        let closed = self.order(|_| Order::Close(id));
         let mut listener = self.listeners.remove(index);
-        listener.read_stopped().map_err(ChangeError::Kernel)?;
-        let left = listener.queued_bytes().map_err(ChangeError::Kernel)?;
-        listener.close(left);
         let addr = listener.addr;
-        // Its counters are part of the ledger to the end; those of earlier ones of the address are added.
+        // Closed whatever was said before.
+        let closing = Self::close(&mut listener);
+        let counted = before.and(shut).and(closing);
         self.retire(listener);
+        closed?;
+        counted.map_err(ChangeError::Kernel)?;
         Ok(addr)
     }
 
-    /// Keeps what the kernel dropped at a listener that was closed; bounded by the number of addresses.
+    /// Takes the last counts of a listener whose shards have let go, and closes it.
+    pub(super) fn close(listener: &mut Listener) -> std::io::Result<u64> {
+        // No datagram finds it from here on, so its counts stand still when they are read.
+        let left_tables = listener.leave();
+        let settled = UdpSocket::drop_all_of(listener.sockets().map(|socket| &**socket));
+        let read = listener.read_stopped();
+        let left = listener.queued_bytes();
+        listener.close(left.as_ref().map_or(0, |bytes| *bytes));
+        left_tables.and(settled).and(read).and(left)
+    }
+
+    /// Keeps what the kernel dropped at a listener that was closed: its counters are part of the ledger to the end.
     fn retire(&mut self, listener: Listener) {
-        let mut closed = self.listeners.iter_mut().filter(|each| !each.is_open());
-        match closed.find(|each| each.addr == listener.addr) {
-            Some(known) => known.absorb(&listener),
-            None => self.listeners.push(listener),
+        self.listeners.push(listener);
+        let mut closed = self.listeners.iter().enumerate();
+        let mut closed = closed.by_ref().filter(|(_, each)| !each.is_open());
+        if let (Some((oldest, _)), Some((next, _))) = (closed.next(), closed.next())
+            && closed.count() + 2 > CLOSED_MAX
+        {
+            let next = self.listeners.remove(next);
+            self.listeners[oldest].absorb(&next);
         }
     }
 }
+
+/// Closed listeners whose counts are kept apart.
+const CLOSED_MAX: usize = 32;

@@ -4,11 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use binrush_net::{AffinityError, Batch, OpenQueue, SendMmsg, Slab, UdpSocket, pin_current_thread};
 
 use super::config::Pin;
-use super::error::{StartError, Warning};
+use super::error::{StartError, StopCause, Trouble, Warning};
 use crate::clock::MonotonicClock;
 use crate::dispatch::handler::ShardId;
 use crate::dispatch::registry::Dispatch;
@@ -24,6 +25,9 @@ pub(super) struct ShardThread {
     pub(super) id: ShardId,
     pub(super) handle: Handle,
     pub(super) core: Option<usize>,
+    /// Rounds of its loop at the last look, and when they were seen first.
+    turns: (u64, Instant),
+    hangs: bool,
     /// Taken when it is joined.
     thread: Option<JoinHandle<io::Result<()>>>,
 }
@@ -72,12 +76,14 @@ impl ShardThread {
         let thread = builder
             .spawn(move || live::<Q>(plan, &ready_tx))
             .map_err(StartError::Thread)?;
-        match ready_rx.recv().expect("the thread answers before it ends") {
+        match ready_rx.recv().unwrap_or(Err(StartError::ThreadEnded)) {
             Ok(ready) => {
                 let shard = Self {
                     id,
                     handle: ready.handle,
                     core: ready.core,
+                    turns: (0, Instant::now()),
+                    hangs: false,
                     thread: Some(thread),
                 };
                 Ok((shard, ready.warning))
@@ -97,9 +103,49 @@ impl ShardThread {
             .is_some_and(|thread| !thread.is_finished())
     }
 
-    /// Waits for its end; `None` when it was waited for before.
-    pub(super) fn join(&mut self) -> Option<thread::Result<io::Result<()>>> {
-        self.thread.take().map(JoinHandle::join)
+    /// Looks whether it goes round its loop. An idle shard does so 20 times a second.
+    pub(super) fn look(&mut self) {
+        let turns = self.handle.ledger.turns();
+        if turns == self.turns.0 {
+            self.hangs = self.turns.1.elapsed() >= HANG_MIN;
+        } else {
+            (self.turns, self.hangs) = ((turns, Instant::now()), false);
+        }
+    }
+
+    /// What was wrong with it at the last look.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        let shard = self.id;
+        if !self.is_running() {
+            Some(Trouble::Ended { shard })
+        } else if self.hangs {
+            Some(Trouble::Hangs { shard })
+        } else {
+            None
+        }
+    }
+
+    /// Waits for its end until `deadline`; what is wrong with how it ended.
+    ///
+    /// A thread that does not end keeps what it has until the process ends.
+    pub(super) fn join(&mut self, deadline: Instant) -> Result<(), StopCause> {
+        let Some(thread) = self.thread.take() else {
+            return Ok(());
+        };
+        while !thread.is_finished() {
+            if Instant::now() >= deadline {
+                return Err(StopCause::Stuck { shard: self.id });
+            }
+            thread::sleep(JOIN_POLL);
+        }
+        match thread.join() {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(StopCause::Receive {
+                shard: self.id,
+                error,
+            }),
+            Err(_) => Err(StopCause::Panicked { shard: self.id }),
+        }
     }
 }
 
@@ -197,6 +243,11 @@ fn keep_on_core(
         Err(error) => Ok((None, Some(Warning::NotPinned(error)))),
     }
 }
+
+/// How long a shard may take for one round before it is said to hang; who looks each second sees it in three.
+const HANG_MIN: Duration = Duration::from_secs(2);
+
+const JOIN_POLL: Duration = Duration::from_micros(200);
 
 #[cfg(test)]
 mod tests {

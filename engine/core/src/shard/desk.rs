@@ -43,8 +43,8 @@ pub(crate) enum Order {
 pub(crate) enum Returned {
     /// A handler that will not be called again.
     Handler(Box<dyn Handler>),
-    /// Opening or closing did not go as it should.
-    Failed(io::Error),
+    /// What order of this number asked for did not go as it should.
+    Failed(u64, io::Error),
 }
 
 /// The place between a shard and the control thread.
@@ -52,7 +52,7 @@ pub(crate) struct Desk {
     /// Orders posted so far. The Release store in `post` pairs with the Acquire load in `is_waiting`: who sees
     /// the number finds the order in the queue.
     posted: AtomicU64,
-    /// Orders obeyed so far. The Release store in `take` pairs with the Acquire load in `wait`: who sees the
+    /// Orders obeyed so far. The Release store in `done` pairs with the Acquire load in `wait`: who sees the
     /// number finds what was returned, and the shard has no reference any more to what was replaced.
     done: AtomicU64,
     orders: SegQueue<Order>,
@@ -85,9 +85,8 @@ impl Desk {
         self.bell.ring();
     }
 
-    /// For the control thread: waits until order `number` was obeyed; `false` when that took too long.
-    pub(crate) fn wait(&self, number: u64, running: impl Fn() -> bool) -> bool {
-        let deadline = Instant::now() + OBEY_MAX;
+    /// For the control thread: waits until order `number` was obeyed; `false` when it was not by `deadline`.
+    pub(crate) fn wait(&self, number: u64, deadline: Instant, running: impl Fn() -> bool) -> bool {
         while self.done.load(Ordering::Acquire) < number {
             if Instant::now() >= deadline || !running() {
                 return self.done.load(Ordering::Acquire) >= number;
@@ -134,6 +133,6 @@ impl fmt::Debug for Desk {
 }
 
 /// The longest a shard may take to get to an order: a batch is done in milliseconds.
-const OBEY_MAX: Duration = Duration::from_secs(5);
+pub(crate) const OBEY_MAX: Duration = Duration::from_secs(5);
 
 const POLL: Duration = Duration::from_micros(200);

@@ -132,6 +132,11 @@ impl Mailbox {
         !self.inbound.is_empty()
     }
 
+    /// How many shards there are, this one included.
+    pub(crate) fn shards(&self) -> usize {
+        self.outbound.len()
+    }
+
     pub(crate) fn bell(&self) -> &Arc<Bell> {
         &self.bell
     }

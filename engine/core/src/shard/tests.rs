@@ -78,7 +78,7 @@ impl RxQueue for Script<'_> {
     }
 }
 
-/// 100 ns pass between any two reads, and a sleep takes no time.
+/// 100 ns pass between any two reads, and a sleep takes as long as it says.
 #[derive(Default)]
 struct Ticking {
     now_ns: u64,
@@ -92,6 +92,7 @@ impl Clock for Ticking {
     }
 
     fn sleep(&mut self, duration: Duration) {
+        self.now_ns += u64::try_from(duration.as_nanos()).unwrap();
         self.slept.push(duration);
     }
 }
@@ -123,7 +124,7 @@ fn parts<Q>(queue: Q, registry: &Registry) -> Parts<Q, Nowhere, Ticking> {
         batch: Batch::new(4),
         steering: Steering::new(1, 0),
         mailbox: mesh.remove(0),
-        dispatch: registry.build(ShardId(0)),
+        dispatch: registry.build(ShardId(0), &Arc::new(registry.table())),
     }
 }
 

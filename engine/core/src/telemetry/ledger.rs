@@ -31,6 +31,7 @@ pub struct Ledger {
     batches: Counter,
     busy_ns: Counter,
     receive_failures: Counter,
+    turns: Counter,
     mailed_out: Counter,
     mailed_in: Counter,
     sent: Counter,
@@ -56,7 +57,7 @@ pub struct LedgerWriter {
 /// Load and store are relaxed and not one operation: nobody else writes, so nothing is lost, and no other
 /// memory is published by a counter. The store in [`add`](Self::add) pairs with the load in
 /// [`get`](Self::get), which sees it sooner or later; for exact totals the reader joins the writer's thread
-/// first. Only the order of two of them matters to a reader in between: see [`Ledger::snapshot`].
+/// first. Only the order of two of them matters to a reader in between: see [`Ledger::counts`].
 #[derive(Debug, Default)]
 struct Counter(AtomicU64);
 
@@ -103,6 +104,7 @@ impl Ledger {
             batches: Counter::default(),
             busy_ns: Counter::default(),
             receive_failures: Counter::default(),
+            turns: Counter::default(),
             mailed_out: Counter::default(),
             mailed_in: Counter::default(),
             sent: Counter::default(),
@@ -125,6 +127,11 @@ impl Ledger {
     /// Says what the counters of `id` are called; once is enough, and the first time counts.
     pub(crate) fn name(&self, id: NameId, name: &[u8]) {
         let _ = self.names[id.index()].name.get_or_init(|| name.into());
+    }
+
+    /// Rounds of the shard's loop so far: a number that stands still tells of a handler that hangs.
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns.get()
     }
 
     /// What refused datagrams looked like.
@@ -194,6 +201,12 @@ impl LedgerWriter {
         self.ledger.bytes.add(bytes as u64);
         self.ledger.busy_ns.add(busy_ns);
         self.latency.record(latency_ns, datagrams as u64);
+    }
+
+    /// The shard went round its loop.
+    #[inline]
+    pub fn turned(&mut self) {
+        self.ledger.turns.add(1);
     }
 
     /// A receive failed.
@@ -342,6 +355,7 @@ mod tests {
 
     fn with_kernel(ledger: &Ledger, kernel: KernelDrops) -> Snapshot {
         let listener = ListenerCounts {
+            id: 0,
             addr: "127.0.0.1:5566".parse().unwrap(),
             open: true,
             kernel,

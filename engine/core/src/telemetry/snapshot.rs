@@ -18,7 +18,7 @@ pub struct Snapshot {
     pub total: Counts,
     /// Shard by shard.
     pub shards: Vec<Counts>,
-    /// Listener by listener, those that were closed since the start at the end.
+    /// Listener by listener, those included that were closed since the start.
     pub listeners: Vec<ListenerCounts>,
     /// What never came out of a socket: the sums over all listeners.
     pub kernel: KernelDrops,
@@ -77,6 +77,8 @@ pub struct NameCounts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListenerCounts {
+    /// Number of the listener, never used twice by an engine. Of those closed long ago several may have become one.
+    pub id: u32,
     /// The address, with the port that the kernel chose if none was given.
     pub addr: SocketAddr,
     /// Whether it still listens.
@@ -99,6 +101,10 @@ pub struct KernelDrops {
     /// Datagrams dropped after arrivals were shut off for the stop. The two counts are parted by a reading
     /// just before: what is dropped in the microseconds between, for whatever reason, is counted here.
     pub stopping: u64,
+    /// How many of `buffer`, `starting` and `stopping` were counted at sockets that take merged trains
+    /// ([`Gro`](crate::Gro)). There the kernel counts a whole dropped train as one, so each of these is one datagram
+    /// or up to 128; where nothing merged, it is one.
+    pub maybe_trains: u64,
     /// Kernel memory of the datagrams that were still queued when the socket was given up, in bytes; nothing
     /// says how many they are. 0 after a stop in order.
     pub left_in_queue_bytes: u64,
@@ -133,7 +139,8 @@ impl Snapshot {
     }
 
     /// Of `sent` datagrams those that were neither received nor dropped by name: 0 when all is told.
-    /// Negative when more arrived than were sent, so when somebody else sends too.
+    /// Negative when more arrived than were sent, so when somebody else sends too. Too high when trains were
+    /// dropped: see [`KernelDrops::maybe_trains`].
     #[must_use]
     pub fn unaccounted(&self, sent: u64) -> i128 {
         i128::from(sent) - i128::from(self.total.received) - i128::from(self.kernel.total())
@@ -148,17 +155,19 @@ impl Snapshot {
             None => now.clone(),
         });
         let listeners = self.listeners.iter().map(|now| {
-            let then = earlier
-                .listeners
-                .iter()
-                .find(|then| then.addr == now.addr && then.open >= now.open);
+            let then = earlier.listeners.iter().find(|then| then.id == now.id);
             let kernel = then.map_or(now.kernel, |then| now.kernel.since(then.kernel));
             ListenerCounts {
                 kernel,
                 ..now.clone()
             }
         });
-        Self::of(shards.collect(), listeners.collect())
+        let kernel = self.kernel.since(earlier.kernel);
+        Self {
+            // Not the sum of the rows, of which several may have become one meanwhile.
+            kernel,
+            ..Self::of(shards.collect(), listeners.collect())
+        }
     }
 }
 
@@ -297,7 +306,9 @@ impl KernelDrops {
         self.buffer + self.acl + self.starting + self.stopping
     }
 
-    pub(crate) fn add(&mut self, other: Self) {
+    /// Adds what was dropped elsewhere.
+    pub fn add(&mut self, other: Self) {
+        self.maybe_trains += other.maybe_trains;
         self.buffer += other.buffer;
         self.acl += other.acl;
         self.starting += other.starting;
@@ -311,6 +322,7 @@ impl KernelDrops {
             acl: self.acl - earlier.acl,
             starting: self.starting - earlier.starting,
             stopping: self.stopping - earlier.stopping,
+            maybe_trains: self.maybe_trains - earlier.maybe_trains,
             left_in_queue_bytes: self.left_in_queue_bytes,
         }
     }
