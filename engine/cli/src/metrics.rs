@@ -12,10 +12,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use binrush_engine::{Counts, Engine, KernelDrops, NameCounts, Outcome, Snapshot};
-use binrush_wire::{Release, schema};
 use prometheus::TextEncoder;
 use prometheus::proto::{Metric, MetricFamily};
 
+use crate::tally;
 use family::{counter, counters, gauge, gauges, histogram, histograms, seconds};
 
 /// A strict reader of the format.
@@ -52,13 +52,13 @@ impl Status {
         let mut listeners = BTreeMap::<_, Listener>::new();
         // An address that was closed and opened again has two counts, and one series.
         for each in &counts.listeners {
-            let kernel = &mut listeners.entry(each.addr).or_default().kernel;
-            *kernel = sum(*kernel, each.kernel);
+            let of_addr = listeners.entry(each.addr).or_default();
+            of_addr.kernel.add(each.kernel);
         }
         for each in engine.listeners() {
             listeners.entry(each.addr).or_default().rcvbuf = Some(each.rcvbuf);
         }
-        let trouble = (!engine.is_running()).then(|| "a shard has ended by itself".to_owned());
+        let trouble = engine.trouble().map(|trouble| trouble.to_string());
         Self {
             counts,
             listeners,
@@ -232,15 +232,7 @@ fn latency(shard: &str, counts: &Counts) -> Metric {
 /// By what OpenSIPS calls the types; one that it does not know is a number.
 fn handled(name: &NameCounts) -> impl Iterator<Item = Metric> {
     let module = name.name.escape_ascii().to_string();
-    let label = |command| match schema::find(Release::V1x, &name.name, command) {
-        Some(message) => message.name.to_owned(),
-        None => command.to_string(),
-    };
-    let known = name.commands.iter();
-    let other = ("other".to_owned(), name.other_commands);
-    known
-        .map(move |(command, count)| (label(*command), *count))
-        .chain([other])
+    tally::labelled(name)
         .map(move |(kind, count)| counter(&[("module", &module), ("type", &kind)], count as f64))
 }
 
@@ -252,16 +244,6 @@ fn drops(addr: &str, kernel: KernelDrops) -> [Metric; 4] {
         ("stopping", kernel.stopping),
     ]
     .map(|(reason, count)| counter(&[("listener", addr), ("reason", reason)], count as f64))
-}
-
-fn sum(one: KernelDrops, other: KernelDrops) -> KernelDrops {
-    let mut sum = one;
-    sum.buffer += other.buffer;
-    sum.acl += other.acl;
-    sum.starting += other.starting;
-    sum.stopping += other.stopping;
-    sum.left_in_queue_bytes += other.left_in_queue_bytes;
-    sum
 }
 
 /// Counters that each shard has once.

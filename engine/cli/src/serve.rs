@@ -18,8 +18,11 @@ use crate::http::Http;
 use crate::output::{Output, event};
 use crate::signal::Signals;
 use crate::{modules, tally};
+use losses::LossLog;
 use settings::{Allow, Listen, Settings};
 
+/// What was lost without a sample to show.
+mod losses;
 /// What is told at the start.
 mod ready;
 /// What the command line and the configuration come to together.
@@ -81,6 +84,7 @@ struct Server<'a> {
     output: &'a Output,
     clock: MonotonicClock,
     refusals: RefusalLog,
+    losses: LossLog,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -118,6 +122,7 @@ fn receive(
         output: &output,
         clock: MonotonicClock::start(),
         refusals: RefusalLog::new(),
+        losses: LossLog::default(),
     };
     let watched = server.watch(signals);
     // Whatever went wrong, and whoever reads the output or does not: first the queues are drained, then the
@@ -173,7 +178,7 @@ impl Server<'_> {
         Ok(())
     }
 
-    /// What was refused lately, in a bounded number of lines.
+    /// What was refused or lost lately, in a bounded number of lines.
     fn tell_refusals(&mut self, now: &Snapshot) {
         let samples: Vec<_> = self.engine.samples().collect();
         let outcomes = &now.total.outcomes;
@@ -190,27 +195,41 @@ impl Server<'_> {
             };
             self.output.print(text);
         }
+        for loss in self.losses.due(Instant::now(), now) {
+            let text = if self.args.json {
+                let more =
+                    json!({ "kind": loss.symbol, "count": loss.count, "text": loss.to_string() });
+                event("lost", Map::new(), more)
+            } else {
+                loss.to_string()
+            };
+            self.output.print(text);
+        }
     }
 
     /// Reads the configuration again and goes over to it; whatever is wrong with it, the old one goes on.
     fn reload(&mut self) {
-        let (done, said) = match self.apply() {
-            Ok(said) => (true, said),
-            Err(wrong) => (false, vec![wrong, "going on as before".to_owned()]),
+        let (done, said, warnings) = match self.apply() {
+            Ok((said, warnings)) => (true, said, warnings),
+            Err(wrong) => (
+                false,
+                vec![wrong, "going on as before".to_owned()],
+                Vec::new(),
+            ),
         };
         let text = if self.args.json {
-            event("reload", Map::new(), json!({ "done": done, "text": said }))
+            let more = json!({ "done": done, "text": said, "warnings": warnings });
+            event("reload", Map::new(), more)
         } else {
-            said.iter()
-                .map(|line| format!("reload: {line}"))
-                .collect::<Vec<_>>()
-                .join("\n")
+            let said = said.iter().map(|line| format!("reload: {line}"));
+            let warnings = warnings.iter().map(|warning| format!("warning: {warning}"));
+            said.chain(warnings).collect::<Vec<_>>().join("\n")
         };
         self.output.print(text);
     }
 
-    /// What changed, in words.
-    fn apply(&mut self) -> Result<Vec<String>, String> {
+    /// What changed, in words, and what the user should know about the new configuration.
+    fn apply(&mut self) -> Result<(Vec<String>, Vec<String>), String> {
         let new = Settings::load(self.args).map_err(|wrong| wrong.to_string())?;
         let engine = &new.engine;
         let reloaded = self
@@ -238,13 +257,12 @@ impl Server<'_> {
         for what in self.settings.needs_restart(&new) {
             said.push(format!("{what} changed: takes effect at the next start"));
         }
-        said.extend(new.warnings.iter().cloned());
         self.settings.engine.listen = new.engine.listen;
         self.settings.engine.access = new.engine.access;
         if said.is_empty() {
             said.push("nothing changed".into());
         }
-        Ok(said)
+        Ok((said, new.warnings))
     }
 }
 

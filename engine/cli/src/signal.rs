@@ -24,13 +24,19 @@ impl Signals {
     }
 }
 
-/// A flag that SIGTERM and SIGINT set.
+/// A flag that SIGTERM and SIGINT set; the second of them ends the process at once.
 pub(crate) fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
+        // Whoever asks twice does not want to wait for a drain. In this order: the first finds the flag not set yet.
+        signal_hook::flag::register_conditional_shutdown(signal, IMPATIENT, Arc::clone(&stop))
+            .context(REFUSED)?;
         signal_hook::flag::register(signal, Arc::clone(&stop)).context(REFUSED)?;
     }
     Ok(stop)
 }
+
+/// What a process exits with that was told twice to end.
+const IMPATIENT: i32 = 3;
 
 const REFUSED: &str = "cannot handle signals";

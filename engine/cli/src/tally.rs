@@ -105,6 +105,13 @@ pub(crate) fn kernel(drops: KernelDrops) -> String {
         drops.starting,
         drops.stopping,
     );
+    if drops.maybe_trains > 0 {
+        let count = drops.maybe_trains;
+        let _ = write!(
+            text,
+            ", at least: {count} of them may be merged trains, each counted once (gro off counts each datagram)"
+        );
+    }
     if drops.left_in_queue_bytes > 0 {
         let _ = write!(
             text,
@@ -198,6 +205,7 @@ fn kernel_json(drops: KernelDrops) -> Value {
         "acl": drops.acl,
         "starting": drops.starting,
         "stopping": drops.stopping,
+        "maybe_trains": drops.maybe_trains,
     })
 }
 
@@ -242,7 +250,7 @@ fn module_json(counts: &NameCounts) -> (String, Value) {
 }
 
 /// The counts of a module by what OpenSIPS calls them.
-fn labelled(counts: &NameCounts) -> impl Iterator<Item = (String, u64)> {
+pub(crate) fn labelled(counts: &NameCounts) -> impl Iterator<Item = (String, u64)> {
     let label = |command: i32| match schema::find(Release::V1x, &counts.name, command) {
         Some(message) => message.name.to_owned(),
         None => command.to_string(),
@@ -311,7 +319,7 @@ mod tests {
         assert_eq!(map["left_in_queue_bytes"], 1536);
         assert_eq!(
             map["kernel_drops"],
-            json!({ "buffer": 4, "acl": 0, "starting": 0, "stopping": 1 })
+            json!({ "buffer": 4, "acl": 0, "starting": 0, "stopping": 1, "maybe_trains": 0 })
         );
     }
 
@@ -328,7 +336,7 @@ mod tests {
         assert_eq!(map["unknown_names"]["ratelimit"], 2);
         assert_eq!(
             map["kernel_drops"],
-            json!({ "buffer": 4, "acl": 0, "starting": 0, "stopping": 1 })
+            json!({ "buffer": 4, "acl": 0, "starting": 0, "stopping": 1, "maybe_trains": 0 })
         );
     }
 

@@ -62,18 +62,17 @@ impl Screen {
     pub(super) fn second(&mut self, counts: Snapshot) {
         self.seconds += 1;
         let news = counts.since(&self.told);
-        let text = match self.form {
-            Form::Json => json_row(self.seconds, &news),
-            Form::Lines => line(self.seconds, &news),
+        let (text, form) = match self.form {
+            Form::Json => (json_row(self.seconds, &news), Form::Json),
+            Form::Lines => (line(self.seconds, &news), Form::Lines),
             Form::Live(lines) => {
                 let table = table(self.seconds, &self.cores, &news, &counts);
-                self.form = Form::Live(table.lines().count());
-                over(lines, &table)
+                (over(lines, &table), Form::Live(table.lines().count()))
             }
         };
         // A row that is not taken is told with the next one.
         if self.output.print(text) {
-            self.told = counts;
+            (self.told, self.form) = (counts, form);
         }
     }
 
@@ -115,9 +114,11 @@ fn opening(args: &Args, engine: &Engine, traffic: &Traffic) -> String {
     let listen = listener.map_or_else(String::new, |each| format!("bin:{}", each.addr));
     let rcvbuf = listener.map_or(0, |each| each.rcvbuf);
     if args.json {
+        let shards = engine.shards().map(|shard| json!({ "core": shard.core }));
+        // As `serve` tells it.
         let more = json!({
-            "listen": listen,
-            "shards": engine.shards().len(),
+            "listen": [listen],
+            "shards": shards.collect::<Vec<_>>(),
             "rcvbuf": rcvbuf,
             "rate_pps": args.rate,
             "seconds": args.seconds,

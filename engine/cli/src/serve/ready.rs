@@ -1,5 +1,7 @@
 //! What is told at the start.
 
+use std::net::SocketAddr;
+
 use binrush_engine::{Access, Engine};
 use serde_json::{Map, json};
 
@@ -46,11 +48,12 @@ pub(super) fn text(
         return event("ready", Map::new(), more);
     }
     let mut text = format!(
-        "ready: {} (udp), {}, {} ({reason}), receive buffer {} bytes each, access {access}, handlers {}",
+        "ready: {} (udp), {}, {} ({reason}), receive buffer {} bytes each, gro {}, access {access}, handlers {}",
         listen.join(" "),
         tally::shards(engine),
         backend.symbol(),
         rcvbuf.unwrap_or(0),
+        if engine.gro() { "on" } else { "off" },
         handlers.join(" ")
     );
     if let Some(http) = http {
@@ -68,27 +71,33 @@ fn warnings(engine: &Engine, settings: &Settings) -> Vec<String> {
     let mut warnings = settings.warnings.clone();
     warnings.extend(engine.warnings().iter().map(ToString::to_string));
     for listener in engine.listeners() {
-        let addr = listener.addr;
-        if addr.is_ipv6() && addr.ip().is_unspecified() {
-            let port = addr.port();
-            warnings.push(format!(
-                "bin:{addr} takes no IPv4: for that, listen on bin:0.0.0.0:{port} too"
-            ));
-        }
-        if addr.ip().is_loopback() {
-            continue;
-        }
-        // What a configuration says about its own listeners, it has warned of itself.
-        if *engine.access() == Access::loopback() && !settings.is_of_config() {
-            warnings.push(format!(
-                "nobody but this host is heard on bin:{addr}: packets of all others are dropped and counted as acl; \
-                 name the senders with --allow, or modparam(\"binrush\", \"allow\", ...)"
-            ));
-        } else if engine.access().is_any() {
-            warnings.push(format!(
-                "whoever can reach bin:{addr} is heard, and BIN over UDP has no authentication"
-            ));
-        }
+        warnings.extend(of_listener(listener.addr, engine, settings.is_of_config()));
+    }
+    warnings
+}
+
+/// What the user should know about listening on `addr`.
+pub(super) fn of_listener(addr: SocketAddr, engine: &Engine, of_config: bool) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if addr.is_ipv6() && addr.ip().is_unspecified() {
+        let port = addr.port();
+        warnings.push(format!(
+            "bin:{addr} takes no IPv4: for that, listen on bin:0.0.0.0:{port} too"
+        ));
+    }
+    if addr.ip().is_loopback() {
+        return warnings;
+    }
+    // What a configuration says about its own listeners, it has warned of itself.
+    if *engine.access() == Access::loopback() && !of_config {
+        warnings.push(format!(
+            "nobody but this host is heard on bin:{addr}: packets of all others are dropped and counted as acl; \
+             name the senders with --allow, or modparam(\"binrush\", \"allow\", ...)"
+        ));
+    } else if engine.access().is_any() {
+        warnings.push(format!(
+            "whoever can reach bin:{addr} is heard, and BIN over UDP has no authentication"
+        ));
     }
     warnings
 }
