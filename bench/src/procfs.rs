@@ -1,0 +1,217 @@
+//! What the kernel says about threads and sockets, read from `/proc` (proc(5)).
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::str::SplitWhitespace;
+
+use anyhow::{Context as _, anyhow};
+
+/// A thread of another process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Thread {
+    pid: u32,
+    tid: u32,
+}
+
+/// The receive queue of one UDP socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Queue {
+    /// Memory of the kernel that queued datagrams take, in bytes; 0 when there are none.
+    pub(crate) bytes: u64,
+    /// What was dropped at the socket so far, modulo 2^32.
+    pub(crate) drops: u32,
+    /// Tells sockets apart.
+    pub(crate) inode: u64,
+}
+
+impl Thread {
+    /// The first thread of a process, the one that runs `main`.
+    pub(crate) const fn main_of(pid: u32) -> Self {
+        Self { pid, tid: pid }
+    }
+
+    /// Nanoseconds it has spent on a processor, exact while it sleeps: the scheduler adds what it ran when it stops
+    /// running, and at every tick (`sum_exec_runtime`).
+    pub(crate) fn cpu_ns(self) -> anyhow::Result<u64> {
+        let text = read(&self.path("schedstat"))?;
+        let first = text.split_whitespace().next();
+        first
+            .and_then(|word| word.parse().ok())
+            .with_context(|| format!("{self:?}: no time in \"{}\"", text.trim()))
+    }
+
+    /// How it is, by the kernel's letter: R runs, S sleeps, T is stopped.
+    pub(crate) fn state(self) -> anyhow::Result<char> {
+        let text = read(&self.path("stat"))?;
+        state(&text).with_context(|| format!("{self:?}: no state in \"{}\"", text.trim()))
+    }
+
+    fn path(self, file: &str) -> String {
+        format!("/proc/{}/task/{}/{file}", self.pid, self.tid)
+    }
+}
+
+/// All threads of a process.
+pub(crate) fn threads(pid: u32) -> anyhow::Result<Vec<Thread>> {
+    let folder = format!("/proc/{pid}/task");
+    let entries = fs::read_dir(&folder).with_context(|| format!("cannot list {folder}"))?;
+    let tids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    Ok(tids.map(|tid| Thread { pid, tid }).collect())
+}
+
+/// The threads of a process whose names begin with `prefix`, in the order of their names.
+pub(crate) fn threads_named(pid: u32, prefix: &str) -> anyhow::Result<Vec<Thread>> {
+    let mut named = Vec::new();
+    for thread in threads(pid)? {
+        // One that has ended since it was listed has no name any more.
+        let name = fs::read_to_string(thread.path("comm")).unwrap_or_default();
+        if name.starts_with(prefix) {
+            named.push((name, thread));
+        }
+    }
+    named.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(named.into_iter().map(|(_, thread)| thread).collect())
+}
+
+/// The queues of the IPv4 UDP sockets bound to `port`, each once.
+///
+/// Not always of all of them: the kernel lists sockets a page at a time and goes on by number, so one is passed over
+/// when another before it was closed meanwhile. Who knows how many there are asks again.
+pub(crate) fn queues(port: u16) -> anyhow::Result<Vec<Queue>> {
+    queues_in(&read("/proc/net/udp")?, port)
+}
+
+/// Ticks of all processors together, and those of them that the hypervisor took away.
+pub(crate) fn ticks() -> anyhow::Result<(u64, u64)> {
+    ticks_in(&read("/proc/stat")?).context("/proc/stat: no times of processors")
+}
+
+/// A file of `/proc`, whole.
+pub(crate) fn read(path: &str) -> anyhow::Result<String> {
+    fs::read_to_string(Path::new(path)).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => anyhow!("{path} is not there: the process is gone"),
+        _ => anyhow!("cannot read {path}: {error}"),
+    })
+}
+
+/// The letter after the name, which stands in parentheses and may hold any character.
+fn state(stat: &str) -> Option<char> {
+    let (_, after) = stat.rsplit_once(')')?;
+    after.trim_start().chars().next()
+}
+
+fn queues_in(table: &str, port: u16) -> anyhow::Result<Vec<Queue>> {
+    let suffix = format!(":{port:04X}");
+    let rows = table.lines().skip(1).map(str::split_whitespace);
+    let ours = rows.filter(|row| {
+        let local = row.clone().nth(1);
+        local.is_some_and(|local| local.ends_with(&suffix))
+    });
+    let mut queues = Vec::new();
+    for row in ours {
+        let queue = queue_in(row).context("/proc/net/udp has a row that makes no sense")?;
+        queues.push(queue);
+    }
+    queues.sort_unstable_by_key(|queue| queue.inode);
+    queues.dedup_by_key(|queue| queue.inode);
+    Ok(queues)
+}
+
+/// Of a row: sl local remote st tx:rx tr:when retrnsmt uid timeout inode ref pointer drops.
+fn queue_in(row: SplitWhitespace<'_>) -> Option<Queue> {
+    let (_, bytes) = row.clone().nth(4)?.split_once(':')?;
+    Some(Queue {
+        bytes: u64::from_str_radix(bytes, 16).ok()?,
+        inode: row.clone().nth(9)?.parse().ok()?,
+        drops: row.last()?.parse().ok()?,
+    })
+}
+
+/// Of the first line: `cpu user nice system idle iowait irq softirq steal ...`.
+fn ticks_in(stat: &str) -> Option<(u64, u64)> {
+    let words = stat.lines().next()?.strip_prefix("cpu ")?;
+    let ticks: Vec<u64> = words
+        .split_whitespace()
+        .take(8)
+        .map_while(|word| word.parse().ok())
+        .collect();
+    Some((ticks.iter().sum(), *ticks.get(7)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_found_by_its_port_in_any_row() {
+        let row = |port: &str, bytes: &str, inode: u32, drops: u32| {
+            format!(
+                "1: 0100007F:{port} 00000000:0000 07 00000000:{bytes} 00:00000000 00000000 0 0 {inode} 2 \
+                 0000000000000000 {drops}\n"
+            )
+        };
+        let table = [
+            "   sl  local_address rem_address   st tx_queue rx_queue ... drops\n".to_owned(),
+            row("15BE", "00000000", 8, 0),
+            row("15BE", "00000300", 7, 41),
+            row("15BF", "00000900", 9, 1),
+            // Listed twice, as a socket can be when others are opened.
+            row("15BE", "00000300", 7, 41),
+        ]
+        .concat();
+        let queue = |bytes, drops, inode| Queue {
+            bytes,
+            drops,
+            inode,
+        };
+        let queues = queues_in(&table, 0x15BE).unwrap();
+        assert_eq!(queues, [queue(768, 41, 7), queue(0, 0, 8)]);
+        assert_eq!(queues_in(&table, 0x15BD).unwrap(), []);
+        assert!(queues_in(&table.replace("00000300", "xyz"), 0x15BE).is_err());
+    }
+
+    #[test]
+    fn a_thread_may_have_any_name() {
+        assert_eq!(state("7 (a) S b) T 1 2"), Some('T'));
+        assert_eq!(state("7"), None);
+    }
+
+    #[test]
+    fn stolen_time_is_the_eighth() {
+        assert_eq!(ticks_in("cpu  1 2 3 4 5 6 7 8 9 9\ncpu0"), Some((36, 8)));
+        assert_eq!(ticks_in("cpu  1 2 3\n"), None);
+    }
+
+    #[test]
+    fn this_very_thread_is_running_and_gets_time() {
+        let own = std::process::id();
+        let before = threads(own).unwrap();
+        assert!(before.contains(&Thread::main_of(own)));
+        std::thread::scope(|scope| {
+            let (done_tx, done) = std::sync::mpsc::channel();
+            std::thread::Builder::new()
+                .name("spinner".into())
+                .spawn_scoped(scope, move || {
+                    while done.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {}
+                })
+                .unwrap();
+            let spinner = loop {
+                // A thread names itself when it starts.
+                if let [spinner] = threads_named(own, "spinner").unwrap()[..] {
+                    break spinner;
+                }
+            };
+            let start = spinner.cpu_ns().unwrap();
+            while spinner.cpu_ns().unwrap() == start {}
+            assert_eq!(spinner.state().unwrap(), 'R');
+            done_tx.send(()).unwrap();
+        });
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_said_to_be() {
+        let error = Thread::main_of(u32::MAX).cpu_ns().unwrap_err();
+        assert!(error.to_string().contains("the process is gone"));
+    }
+}
