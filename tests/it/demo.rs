@@ -1,27 +1,29 @@
 //! `binrush demo` as a process.
 
+use std::process::Command;
+
 use serde_json::Value;
 
-use crate::process::{Running, run};
+use crate::process::{Running, binary, run, skip};
+use crate::receiver::{addresses, count, dropped};
 
 #[test]
 fn everything_sent_is_received_or_dropped_by_name_and_understood() {
-    let demo = run(&["demo", "--seconds", "1", "--rate", "5000", "--json"])
-        .ok()
-        .quiet();
+    let args = ["demo", "--seconds", "2", "--rate", "5000", "--shards", "2"];
+    let demo = run(&[&args[..], &["--json"]].concat()).ok().quiet();
     let events = demo.json();
-    let (ready, total) = (&events[0], &events[events.len() - 1]);
+    let [ready, rows @ .., total] = &events[..] else {
+        panic!("{events:?}");
+    };
     assert_eq!(
         (&ready["event"], &total["event"]),
         (&"ready".into(), &"total".into())
     );
     assert_eq!(
         (&ready["rate_pps"], &ready["seconds"]),
-        (&5000.into(), &1.into())
+        (&5000.into(), &2.into())
     );
-    for interval in &events[1..events.len() - 1] {
-        assert_eq!(interval["event"], "interval", "{interval}");
-    }
+    assert_eq!(addresses(ready).len(), 1);
     balanced(total);
     // A machine under load may be late, and is told so; it may not lose count.
     let kinds = ["dialog", "ul"].map(|name| total["names"][name]["types"].as_object());
@@ -31,33 +33,71 @@ fn everything_sent_is_received_or_dropped_by_name_and_understood() {
         .map(|count| count.as_u64().expect("a count"))
         .sum();
     assert_eq!(seen, count(total, "received"), "{total}");
+    // One sender, two shards: the records are spread, and the rows tell it second by second.
+    let share = |event: &Value, shard: usize| count(&event["shards"][shard], "received");
+    assert!((0..2).all(|shard| share(total, shard) > 0), "{total}");
+    assert!(!rows.is_empty());
+    for shard in 0..2 {
+        assert!(rows.iter().all(|row| row["event"] == "interval"));
+        let told: u64 = rows.iter().map(|row| share(row, shard)).sum();
+        assert_eq!(told, share(total, shard), "{events:?}");
+    }
+    let latency = &total["latency_ns"];
+    let [p50, p99, p999, max] = ["p50", "p99", "p99_9", "max"].map(|key| count(latency, key));
+    assert!(
+        0 < p50 && p50 <= p99 && p99 <= p999 && p999 <= max,
+        "{latency}"
+    );
 }
 
 #[test]
-fn the_text_tells_every_type_by_name() {
-    let demo = run(&["demo", "--seconds", "1", "--rate", "3000"])
-        .ok()
-        .quiet();
+fn what_is_no_terminal_gets_a_line_for_each_second_and_the_sums() {
+    let args = ["demo", "--seconds", "2", "--rate", "3000", "--shards", "2"];
+    let demo = run(&args).ok().quiet();
     let text = demo.text();
-    // A type's name stands above its column in two words.
     for word in [
-        "dialog (calls)",
-        "CREATED",
-        "UPDATED",
-        "DELETED",
-        "ul (registered phones)",
-        "AOR",
-        "CONTACT",
-        "INSERT",
-        "DELETE",
-        "UPDATE",
-        "  all ",
-        "sent ",
-        "= received ",
+        "packets of a genuine OpenSIPS 1.11 node",
+        "\n  1 s ",
+        "  shard0 ",
+        "  shard1 ",
+        " us, p99.9 ",
+        "dropped 0",
+        "  dialog CREATED ",
+        " | ul AOR_INSERT ",
+        "  sent 6000 = received ",
+        "kernel dropped ",
+        "  received ",
         "Every packet sent is in exactly one counter",
     ] {
         assert!(text.contains(word), "no \"{word}\" in {text}");
     }
+    // Nothing that moves a cursor.
+    assert!(
+        text.chars().all(|c| c == '\n' || !c.is_control()),
+        "{text:?}"
+    );
+}
+
+#[test]
+fn a_terminal_gets_a_table_that_each_second_overwrites() {
+    let probe = Command::new("script").arg("--version").output();
+    if !probe.is_ok_and(|probe| probe.status.success()) {
+        return skip("no `script`, which lends a terminal");
+    }
+    let demo = "demo --seconds 3 --rate 2000 --shards 2";
+    let command = format!("'{}' {demo}", binary().display());
+    let mut terminal = Command::new("script");
+    terminal.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
+    let shown = Running::start_command(terminal).finish().ok();
+    let text = shown.text();
+    // Heading, two shards, their sum, what was lost, what came: six lines, drawn again over themselves.
+    assert!(text.matches("\x1b[6A").count() >= 2, "{text:?}");
+    for word in [" packets/s ", "p99.9 us", "    all ", "dropped 0"] {
+        assert!(text.contains(word), "no \"{word}\" in {text:?}");
+    }
+    // The end stands below it.
+    let (_, end) = text.rsplit_once('\x1b').expect("it was drawn");
+    assert!(end.contains("Every packet sent is in exactly one counter"));
 }
 
 #[test]
@@ -91,23 +131,11 @@ fn balanced(total: &Value) {
     assert_eq!(total["problem"], Value::Null, "{total}");
     assert_eq!(total["unaccounted"], 0, "{total}");
     let (sent, received) = (count(total, "sent"), count(total, "received"));
-    let drops = &total["kernel_drops"];
-    assert_eq!(
-        sent,
-        received + count(drops, "buffer") + count(drops, "stopping"),
-        "{total}"
-    );
+    assert_eq!(sent, received + dropped(total), "{total}");
     assert!(received > 0, "{total}");
     assert_eq!(
         total["outcomes"],
         serde_json::json!({ "handled": received }),
         "{total}"
     );
-}
-
-#[track_caller]
-fn count(value: &Value, key: &str) -> u64 {
-    value[key]
-        .as_u64()
-        .unwrap_or_else(|| panic!("\"{key}\" of {value}"))
 }

@@ -1,16 +1,26 @@
 //! Everything that crosses a crate, a process or a socket: one binary, many modules.
 #![forbid(unsafe_code)]
 
+/// All that tells counts tells the same.
+mod agreement;
 /// One packet, read by the fast decoder and by the slow one.
 mod both;
 /// The captures of genuine nodes, packet by packet.
 mod captures;
+/// Receivers beside each other.
+mod compare;
+/// The command reads configurations.
+mod config;
 /// The command reads captures, and writes them again.
 mod decode;
 /// The command shows traffic arriving.
 mod demo;
 /// Choices from a seed.
 mod dice;
+/// The command is watched over HTTP.
+mod http;
+/// How `serve` starts and ends.
+mod lifecycle;
 /// Packets and captures made for one test.
 mod made;
 /// A slow, obvious decoder, written apart from the fast one.
@@ -19,11 +29,27 @@ mod oracle;
 mod process;
 /// What must hold for any bytes.
 mod properties;
+/// `serve` as a process.
+mod receiver;
+/// What is not taken, and how that is told.
+mod refusals;
+/// `serve` is given another configuration.
+mod reload;
 /// Every row of the schema, against the slow decoder.
 mod schemas;
 /// The command sends and receives.
 mod send_serve;
+/// Records spread over shards.
+mod shards;
+/// Whole engines in one thread, from a seed.
+mod simulation;
+/// The kernel's steering against that of user space.
+mod steering;
+/// Handlers that change under load.
+mod swaps;
 /// What the sources themselves must keep to.
 mod tidy;
 /// The golden packets.
 mod vectors;
+/// The examples of OpenSIPS's manuals, started as they are.
+mod verbatim;

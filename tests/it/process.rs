@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -43,7 +43,7 @@ pub(crate) fn run<S: AsRef<OsStr>>(args: &[S]) -> Finished {
 
 /// Runs `binrush` with `args` to its end, with `stdin` to read.
 pub(crate) fn run_with<S: AsRef<OsStr>>(args: &[S], stdin: &[u8]) -> Finished {
-    let mut child = Guard(spawn(args));
+    let mut child = Guard(spawn(command(args)));
     let stdout = collect(child.0.stdout.take().expect("it is piped"));
     let stderr = collect(child.0.stderr.take().expect("it is piped"));
     let mut input = child.0.stdin.take().expect("it is piped");
@@ -117,7 +117,12 @@ impl Finished {
 impl Running {
     /// Starts `binrush` with `args`; its standard input stays open.
     pub(crate) fn start<S: AsRef<OsStr>>(args: &[S]) -> Self {
-        let mut child = spawn(args);
+        Self::start_command(command(args))
+    }
+
+    /// As [`start`](Self::start), with what else `command` says: as whom, under what.
+    pub(crate) fn start_command(command: Command) -> Self {
+        let mut child = spawn(command);
         let (lines_tx, stdout) = mpsc::channel();
         let reader = BufReader::new(child.stdout.take().expect("it is piped"));
         thread::spawn(move || {
@@ -183,16 +188,41 @@ impl Running {
 
     /// The most memory it ever had resident, in KiB.
     pub(crate) fn resident_max_kib(&self) -> u64 {
+        self.memory_kib("VmHWM:")
+    }
+
+    /// The memory it has resident now, in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        self.memory_kib("VmRSS:")
+    }
+
+    fn memory_kib(&self, key: &str) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = fs::read_to_string(path).expect("it is running");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
         let number = line.and_then(|line| line.split_whitespace().next());
         let number = number.expect("the kernel tells it");
         number.parse().expect("a number")
     }
 
-    /// Sends `signal` (TERM, INT) and waits for the end.
-    pub(crate) fn stop(self, signal: &str) -> Finished {
+    /// Its number, for those who look at it from outside.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The names of its threads.
+    pub(crate) fn threads(&self) -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let names = tasks.into_iter().flatten().flatten().map(|task| {
+            // A thread that has just ended has no name any more.
+            fs::read_to_string(task.path().join("comm")).unwrap_or_default()
+        });
+        names.map(|name| name.trim_end().to_owned()).collect()
+    }
+
+    /// Sends `signal` (TERM, INT, HUP, STOP, CONT).
+    #[track_caller]
+    pub(crate) fn signal(&self, signal: &str) {
         // The shell's own `kill`: a machine may have no other.
         let script = "kill -s \"$0\" \"$1\"";
         let status = Command::new("sh")
@@ -202,6 +232,30 @@ impl Running {
             status.expect("there is a shell").success(),
             "kill -s {signal}"
         );
+    }
+
+    /// Stops all of its threads where they are, until it gets the signal CONT.
+    #[track_caller]
+    pub(crate) fn halt(&self) {
+        self.signal("STOP");
+        // A thread that is running takes notice when it next enters the kernel.
+        wait_until("all threads to stand still", || {
+            let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id()));
+            let mut stats = tasks
+                .expect("it is running")
+                .flatten()
+                .map(|task| fs::read_to_string(task.path().join("stat")).unwrap_or_default());
+            // The state stands behind the name, which is in parentheses.
+            stats.all(|stat| {
+                stat.rsplit_once(") ")
+                    .is_some_and(|(_, rest)| rest.starts_with('T'))
+            })
+        });
+    }
+
+    /// Sends `signal` (TERM, INT) and waits for the end.
+    pub(crate) fn stop(self, signal: &str) -> Finished {
+        self.signal(signal);
         self.finish()
     }
 
@@ -308,15 +362,26 @@ pub(crate) fn json(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
 }
 
-fn spawn<S: AsRef<OsStr>>(args: &[S]) -> Child {
+/// `binrush` with `args`, not started yet.
+pub(crate) fn command<S: AsRef<OsStr>>(args: &[S]) -> Command {
+    let mut command = Command::new(binary());
+    command.args(args);
+    command
+}
+
+/// Where `binrush` is; it is built first.
+pub(crate) fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    let child = Command::new(BINARY.get_or_init(build))
-        .args(args)
+    BINARY.get_or_init(build)
+}
+
+fn spawn(mut command: Command) -> Child {
+    let child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn();
-    child.expect("binrush was just built")
+    child.unwrap_or_else(|error| panic!("{error}: {command:?}"))
 }
 
 /// Builds `binrush` as this test was built. Cargo builds the binaries of a package for its own tests only.

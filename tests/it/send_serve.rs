@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{TcpListener, UdpSocket};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -12,19 +12,13 @@ use binrush_wire::{Builder, Generation, Trailer};
 use serde_json::{Value, json};
 
 use crate::made::legacy;
-use crate::process::{Finished, Running, queued, run, skip, wait_until};
+use crate::process::{Running, run, skip};
+use crate::receiver::{Receiver, count, no_drops};
 
 /// Wrong arguments.
 mod arguments;
 /// A datagram of every kind.
 mod datagrams;
-
-/// A `serve` with the address it listens on, and a socket to send to it from.
-struct Receiver {
-    process: Running,
-    addr: SocketAddr,
-    peer: UdpSocket,
-}
 
 #[test]
 fn every_datagram_ends_in_exactly_one_named_counter() {
@@ -73,7 +67,7 @@ fn every_datagram_ends_in_exactly_one_named_counter() {
         (&total["received"], &total["bytes"]),
         (&json!(sent.0), &json!(sent.1))
     );
-    assert_eq!(total["kernel_drops"], json!({ "buffer": 0, "stopping": 0 }));
+    assert_eq!(total["kernel_drops"], no_drops());
     assert_eq!(total["receive_failures"], 0);
     assert_eq!(total["balanced"], true);
     assert_eq!(
@@ -88,16 +82,10 @@ fn every_datagram_ends_in_exactly_one_named_counter() {
 }
 
 #[test]
-fn a_genuine_capture_arrives_packet_by_packet() {
-    let receiver = Receiver::start("127.0.0.1", &[]);
+fn a_genuine_capture_from_one_address_arrives_packet_by_packet_on_both_shards() {
+    let receiver = Receiver::start("127.0.0.1", &["--shards", "2"]);
     let frames = captures::frames("1.11");
-    for (n, frame) in frames.iter().enumerate() {
-        receiver.send(&frame.bytes);
-        // The smallest receive buffer that a kernel grants by default has room for that many.
-        if n % 50 == 49 {
-            wait_until("an empty receive queue", || queued(receiver.addr) == 0);
-        }
-    }
+    receiver.send_all(frames.iter().map(|frame| &frame.bytes));
     let total = receiver.stop("TERM");
     assert_eq!(
         total["names"],
@@ -120,49 +108,101 @@ fn a_genuine_capture_arrives_packet_by_packet() {
         (&total["received"], &total["balanced"]),
         (&json!(2591), &json!(true))
     );
-    assert_eq!(total["kernel_drops"], json!({ "buffer": 0, "stopping": 0 }));
+    assert_eq!(total["kernel_drops"], no_drops());
     let bytes: usize = frames.iter().map(|frame| frame.bytes.len()).sum();
     assert_eq!(total["bytes"], bytes);
+    // 720 keys, of which a fair hash gives neither less than a third.
+    let shards = total["shards"].as_array().expect("a list");
+    let handled = shards
+        .iter()
+        .map(|shard| count(&shard["outcomes"], "handled"));
+    let handled: Vec<u64> = handled.collect();
+    assert_eq!((handled.len(), handled.iter().sum()), (2, 2591));
+    assert!(handled.iter().all(|share| *share > 600), "{handled:?}");
+    // The kernel chose right each time, so nothing had to be handed on.
+    assert_eq!(count(&total, "mailed_out"), 0, "{total}");
 }
 
 #[test]
 fn both_signals_drain_the_queue_and_end_it_in_order() {
     for signal in ["TERM", "INT"] {
-        let receiver = Receiver::start("127.0.0.1", &["--stats", "0", "--core", "off"]);
+        let rcvbuf = (32 << 20).to_string();
+        let args = ["--stats", "0", "--pin", "off", "--rcvbuf", &rcvbuf];
+        let receiver = Receiver::start("127.0.0.1", &[&args[..], &["--shards", "1"]].concat());
+        // More than is read before it notices the signal, so that the end itself has to read.
+        let granted = count(&receiver.ready, "rcvbuf");
+        let queued = granted / SMALL_DATAGRAM_MEMORY_MAX;
         let insert = legacy(b"ul", 1, &[b"location", b"alice"]);
-        (0..100).for_each(|_| receiver.send(&insert));
-        // What was sent before the signal counts, also what is still queued.
-        let total = receiver.stop(signal);
-        assert_eq!(total["outcomes"], json!({ "handled": 100 }), "{signal}");
-        assert_eq!(total["balanced"], true, "{signal}");
+        receiver.process.halt();
+        (0..queued).for_each(|_| receiver.send(&insert));
+        receiver.process.signal(signal);
+        receiver.process.signal("CONT");
+        let (_, total) = receiver.end();
+        assert_eq!(total["outcomes"], json!({ "handled": queued }), "{signal}");
+        assert_eq!(total["kernel_drops"], no_drops(), "{signal}");
     }
 }
 
+/// Kernel memory that a datagram of a few bytes takes at most, in bytes.
+const SMALL_DATAGRAM_MEMORY_MAX: u64 = 1024;
+
 #[test]
 fn ready_says_what_was_opened() {
-    let mut process = Running::start(&["serve", "--listen", "bin:127.0.0.1:0", "--json"]);
-    let ready = process.event("ready");
-    assert_ne!(address(&ready).port(), 0, "{ready}");
+    let receiver = Receiver::start("127.0.0.1", &["--shards", "3"]);
+    let ready = &receiver.ready;
+    assert_ne!(receiver.addr.port(), 0, "{ready}");
     assert_eq!(ready["transport"], "udp");
     assert_eq!(ready["handlers"], json!(["dialog", "ul"]));
-    assert!(
-        ready["rcvbuf"].as_u64() > Some(0) && ready["core"].is_u64(),
-        "{ready}"
+    assert_eq!(
+        (&ready["backend"], &ready["gro"]),
+        (&json!("recvmmsg"), &json!(false))
     );
+    assert_eq!(ready["access"], "127.0.0.0/8, ::1/128");
+    assert_eq!(ready["http"], Value::Null);
+    assert!(count(ready, "rcvbuf") > 0, "{ready}");
+    let shards = ready["shards"].as_array().expect("a list");
+    assert_eq!(shards.len(), 3);
     assert!(
-        !ready["warnings"].to_string().contains("authentication"),
-        "{ready}"
+        shards.iter().all(|shard| shard["core"].is_u64()),
+        "{shards:?}"
     );
-    process.stop("TERM").ok().quiet();
+    let threads = receiver.process.threads();
+    for name in ["shard0", "shard1", "shard2"] {
+        let alike = threads.iter().filter(|thread| *thread == name);
+        assert_eq!(alike.count(), 1, "{threads:?}");
+    }
+    let warnings = ready["warnings"].to_string();
+    for word in ["authentication", "only loopback"] {
+        assert!(!warnings.contains(word), "{ready}");
+    }
+    receiver.stop("TERM");
 
-    // Open to the network without a filter: that must not be silent.
-    let mut process = Running::start(&["serve", "--listen", "bin:0.0.0.0:0", "--json"]);
-    let ready = process.event("ready");
-    assert!(
-        ready["warnings"].to_string().contains("no authentication"),
-        "{ready}"
+    // One shard takes what the kernel merged: there is no other that it could belong to.
+    let receiver = Receiver::start("127.0.0.1", &["--shards", "1", "--pin", "off"]);
+    let ready = &receiver.ready;
+    assert_eq!(
+        (&ready["gro"], &ready["shards"]),
+        (&json!(true), &json!([{ "core": null }]))
     );
-    process.stop("TERM").ok().quiet();
+    receiver.stop("TERM");
+}
+
+#[test]
+fn what_is_open_to_the_network_is_never_so_silently() {
+    // An IPv6 one may be off; then there is nothing to warn of either.
+    let has_ipv6 = UdpSocket::bind("[::]:0").is_ok();
+    let ips = ["0.0.0.0", "[::]"]
+        .into_iter()
+        .take(1 + usize::from(has_ipv6));
+    for ip in ips {
+        let receiver = Receiver::start(ip, &["--allow", "any"]);
+        let ready = &receiver.ready;
+        assert_eq!(ready["access"], "any");
+        let warnings = ready["warnings"].to_string();
+        assert!(warnings.contains("no authentication"), "{ready}");
+        assert_eq!(warnings.contains("takes no IPv4"), ip == "[::]", "{ready}");
+        receiver.stop("TERM");
+    }
 }
 
 #[test]
@@ -189,10 +229,12 @@ const INTERVALS_MAX: u32 = 30;
 
 #[test]
 fn the_text_tells_what_came_and_what_was_refused() {
-    let mut process = Running::start(&["serve", "--listen", "bin:127.0.0.1:0"]);
+    let args = ["serve", "--listen", "bin:127.0.0.1:0", "--shards", "2"];
+    let mut process = Running::start(&args);
     let ready = process.line();
     let words: Vec<&str> = ready.split_whitespace().collect();
     assert_eq!(words[0], "ready:", "{ready}");
+    assert!(ready.contains(" (udp), 2 shards on cores "), "{ready}");
     assert!(ready.ends_with("handlers dialog ul"), "{ready}");
     let addr = words[1].strip_prefix("bin:").expect("an address");
     let peer = UdpSocket::bind("127.0.0.1:0").expect("loopback");
@@ -209,6 +251,7 @@ fn the_text_tells_what_came_and_what_was_refused() {
         "ul AOR_INSERT 1",
         r"unknown_name 1 (\x1b]0;title\x07\xc2\x9b 1)",
         "received 3 = handled 1 + bad_marker 1 + unknown_name 1",
+        "\nby shard: 0 received ",
         "kernel dropped 0",
         "\nbalanced\n",
     ] {
@@ -331,35 +374,6 @@ fn send_says_when_nobody_is_there() {
         .says(&["cannot connect to ", &to]);
 }
 
-impl Receiver {
-    fn start(ip: &str, more: &[&str]) -> Self {
-        let listen = format!("bin:{ip}:0");
-        let args = [&["serve", "--json", "--listen", &listen], more].concat();
-        let mut process = Running::start(&args);
-        let addr = address(&process.event("ready"));
-        let peer = UdpSocket::bind((addr.ip(), 0)).expect("loopback");
-        Self {
-            process,
-            addr,
-            peer,
-        }
-    }
-
-    /// On loopback a datagram is in the receiver's queue, or dropped, when this returns.
-    fn send(&self, datagram: &[u8]) {
-        let sent = self.peer.send_to(datagram, self.addr).expect("loopback");
-        assert_eq!(sent, datagram.len());
-    }
-
-    /// Ends it with `signal`; returns its totals.
-    fn stop(self, signal: &str) -> Value {
-        let rest: Finished = self.process.stop(signal).ok().quiet();
-        let total = rest.json().pop().expect("a last line");
-        assert_eq!(total["event"], "total", "{total}");
-        total
-    }
-}
-
 /// What `send --to tcp:` delivers with `args`, to the end of the connection.
 fn sent_over_tcp(args: &[&str]) -> Vec<u8> {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
@@ -374,11 +388,4 @@ fn sent_over_tcp(args: &[&str]) -> Vec<u8> {
     run(&[&["send", "--to", &to], args].concat()).ok().quiet();
     got.recv_timeout(Duration::from_secs(60))
         .expect("it connects, sends and closes")
-}
-
-fn address(ready: &Value) -> SocketAddr {
-    let listen = ready["listen"]
-        .as_str()
-        .and_then(|listen| listen.strip_prefix("bin:"));
-    listen.expect("bin:IP:PORT").parse().expect("an address")
 }

@@ -6,21 +6,57 @@ use crate::process::run;
 fn wrong_arguments_are_refused_with_what_is_right() {
     let udp = "udp:127.0.0.1:9";
     let tcp = "tcp:127.0.0.1:9";
-    let usage: [(&[&str], &str); 14] = [
+    let usage: [(&[&str], &str); 20] = [
         (&[], "Usage: binrush"),
         (&["receive"], "receive"),
         (&["serve"], "--listen"),
         (
             &["serve", "--listen", "127.0.0.1:5566"],
-            "bin:127.0.0.1:5566",
+            "bin:IP:PORT expected",
         ),
         (
             &["serve", "--listen", "bin:localhost:5566"],
-            "bin:[::1]:5566",
+            "bin:localhost:5566",
         ),
         (
-            &["serve", "--listen", "bin:127.0.0.1:0", "--core", "last"],
-            "auto, off or a number",
+            &["serve", "--listen", "bin:127.0.0.1:0", "--pin", "last"],
+            "auto, off, or numbers of cores",
+        ),
+        (
+            &["serve", "--listen", "bins:127.0.0.1:5566"],
+            "TLS is not served yet",
+        ),
+        (
+            &["serve", "--listen", "bin:127.0.0.1:0", "--shards", "65"],
+            "auto, or 1 to 64",
+        ),
+        (
+            &["serve", "--listen", "bin:127.0.0.1:0", "--backend", "xdp"],
+            "auto, recvmmsg or io_uring",
+        ),
+        (
+            &[
+                "serve",
+                "--listen",
+                "bin:127.0.0.1:0",
+                "--allow",
+                "10.0.0.1/8",
+            ],
+            "10.0.0.0/8",
+        ),
+        (
+            &[
+                "serve",
+                "--listen",
+                "bin:127.0.0.1:0",
+                "--allow",
+                "localhost",
+            ],
+            "; or any",
+        ),
+        (
+            &["serve", "--listen", "bin:127.0.0.1:0", "--http", "9090"],
+            "invalid socket address",
         ),
         (
             &["serve", "--listen", "bin:127.0.0.1:0", "--stats", "often"],
@@ -76,7 +112,7 @@ fn wrong_arguments_are_refused_with_what_is_right() {
             "--to udp:IP:PORT",
         ),
         (
-            &["serve", "--listen", "bin:127.0.0.1:0", "--core", "1048576"],
+            &["serve", "--listen", "bin:127.0.0.1:0", "--pin", "1048576"],
             "cannot pin",
         ),
     ];

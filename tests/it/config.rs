@@ -1,0 +1,170 @@
+//! `binrush check` as a process: what configurations mean, and where they are wrong.
+
+use std::process::ExitStatus;
+
+use serde_json::Value;
+
+use crate::process::{Finished, Scratch, run};
+
+/// Runs `binrush check` on a file with this text; the file is called `binrush.cfg`.
+fn check(name: &str, text: &str, more: &[&str]) -> (Finished, Scratch) {
+    let folder = Scratch::new(name);
+    let file = folder.file("binrush.cfg", text.as_bytes());
+    let mut args = vec!["check", &file];
+    args.extend(more);
+    (run(&args), folder)
+}
+
+/// What `binrush check --json` says of `text`, and how it ended.
+fn check_json(name: &str, text: &str) -> (Value, ExitStatus) {
+    let (finished, _folder) = check(name, text, &["--json"]);
+    let status = finished.status;
+    let [ref json] = finished.quiet().json()[..] else {
+        panic!("one line")
+    };
+    assert_eq!(json["event"], "check");
+    (json.clone(), status)
+}
+
+#[test]
+fn the_example_of_the_3_6_manual_is_understood_as_it_is_written() {
+    let text = r#"
+   listen = bin:10.0.0.150:5062
+   loadmodule "proto_bin.so"
+
+   modparam("dialog", "dialog_replication_cluster", 1)
+   modparam("dialog", "profile_replication_cluster", 2)
+   modparam("usrloc", "location_cluster", 2)
+"#;
+    let (meaning, status) = check_json("check-3.6", text);
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(meaning["ok"], true);
+    assert_eq!(meaning["listen"][0]["endpoint"], "bin:10.0.0.150:5062");
+    assert_eq!(meaning["shards"], Value::Null);
+    let parts = meaning["parts"].as_array().expect("a list");
+    let parts: Vec<_> = parts
+        .iter()
+        .map(|part| part["name"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(parts, ["proto_bin", "dialog", "usrloc"]);
+    let set = meaning["parameters"].as_array().expect("a list");
+    let set: Vec<_> = set
+        .iter()
+        .map(|set| (set["name"].as_str().expect("a name"), &set["values"][0]))
+        .collect();
+    assert_eq!(set[0], ("dialog_replication_cluster", &Value::from(1)));
+    assert_eq!(set[2], ("location_cluster", &Value::from(2)));
+}
+
+#[test]
+fn the_example_of_the_1_11_manual_is_understood_as_it_is_written() {
+    let text = r#"
+   bin_listen = 10.0.0.150:5062
+   bin_children = 4
+
+   modparam("dialog", "accept_replicated_dialogs", 1)
+   modparam("dialog", "replicate_dialogs_to", "78.46.64.50:5062")
+   modparam("usrloc", "accept_replicated_contacts", 1)
+"#;
+    let (finished, folder) = check("check-1.11", text, &[]);
+    let finished = finished.ok();
+    let meaning = [
+        "listen    bin:10.0.0.150:5062 (udp)",
+        "access    127.0.0.0/8, ::1/128, 78.46.64.50/32",
+        "shards    4 (bin_children)",
+        "parts     dialog, usrloc",
+        "set       dialog accept_replicated_dialogs = 1",
+        "set       dialog replicate_dialogs_to = \"78.46.64.50:5062\"",
+        "set       usrloc accept_replicated_contacts = 1",
+    ];
+    for line in meaning {
+        assert!(
+            finished.lines().contains(&line),
+            "no {line} in: {}",
+            finished.text()
+        );
+    }
+    let file = folder.path("binrush.cfg");
+    for part in ["dialog", "usrloc"] {
+        assert!(
+            finished
+                .stderr
+                .contains(&format!("{part} is not loaded anywhere")),
+            "{}",
+            finished.stderr
+        );
+    }
+    let warnings = finished.stderr.lines();
+    assert!(
+        warnings
+            .into_iter()
+            .all(|line| line.starts_with(&format!("warning: {file}:"))),
+        "{}",
+        finished.stderr
+    );
+}
+
+#[test]
+fn an_error_is_told_with_its_place_its_line_and_exit_code_2() {
+    let text = "listen = bin:127.0.0.1:5566\nloadmodule \"dialog.so\"\n\tmodparam(\"dialog\", \"db_mod\", 0)\n";
+    let (finished, folder) = check("check-wrong", text, &[]);
+    let finished = finished.exits(2);
+    assert_eq!(finished.text(), "");
+    let file = folder.path("binrush.cfg");
+    let expected = format!(
+        "{file}:3:21: dialog has no parameter \"db_mod\"; did you mean \"db_mode\"?\n  \
+         \u{20}modparam(\"dialog\", \"db_mod\", 0)\n{:>30}\n",
+        "^".repeat(8)
+    );
+    assert_eq!(finished.stderr, expected);
+
+    let (problems, status) = check_json("check-wrong-json", text);
+    assert_eq!(status.code(), Some(2));
+    assert_eq!(problems["ok"], false);
+    let problem = &problems["problems"][0];
+    assert_eq!(
+        (&problem["line"], &problem["column"]),
+        (&Value::from(3), &Value::from(21))
+    );
+}
+
+#[test]
+fn files_are_included_from_the_folder_of_the_including_one() {
+    let folder = Scratch::new("check-includes");
+    let main = folder.file(
+        "a.cfg",
+        b"include_file \"b.cfg\"\nimport_file \"none.cfg\"\n",
+    );
+    folder.file(
+        "b.cfg",
+        b"listen = bin:127.0.0.1:5566\nloadmodule \"usrloc.so\"\n",
+    );
+    let finished = run(&["check", &main]).ok();
+    assert_eq!(finished.lines()[0], "listen    bin:127.0.0.1:5566 (udp)");
+    finished.says(&["none.cfg\" is not there, so nothing is imported"]);
+
+    folder.file("b.cfg", b"include_file \"a.cfg\"\n");
+    let told = format!("{}:1:14: ", folder.path("b.cfg"));
+    run(&["check", &main])
+        .exits(2)
+        .says(&[&told, "includes itself"]);
+}
+
+#[test]
+fn what_is_no_file_of_text_is_an_error_of_the_configuration() {
+    let folder = Scratch::new("check-no-file");
+    run(&["check", &folder.path("none.cfg")])
+        .exits(2)
+        .says(&["none.cfg: cannot be read: "]);
+    run(&["check", &folder.path("")])
+        .exits(2)
+        .says(&["cannot be read: "]);
+    let binary = folder.file("binary.cfg", b"listen = \xff");
+    run(&["check", &binary])
+        .exits(2)
+        .says(&["binary.cfg:1:10: this is no UTF-8"]);
+    // It has no end.
+    run(&["check", "/dev/zero"])
+        .exits(2)
+        .says(&["/dev/zero: is larger than 1048576 bytes"]);
+}
