@@ -7,7 +7,7 @@
 //! ```
 //!
 //! This is the only crate with unsafe code: each block sits in the module that owns the invariant,
-//! behind a safe type. Nothing here allocates after its constructor, but for the network in memory.
+//! behind a safe type. Nothing on the packet path allocates after its constructor, but for the network in memory.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -35,13 +35,15 @@ compile_error!(
     "binrush-net is written against Linux: recvmmsg, SO_MEMINFO, classic BPF socket filters"
 );
 
+/// Addresses as the kernel reads them.
+mod address;
 /// What one receive brought: descriptors of datagrams in frames.
 pub mod batch;
 /// Waking a thread that sleeps, and only then.
 pub mod bell;
 /// Classic BPF programs as data.
 pub mod bpf;
-/// Control data of received datagrams.
+/// Control data of datagrams: how a train is cut.
 mod cmsg;
 /// The receive trait and its backends.
 pub mod rx;
@@ -73,6 +75,7 @@ pub use slab::{FRAME_LEN, FrameId, Slab};
 pub use spsc::{Consumer, Producer, ring};
 pub use sys::affinity::{AffinityError, allowed_cores, pin_current_thread};
 pub use sys::meminfo::DropCounter;
+pub use sys::netstat::NetStat;
 pub use tx::gso::Gso;
 pub use tx::sendmmsg::SendMmsg;
 pub use tx::{Sent, Tx, TxBatch};

@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::thread;
 
+use crate::udp::option::set_int;
+
 /// The address every machine has.
 pub(crate) const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -40,19 +42,13 @@ pub(crate) fn address_of_another_host() -> Option<IpAddr> {
 pub(crate) fn train_sender(to: SocketAddr, segment_len: u16) -> UdpSocket {
     let sender = UdpSocket::bind(SocketAddr::new(to.ip(), 0)).unwrap();
     sender.connect(to).unwrap();
-    let value = libc::c_int::from(segment_len);
-    // SAFETY: UDP_SEGMENT takes an int (`udp_lib_setsockopt` in net/ipv4/udp.c); the kernel reads it during the
-    // call.
-    let done = unsafe {
-        libc::setsockopt(
-            sender.as_raw_fd(),
-            libc::SOL_UDP,
-            libc::UDP_SEGMENT,
-            (&raw const value).cast(),
-            libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap(),
-        )
-    };
-    assert_eq!(done, 0, "{}", io::Error::last_os_error());
+    set_int(
+        &sender,
+        libc::SOL_UDP,
+        libc::UDP_SEGMENT,
+        segment_len.into(),
+    )
+    .unwrap();
     sender
 }
 

@@ -35,10 +35,12 @@ pub trait RxQueue {
     ///
     /// # Errors
     /// Only what another call cannot be expected to overcome by itself. Interruption by a signal and a pending
-    /// ICMP error are no errors. On an error the batch is as it was.
+    /// ICMP error are no errors; a kernel short of memory is asked again a few times. On an error the batch is as it
+    /// was, nothing that was queued is lost, and a later call goes on.
     fn recv(&mut self, slab: &mut Slab, batch: &mut Batch) -> io::Result<()>;
 
-    /// Memory of the kernel, in bytes, that datagrams not received yet take; 0 only if there are none.
+    /// Memory of the kernel, in bytes, that datagrams not received yet take; 0 only if there are none, once
+    /// [`drop_all`](UdpSocket::drop_all) has returned. Before that, one may be on its way into the queue.
     ///
     /// Each datagram, or train of them, takes at least [`QUEUED_LEN_MIN`]. May be more than there is while others
     /// receive or send.
@@ -49,7 +51,8 @@ pub trait RxQueue {
 
     /// Gives back the frames that the queue holds between calls; for one that is about to go while its slab stays.
     ///
-    /// What a later [`recv`](Self::recv) needs, it takes again.
+    /// What a later [`recv`](Self::recv) needs, it takes again. After a `recv` that failed a backend may keep those
+    /// which the kernel was about to fill: a later `recv` fills them, and they are lost to the slab when the queue goes.
     fn disarm(&mut self, slab: &mut Slab);
 
     /// Returns when something may be there to receive from one of `queues`, when `bell` has rung, and after
@@ -97,6 +100,26 @@ fn slots_in_range(slots: usize) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, error))
 }
 
+/// Whether the failure of a receive is about something that was sent before: an ICMP message about it came in. It is
+/// told once and says nothing of what is queued, so ask again.
+///
+/// These are what ICMP becomes at a connected socket that asked for nothing more (`icmp_err_convert` of
+/// `net/ipv4/icmp.c`, `__udp4_lib_err` of `net/ipv4/udp.c`), but for `EACCES`, which comes of IPv6 alone and is also a
+/// security module's lasting answer.
+fn is_about_something_sent(errno: libc::c_int) -> bool {
+    matches!(
+        errno,
+        libc::ECONNREFUSED
+            | libc::EHOSTUNREACH
+            | libc::ENETUNREACH
+            | libc::EPROTO
+            | libc::ENOPROTOOPT
+            | libc::EHOSTDOWN
+            | libc::ENONET
+            | libc::EMSGSIZE
+    )
+}
+
 /// How many frames the next call may fill, when the last one filled `frames` with so many datagrams.
 fn frames_max(frames: usize, datagrams: usize, slots: usize) -> usize {
     if datagrams < frames * TRAIN_DATAGRAMS {
@@ -121,4 +144,19 @@ fn wait_for<'a>(
 ) -> io::Result<()> {
     let fds = sockets.map(AsRawFd::as_raw_fd);
     poll::readable(fds.chain([bell.as_raw_fd()]), timeout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_icmp_says_of_something_sent_is_no_failure_and_what_may_last_is_one() {
+        for errno in [libc::ECONNREFUSED, libc::EHOSTUNREACH, libc::EPROTO] {
+            assert!(is_about_something_sent(errno));
+        }
+        for errno in [0, libc::EAGAIN, libc::EACCES, libc::EBADF, libc::ENOMEM] {
+            assert!(!is_about_something_sent(errno));
+        }
+    }
 }

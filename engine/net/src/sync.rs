@@ -4,7 +4,13 @@
 use std::cell::UnsafeCell;
 
 pub(crate) use std::sync::Arc;
-pub(crate) use std::sync::atomic::{AtomicUsize, Ordering};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+
+/// A store that orders nothing. By this name, because the model needs another operation in its place.
+#[inline]
+pub(crate) fn store(flag: &AtomicBool, value: bool) {
+    flag.store(value, Ordering::Relaxed);
+}
 
 /// Memory that two threads use in turns: a fixed number of 8-byte words.
 ///

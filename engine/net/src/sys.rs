@@ -6,5 +6,7 @@ pub mod affinity;
 pub(crate) mod membarrier;
 /// What the kernel counted at a socket.
 pub mod meminfo;
+/// What was lost before a socket was found for it.
+pub mod netstat;
 /// Sleeping until a descriptor has something.
 pub(crate) mod poll;

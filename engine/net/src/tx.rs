@@ -4,8 +4,6 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
-/// Where a datagram goes, as the kernel reads it.
-mod address;
 /// What to do when the kernel does not take a datagram.
 mod delivery;
 /// `UDP_SEGMENT`: many datagrams of equal length for the price of one.
@@ -156,8 +154,8 @@ impl fmt::Debug for TxBatch {
     }
 }
 
-/// The largest payload of an IPv4 packet, and of a train; an IPv6 one may be 20 bytes larger.
-pub const TRAIN_LEN_MAX: usize = 65_507;
+/// The most bytes of a train: the largest payload of an IPv4 packet. One of IPv6 takes 20 more, which no train needs.
+const TRAIN_LEN_MAX: usize = 65_507;
 
 #[cfg(test)]
 mod tests {

@@ -1,15 +1,17 @@
 //! Every order in which the steps of two threads can meet, within the memory model and a bound on preemptions: at
 //! the byte ring, and where a thread goes to sleep.
 //!
-//! The ring is the very file of the library, made of the `sync` module below instead of the library's.
+//! Ring and `Armed` are the very files of the library, made of the `sync` module below instead of the library's.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use loom::model::Builder;
-use loom::sync::atomic::{AtomicBool, Ordering, fence};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
+#[path = "../src/bell/armed.rs"]
+mod armed;
 #[path = "../src/spsc/ring.rs"]
 #[expect(unreachable_pub, reason = "in the library it is public")]
 #[allow(
@@ -17,14 +19,54 @@ use loom::thread;
     reason = "the models take the steps that two threads meet at"
 )]
 mod ring;
+use armed::Armed;
 use ring::{Consumer, Producer, RING_LEN_MIN};
+use sync::{FENCES, Fences};
+
+loom::thread_local! {
+    /// Whether the thread of the model is the one that sleeps.
+    static IS_OWNER: Cell<bool> = Cell::new(false);
+}
 
 /// What the library's `sync` has, watched by the model.
 mod sync {
-    use std::cell::UnsafeCell;
+    use std::cell::{Cell, UnsafeCell};
 
     pub(crate) use loom::sync::Arc;
-    pub(crate) use loom::sync::atomic::{AtomicUsize, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    thread_local! {
+        /// Which fences there are. The threads of a model take turns on the one thread of its test.
+        pub(crate) static FENCES: Cell<Fences> = const { Cell::new(Fences::All) };
+    }
+
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Fences {
+        /// As the library has it.
+        All,
+        /// The thread that began the model goes without: the owner of the bell.
+        NotTheOwners,
+        /// The others go without.
+        NotTheOthers,
+    }
+
+    pub(crate) fn fence(ordering: Ordering) {
+        let is_owner = super::IS_OWNER.with(|is_owner| is_owner.get());
+        let missing = match FENCES.get() {
+            Fences::All => false,
+            Fences::NotTheOwners => is_owner,
+            Fences::NotTheOthers => !is_owner,
+        };
+        if !missing {
+            loom::sync::atomic::fence(ordering);
+        }
+    }
+
+    /// A swap: the model does not know that nothing comes between the two halves of one. It would let that of another
+    /// thread, which took the `true` of one sleep, count as later than a plain store of `true` for the next.
+    pub(crate) fn store(flag: &AtomicBool, value: bool) {
+        flag.swap(value, Ordering::Relaxed);
+    }
 
     pub(crate) struct Words {
         memory: Box<[UnsafeCell<u64>]>,
@@ -146,29 +188,20 @@ fn a_full_ring_refuses_or_takes_and_nothing_in_between() {
     });
 }
 
-/// The library's `Bell`, step by step, with a flag in place of the eventfd. `FENCED` is how the library has it.
-///
-/// Its owner's plain stores to `armed` are swaps here. The model does not know that nothing comes between the two
-/// halves of a `swap`: it would let the other thread's, which took the `true` of one sleep, count as later than the
-/// `true` of the next.
-struct Bell<const FENCED: bool> {
+/// The library's `Bell`, with a flag in place of the eventfd.
+struct Bell {
     rung: Mutex<bool>,
     rings: Condvar,
-    armed: AtomicBool,
+    armed: Armed,
 }
 
-impl<const FENCED: bool> Bell<FENCED> {
+impl Bell {
     fn new() -> Self {
         Self {
             rung: Mutex::new(false),
             rings: Condvar::new(),
-            armed: AtomicBool::new(false),
+            armed: Armed::new(),
         }
-    }
-
-    fn arm(&self) {
-        self.armed.swap(true, Ordering::Relaxed);
-        Self::fence();
     }
 
     /// A wait without limit: who is not rung for, never wakes, and the model says so.
@@ -180,30 +213,25 @@ impl<const FENCED: bool> Bell<FENCED> {
     }
 
     fn disarm(&self) {
-        self.armed.swap(false, Ordering::Relaxed);
+        self.armed.disarm();
         *self.rung.lock().unwrap() = false;
     }
 
     fn ring_if_armed(&self) {
-        Self::fence();
-        if self.armed.load(Ordering::Relaxed) && self.armed.swap(false, Ordering::Relaxed) {
+        if self.armed.take() {
             *self.rung.lock().unwrap() = true;
             self.rings.notify_one();
-        }
-    }
-
-    fn fence() {
-        if FENCED {
-            fence(Ordering::SeqCst);
         }
     }
 }
 
 /// One thread sleeps whenever the ring is empty, the other fills it and rings.
-fn sleep_and_ring<const FENCED: bool>() {
+fn sleep_and_ring(fences: Fences) {
+    FENCES.set(fences);
     model(|| {
+        IS_OWNER.with(|is_owner| is_owner.set(true));
         let (mut producer, mut consumer) = ring::ring(RING_LEN_MIN);
-        let bell = Arc::new(Bell::<FENCED>::new());
+        let bell = Arc::new(Bell::new());
         let others = Arc::clone(&bell);
         let writer = thread::spawn(move || {
             for stamp in 1..=2 {
@@ -218,7 +246,7 @@ fn sleep_and_ring<const FENCED: bool>() {
             if expected.is_empty() {
                 break;
             }
-            bell.arm();
+            bell.armed.arm();
             if consumer.is_empty() {
                 bell.wait();
             }
@@ -230,11 +258,17 @@ fn sleep_and_ring<const FENCED: bool>() {
 
 #[test]
 fn who_sleeps_is_rung_for_whatever_was_published() {
-    sleep_and_ring::<true>();
+    sleep_and_ring(Fences::All);
 }
 
 #[test]
 #[should_panic(expected = "deadlock")]
-fn without_the_fences_of_a_bell_the_model_finds_the_lost_ring() {
-    sleep_and_ring::<false>();
+fn without_the_fence_of_who_sleeps_the_model_finds_the_lost_ring() {
+    sleep_and_ring(Fences::NotTheOwners);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_the_fence_of_who_rings_the_model_finds_the_lost_ring() {
+    sleep_and_ring(Fences::NotTheOthers);
 }

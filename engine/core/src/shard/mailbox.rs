@@ -121,9 +121,7 @@ impl Mailbox {
     /// Whether other shards published something that was not read.
     #[inline]
     pub(crate) fn has_mail(&mut self) -> bool {
-        self.inbound
-            .iter_mut()
-            .any(|consumer| consumer.peek().is_some())
+        self.inbound.iter_mut().any(|consumer| !consumer.is_empty())
     }
 
     /// Whether there is any other shard.

@@ -139,7 +139,7 @@ impl<Q: RxQueue> Receiver<Q> {
     }
 
     /// Receives until nothing is there. On loopback what was sent is queued when `send` returns, so this is all.
-    fn receive_all(&mut self) -> Vec<Vec<u8>> {
+    pub(crate) fn receive_all(&mut self) -> Vec<Vec<u8>> {
         let mut all = Vec::new();
         loop {
             let seen = self.receive();

@@ -25,7 +25,9 @@ use std::time::Duration;
 use crate::batch::Batch;
 use crate::bell::Bell;
 use crate::cmsg::{CONTROL_LEN, Control};
-use crate::rx::{OpenQueue, RxQueue, frames_max, slots_in_range, wait_for};
+use crate::rx::{
+    OpenQueue, RxQueue, frames_max, is_about_something_sent, slots_in_range, wait_for,
+};
 use crate::slab::{FrameId, Slab};
 use crate::udp::UdpSocket;
 
@@ -98,7 +100,7 @@ impl RecvMmsg {
             // "upon return from a successful call it will contain the length of the control message sequence"
             // (recvmsg(2)), so it has to be told anew.
             if !self.controls.is_empty() {
-                self.headers[slot].msg_hdr.msg_controllen = CONTROL_LEN;
+                self.headers[slot].msg_hdr.msg_controllen = CONTROL_LEN as _;
             }
             self.armed.push(frame);
         }
@@ -129,7 +131,7 @@ impl RecvMmsg {
                 self.socket.as_raw_fd(),
                 headers.as_mut_ptr(),
                 u32::try_from(headers.len()).expect("at most SLOTS_MAX"),
-                libc::MSG_DONTWAIT,
+                libc::MSG_DONTWAIT as _,
                 ptr::null_mut(),
             )
         };
@@ -147,7 +149,7 @@ impl RecvMmsg {
         let incomplete = header.msg_hdr.msg_flags & INCOMPLETE != 0;
         let segment_len = match self.controls.get(slot) {
             None => None,
-            Some(control) => control.segment_len(header.msg_hdr.msg_controllen),
+            Some(control) => control.segment_len(header.msg_hdr.msg_controllen as _),
         };
         let len = header.msg_len;
         batch.push_segments(frame, len, segment_len.unwrap_or(len), incomplete);
@@ -156,6 +158,7 @@ impl RecvMmsg {
 
 impl RxQueue for RecvMmsg {
     fn recv(&mut self, slab: &mut Slab, batch: &mut Batch) -> io::Result<()> {
+        debug_assert!(batch.is_empty(), "hand in a released batch");
         self.arm(slab)?;
         let first = self.iovecs.len() - self.armed.len();
         let count = self.armed.len().min(batch.room()).min(self.take);
@@ -166,9 +169,9 @@ impl RxQueue for RecvMmsg {
             match self.receive(first, count) {
                 Ok(received) => break received,
                 Err(error) => match error.raw_os_error() {
-                    // A signal came, or an ICMP message about something we sent: neither says that the
-                    // queue is empty, so ask again.
-                    Some(libc::EINTR | libc::ECONNREFUSED) => {}
+                    // A signal came: that does not say that the queue is empty, so ask again.
+                    Some(libc::EINTR) => {}
+                    Some(errno) if is_about_something_sent(errno) => {}
                     // "The socket is marked nonblocking and the receive operation would block"
                     Some(libc::EAGAIN) => return Ok(()),
                     _ => return Err(error),

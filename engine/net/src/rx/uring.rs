@@ -33,7 +33,9 @@ use io_uring::{EnterFlags, IoUring, Probe, opcode, squeue, types};
 use crate::batch::Batch;
 use crate::bell::Bell;
 use crate::cmsg::{CONTROL_LEN, Control};
-use crate::rx::{OpenQueue, RxQueue, frames_max, slots_in_range, wait_for};
+use crate::rx::{
+    OpenQueue, RxQueue, frames_max, is_about_something_sent, slots_in_range, wait_for,
+};
 use crate::slab::{FrameId, Slab};
 use crate::udp::UdpSocket;
 
@@ -102,6 +104,7 @@ impl RxQueue for Uring {
     fn recv(&mut self, slab: &mut Slab, batch: &mut Batch) -> io::Result<()> {
         let known = *self.slab.get_or_insert_with(|| slab.id());
         assert_eq!(known, slab.id(), "a queue stays with its slab");
+        debug_assert!(batch.is_empty(), "hand in a released batch");
         if batch.room() == 0 {
             return Ok(());
         }
@@ -179,30 +182,36 @@ impl Uring {
     }
 
     /// Lets the kernel take up to `count` of the queued requests, and returns when all that it took have completed;
-    /// says which. The others stay queued.
+    /// says which. The others stay queued: there is an error only when it took none.
     fn submit(&mut self, count: usize) -> io::Result<Range<usize>> {
         let start = self.queued.start;
         let end = self.queued.end.min(start + count);
-        let mut failure = None;
-        while self.queued.start < end && failure.is_none() {
+        let (mut failure, mut tries) = (None, SUBMIT_TRIES);
+        while self.queued.start < end && tries > 0 {
             let left = u32::try_from(end - self.queued.start).expect("at most SLOTS_MAX");
             // SAFETY: takes no argument structure; what the requests point at was promised in `prepare`. Without
             // IORING_ENTER_GETEVENTS it does not wait.
-            match unsafe { self.ring.submitter().enter::<()>(left, 0, 0, None) } {
+            let entered = unsafe { self.ring.submitter().enter::<()>(left, 0, 0, None) };
+            match entered.map_err(|error| (error.raw_os_error(), error)) {
                 // Less than asked for when one request was refused: it has its completion, and we go on behind it.
                 Ok(taken @ 1..) => self.queued.start += taken,
-                Ok(_) => failure = Some(io::ErrorKind::WouldBlock.into()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => failure = Some(error),
+                Err((Some(libc::EINTR), _)) => {}
+                // "The kernel was unable to allocate memory for the request, or otherwise ran out of resources to
+                // handle it" (io_uring_enter(2), EAGAIN).
+                Ok(_) | Err((Some(libc::EAGAIN | libc::EBUSY), _)) => tries -= 1,
+                Err((_, error)) => {
+                    failure = Some(error);
+                    break;
+                }
             }
         }
         let taken = start..self.queued.start;
         self.complete(taken.len());
-        match failure {
-            // What was taken comes first; the failure comes again if it lasts.
-            Some(error) if taken.is_empty() => Err(error),
-            _ => Ok(taken),
+        if taken.is_empty() {
+            return Err(failure.unwrap_or_else(no_memory));
         }
+        // What was taken comes first; the failure comes again if it lasts.
+        Ok(taken)
     }
 
     /// Takes `count` completions out of their queue.
@@ -248,8 +257,9 @@ impl Uring {
             }
             match -result {
                 libc::EAGAIN => empty = true,
-                // A signal came, or an ICMP message about something we sent: neither says that the socket is empty.
-                libc::EINTR | libc::ECONNREFUSED => empty = false,
+                // A signal came: that does not say that the socket is empty.
+                libc::EINTR => empty = false,
+                errno if is_about_something_sent(errno) => empty = false,
                 errno => failure = Some(io::Error::from_raw_os_error(errno)),
             }
         }
@@ -277,7 +287,9 @@ impl Uring {
         }
         // SAFETY: `slot` is below `messages.len()`, the request has completed, and nobody has a `&mut` to it.
         let message = unsafe { &*self.messages.as_ptr().add(slot) };
-        let segment_len = message.control.segment_len(message.header.msg_controllen);
+        let segment_len = message
+            .control
+            .segment_len(message.header.msg_controllen as _);
         // As in `RecvMmsg`: a train whose segment length is missing must not pass for one whole datagram.
         let incomplete = message.header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0;
         batch.push_segments(frame, len, segment_len.unwrap_or(len), incomplete);
@@ -331,7 +343,7 @@ unsafe fn recvmsg(message: *mut Message, start: *mut u8, len: u32) -> squeue::En
     fresh.iovec.iov_base = start.cast();
     fresh.iovec.iov_len = len as usize;
     fresh.header.msg_iovlen = 1;
-    fresh.header.msg_controllen = CONTROL_LEN;
+    fresh.header.msg_controllen = CONTROL_LEN as _;
     // SAFETY: valid for writes, says the caller; so are its fields, whose addresses are taken without a reference.
     let header = unsafe {
         fresh.header.msg_iov = &raw mut (*message).iovec;
@@ -361,25 +373,36 @@ fn refused(error: io::Error) -> io::Error {
     }
 }
 
+/// What is said when the kernel took no request, however often it was asked.
+#[cold]
+fn no_memory() -> io::Error {
+    let error = "io_uring took no request: the kernel is short of memory";
+    io::Error::new(io::ErrorKind::OutOfMemory, error)
+}
+
 /// Whether the kernel knows the requests that are made here.
 fn can_receive(ring: &IoUring) -> io::Result<()> {
+    let cannot = || {
+        let error = "the io_uring of this kernel cannot receive, which needs Linux 5.6";
+        io::Error::new(io::ErrorKind::Unsupported, error)
+    };
     let mut probe = Probe::new();
-    let probed = ring.submitter().register_probe(&mut probe);
-    let known = [opcode::Recv::CODE, opcode::RecvMsg::CODE]
-        .iter()
-        .all(|code| probe.is_supported(*code));
-    match probed {
-        Ok(()) if known => Ok(()),
-        // The probe came with Linux 5.6, as did receiving.
-        _ => Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "the io_uring of this kernel cannot receive",
-        )),
+    match ring.submitter().register_probe(&mut probe) {
+        Ok(()) => {}
+        // "opcode ... is invalid" (io_uring_register(2)): the probe came with Linux 5.6, as did receiving.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => return Err(cannot()),
+        Err(error) => return Err(refused(error)),
     }
+    let known = [opcode::Recv::CODE, opcode::RecvMsg::CODE];
+    let known = known.iter().all(|code| probe.is_supported(*code));
+    known.then_some(()).ok_or_else(cannot)
 }
 
 /// Index of the socket among the registered files.
 const SOCKET: types::Fixed = types::Fixed(0);
+
+/// How often a kernel short of memory is asked to take requests, before the caller hears of it.
+const SUBMIT_TRIES: u32 = 4;
 
 /// By how much the number of requests grows when all of the last ones brought something.
 const GROWTH: usize = 4;
@@ -389,7 +412,7 @@ mod tests {
     use super::*;
     use crate::loopback;
     use crate::rx::TRAIN_FRAMES;
-    use crate::rx::conformance::{Source, conformance};
+    use crate::rx::conformance::{Receiver, Source, conformance};
     use crate::udp::UdpOptions;
     use std::thread;
 
@@ -444,6 +467,34 @@ mod tests {
     }
 
     #[test]
+    fn a_kernel_short_of_memory_is_told_of_and_loses_nothing() {
+        for errno in [libc::EAGAIN, libc::EBUSY] {
+            let source = Source::plain();
+            let Some(mut receiver) = source.receiver::<Uring>(8) else {
+                return;
+            };
+            (0_u8..12).for_each(|number| source.send(&[number]));
+            // On a thread of its own: a seccomp filter is there for its life.
+            let short = thread::spawn(move || {
+                let forbidden = loopback::forbid(libc::SYS_io_uring_enter, errno);
+                let Receiver { queue, slab, batch } = &mut receiver;
+                let received = forbidden.map(|()| queue.recv(slab, batch));
+                (receiver, received)
+            });
+            let (mut receiver, received) = short.join().unwrap();
+            match received {
+                Err(error) => return loopback::skip(&format!("no seccomp filter: {error}")),
+                Ok(received) => {
+                    assert_eq!(received.unwrap_err().kind(), io::ErrorKind::OutOfMemory);
+                }
+            }
+            assert!(receiver.batch.is_empty());
+            let seen: Vec<u8> = receiver.receive_all().into_iter().flatten().collect();
+            assert_eq!(seen, Vec::from_iter(0..12));
+        }
+    }
+
+    #[test]
     fn the_port_is_free_as_soon_as_queue_and_socket_are_gone() {
         let mut addr = "127.0.0.1:0".parse().unwrap();
         for _ in 0..50 {
@@ -478,18 +529,42 @@ mod tests {
 
     #[test]
     fn where_io_uring_is_missing_or_forbidden_opening_says_so() {
-        for (errno, kind, words) in [
-            (libc::ENOSYS, io::ErrorKind::Unsupported, "has no io_uring"),
+        use libc::{SYS_io_uring_register as REGISTER, SYS_io_uring_setup as SETUP};
+        for (call, errno, kind, words) in [
             (
+                SETUP,
+                libc::ENOSYS,
+                io::ErrorKind::Unsupported,
+                "has no io_uring",
+            ),
+            (
+                SETUP,
                 libc::EPERM,
                 io::ErrorKind::PermissionDenied,
                 "kernel.io_uring_disabled",
             ),
-            (libc::ENOMEM, io::ErrorKind::OutOfMemory, "io_uring: "),
+            (
+                SETUP,
+                libc::ENOMEM,
+                io::ErrorKind::OutOfMemory,
+                "io_uring: ",
+            ),
+            (
+                REGISTER,
+                libc::EACCES,
+                io::ErrorKind::PermissionDenied,
+                "kernel.io_uring_disabled",
+            ),
+            (
+                REGISTER,
+                libc::EINVAL,
+                io::ErrorKind::Unsupported,
+                "cannot receive",
+            ),
         ] {
             // On a thread of its own: a seccomp filter is there for its life.
             let opened = thread::spawn(move || {
-                loopback::forbid(libc::SYS_io_uring_setup, errno).map(|()| {
+                loopback::forbid(call, errno).map(|()| {
                     let socket =
                         UdpSocket::bind("127.0.0.1:0".parse().unwrap(), &UdpOptions::default());
                     Uring::open(Arc::new(socket.unwrap()), 4)

@@ -62,6 +62,7 @@ impl SimQueue {
 
 impl RxQueue for SimQueue {
     fn recv(&mut self, slab: &mut Slab, batch: &mut Batch) -> io::Result<()> {
+        debug_assert!(batch.is_empty(), "hand in a released batch");
         let mut state = self.network.lock();
         let queue = &state.member(self.addr, self.index).queue;
         let count = queue.len().min(batch.room()).min(slab.free());

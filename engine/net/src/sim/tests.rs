@@ -344,6 +344,21 @@ fn what_a_kernel_would_refuse_is_refused_and_not_sent() {
 }
 
 #[test]
+fn the_longest_datagram_of_each_family_goes_and_a_longer_one_does_not() {
+    for (from, to, len_max) in [
+        (B, A, 65_507),
+        ("[2001:db8::1]:5", "[2001:db8::2]:5", 65_527),
+    ] {
+        let network = perfect();
+        let mut queue = network.bind(addr(to));
+        let datagrams = [vec![1; len_max], vec![1; len_max + 1]];
+        let sent = send(&network, from, to, &datagrams.each_ref().map(Vec::as_slice));
+        assert_eq!((sent.sent, sent.failed), (1, 1), "{to}");
+        assert_eq!(drain(&mut queue), [(datagrams[0].clone(), false)]);
+    }
+}
+
+#[test]
 fn more_than_the_way_holds_is_lost_and_counted() {
     let network = Network::new(0, delayed(1..1));
     let max = u32::try_from(IN_FLIGHT_MAX).unwrap();

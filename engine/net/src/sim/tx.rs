@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::Network;
-use crate::tx::{Sent, TRAIN_LEN_MAX, Tx, TxBatch};
+use crate::tx::{Sent, Tx, TxBatch};
 
 /// A sender on a [`Network`]. It always has room; what a kernel would refuse, it refuses.
 #[derive(Debug)]
@@ -30,12 +30,24 @@ impl SimTx {
             Err(libc::EAFNOSUPPORT)
         } else if to.port() == 0 {
             Err(libc::EINVAL)
-        } else if bytes.len() > TRAIN_LEN_MAX {
+        } else if bytes.len() > datagram_len_max(to) {
             Err(libc::EMSGSIZE)
         } else {
             Ok(())
         }
     }
+}
+
+/// The longest datagram: what is left of a packet's 65 535 bytes behind the headers, of which that of IPv6 does not
+/// count (RFC 768, RFC 791, RFC 8200).
+const fn datagram_len_max(to: SocketAddr) -> usize {
+    const UDP_HEADER_LEN: usize = 8;
+    const IPV4_HEADER_LEN: usize = 20;
+    let udp_len_max = match to {
+        SocketAddr::V4(_) => u16::MAX as usize - IPV4_HEADER_LEN,
+        SocketAddr::V6(_) => u16::MAX as usize,
+    };
+    udp_len_max - UDP_HEADER_LEN
 }
 
 impl Tx for SimTx {

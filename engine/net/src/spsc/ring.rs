@@ -66,8 +66,8 @@ struct Shared {
     /// Written by the consumer. Its `Release` store in `free` pairs with the `Acquire` load in `Producer::fits`: the
     /// reads of a record come before the writes of the next one in its place.
     head: CachePadded<AtomicUsize>,
-    /// Written by the producer. Its `Release` store in `publish` pairs with the `Acquire` load in `Consumer::peek`:
-    /// the writes of a record come before its reads.
+    /// Written by the producer. Its `Release` store in `publish` pairs with the `Acquire` load in
+    /// `Consumer::is_empty`, where `peek` begins: the writes of a record come before its reads.
     tail: CachePadded<AtomicUsize>,
     words: Words,
     /// In bytes, a power of two.
@@ -155,11 +155,8 @@ impl Consumer {
     #[inline]
     #[must_use]
     pub fn peek(&mut self) -> Option<(u64, &[u8])> {
-        if self.head == self.tail_seen {
-            self.tail_seen = self.shared.tail.load(Ordering::Acquire);
-            if self.head == self.tail_seen {
-                return None;
-            }
+        if self.is_empty() {
+            return None;
         }
         // SAFETY: `head` is before `tail_seen`, so a record or a mark begins there, which is ours.
         let mut len = unsafe { self.shared.read_word(self.head) };
@@ -188,11 +185,15 @@ impl Consumer {
         self.shared.head.store(self.head, Ordering::Release);
     }
 
-    /// Whether all that was published has been popped.
+    /// Whether all that was published has been popped. Touches no record, and the producer's counter only when all
+    /// that was known to be there is popped.
     #[inline]
     #[must_use]
     pub fn is_empty(&mut self) -> bool {
-        self.peek().is_none()
+        if self.head == self.tail_seen {
+            self.tail_seen = self.shared.tail.load(Ordering::Acquire);
+        }
+        self.head == self.tail_seen
     }
 }
 

@@ -40,7 +40,7 @@ pub fn allowed_cores() -> Vec<usize> {
 pub fn pin_current_thread(core: usize) -> Result<(), AffinityError> {
     let allowed = core_affinity::get_core_ids().ok_or(AffinityError::Unknown)?;
     let Some(id) = allowed.iter().find(|allowed| allowed.id == core) else {
-        let allowed = allowed_cores();
+        let allowed = allowed.iter().map(|id| id.id).collect();
         return Err(AffinityError::NotAllowed { core, allowed });
     };
     if core_affinity::set_for_current(*id) {

@@ -9,8 +9,10 @@ use std::os::fd::AsRawFd;
 /// The words of `SO_MEMINFO` that matter here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MemInfo {
-    /// `SK_MEMINFO_RMEM_ALLOC`: bytes that queued datagrams take. Charged before a datagram is queued, and
-    /// given back at the latest when the queue was found empty.
+    /// `SK_MEMINFO_RMEM_ALLOC`: bytes that queued datagrams take. Given back at the latest when the queue was
+    /// found empty. Charged before a datagram can be received; but since Linux 6.18 not before it is on its way:
+    /// processors leave datagrams in a list that one of them, charging, moves into the queue
+    /// (`__udp_enqueue_schedule_skb` of `net/ipv4/udp.c`).
     pub(crate) rmem_alloc: u32,
     /// `SK_MEMINFO_DROPS`: datagrams dropped since the socket was opened, modulo 2^32.
     pub(crate) drops: u32,

@@ -1,4 +1,4 @@
-//! Sleeping until one of a few descriptors has something.
+//! Sleeping until one of a few descriptors has something, or room for something.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -11,12 +11,7 @@ use std::time::Duration;
 /// # Errors
 /// `InvalidInput` for more than [`FDS_MAX`] descriptors; what poll(2) said, `ENOMEM` at worst.
 pub(crate) fn readable(fds: impl IntoIterator<Item = RawFd>, timeout: Duration) -> io::Result<()> {
-    const NOBODY: libc::pollfd = libc::pollfd {
-        fd: -1,
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    let mut set = [NOBODY; FDS_MAX];
+    let mut set = [waiting_for(-1, libc::POLLIN); FDS_MAX];
     let mut count = 0;
     for fd in fds {
         let Some(slot) = set.get_mut(count) else {
@@ -26,12 +21,23 @@ pub(crate) fn readable(fds: impl IntoIterator<Item = RawFd>, timeout: Duration) 
         slot.fd = fd;
         count += 1;
     }
+    wait(&mut set[..count], timeout)
+}
+
+/// Returns when `fd` has room to be written to or is in error, a signal came, or `timeout` is over.
+///
+/// # Errors
+/// What poll(2) said, `ENOMEM` at worst.
+pub(crate) fn writable(fd: RawFd, timeout: Duration) -> io::Result<()> {
+    wait(&mut [waiting_for(fd, libc::POLLOUT)], timeout)
+}
+
+fn wait(set: &mut [libc::pollfd], timeout: Duration) -> io::Result<()> {
     // Rounded up, so that a short wait does not become none.
     let millis = timeout.as_nanos().div_ceil(1_000_000);
     let millis = libc::c_int::try_from(millis).unwrap_or(libc::c_int::MAX);
-    // SAFETY: "The caller should specify the number of items in the fds array in nfds" (poll(2)): `count` of the
-    // array on this stack frame, which the loop above kept within it.
-    let ready = unsafe { libc::poll(set.as_mut_ptr(), count as libc::nfds_t, millis) };
+    // SAFETY: "The caller should specify the number of items in the fds array in nfds" (poll(2)): those of the slice.
+    let ready = unsafe { libc::poll(set.as_mut_ptr(), set.len() as libc::nfds_t, millis) };
     if ready >= 0 {
         // Also for an error of a descriptor: whoever uses it hears of it.
         return Ok(());
@@ -42,17 +48,40 @@ pub(crate) fn readable(fds: impl IntoIterator<Item = RawFd>, timeout: Duration) 
     }
 }
 
+/// A negative `fd` waits for nothing: "the corresponding events field is ignored" (poll(2)).
+const fn waiting_for(fd: RawFd, events: libc::c_short) -> libc::pollfd {
+    libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    }
+}
+
 /// The queues of one shard and its bell: more listeners than anybody configures.
 pub(crate) const FDS_MAX: usize = 65;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::UdpSocket;
+    use std::os::fd::AsRawFd as _;
+    use std::time::Instant;
 
     #[test]
     fn more_descriptors_than_there_is_room_for_are_refused() {
         let refused = readable([-1; FDS_MAX + 1], Duration::ZERO).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
         assert!(readable([-1; FDS_MAX], Duration::ZERO).is_ok());
+    }
+
+    #[test]
+    fn who_has_room_is_not_waited_for_and_a_short_wait_is_one() {
+        let start = Instant::now();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        writable(socket.as_raw_fd(), Duration::from_secs(20)).unwrap();
+        assert!(start.elapsed() < Duration::from_secs(10));
+        let start = Instant::now();
+        writable(-1, Duration::from_nanos(1)).unwrap();
+        assert!(start.elapsed() >= Duration::from_nanos(1_000_000));
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::messages::{Messages, Prepared};
 use super::{Sent, TxBatch};
+use crate::sys::poll;
 
 /// Sends batches over a socket, datagrams in trains where that is allowed.
 #[derive(Debug)]
@@ -93,6 +94,7 @@ impl Delivery {
                     Remedy::Wait(full) => attempts.waited(link.wait(full, attempts.patience)),
                     remedy @ (Remedy::Split | Remedy::NoTrains) => {
                         alone_until = next + count;
+                        attempts.begin();
                         if remedy == Remedy::NoTrains {
                             self.segments_max = 1;
                         }
@@ -128,7 +130,7 @@ impl Attempts {
         }
     }
 
-    /// Another message comes first now.
+    /// Another message comes first now, or only a part of what came first.
     const fn begin(&mut self) {
         self.refused = false;
     }
@@ -158,6 +160,8 @@ impl Attempts {
                 self.refused = true;
                 return Remedy::Again;
             }
+            // Of a train one datagram may be to blame, or its length as a whole: each has its own answer.
+            _ if train => return Remedy::Split,
             _ => return Remedy::GiveUp,
         };
         if self.patience.is_zero() {
@@ -180,29 +184,11 @@ impl Link for Socket {
     fn wait(&mut self, full: Full, limit: Duration) -> Duration {
         let start = Instant::now();
         match full {
-            Full::Socket => writable(self.0, limit),
-            Full::Beyond => thread::sleep(limit.min(PAUSE)),
+            // ENOMEM: a pause does not depend on it.
+            Full::Socket if poll::writable(self.0, limit).is_ok() => {}
+            Full::Socket | Full::Beyond => thread::sleep(limit.min(PAUSE)),
         }
         start.elapsed()
-    }
-}
-
-/// Returns when `socket` has room to send or is in error, a signal came, or `timeout` is over.
-fn writable(socket: RawFd, timeout: Duration) {
-    let mut room = libc::pollfd {
-        fd: socket,
-        events: libc::POLLOUT,
-        revents: 0,
-    };
-    // Rounded up, so that a short wait does not become none.
-    let millis = timeout.as_nanos().div_ceil(1_000_000);
-    let millis = libc::c_int::try_from(millis).unwrap_or(libc::c_int::MAX);
-    // SAFETY: "The caller should specify the number of items in the fds array in nfds" (poll(2)): one, on
-    // this stack frame.
-    let ready = unsafe { libc::poll(&raw mut room, 1, millis) };
-    if ready < 0 {
-        // EINTR or ENOMEM: a pause does not depend on either.
-        thread::sleep(timeout.min(PAUSE));
     }
 }
 
@@ -389,6 +375,30 @@ mod tests {
         let (done, script) = run(4, 4, vec![long, Take(2), long, long]);
         assert_eq!((done.sent, done.failed), (3, 1));
         assert_eq!(script.taken, [1, 1, 1]);
+    }
+
+    #[test]
+    fn a_datagram_of_a_split_train_is_refused_twice_before_it_has_failed() {
+        use Answer::Refuse;
+        let earlier = Refuse(libc::ECONNREFUSED);
+        let (done, script) = run(4, 4, vec![earlier, Refuse(libc::EMSGSIZE), earlier]);
+        assert_eq!(done, sent(4));
+        assert_eq!(script.taken, [1; 4]);
+    }
+
+    #[test]
+    fn a_train_that_is_refused_for_good_takes_none_of_its_datagrams_with_it() {
+        use Answer::{Refuse, Take};
+        let denied = Refuse(libc::EPERM);
+        let answers = vec![denied, denied, Take(1), denied, denied];
+        let (done, script) = run(8, 4, answers);
+        let expected = Sent {
+            sent: 7,
+            failed: 1,
+            error: Some(io::ErrorKind::PermissionDenied),
+        };
+        assert_eq!(done, expected);
+        assert_eq!(script.taken, [1, 1, 1, 4]);
     }
 
     fn answer() -> impl Strategy<Value = Answer> {

@@ -14,7 +14,8 @@ use std::os::fd::RawFd;
 use std::ptr;
 
 use super::TxBatch;
-use super::address::Address;
+use crate::address::Address;
+use crate::cmsg::{CONTROL_LEN, Control};
 
 /// Places for the messages of one system call; used again for every call.
 pub(super) struct Messages {
@@ -113,7 +114,7 @@ impl Prepared<'_> {
                 socket,
                 headers.as_mut_ptr(),
                 u32::try_from(headers.len()).expect("at most MESSAGES_MAX"),
-                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+                (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _,
             )
         };
         match usize::try_from(taken) {
@@ -132,7 +133,7 @@ impl Slot {
         Self {
             name: Address::of(train[0].to),
             control: if count > 1 {
-                Control::segment_len(train[0].len)
+                Control::of_train(train[0].len)
             } else {
                 Control::EMPTY
             },
@@ -166,36 +167,6 @@ fn header(slot: *mut Slot) -> libc::mmsghdr {
     header
 }
 
-/// The control message that makes a train of a message.
-///
-/// ```text
-///   0           size_t   8      int      12     int      16    u16
-///   │ cmsg_len = 18      │ level = 17    │ type = 103    │ len │ padding
-/// ```
-///
-/// (64-bit; "UDP_SEGMENT ... The option value is the segment size ... passed as a control message with type
-/// uint16_t", udp(7).)
-#[derive(Clone, Copy)]
-#[repr(C, align(8))]
-struct Control([u8; CONTROL_LEN]);
-
-impl Control {
-    const EMPTY: Self = Self([0; CONTROL_LEN]);
-
-    fn segment_len(len: usize) -> Self {
-        const SOL_UDP: libc::c_int = libc::IPPROTO_UDP;
-        let len = u16::try_from(len).expect("a train has at most TRAIN_LEN_MAX bytes");
-        let (level, kind) = (SOL_UDP.to_ne_bytes(), libc::UDP_SEGMENT.to_ne_bytes());
-        let mut bytes = [0; CONTROL_LEN];
-        let (cmsg_len, rest) = bytes.split_at_mut(size_of::<usize>());
-        cmsg_len.copy_from_slice(&(HEADER_LEN + size_of::<u16>()).to_ne_bytes());
-        rest[..4].copy_from_slice(&level);
-        rest[4..8].copy_from_slice(&kind);
-        rest[8..10].copy_from_slice(&len.to_ne_bytes());
-        Self(bytes)
-    }
-}
-
 // SAFETY: the raw pointers are `headers` to `slots`, which the messages own, and iovecs to a batch; they are made anew
 // by `prepare`, and used only by what that returns, which borrows both.
 unsafe impl Send for Messages {}
@@ -206,12 +177,6 @@ impl fmt::Debug for Messages {
     }
 }
 
-/// A `size_t` and two ints; a multiple of the alignment already.
-const HEADER_LEN: usize = size_of::<usize>() + 2 * size_of::<libc::c_int>();
-
-/// `CMSG_SPACE(sizeof(uint16_t))`: the header, and the value padded to the alignment of the next.
-const CONTROL_LEN: usize = HEADER_LEN + size_of::<u16>().next_multiple_of(size_of::<usize>());
-
 /// Messages per system call: what the call itself costs, shared by so many, is small beside the 2 µs of each.
 pub(super) const MESSAGES_MAX: usize = 64;
 
@@ -219,20 +184,6 @@ pub(super) const MESSAGES_MAX: usize = 64;
 mod tests {
     use super::*;
     use std::net::SocketAddr;
-
-    #[test]
-    fn the_layout_is_that_of_the_c_library() {
-        // SAFETY: computes with integers only.
-        let (space, len) = unsafe { (libc::CMSG_SPACE(2), libc::CMSG_LEN(2)) };
-        assert_eq!(CONTROL_LEN, space as usize);
-        let control = Control::segment_len(200);
-        assert_eq!(align_of::<Control>(), align_of::<libc::cmsghdr>());
-        assert_eq!(
-            control.0[..size_of::<usize>()],
-            (len as usize).to_ne_bytes()
-        );
-        assert_eq!(libc::UDP_SEGMENT, 103);
-    }
 
     #[test]
     fn what_goes_alone_has_no_control_message_and_a_train_has_its_segment_length() {
@@ -258,12 +209,9 @@ mod tests {
         assert_eq!(counts(&prepared), [1, 3, 1, 1]);
         let of = |at: usize| prepared.messages.headers[at].msg_hdr;
         assert_eq!((of(0).msg_controllen, of(2).msg_controllen), (0, 0));
-        assert_eq!(of(1).msg_controllen, CONTROL_LEN);
+        assert_eq!(of(1).msg_controllen, CONTROL_LEN as _);
         assert_eq!(prepared.messages.slots[1].iovec.iov_len, 23);
-        assert_eq!(
-            prepared.messages.slots[1].control.0[16..18],
-            9_u16.to_ne_bytes()
-        );
+        assert_eq!(prepared.messages.slots[1].control, Control::of_train(9));
 
         assert_eq!(counts(&messages.prepare(&batch, 0, 64, 2)), [1, 1, 2, 1, 1]);
         assert_eq!(counts(&messages.prepare(&batch, 3, 1, 0)), [1, 1, 1]);

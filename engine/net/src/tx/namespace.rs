@@ -2,11 +2,11 @@
 
 use std::io;
 use std::net::UdpSocket;
-use std::os::fd::AsRawFd as _;
 use std::process::Command;
 use std::thread;
 
 use crate::loopback::skip;
+use crate::udp::option::set_int;
 
 /// Runs `test` in a network namespace of its own, on a thread of its own, when `ip` and `tc` have run each of
 /// `commands` there. Otherwise says what is missing, in the name of the test that called.
@@ -57,25 +57,10 @@ fn run(command: &str) -> Result<(), String> {
 
 /// Gives `socket` a send buffer of about `len` bytes, or as few as the kernel lets it have.
 pub(super) fn set_sndbuf(socket: &UdpSocket, len: libc::c_int) {
-    set_int(socket, libc::SO_SNDBUF, len);
+    set_int(socket, libc::SOL_SOCKET, libc::SO_SNDBUF, len).unwrap();
 }
 
 /// Lets `socket` send without a UDP checksum, which makes the kernel refuse trains.
 pub(super) fn set_no_check(socket: &UdpSocket) {
-    set_int(socket, libc::SO_NO_CHECK, 1);
-}
-
-fn set_int(socket: &UdpSocket, name: libc::c_int, value: libc::c_int) {
-    // SAFETY: "Most socket-level options utilize an int argument for optval" (setsockopt(2)), these two among them;
-    // the kernel reads `value` during the call.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            name,
-            (&raw const value).cast(),
-            libc::socklen_t::try_from(size_of_val(&value)).unwrap(),
-        )
-    };
-    assert_eq!(done, 0, "{}", io::Error::last_os_error());
+    set_int(socket, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
 }

@@ -25,6 +25,9 @@ impl UdpSocket {
     /// process of the same user can join this group (`SO_REUSEPORT` means that); it comes after ours, so it gets
     /// nothing as long as a program answers one of our indices.
     ///
+    /// All sockets of the group must agree about [`gro`](UdpOptions::gro), as they do when they leave here; otherwise
+    /// the kernel merges by chance, though never wrongly: see [`set_gro`](UdpSocket::set_gro).
+    ///
     /// # Errors
     /// The call that failed and why; no socket stays open.
     ///
@@ -68,7 +71,9 @@ impl UdpSocket {
     ///
     /// # Errors
     /// What setsockopt(2) said: `InvalidInput` for a program that is no good or a socket that is in no group,
-    /// `ENOMEM` for one longer than `net.core.optmem_max` allows.
+    /// `ENOMEM` for one longer than `net.core.optmem_max` allows. That limit is for each program alone: unlike a
+    /// filter's, its memory is not charged to the socket (`reuseport_attach_filter` of `net/core/filter.c`), so one of
+    /// the same length can always take its place. A refused program changes nothing.
     pub fn attach_steering(&self, program: &Program) -> io::Result<()> {
         option::attach(&self.socket, Hook::Steering, program.instructions())
     }

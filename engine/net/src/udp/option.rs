@@ -7,14 +7,15 @@ use std::os::fd::AsRawFd as _;
 use crate::bpf::Instruction;
 
 /// An option whose value is an int.
-pub(super) fn set_int(
+pub(crate) fn set_int(
     socket: &net::UdpSocket,
     level: libc::c_int,
     name: libc::c_int,
     value: libc::c_int,
 ) -> io::Result<()> {
     // SAFETY: "Most socket-level options utilize an int argument for optval" (setsockopt(2)); each caller
-    // names one of those: IPV6_V6ONLY, SO_REUSEPORT, SO_RCVBUF, SO_RCVBUFFORCE, SO_DETACH_FILTER, UDP_GRO.
+    // names one of those: IPV6_V6ONLY, SO_REUSEPORT, SO_RCVBUF, SO_RCVBUFFORCE, SO_DETACH_FILTER, UDP_GRO; in
+    // tests SO_SNDBUF, SO_NO_CHECK, UDP_SEGMENT.
     unsafe { set(socket, level, name, &value) }
 }
 
@@ -53,10 +54,7 @@ pub(super) fn attach(
 
 /// Asks for `asked` bytes past `rmem_max` if we may, up to it if not.
 pub(super) fn set_rcvbuf(socket: &net::UdpSocket, asked: usize) -> io::Result<()> {
-    // The kernel doubles the value in an int; more than this is cut by every kernel anyway.
-    let value = libc::c_int::try_from(asked)
-        .unwrap_or(libc::c_int::MAX)
-        .min(libc::c_int::MAX / 2);
+    let value = libc::c_int::try_from(asked.min(RCVBUF_MAX)).expect("half of an int at most");
     // "a privileged (CAP_NET_ADMIN) process can perform the same task as SO_RCVBUF, but the rmem_max limit
     // can be overridden" (socket(7)).
     if set_int(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, value).is_err() {
@@ -110,6 +108,9 @@ unsafe fn set<T>(
         Err(io::Error::last_os_error())
     }
 }
+
+/// The largest receive buffer to ask for, in bytes: the kernel doubles it in an int, and cuts what is more.
+pub(super) const RCVBUF_MAX: usize = (libc::c_int::MAX / 2) as usize;
 
 fn socklen_of<T>() -> libc::socklen_t {
     libc::socklen_t::try_from(size_of::<T>()).expect("option types are small")

@@ -13,19 +13,19 @@ use std::net::SocketAddr;
 /// Port and addresses in network order, the others in the host's. (ip(7), ipv6(7))
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(4))]
-pub(super) struct Address {
+pub(crate) struct Address {
     bytes: [u8; V6_LEN],
     len: u8,
 }
 
 impl Address {
     /// Nobody's; for places that are not filled yet.
-    pub(super) const NONE: Self = Self {
+    pub(crate) const NONE: Self = Self {
         bytes: [0; V6_LEN],
         len: 0,
     };
 
-    pub(super) fn of(addr: SocketAddr) -> Self {
+    pub(crate) fn of(addr: SocketAddr) -> Self {
         let mut bytes = [0; V6_LEN];
         bytes[2..4].copy_from_slice(&addr.port().to_be_bytes());
         let (family, len) = match addr {
@@ -46,7 +46,7 @@ impl Address {
         Self { bytes, len }
     }
 
-    pub(super) fn len(&self) -> libc::socklen_t {
+    pub(crate) fn len(&self) -> libc::socklen_t {
         self.len.into()
     }
 }
