@@ -166,7 +166,7 @@ impl Status {
         ]
     }
 
-    fn kernel(&self) -> [MetricFamily; 2] {
+    fn kernel(&self) -> [MetricFamily; 3] {
         let listeners: Vec<(String, &Listener)> = self
             .listeners
             .iter()
@@ -187,6 +187,14 @@ impl Status {
                 "binrush_receive_buffer_bytes",
                 "Receive buffer that the kernel granted each socket of a listener.",
                 granted.map(|(addr, bytes)| gauge(&[("listener", addr)], bytes as f64)),
+            ),
+            counters(
+                "binrush_host_lost_total",
+                "What this host lost since the start before a socket was found for it, whoever it was for.",
+                self.counts
+                    .host
+                    .by_name()
+                    .map(|(reason, count)| counter(&[("reason", reason)], count as f64)),
             ),
         ]
     }

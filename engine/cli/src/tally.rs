@@ -1,9 +1,10 @@
 //! A ledger in words and in JSON, as `serve` and `demo` print it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use binrush_engine::{
-    Counts, Engine, KernelDrops, NameCounts, Outcome, Snapshot, StopCause, StopError,
+    Counts, Engine, HostLosses, KernelDrops, NameCounts, Outcome, Snapshot, StopCause, StopError,
 };
 use binrush_wire::Release;
 use binrush_wire::schema;
@@ -134,6 +135,21 @@ pub(crate) fn latency(counts: &Counts) -> Option<String> {
     ))
 }
 
+/// What the host lost, whoever it was for; `None` when nothing.
+pub(crate) fn host(losses: HostLosses) -> Option<String> {
+    let lost = losses.by_name().into_iter().filter(|(_, count)| *count > 0);
+    let lost: Vec<String> = lost
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    if lost.is_empty() {
+        return None;
+    }
+    let lost = lost.join(" ");
+    Some(format!(
+        "this host lost before any socket, for whomever: {lost}"
+    ))
+}
+
 /// The counts with stable keys. Every outcome, name and type that is not in it is zero.
 pub(crate) fn json(counts: &Snapshot) -> Map<String, Value> {
     let mut map = counts_json(&counts.total);
@@ -156,7 +172,10 @@ pub(crate) fn json(counts: &Snapshot) -> Map<String, Value> {
         "names": names,
         "unknown_names": unknown,
         "kernel_drops": kernel_json(counts.kernel),
-        // Not among the drops, which are datagrams.
+        // Of the whole host, whoever it was for.
+        "host": counts.host.by_name().into_iter().collect::<BTreeMap<_, _>>(),
+        // Not among the drops, which are datagrams and add up.
+        "maybe_trains": counts.kernel.maybe_trains,
         "left_in_queue_bytes": counts.kernel.left_in_queue_bytes,
         "shards": shards.collect::<Vec<_>>(),
         "listeners": listeners.collect::<Vec<_>>(),
@@ -205,7 +224,6 @@ fn kernel_json(drops: KernelDrops) -> Value {
         "acl": drops.acl,
         "starting": drops.starting,
         "stopping": drops.stopping,
-        "maybe_trains": drops.maybe_trains,
     })
 }
 
@@ -319,7 +337,7 @@ mod tests {
         assert_eq!(map["left_in_queue_bytes"], 1536);
         assert_eq!(
             map["kernel_drops"],
-            json!({ "buffer": 4, "acl": 0, "starting": 0, "stopping": 1, "maybe_trains": 0 })
+            json!({ "buffer": 4, "acl": 0, "starting": 0, "stopping": 1 })
         );
     }
 
@@ -336,7 +354,7 @@ mod tests {
         assert_eq!(map["unknown_names"]["ratelimit"], 2);
         assert_eq!(
             map["kernel_drops"],
-            json!({ "buffer": 4, "acl": 0, "starting": 0, "stopping": 1, "maybe_trains": 0 })
+            json!({ "buffer": 4, "acl": 0, "starting": 0, "stopping": 1 })
         );
     }
 

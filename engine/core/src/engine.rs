@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use binrush_net::{OpenQueue, RecvMmsg, UdpOptions, UdpSocket, Uring, allowed_cores};
+use binrush_net::{NetStat, OpenQueue, RecvMmsg, UdpOptions, UdpSocket, Uring, allowed_cores};
 
 use crate::access::Access;
 use crate::clock::MonotonicClock;
@@ -23,7 +23,7 @@ use crate::shard::desk::{ListenerId, OBEY_MAX, Order, Returned};
 use crate::shard::mailbox::Mailbox;
 use crate::steering::Steering;
 use crate::telemetry::samples::Samples;
-use crate::telemetry::snapshot::Snapshot;
+use crate::telemetry::snapshot::{HostLosses, Snapshot};
 use listener::{Listener, SocketOptions};
 use thread::{Plan, ShardThread};
 
@@ -65,6 +65,8 @@ pub struct Engine {
     next_listener: u32,
     /// Listeners that the slabs have frames for.
     listeners_max: usize,
+    host_at_start: NetStat,
+    host: HostLosses,
 }
 
 /// A shard, as it is told to people.
@@ -128,6 +130,8 @@ impl Engine {
             life: Life::new(shards),
             warnings,
             listeners_max,
+            host_at_start: NetStat::read().unwrap_or_default(),
+            host: HostLosses::default(),
         };
         let cores = thread::cores(&config.pin, shards, &allowed);
         match backend {
@@ -276,6 +280,7 @@ impl Engine {
             left += Self::close(listener)?;
             Ok(())
         });
+        self.read_host();
         let totals = self.counts();
         let cause = match (ended, before.and(shut).and(closed)) {
             (Err(cause), _) => cause,
@@ -298,6 +303,7 @@ impl Engine {
     /// What reading the kernel's count said.
     pub fn snapshot(&mut self) -> io::Result<Snapshot> {
         self.shards.iter_mut().for_each(ShardThread::look);
+        self.read_host();
         self.each_listener(Listener::read)?;
         Ok(self.counts())
     }
@@ -365,7 +371,21 @@ impl Engine {
     fn counts(&self) -> Snapshot {
         let shards = self.shards.iter().map(|shard| shard.handle.ledger.counts());
         let listeners = self.listeners.iter().map(Listener::counts);
-        Snapshot::of(shards.collect(), listeners.collect())
+        let mut counts = Snapshot::of(shards.collect(), listeners.collect());
+        counts.host = self.host;
+        counts
+    }
+
+    /// What the host lost since the start; where it does not tell, what is known.
+    fn read_host(&mut self) {
+        let Ok(now) = NetStat::read() else { return };
+        let lost = now.since(&self.host_at_start);
+        // A number that the kernel shows smaller than before (a processor went away) does not go back here.
+        let host = &mut self.host;
+        host.reassembly_failures = host.reassembly_failures.max(lost.reassembly_failures);
+        host.checksum_errors = host.checksum_errors.max(lost.checksum_errors);
+        host.no_ports = host.no_ports.max(lost.no_ports);
+        host.backlog = host.backlog.max(lost.backlog);
     }
 
     fn shut(&self) -> io::Result<()> {

@@ -75,4 +75,6 @@ pub use shard::Shard;
 pub use steering::Steering;
 pub use telemetry::ledger::Ledger;
 pub use telemetry::outcome::Outcome;
-pub use telemetry::snapshot::{Counts, KernelDrops, ListenerCounts, NameCounts, Snapshot};
+pub use telemetry::snapshot::{
+    Counts, HostLosses, KernelDrops, ListenerCounts, NameCounts, Snapshot,
+};

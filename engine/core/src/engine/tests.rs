@@ -542,7 +542,11 @@ fn a_listener_that_comes_back_has_counters_of_its_own_and_the_difference_is_righ
     send(&engine, 5);
     let between = engine.snapshot().unwrap().since(&earlier);
     assert_eq!(between.kernel.acl, 5);
-    let rows: Vec<u64> = between.listeners.iter().map(|each| each.kernel.acl).collect();
+    let rows: Vec<u64> = between
+        .listeners
+        .iter()
+        .map(|each| each.kernel.acl)
+        .collect();
     assert_eq!(rows.iter().sum::<u64>(), 5, "{rows:?}");
     assert_eq!(engine.stop().unwrap().kernel.acl, 105);
 }
@@ -604,7 +608,10 @@ fn our_own_port_is_told_from_that_of_others() {
     let mut engine = Engine::start(config, Registry::new()).unwrap();
     let any = SocketAddr::from(([0, 0, 0, 0], addr_of(&engine).port()));
     let error = engine.reload(&[any], Access::any()).unwrap_err();
-    assert!(error.to_string().contains("this process listens on"), "{error}");
+    assert!(
+        error.to_string().contains("this process listens on"),
+        "{error}"
+    );
     assert!(error.changed_nothing());
 }
 

@@ -10,6 +10,7 @@
 //! somebody reads. Its own recording is not for the shard: it wants `&mut`, so a reader would need a lock or a
 //! channel, and this array needs neither.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -33,7 +34,7 @@ pub struct LatencyWriter {
 }
 
 /// The counts of a [`Latency`] at one moment, or of several together, by value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct LatencyCounts {
     buckets: Box<[u64]>,
     nanos: u64,
@@ -147,6 +148,16 @@ impl LatencyCounts {
             buckets: pairs.map(|(now, then)| now.saturating_sub(*then)).collect(),
             nanos: self.nanos.wrapping_sub(earlier.nanos),
         }
+    }
+}
+
+/// In short: there are two thousand buckets.
+impl fmt::Debug for LatencyCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LatencyCounts")
+            .field("count", &self.count())
+            .field("max", &self.max())
+            .finish_non_exhaustive()
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Snapshot {
     pub listeners: Vec<ListenerCounts>,
     /// What never came out of a socket: the sums over all listeners.
     pub kernel: KernelDrops,
+    /// What was lost on this host since the start, before a socket was found for it.
+    pub host: HostLosses,
 }
 
 /// What one shard counted, or all of them together.
@@ -87,6 +89,20 @@ pub struct ListenerCounts {
     pub kernel: KernelDrops,
 }
 
+/// What a host lost since an engine's start, whoever it was for: it stands beside the ledger and is not part of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HostLosses {
+    /// Datagrams of which a fragment was lost.
+    pub reassembly_failures: u64,
+    /// UDP datagrams with a wrong checksum; ours are in [`KernelDrops::buffer`] too.
+    pub checksum_errors: u64,
+    /// UDP datagrams that came to a port at which nobody listened, such as ours before the start.
+    pub no_ports: u64,
+    /// Packets for which a processor had no room in its backlog.
+    pub backlog: u64,
+}
+
 /// What arrived at a socket and never came out of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -125,6 +141,7 @@ impl Snapshot {
             shards,
             listeners,
             kernel,
+            host: HostLosses::default(),
         }
     }
 
@@ -166,6 +183,7 @@ impl Snapshot {
         Self {
             // Not the sum of the rows, of which several may have become one meanwhile.
             kernel,
+            host: self.host.since(earlier.host),
             ..Self::of(shards.collect(), listeners.collect())
         }
     }
@@ -295,6 +313,28 @@ impl NameCounts {
                 Ok(index) => self.commands[index].1 += count,
                 Err(index) => self.commands.insert(index, (*command, *count)),
             }
+        }
+    }
+}
+
+impl HostLosses {
+    /// By name, in the order of the fields.
+    #[must_use]
+    pub const fn by_name(&self) -> [(&'static str, u64); 4] {
+        [
+            ("reassembly_failures", self.reassembly_failures),
+            ("checksum_errors", self.checksum_errors),
+            ("no_ports", self.no_ports),
+            ("backlog", self.backlog),
+        ]
+    }
+
+    fn since(&self, earlier: Self) -> Self {
+        Self {
+            reassembly_failures: self.reassembly_failures - earlier.reassembly_failures,
+            checksum_errors: self.checksum_errors - earlier.checksum_errors,
+            no_ports: self.no_ports - earlier.no_ports,
+            backlog: self.backlog - earlier.backlog,
         }
     }
 }
