@@ -13,7 +13,7 @@ use std::thread;
 use binrush_wire::{Builder, Generation};
 use serde_json::{Value, json};
 
-use crate::process::{self, skip, wait_until};
+use crate::process::{self, Scratch, skip, wait_until};
 
 #[test]
 fn a_hundred_nanoseconds_more_per_packet_are_seen() {
@@ -63,6 +63,10 @@ fn every_row_has_what_others_read() {
     for key in ["cores", "kernel", "cpu"] {
         assert!(!report["host"][key].is_null(), "{key}");
     }
+    assert!(
+        report["bench"].is_string() && report["error"].is_null(),
+        "{report}"
+    );
     // Without an engine there are no shards, and that is said.
     assert!(
         report["warnings"]
@@ -93,7 +97,33 @@ fn every_row_has_what_others_read() {
             row["pps"].as_f64() > Some(0.0) && row["loss"].is_f64(),
             "{row}"
         );
-        for spread in [&row["ns_per_packet"], &row["ratio_to_raw"]] {
+        // Trains come whole to whom it was asked for, and to a 1.x node never.
+        let gro = row["scenario"] == "gso" && row["receiver"] == "raw";
+        let backend = if row["receiver"] == "raw" {
+            "recvmmsg"
+        } else {
+            "recvfrom"
+        };
+        assert_eq!(
+            (&row["gro"], &row["backend"]),
+            (&json!(gro), &json!(backend)),
+            "{row}"
+        );
+        let mut spreads = vec![&row["ns_per_packet"]];
+        // How fast senders are here is not ours to say, and so whether the flow was enough for raw.
+        let mut others = rows.iter();
+        let raw = others.find(|other| {
+            other["receiver"] == "raw"
+                && ["scenario", "size"]
+                    .iter()
+                    .all(|key| other[*key] == row[*key])
+        });
+        if row["receiver"] != "raw" && raw.is_some_and(|raw| raw["saturated"] == false) {
+            assert!(row["ratio_to_raw"].is_null(), "{row}");
+        } else {
+            spreads.push(&row["ratio_to_raw"]);
+        }
+        for spread in spreads {
             let [low, median, high] =
                 ["low", "median", "high"].map(|key| spread[key].as_f64().expect("a number"));
             assert!(0.0 < low && low <= median && median <= high, "{row}");
@@ -140,6 +170,105 @@ fn the_engine_is_measured_as_its_users_start_it() {
     );
     for row in [0, 1, 4, 5] {
         assert_eq!(rows[row]["loss"], 0.0, "{report}");
+    }
+    // Both were told the same of trains, and who the engine was is told.
+    let gro: Vec<&Value> = rows.iter().map(|row| &row["gro"]).collect();
+    assert_eq!(gro, [false, false, true, true, false, false], "{report}");
+    let (path, version) = (&rows[1]["path"], &rows[1]["version"]);
+    assert!(
+        path.as_str().is_some_and(|path| path.ends_with("/binrush"))
+            && version
+                .as_str()
+                .is_some_and(|said| said.starts_with("binrush ")),
+        "{report}"
+    );
+    assert!(rows[0]["path"].is_null(), "{report}");
+}
+
+#[test]
+fn an_engine_that_cannot_have_its_backend_is_left_out_and_the_others_are_measured() {
+    // What the kernel would have it do that forbids io_uring.
+    let engine = Stand::new("left-out", "sed -i s/io_uring/recvmmsg/ \"$config\"");
+    let report = report(&[
+        "--rounds=1",
+        "--packets=1000",
+        "--sizes=64",
+        "--scenario=plain",
+        "--receivers=raw,engine-io_uring,engine",
+        &engine.argument(),
+    ]);
+    let rows = report["rows"].as_array().expect("rows");
+    let names: Vec<&Value> = rows.iter().map(|row| &row["receiver"]).collect();
+    assert_eq!(names, ["raw", "engine"]);
+    let warnings = report["warnings"].to_string();
+    for words in [
+        "engine-io_uring left out",
+        "it took recvmmsg where io_uring was asked for",
+    ] {
+        assert!(warnings.contains(words), "no \"{words}\" in {warnings}");
+    }
+}
+
+#[test]
+fn with_nobody_left_to_measure_it_says_why() {
+    let engine = Stand::new("nobody-left", "sed -i s/io_uring/recvmmsg/ \"$config\"");
+    let output = compare(&["--receivers=engine-io_uring", &engine.argument()]);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        stderr.contains("nobody is left to measure") && stderr.contains("engine-io_uring left out"),
+        "{stderr}"
+    );
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn what_was_measured_before_an_error_is_reported_with_it() {
+    // Once to see whether it starts, once for the first size.
+    let engine = Stand::new(
+        "out-of-luck",
+        "echo >> \"$0.starts\"; [ $(wc -l < \"$0.starts\") -le 2 ] || { echo out of luck >&2; exit 3; }",
+    );
+    let output = compare(&[
+        "--rounds=1",
+        "--packets=1000",
+        "--sizes=64,200",
+        "--scenario=plain",
+        "--receivers=engine",
+        "--json",
+        &engine.argument(),
+    ]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let report = process::json(str::from_utf8(&output.stdout).expect("it is text"));
+    let rows = report["rows"].as_array().expect("rows");
+    let sizes: Vec<&Value> = rows.iter().map(|row| &row["size"]).collect();
+    assert_eq!(sizes, [64]);
+    let error = report["error"].as_str().expect("an error");
+    for words in ["200 bytes, round 1", "out of luck"] {
+        assert!(error.contains(words) && stderr.contains(words), "{stderr}");
+    }
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_an_error_and_a_reader_that_left_is_none() {
+    let (pipe, gone) = std::io::pipe().map(|(gone, pipe)| (pipe, gone)).unwrap();
+    drop(gone);
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    for (stdout, code) in [(Stdio::from(pipe), 0), (Stdio::from(full), 1)] {
+        let output = Command::new(binary())
+            .args(["compare", "--rounds=1", "--packets=1000", "--sizes=64"])
+            .args(["--scenario=plain", "--receivers=raw"])
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(Stdio::piped())
+            .spawn()
+            .and_then(Child::wait_with_output)
+            .expect("it was just built");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        let told = stderr.contains("cannot write the report");
+        assert_eq!(told, code == 1, "{stderr}");
     }
 }
 
@@ -255,6 +384,36 @@ fn packet(name: &str) -> Vec<u8> {
     let mut builder = Builder::new(Generation::Legacy, &mut buffer, name.as_bytes(), 1, 0).unwrap();
     builder.push_str(b"a value").unwrap();
     builder.seal().to_vec()
+}
+
+/// A `binrush` that does something else first: a script, which becomes the genuine one.
+struct Stand(Scratch);
+
+impl Stand {
+    /// `name` is the test's own; `first` is for the shell, and finds the configuration to serve by in `$config`.
+    fn new(name: &str, first: &str) -> Self {
+        let stand = Self(Scratch::new(name));
+        let genuine = binary().with_file_name("binrush");
+        let script = format!(
+            "#!/bin/sh\nif [ \"$1\" = serve ]; then\nfor config; do :; done\n{first}\nfi\nexec '{}' \"$@\"\n",
+            genuine.display()
+        );
+        // By another process: a file that some thread here has open for writing when another starts a program cannot
+        // be executed for a moment (ETXTBSY).
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "printf %s \"$1\" > \"$0\" && chmod +x \"$0\""]);
+        shell.arg(stand.path()).arg(script);
+        assert!(shell.status().expect("there is a shell").success());
+        stand
+    }
+
+    fn path(&self) -> String {
+        self.0.path("binrush")
+    }
+
+    fn argument(&self) -> String {
+        format!("--engine={}", self.path())
+    }
 }
 
 /// `binrush-bench` while the test does something else. Dropping it kills it.

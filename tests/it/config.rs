@@ -4,7 +4,7 @@ use std::process::ExitStatus;
 
 use serde_json::Value;
 
-use crate::process::{Finished, Scratch, run};
+use crate::process::{Finished, Running, Scratch, run};
 
 /// Runs `binrush check` on a file with this text; the file is called `binrush.cfg`.
 fn check(name: &str, text: &str, more: &[&str]) -> (Finished, Scratch) {
@@ -167,4 +167,31 @@ fn what_is_no_file_of_text_is_an_error_of_the_configuration() {
     run(&["check", "/dev/zero"])
         .exits(2)
         .says(&["/dev/zero: is larger than 1048576 bytes"]);
+}
+
+#[test]
+fn cores_that_serve_cannot_use_are_told_with_their_place_and_exit_code_2() {
+    let text = "listen = bin:127.0.0.1:0\nmodparam(\"binrush\", \"shards\", 1)\nmodparam(\"binrush\", \"pin\", \"1048576\")\n";
+    let folder = Scratch::new("serve-pin");
+    let file = folder.file("binrush.cfg", text.as_bytes());
+    let place = format!("{file}:3:28: pin: cannot pin the shard");
+    run(&["serve", "--config", &file])
+        .exits(2)
+        .says(&[&place, "name others, or \"off\""]);
+}
+
+#[test]
+fn what_is_off_is_called_off() {
+    let text = "listen = bin:127.0.0.1:5566\nmodparam(\"binrush\", \"stats\", 0)\n";
+    let (finished, _folder) = check("check-off", text, &[]);
+    assert!(finished.ok().lines().contains(&"stats     off"));
+}
+
+#[test]
+fn serving_without_handlers_says_none() {
+    let folder = Scratch::new("serve-none");
+    let file = folder.file("binrush.cfg", b"listen = bin:127.0.0.1:0\n");
+    let args = ["serve", "--config", &file, "--shards", "1", "--pin", "off"];
+    let ready = Running::start(&args).line();
+    assert!(ready.contains(", handlers none"), "{ready}");
 }

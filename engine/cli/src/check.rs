@@ -4,8 +4,10 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use binrush_engine::config::{Config, ConfigError, Listener, Loaded, Place, Protocol, Value};
-use binrush_engine::{EngineConfig, Gro, Pin};
+use binrush_engine::config::{
+    Config, ConfigError, Listener, Loaded, Place, Protocol, Value, without_password,
+};
+use binrush_engine::{EngineConfig, Gro};
 use serde_json::{Map, json};
 
 use crate::output::event;
@@ -55,7 +57,7 @@ fn meaning(config: &Config) -> String {
     let engine = config.engine();
     line("access", config.access.to_string());
     line("shards", shards_text(config));
-    line("pin", pin_text(&engine.pin));
+    line("pin", engine.pin.to_string());
     line("backend", engine.backend.symbol().to_owned());
     line("receive", receive_text(&engine));
     line(
@@ -74,7 +76,13 @@ fn meaning(config: &Config) -> String {
             .map_or_else(|| "off".to_owned(), |http| http.to_string()),
     );
     if let Some(seconds) = config.stats {
-        line("stats", format!("every {seconds} s, 0 for none"));
+        line(
+            "stats",
+            match seconds {
+                0 => "off".to_owned(),
+                seconds => format!("every {seconds} s"),
+            },
+        );
     }
     let parts = config.parts.iter().map(|part| match part.is_active() {
         true => part.to_string(),
@@ -116,17 +124,6 @@ fn shards_text(config: &Config) -> String {
         .as_ref()
         .map_or_else(String::new, |source| format!(" ({source})"));
     count + &source
-}
-
-fn pin_text(pin: &Pin) -> String {
-    match pin {
-        Pin::Auto => "auto".to_owned(),
-        Pin::Off => "off".to_owned(),
-        Pin::Cores(cores) => {
-            let cores: Vec<String> = cores.iter().map(ToString::to_string).collect();
-            cores.join(",")
-        }
-    }
 }
 
 fn receive_text(engine: &EngineConfig) -> String {
@@ -193,7 +190,7 @@ fn meaning_json(loaded: &Loaded) -> String {
         "access": config.access.to_string(),
         "shards": config.shards.count,
         "shards_source": config.shards.source,
-        "pin": pin_text(&engine.pin),
+        "pin": engine.pin.to_string(),
         "backend": engine.backend.symbol(),
         "batch": engine.batch,
         "rcvbuf": engine.rcvbuf,
@@ -226,46 +223,5 @@ fn problem_json(file: Option<&str>, place: Option<&Place>, message: &str) -> ser
     })
 }
 
-/// `url` with the password of `scheme://user:password@host` replaced: what this command prints is sent around.
-fn without_password(url: &str) -> String {
-    let hidden = || {
-        let (scheme, rest) = url.split_once("://")?;
-        let (user, behind) = rest.split_once(':')?;
-        let (_, host) = behind.rsplit_once('@')?;
-        Some(format!("{scheme}://{user}:***@{host}"))
-    };
-    hidden().unwrap_or_else(|| url.to_owned())
-}
-
 /// The exit code for a configuration that cannot be used.
 const WRONG: u8 = 2;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_password_is_not_shown_and_all_else_is() {
-        for (url, shown) in [
-            (
-                "mysql://opensips:secret@db/opensips",
-                "mysql://opensips:***@db/opensips",
-            ),
-            (
-                "\"redis:a://:p@ss:w@10.0.0.1:6379/\"",
-                "\"redis:a://:***@10.0.0.1:6379/\"",
-            ),
-            ("local://", "local://"),
-            (
-                "mysql://opensips@db:3306/opensips",
-                "mysql://opensips@db:3306/opensips",
-            ),
-            (
-                "cluster_id=1, url=bin:10.0.0.1:5555",
-                "cluster_id=1, url=bin:10.0.0.1:5555",
-            ),
-        ] {
-            assert_eq!(without_password(url), shown);
-        }
-    }
-}

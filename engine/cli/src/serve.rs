@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
+use binrush_engine::config::{Allowed, RCVBUF_MAX, STATS_MAX};
 use binrush_engine::telemetry::samples::RefusalLog;
 use binrush_engine::{Clock as _, Engine, MonotonicClock, Snapshot, StartError};
 use serde_json::{Map, json};
@@ -19,7 +20,7 @@ use crate::output::{Output, event};
 use crate::signal::Signals;
 use crate::{modules, tally};
 use losses::LossLog;
-use settings::{Allow, Listen, Settings};
+use settings::{Listen, Settings};
 
 /// What was lost without a sample to show.
 mod losses;
@@ -52,19 +53,19 @@ pub(crate) struct Args {
 
     /// Whose datagrams to take, instead of this host's and the configuration's; any lets everybody in.
     #[arg(long, value_name = "CIDR|any")]
-    allow: Vec<Allow>,
+    allow: Vec<Allowed>,
 
     /// Cores to keep the receiving threads on, counted from 0; auto takes the last ones.
-    #[arg(long, value_name = "auto|off|CORE,CORE...", value_parser = arguments::pin)]
+    #[arg(long, value_name = "auto|off|CORE,CORE...")]
     pin: Option<binrush_engine::Pin>,
 
     /// Receive buffer to ask the kernel for, for each socket, in bytes.
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(..=1 << 30))]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=i64::from(RCVBUF_MAX)))]
     rcvbuf: Option<u32>,
 
     /// Seconds between two lines of counts; 0 prints none but the last.
-    #[arg(long, value_name = "SECONDS")]
-    stats: Option<u64>,
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(..=i64::from(STATS_MAX)))]
+    stats: Option<u32>,
 
     /// Answer /metrics and /healthz there.
     #[arg(long, value_name = "IP:PORT")]
@@ -108,7 +109,16 @@ fn receive(
     output: Output,
 ) -> anyhow::Result<ExitCode> {
     let registry = modules::registry(|name| settings.has_module(name), settings.verify)?;
-    let mut engine = Engine::start(settings.engine.clone(), registry).map_err(explained)?;
+    let mut engine = match Engine::start(settings.engine.clone(), registry) {
+        Ok(engine) => engine,
+        Err(error) => match settings.refused_by_config(&error) {
+            Some(text) => {
+                eprintln!("{text}");
+                return Ok(ExitCode::from(2));
+            }
+            None => return Err(explained(error)),
+        },
+    };
     let http = match settings.http {
         Some(addr) => Some(Http::start(addr, &mut engine)?),
         None => None,
@@ -252,7 +262,10 @@ impl Server<'_> {
         }
         if new.stats != self.settings.stats {
             self.settings.stats = new.stats;
-            said.push(format!("statistics every {} s", new.stats.as_secs()));
+            said.push(match new.stats.as_secs() {
+                0 => "statistics off".to_owned(),
+                seconds => format!("statistics every {seconds} s"),
+            });
         }
         for what in self.settings.needs_restart(&new) {
             said.push(format!("{what} changed: takes effect at the next start"));
@@ -323,6 +336,7 @@ fn last(totals: &Snapshot, json: bool) -> String {
     }
     lines.extend(tally::meanings(total));
     lines.push(tally::kernel(totals.kernel));
+    lines.extend(tally::host(totals.host));
     let verdict = if balanced {
         "balanced"
     } else {

@@ -44,6 +44,8 @@ use crate::engine::{Backend, EngineConfig, Gro, Pin};
 
 /// What the statements mean together.
 mod assembly;
+/// What works, and may not be meant.
+mod doubts;
 /// What is wrong with them.
 mod error;
 /// Parameters outside of modules.
@@ -60,19 +62,26 @@ mod modules;
 mod own;
 /// What was set about the parts.
 mod parameters;
+/// What is not to be printed.
+mod password;
 /// Other nodes.
 mod peers;
 /// Text and places in it.
 mod source;
 /// Tokens to statements.
 mod syntax;
+/// Words that the command line knows too.
+mod values;
 
-pub use error::{ConfigError, ConfigWarning, PROBLEMS_MAX, Problem};
+pub use doubts::{Doubt, doubts};
+pub use error::{ConfigError, ConfigWarning, PROBLEMS_MAX, Problem, Topic};
 pub use listener::{Endpoint, EndpointError, Listener, Protocol};
 pub use modules::Part;
 pub use parameters::{Parameters, Setting};
+pub use password::without_password;
 pub use source::{Disk, Excerpt, Place, ReadFile};
 pub use syntax::Value;
+pub use values::{Allowed, AllowedError, PinError, RCVBUF_MAX, STATS_MAX};
 
 /// What a configuration means. Plain data: it holds no file and no socket, and what the command line says may be
 /// written over it.
@@ -87,6 +96,8 @@ pub struct Config {
     pub shards: Shards,
     /// The cores of the shards.
     pub pin: Pin,
+    /// Where that is set; `None` when it is not.
+    pub pin_place: Option<Place>,
     /// How datagrams are taken from the kernel.
     pub backend: Backend,
     /// Receive buffer of each socket, in bytes; `None` leaves it to the engine.

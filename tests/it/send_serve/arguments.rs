@@ -70,7 +70,7 @@ fn wrong_arguments_are_refused_with_what_is_right() {
                 "--rcvbuf",
                 "1073741825",
             ],
-            "0..=1073741824",
+            "1..=1073741824",
         ),
         (&["send", "ul", "1"], "--to"),
         (

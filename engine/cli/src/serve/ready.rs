@@ -54,7 +54,11 @@ pub(super) fn text(
         backend.symbol(),
         rcvbuf.unwrap_or(0),
         if engine.gro() { "on" } else { "off" },
-        handlers.join(" ")
+        if handlers.is_empty() {
+            "none".to_owned()
+        } else {
+            handlers.join(" ")
+        }
     );
     if let Some(http) = http {
         text.push_str(&format!(", http://{}/metrics", http.local_addr()));
@@ -71,13 +75,13 @@ fn warnings(engine: &Engine, settings: &Settings) -> Vec<String> {
     let mut warnings = settings.warnings.clone();
     warnings.extend(engine.warnings().iter().map(ToString::to_string));
     for listener in engine.listeners() {
-        warnings.extend(of_listener(listener.addr, engine, settings.is_of_config()));
+        warnings.extend(of_listener(listener.addr, engine, settings.has_told_reach));
     }
     warnings
 }
 
 /// What the user should know about listening on `addr`.
-pub(super) fn of_listener(addr: SocketAddr, engine: &Engine, of_config: bool) -> Vec<String> {
+pub(super) fn of_listener(addr: SocketAddr, engine: &Engine, has_told_reach: bool) -> Vec<String> {
     let mut warnings = Vec::new();
     if addr.is_ipv6() && addr.ip().is_unspecified() {
         let port = addr.port();
@@ -88,10 +92,10 @@ pub(super) fn of_listener(addr: SocketAddr, engine: &Engine, of_config: bool) ->
     if addr.ip().is_loopback() {
         return warnings;
     }
-    // What a configuration says about its own listeners, it has warned of itself.
-    if *engine.access() == Access::loopback() && !of_config {
+    // What a configuration says about its own listeners and their senders, it has warned of itself.
+    if *engine.access() == Access::loopback() && !has_told_reach {
         warnings.push(format!(
-            "nobody but this host is heard on bin:{addr}: packets of all others are dropped and counted as acl; \
+            "only loopback addresses are heard on bin:{addr}: packets of all others are dropped and counted as acl; \
              name the senders with --allow, or modparam(\"binrush\", \"allow\", ...)"
         ));
     } else if engine.access().is_any() {

@@ -4,19 +4,19 @@
 //! above it. What depends on the whole (ports, access, the number of shards) is settled at the end.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use regex_lite::{Regex, RegexBuilder};
 
-use super::error::{ConfigWarning, PROBLEMS_MAX, Problem, did_you_mean, quoted};
+use super::error::{ConfigWarning, PROBLEMS_MAX, Problem, Topic, did_you_mean, quoted};
 use super::globals;
-use super::listener::{self, Protocol};
+use super::listener::{self, Host, Protocol};
 use super::modules::Part;
-use super::own::{Allowed, Own, Refused};
+use super::own::{Own, Refused};
 use super::parameters::Parameters;
 use super::peers::{self, Peer};
 use super::source::{Excerpt, Place, Source, Span};
 use super::syntax::{Socket, Spanned, Statement, Value};
+use super::values::Allowed;
 use crate::engine::LISTENERS_MAX;
 
 /// What turns the statements into a configuration.
@@ -52,7 +52,7 @@ pub(super) struct Assembly {
 #[derive(Debug)]
 struct Written {
     protocol: Protocol,
-    ip: IpAddr,
+    host: Host,
     port: Option<u16>,
     tag: Option<String>,
     /// `bin_listen`: 1.x, which knows no TCP for BIN.
@@ -99,8 +99,13 @@ impl Assembly {
     }
 
     pub(super) fn warn(&mut self, place: Option<Place>, message: impl Into<String>) {
+        self.warn_of(Topic::Other, place, message);
+    }
+
+    fn warn_of(&mut self, topic: Topic, place: Option<Place>, message: impl Into<String>) {
         if self.warnings.len() < WARNINGS_MAX {
-            self.warnings.push(ConfigWarning::new(place, message));
+            let warning = ConfigWarning::new(topic, place, message);
+            self.warnings.push(warning);
         }
     }
 
@@ -127,7 +132,7 @@ impl Assembly {
         protocol: Protocol,
         is_legacy: bool,
     ) {
-        let (ip, port) = match listener::address(source, socket) {
+        let (host, port) = match listener::address(source, socket) {
             Ok(address) => address,
             Err(problem) => return self.problems.push(problem),
         };
@@ -141,7 +146,7 @@ impl Assembly {
         }
         self.listeners.push(Written {
             protocol,
-            ip,
+            host,
             port,
             tag: socket.tag.map(str::to_owned),
             is_legacy,

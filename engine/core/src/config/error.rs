@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::password::without_password;
 use super::source::{Excerpt, Place};
 
 /// A configuration that cannot be used: its first problems, those of single statements before those of the whole.
@@ -27,8 +28,27 @@ pub struct Problem {
 /// Something in a configuration that works otherwise than its author may think.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigWarning {
+    topic: Topic,
     place: Option<Place>,
     message: String,
+}
+
+/// What a warning is about: whoever puts something else in its place is not to be warned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Topic {
+    /// Addresses to listen on.
+    Listener,
+    /// Who may send.
+    Access,
+    /// A listener, and that nobody but this host may send to it.
+    Reach,
+    /// The number of shards, and what does not go with it.
+    Shards,
+    /// The number of shards, and that of the cores for them.
+    Pin,
+    /// Anything else.
+    Other,
 }
 
 impl ConfigError {
@@ -81,9 +101,19 @@ impl Problem {
 }
 
 impl ConfigWarning {
-    pub(super) fn new(place: Option<Place>, message: impl Into<String>) -> Self {
+    pub(super) fn new(topic: Topic, place: Option<Place>, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { place, message }
+        Self {
+            topic,
+            place,
+            message,
+        }
+    }
+
+    /// What it is about.
+    #[must_use]
+    pub const fn topic(&self) -> Topic {
+        self.topic
     }
 
     /// Where in the configuration; `None` when it is about the whole.
@@ -155,8 +185,9 @@ pub(super) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a s
     }
 }
 
-/// A word of the configuration within a message: bounded, and nothing that a terminal obeys.
+/// A word of the configuration within a message: bounded, without its password, and nothing that a terminal obeys.
 pub(super) fn quoted(text: &str) -> String {
+    let text = without_password(text);
     let shown: String = text.chars().take(QUOTED_MAX).collect();
     let cut = if shown.len() < text.len() { "..." } else { "" };
     format!("\"{}{cut}\"", shown.escape_debug())

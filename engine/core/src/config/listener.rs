@@ -1,7 +1,7 @@
 //! Addresses to listen on.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::str::FromStr;
 
 use super::error::{Problem, quoted};
@@ -37,6 +37,14 @@ pub struct Listener {
     pub place: Place,
 }
 
+/// An address without its port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Host {
+    ip: IpAddr,
+    /// The number of the interface that a link-local address belongs to; otherwise 0.
+    scope: u32,
+}
+
 /// An endpoint is not written as one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -70,21 +78,51 @@ impl Protocol {
     }
 }
 
+impl Host {
+    pub(super) const fn at(self, port: u16) -> SocketAddr {
+        match self.ip {
+            IpAddr::V4(_) => SocketAddr::new(self.ip, port),
+            IpAddr::V6(ip) => SocketAddr::V6(SocketAddrV6::new(ip, port, 0, self.scope)),
+        }
+    }
+}
+
 /// The address and the port of `socket`; the port is `None` when none is written.
 pub(super) fn address(
     source: &Source,
     socket: &Socket<'_>,
-) -> Result<(IpAddr, Option<u16>), Problem> {
-    let host = &socket.host;
-    let ip = ip(&host.value).map_err(|message| source.problem(host.span, message))?;
+) -> Result<(Host, Option<u16>), Problem> {
+    let written = &socket.host;
+    let host = host(&written.value).map_err(|message| source.problem(written.span, message))?;
     let port = socket.port.map(|written| {
         port(written.value).map_err(|message| source.problem(written.span, message))
     });
-    Ok((ip, port.transpose()?))
+    Ok((host, port.transpose()?))
+}
+
+/// An address without brackets; a link-local one has the number of its interface behind `%` (RFC 4007, section 11).
+fn host(text: &str) -> Result<Host, String> {
+    let Some((address, zone)) = text.split_once('%') else {
+        return ip(text).map(|ip| Host { ip, scope: 0 });
+    };
+    let ip = ip(address)?;
+    if !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()) {
+        return Err(format!(
+            "{ip} is no link-local address: no interface expected behind it"
+        ));
+    }
+    let is_number = zone.bytes().all(|c| c.is_ascii_digit());
+    match zone.parse() {
+        Ok(scope @ 1..) if is_number => Ok(Host { ip, scope }),
+        _ => Err(format!(
+            "{} is no number of an interface: {ip}%2 expected (`ip link` lists the numbers)",
+            quoted(zone)
+        )),
+    }
 }
 
 /// An address as OpenSIPS writes it, without brackets.
-pub(super) fn ip(host: &str) -> Result<IpAddr, String> {
+fn ip(host: &str) -> Result<IpAddr, String> {
     if let Ok(ip) = host.parse() {
         return Ok(ip);
     }
@@ -133,28 +171,29 @@ impl FromStr for Endpoint {
 fn endpoint(text: &str) -> Result<Endpoint, String> {
     let (protocol, rest) = text.split_once(':').unwrap_or(("", text));
     let protocol = Protocol::named(protocol).ok_or("bin:IP:PORT expected, IPv6 in brackets")?;
-    let (host, port_text) = match rest.strip_prefix('[') {
+    let (address, port_text) = match rest.strip_prefix('[') {
         None => rest
             .split_once(':')
             .map_or((rest, None), |(host, port)| (host, Some(port))),
         Some(rest) => {
-            let (host, behind) = rest.split_once(']').ok_or("\"]\" expected")?;
+            let (address, behind) = rest.split_once(']').ok_or("\"]\" expected")?;
             let port = behind.strip_prefix(':');
             if port.is_none() && !behind.is_empty() {
                 return Err("\":\" and a port expected behind \"]\"".into());
             }
-            if host.parse::<Ipv6Addr>().is_err() {
-                return Err(format!("{} is no IPv6 address", quoted(host)));
+            let unscoped = address.split('%').next().unwrap_or_default();
+            if unscoped.parse::<Ipv6Addr>().is_err() {
+                return Err(format!("{} is no IPv6 address", quoted(address)));
             }
-            (host, port)
+            (address, port)
         }
     };
     if port_text.is_some_and(|port| port.contains(':')) {
         return Err("an IPv6 address stands in brackets: bin:[::1]:5555 expected".into());
     }
-    let ip = ip(host)?;
+    let host = host(address)?;
     let port = port_text.map_or_else(|| Ok(protocol.default_port()), port)?;
-    let addr = SocketAddr::new(ip, port);
+    let addr = host.at(port);
     Ok(Endpoint { protocol, addr })
 }
 
@@ -174,6 +213,7 @@ mod tests {
             "bin:10.0.0.1:5566",
             "bins:[2001:db8::1]:0",
             "bin:[::]:65535",
+            "bin:[fe80::1%2]:5555",
         ] {
             assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
         }
@@ -203,7 +243,13 @@ mod tests {
             ("bin:[::1", "\"]\" expected"),
             ("bin:[::1]5555", "\":\" and a port expected"),
             ("bin:[10.0.0.1]:5555", "no IPv6 address"),
-            ("bin:[fe80::1%lo]:5555", "no IPv6 address"),
+            ("bin:[fe80::1%lo]:5555", "fe80::1%2 expected"),
+            ("bin:[fe80::1%]:5555", "no number of an interface"),
+            ("bin:[fe80::1%0]:5555", "no number of an interface"),
+            ("bin:[fe80::1%+2]:5555", "no number of an interface"),
+            ("bin:[fe80::1%4294967296]:5555", "no number of an interface"),
+            ("bin:[::1%2]:5555", "no link-local address"),
+            ("bin:10.0.0.1%2:5555", "no link-local address"),
         ] {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
             assert!(error.contains(told), "{text}: {error}");

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::error::{did_you_mean, quoted};
 use super::syntax::Value;
-use crate::access::Cidr;
+use super::values::{Allowed, AllowedError, PinError, RCVBUF_MAX, STATS_MAX};
 use crate::engine::{Backend, Gro, Pin, SHARDS_MAX};
 
 /// The settings that were made; `None` where none was.
@@ -20,13 +20,6 @@ pub(super) struct Own {
     pub(super) batch: Option<usize>,
     pub(super) http: Option<SocketAddr>,
     pub(super) stats: Option<u32>,
-}
-
-/// Whom `allow` lets in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Allowed {
-    Any,
-    Range(Cidr),
 }
 
 /// Why a setting cannot be made.
@@ -62,7 +55,7 @@ impl Own {
                 )?)
                 .map(Some);
             }
-            "shards" => self.shards = Some(number(value, 0, i32::from(SHARDS_MAX))?),
+            "shards" => self.shards = Some(number(value, 0, SHARDS_MAX.into())?),
             "backend" => self.backend = Some(choice(value, &BACKENDS)?),
             "rcvbuf" => self.rcvbuf = Some(number(value, 1, RCVBUF_MAX)?),
             "gro" => self.gro = Some(choice(value, &GROS)?),
@@ -78,12 +71,14 @@ impl Own {
 }
 
 /// A number in a range that its type holds.
-fn number<T: TryFrom<i32>>(value: &Value, low: i32, high: i32) -> Result<T, Refused> {
-    match value {
-        Value::Int(value) if (low..=high).contains(value) => T::try_from(*value).ok(),
-        _ => None,
-    }
-    .ok_or_else(|| Refused::Value(format!("a number from {low} to {high}")))
+fn number<T: TryFrom<u32>>(value: &Value, low: u32, high: u32) -> Result<T, Refused> {
+    let number = match value {
+        Value::Int(value) => u32::try_from(*value).ok(),
+        Value::Text(_) => None,
+    };
+    let number = number.filter(|number| (low..=high).contains(number));
+    let number = number.and_then(|number| T::try_from(number).ok());
+    number.ok_or_else(|| Refused::Value(format!("a number from {low} to {high}")))
 }
 
 fn text<'a>(value: &'a Value, expected: &str) -> Result<&'a str, Refused> {
@@ -104,30 +99,16 @@ fn choice<T: Copy>(value: &Value, choices: &[(&str, T)]) -> Result<T, Refused> {
 }
 
 fn allowed(text: &str) -> Result<Allowed, Refused> {
-    match text {
-        "any" => Ok(Allowed::Any),
-        text => text
-            .parse()
-            .map(Allowed::Range)
-            .map_err(|error| Refused::Value(format!("\"any\" or a range of addresses ({error})"))),
-    }
+    let refused =
+        |AllowedError(error)| Refused::Value(format!("\"any\" or a range of addresses ({error})"));
+    text.parse().map_err(refused)
 }
 
 fn pin(value: &Value) -> Result<Pin, Refused> {
-    let expected = "\"auto\", \"off\", or numbers of cores such as \"0,1\"";
-    let refused = || Refused::Value(expected.to_owned());
-    match text(value, expected)? {
-        "auto" => Ok(Pin::Auto),
-        "off" => Ok(Pin::Off),
-        cores => {
-            let cores: Option<Vec<usize>> = cores
-                .split(',')
-                .map(|core| core.trim().parse().ok())
-                .collect();
-            let fits = |cores: &Vec<usize>| cores.len() <= usize::from(SHARDS_MAX);
-            cores.filter(fits).map(Pin::Cores).ok_or_else(refused)
-        }
-    }
+    let refused = |error: PinError| Refused::Value(error.to_string());
+    text(value, &PinError::Text.to_string())?
+        .parse()
+        .map_err(refused)
 }
 
 fn address(value: &Value) -> Result<SocketAddr, Refused> {
@@ -148,13 +129,7 @@ const BACKENDS: [(&str, Backend); 3] = [
 
 const GROS: [(&str, Gro); 3] = [("auto", Gro::Auto), ("on", Gro::On), ("off", Gro::Off)];
 
-/// A GiB: the kernel counts twice the bytes in an `int`.
-const RCVBUF_MAX: i32 = 1 << 30;
-
-const BATCH_MAX: i32 = 1024;
-
-/// A day.
-const STATS_MAX: i32 = 24 * 60 * 60;
+const BATCH_MAX: u32 = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -228,10 +203,16 @@ mod tests {
             ),
             ("verify", Value::Int(2), "a number from 0 to 1"),
             ("pin", string("0,,1"), "numbers of cores"),
-            ("pin", string(&many), "numbers of cores"),
+            ("pin", string(&many), "at most 64 numbers of cores expected"),
+            (
+                "pin",
+                string("0,1,0"),
+                "each core once (0 is there twice) expected",
+            ),
             ("batch", Value::Int(1025), "a number from 1 to 1024"),
             ("http", string("localhost:80"), "127.0.0.1:9100"),
             ("stats", Value::Int(-1), "a number from 0"),
+            ("stats", Value::Int(86401), "a number from 0 to 86400"),
             ("allow", Value::Int(1), "or \"any\""),
             ("allow", string("10.0.0.1/8"), "10.0.0.0/8"),
         ] {

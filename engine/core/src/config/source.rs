@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::Problem;
+use super::password::password;
 
 /// Where the text of configuration files comes from, so that reading them needs no disk in a test.
 pub trait ReadFile {
@@ -119,14 +120,23 @@ impl Source {
         let width = rest[..span.end.clamp(start, line_end) - start]
             .chars()
             .count();
-        Excerpt::new(place, before, rest.trim_end_matches('\r'), width)
+        let line = self.text[line_start..line_end].trim_end_matches('\r');
+        Excerpt::new(place, line, before.len(), width)
     }
 }
 
 impl Excerpt {
-    /// Cuts a line around its place: `before` is what stands before that, `rest` begins with its `width` characters.
-    fn new(place: Place, before: &str, rest: &str, width: usize) -> Self {
-        let is_long = before.chars().chain(rest.chars()).nth(SHOWN_MAX).is_some();
+    /// Cuts `line` around its place, which begins at byte `at` and has `width` characters. Stars take the place of a
+    /// password, one for each character, so that the mark stays where it belongs.
+    fn new(place: Place, line: &str, at: usize, width: usize) -> Self {
+        let at = at.min(line.len());
+        let (before, rest) = line.split_at(at);
+        let secret = password(line).unwrap_or_default();
+        let visible = |at: usize, c: char| match secret.contains(&at) {
+            true => '*',
+            false => printable(c),
+        };
+        let is_long = line.chars().nth(SHOWN_MAX).is_some();
         let cut = before
             .char_indices()
             .rev()
@@ -134,10 +144,12 @@ impl Excerpt {
             .map_or(0, |(at, _)| at);
         let cut = if is_long { cut } else { 0 };
         let mut shown: String = if cut > 0 { CUT } else { "" }.into();
-        shown.extend(before[cut..].chars().map(printable));
+        let kept = before[cut..].char_indices();
+        shown.extend(kept.map(|(from, c)| visible(cut + from, c)));
         let before = shown.chars().count();
         let room = SHOWN_MAX - before.min(SHOWN_MAX);
-        let mut characters = rest.chars().map(printable);
+        let behind = rest.char_indices();
+        let mut characters = behind.map(|(from, c)| visible(at + from, c));
         shown.extend(characters.by_ref().take(room));
         let width = width.min(shown.chars().count() - before).max(1);
         if characters.next().is_some() {
@@ -250,6 +262,16 @@ mod tests {
     #[test]
     fn a_terminal_is_told_nothing_by_a_line() {
         assert_eq!(excerpt("\x1b[2Jx", "x").marked(), "  \u{fffd}[2Jx\n      ^");
+    }
+
+    #[test]
+    fn a_line_is_shown_without_its_password_and_the_mark_stays_in_place() {
+        let line = "set(\"db\", \"mysql://u:pä55@h\", 1x)";
+        let expected = format!("  set(\"db\", \"mysql://u:****@h\", 1x)\n{:>34}", "^^");
+        assert_eq!(excerpt(line, "1x").marked(), expected);
+        // Also where the line is cut in the middle of it.
+        let long = format!("a://u:{}@h HERE {}", "s".repeat(60), "b".repeat(100));
+        assert!(!excerpt(&long, "HERE").marked().contains('s'));
     }
 
     #[test]

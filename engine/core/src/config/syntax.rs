@@ -142,10 +142,7 @@ impl<'a> Parser<'a> {
         self.sign('=')?;
         Ok(match global {
             Global::Listen => Statement::Listen(self.sockets()?),
-            Global::BinListen => {
-                let start = self.next.span;
-                Statement::BinListen(self.host_port(None, start)?)
-            }
+            Global::BinListen => Statement::BinListen(self.bin_listen()?),
             Global::Workers => {
                 let count = self.integer("a number")?;
                 Statement::Workers { name, count }

@@ -520,3 +520,30 @@ fn values_of_parameters_without_effect_may_be_of_any_kind() {
         "a.cfg:2:9: a value expected, not \"{\"",
     );
 }
+
+#[test]
+fn what_is_risked_by_settings_together_is_told_where_they_stand() {
+    let text = with_listener(
+        "children = 3\nmodparam(\"binrush\", \"gro\", \"on\")\nmodparam(\"binrush\", \"pin\", \"0,1\")",
+    );
+    warned(&text, "a.cfg:3:28: gro \"on\" with more than one shard");
+    warned(
+        &text,
+        "a.cfg:4:28: pin has fewer cores (2) than there are shards (3)",
+    );
+    assert_eq!(config(&text).pin_place.unwrap().to_string(), "a.cfg:4:28");
+    refused(
+        &with_listener("modparam(\"binrush\", \"pin\", \"1,1\")"),
+        "a.cfg:2:28: pin: each core once (1 is there twice) expected, not \"1,1\"",
+    );
+}
+
+#[test]
+fn an_error_shows_no_password() {
+    let text = with_listener("modparam(\"dialog\", \"db_mod\", \"mysql://a:secret@b\")");
+    let error = refused(&text, "a.cfg:2:20: dialog has no parameter \"db_mod\"");
+    assert!(error.contains("mysql://a:******@b"), "{error}");
+    let text = with_listener("modparam(\"dialog\", \"db_mode\", \"mysql://a:secret@b\")");
+    let error = refused(&text, "a.cfg:2:31: db_mode: ");
+    assert!(!error.contains("secret"), "{error}");
+}

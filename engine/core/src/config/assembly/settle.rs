@@ -1,18 +1,17 @@
 //! What depends on the whole: ports, access, the number of shards.
 
 use std::mem;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Assembly;
 use crate::access::{Access, Cidr};
-use crate::config::error::{ConfigError, PROBLEMS_MAX, Problem, quoted};
+use crate::config::error::{ConfigError, PROBLEMS_MAX, Problem, Topic, quoted};
 use crate::config::listener::{Endpoint, Listener, Protocol};
 use crate::config::modules::Part;
-use crate::config::own::Allowed;
 use crate::config::peers::Peer;
 use crate::config::source::Excerpt;
-use crate::config::{Config, Loaded, Shards};
+use crate::config::values::Allowed;
+use crate::config::{Config, Doubt, Loaded, Shards, doubts};
 use crate::engine::{LISTENERS_MAX, SHARDS_MAX};
 
 impl Assembly {
@@ -27,12 +26,13 @@ impl Assembly {
         if let Some(error) = ConfigError::of(mem::take(&mut self.problems)) {
             return Err(error);
         }
-        let own = self.own;
+        let own = mem::take(&mut self.own);
         let config = Config {
             listeners,
             access,
             shards,
             pin: own.pin.unwrap_or_default(),
+            pin_place: self.own_places.get("pin").cloned(),
             backend: own.backend.unwrap_or_default(),
             rcvbuf: own.rcvbuf,
             gro: own.gro.unwrap_or_default(),
@@ -40,10 +40,19 @@ impl Assembly {
             verify: own.verify.unwrap_or(true),
             http: own.http,
             stats: own.stats,
-            parts: self.loaded.into_keys().collect(),
-            parameters: self.parameters,
-            mpath: self.mpath,
+            parts: mem::take(&mut self.loaded).into_keys().collect(),
+            parameters: mem::take(&mut self.parameters),
+            mpath: self.mpath.take(),
         };
+        for Doubt {
+            topic,
+            parameter,
+            message,
+        } in doubts(&config.engine())
+        {
+            let place = self.own_places.get(parameter).cloned();
+            self.warn_of(topic, place, message);
+        }
         let warnings = self.warnings;
         Ok(Loaded { config, warnings })
     }
@@ -82,7 +91,7 @@ impl Assembly {
         for written in written {
             let protocol = written.protocol;
             let port = written.port.unwrap_or_else(|| self.default_port(protocol));
-            let addr = SocketAddr::new(written.ip, port);
+            let addr = written.host.at(port);
             // Two listeners on port 0 get two ports.
             let same = |known: &&Listener| known.endpoint.addr == addr && port != 0;
             if let Some(Listener {
@@ -131,7 +140,7 @@ impl Assembly {
                 )
             }
         };
-        self.warn(Some(listener.place.clone()), message);
+        self.warn_of(Topic::Listener, Some(listener.place.clone()), message);
     }
 
     /// Who may send: what `allow` says; without it this host and the nodes that parameters name.
@@ -158,7 +167,7 @@ impl Assembly {
                 let message = format!(
                     "{ip} is a node here, but `allow` does not let it in: its packets are dropped"
                 );
-                self.warn(Some(place), message);
+                self.warn_of(Topic::Access, Some(place), message);
             }
         }
         access
@@ -172,7 +181,8 @@ impl Assembly {
                 Peer::Address(ip) => {
                     has_peers |= !ip.is_loopback();
                     if let Err(full) = access.allow(Cidr::from(ip)) {
-                        self.warn(Some(place), format!("{full}: its packets are dropped"));
+                        let message = format!("{full}: its packets are dropped");
+                        self.warn_of(Topic::Access, Some(place), message);
                     }
                 }
                 Peer::Name(name) => {
@@ -181,7 +191,7 @@ impl Assembly {
                          lets them in",
                         quoted(&name)
                     );
-                    self.warn(Some(place), message);
+                    self.warn_of(Topic::Access, Some(place), message);
                 }
             }
         }
@@ -194,7 +204,7 @@ impl Assembly {
                  everybody",
                 listener.endpoint
             );
-            self.warn(Some(listener.place.clone()), message);
+            self.warn_of(Topic::Reach, Some(listener.place.clone()), message);
         }
         access
     }
@@ -219,7 +229,7 @@ impl Assembly {
             let message = format!(
                 "{source}: {wanted} shards cannot be had; there are {count}, which is the most"
             );
-            self.warn(Some(place), message);
+            self.warn_of(Topic::Shards, Some(place), message);
         }
         Shards {
             count: Some(count),
@@ -228,16 +238,17 @@ impl Assembly {
     }
 
     fn tell_what_is_not_done(&mut self) {
-        let gathered = [
-            self.no_effect
-                .warning("these parameters have no effect here"),
-            self.sip
-                .warning("SIP is not served: these addresses are ignored"),
-            self.routes
-                .warning("scripts are not run yet: these blocks are skipped"),
-        ];
-        for (place, message) in gathered.into_iter().flatten() {
-            self.warn(Some(place), message);
+        let no_effect = "these parameters have no effect here";
+        let sip = "SIP is not served: these addresses are ignored";
+        let routes = "scripts are not run yet: these blocks are skipped";
+        for (topic, warning) in [
+            (Topic::Other, self.no_effect.warning(no_effect)),
+            (Topic::Listener, self.sip.warning(sip)),
+            (Topic::Other, self.routes.warning(routes)),
+        ] {
+            if let Some((place, message)) = warning {
+                self.warn_of(topic, Some(place), message);
+            }
         }
         let receivers = [Part::Dialog, Part::Usrloc];
         if receivers.iter().all(|part| !self.loaded.contains_key(part)) {

@@ -82,12 +82,22 @@ impl<'a> Parser<'a> {
         Ok(socket)
     }
 
+    /// `HOST[:PORT]` of `bin_listen`, which stands for a protocol itself.
+    pub(super) fn bin_listen(&mut self) -> Result<Socket<'a>, Problem> {
+        if let Token::Word(word) = self.next.token
+            && is_protocol(word)
+            && self.after_next()? == Token::Sign(':')
+        {
+            let message =
+                format!("bin_listen takes IP:PORT without a protocol: no \"{word}:\" expected");
+            return Err(self.problem(message));
+        }
+        let start = self.next.span;
+        self.host_port(None, start)
+    }
+
     /// `HOST[:PORT]`, the host being an address, a name, a string, or an IPv6 address in brackets.
-    pub(super) fn host_port(
-        &mut self,
-        protocol: Option<&'a str>,
-        start: Span,
-    ) -> Result<Socket<'a>, Problem> {
+    fn host_port(&mut self, protocol: Option<&'a str>, start: Span) -> Result<Socket<'a>, Problem> {
         let host = self.host()?;
         let mut port = None;
         let mut end = host.span.end;
@@ -145,7 +155,7 @@ impl<'a> Parser<'a> {
         loop {
             match self.next.token {
                 Token::Word(word) => value.push_str(word),
-                Token::Sign(':') => value.push(':'),
+                Token::Sign(sign @ (':' | '%')) => value.push(sign),
                 Token::Sign(']') => break,
                 _ => return Err(self.unexpected("an IPv6 address and \"]\"")),
             }

@@ -92,6 +92,14 @@ fn what_is_no_address_is_refused_at_its_place() {
             "bin_listen = 10.0.0.1",
             "a.cfg:1:14: bin_listen: a port expected",
         ),
+        (
+            "bin_listen = bin:10.0.0.1:5555",
+            "a.cfg:1:14: bin_listen takes IP:PORT without a protocol: no \"bin:\" expected",
+        ),
+        (
+            "listen = bin:[fe80::1%eth0]:5555",
+            "a.cfg:1:14: \"eth0\" is no number of an interface: fe80::1%2 expected",
+        ),
     ] {
         refused(listen, told);
     }
@@ -227,4 +235,24 @@ fn allow_takes_the_place_of_the_nodes_and_says_whom_it_leaves_out() {
         &with_listener(&full),
         "a.cfg:130:30: allow: 10.0.128.0/24 is one range too many",
     );
+}
+
+#[test]
+fn a_link_local_address_keeps_the_number_of_its_interface() {
+    let text = "listen = bin:[fe80::1%2]:5555\nlisten = bin:[fe80::1%3]:5555\nbin_listen = [fe80::2%2]:5555";
+    let expected = [
+        "bin:[fe80::1%2]:5555",
+        "bin:[fe80::1%3]:5555",
+        "bin:[fe80::2%2]:5555",
+    ];
+    assert_eq!(endpoints(text), expected);
+    let scopes = config(text)
+        .engine()
+        .listen
+        .into_iter()
+        .map(|addr| match addr {
+            SocketAddr::V6(addr) => addr.scope_id(),
+            SocketAddr::V4(_) => 0,
+        });
+    assert_eq!(scopes.collect::<Vec<_>>(), [2, 3, 2]);
 }
