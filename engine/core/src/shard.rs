@@ -13,25 +13,30 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use binrush_net::{Batch, Bell, QUEUED_LEN_MIN, RxQueue, Slab, Tx, UdpSocket};
-use binrush_wire::{Generation, Packet};
 
 use crate::clock::{Clock, Timestamp};
-use crate::dispatch::handler::{Context, ShardId, Verdict};
+use crate::dispatch::handler::ShardId;
 use crate::dispatch::registry::Dispatch;
-use crate::dispatch::{Handlers, Table};
 use crate::steering::Steering;
-use crate::telemetry::ledger::{Ledger, LedgerWriter};
+use crate::telemetry::ledger::Ledger;
 use crate::telemetry::outcome::Outcome;
 use desk::{Desk, ListenerId, Order, Returned};
+use floor::Floor;
+use life::Leaving;
 use mailbox::Mailbox;
 use outbox::Outbox;
 
+pub use life::Life;
+
 /// What the control thread wants of a running shard.
 pub(crate) mod desk;
+/// The way of one datagram.
+mod floor;
+/// The end, which shards come to together.
+mod life;
 /// Datagrams that arrived on one shard and belong to another.
 pub mod mailbox;
 /// Packets that handlers send.
@@ -74,17 +79,6 @@ struct Failures {
     since: Timestamp,
 }
 
-/// What a datagram meets on its way from the batch to its counter.
-struct Floor<T> {
-    id: ShardId,
-    steering: Steering,
-    mailbox: Mailbox,
-    table: Arc<Table>,
-    handlers: Handlers,
-    outbox: Outbox<T>,
-    ledger: LedgerWriter,
-}
-
 /// What a shard is made of.
 pub struct Parts<Q, T, C> {
     /// Its number.
@@ -112,59 +106,11 @@ pub struct Parts<Q, T, C> {
 /// Makes a queue and a sender of a socket, and says whether it is an IPv6 one.
 pub type Open<Q, T> = dyn FnMut(Arc<UdpSocket>) -> io::Result<(Q, T, bool)> + Send;
 
-/// What the shards of an engine have in common about their end.
-#[derive(Debug)]
-pub struct Life {
-    stop: AtomicBool,
-    /// Shards that may still post mail.
-    receiving: AtomicUsize,
-}
-
 /// A running shard as the control thread knows it.
 #[derive(Debug, Clone)]
 pub(crate) struct Handle {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) desk: Arc<Desk>,
-}
-
-impl Life {
-    /// For an engine of so many shards.
-    #[must_use]
-    pub fn new(shards: u16) -> Arc<Self> {
-        Arc::new(Self {
-            stop: AtomicBool::new(false),
-            receiving: AtomicUsize::new(shards.into()),
-        })
-    }
-
-    /// Asks all shards to end. Who does shuts off new arrivals first: what comes later than the drain would be
-    /// received by nobody.
-    ///
-    /// Release: pairs with the Acquire load in [`is_stopping`](Self::is_stopping), so whoever sees the flag also
-    /// sees that arrivals were shut off, and what is queued then is all there will be.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
-    }
-
-    /// Whether the end was asked for.
-    #[must_use]
-    pub fn is_stopping(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
-    }
-
-    /// So many shards were never started, and will post no mail.
-    pub(crate) fn abandon(&self, shards: usize) {
-        self.receiving.fetch_sub(shards, Ordering::Release);
-    }
-
-    /// A shard posts no mail any more. Release: what it published before is seen by who sees the count.
-    fn received_all(&self) {
-        self.receiving.fetch_sub(1, Ordering::Release);
-    }
-
-    fn is_mail_over(&self) -> bool {
-        self.receiving.load(Ordering::Acquire) == 0
-    }
 }
 
 impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
@@ -504,101 +450,6 @@ impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
     }
 }
 
-impl<T: Tx> Floor<T> {
-    /// Whether a datagram is this shard's; if not, it is on its way to its owner, or counted.
-    ///
-    /// The kernel's steering has decided already, mostly. Asked again because it decides once for a merged
-    /// train, and by its default while a group of sockets forms.
-    #[inline]
-    fn is_mine(&mut self, now: Timestamp, datagram: &[u8]) -> bool {
-        if !self.mailbox.has_peers() {
-            return true;
-        }
-        let owner = ShardId(self.steering.owner_of_datagram(datagram));
-        if owner == self.id {
-            return true;
-        }
-        if self.mailbox.post(owner, now, datagram) {
-            self.ledger.mailed();
-        } else {
-            self.ledger.refuse(Outcome::MailboxFull, datagram, None);
-        }
-        false
-    }
-
-    /// Settles the mail there is; how much it was, and when the oldest of it arrived.
-    fn mail(&mut self, now: Timestamp) -> (usize, Timestamp) {
-        let Self {
-            id,
-            mailbox,
-            table,
-            handlers,
-            outbox,
-            ledger,
-            ..
-        } = self;
-        let (mut count, mut oldest) = (0, now);
-        mailbox.read(|arrived, datagram| {
-            ledger.received_mail();
-            count += 1;
-            oldest = oldest.min(arrived);
-            let context = Context::new(arrived, *id, outbox);
-            dispatch(datagram, table, handlers, ledger, context);
-        });
-        (count, oldest)
-    }
-
-    /// Brings a datagram of ours to its counter.
-    #[inline]
-    fn packet(&mut self, now: Timestamp, datagram: &[u8]) {
-        let Self {
-            id,
-            table,
-            handlers,
-            outbox,
-            ledger,
-            ..
-        } = self;
-        let context = Context::new(now, *id, outbox);
-        dispatch(datagram, table, handlers, ledger, context);
-    }
-
-    /// Lets go out what the batch produced.
-    #[inline]
-    fn batch_done(&mut self) {
-        self.mailbox.publish();
-        self.outbox.flush(&mut self.ledger);
-    }
-}
-
-/// Parses a datagram, calls the handler of its name, and counts what became of it.
-#[inline]
-fn dispatch(
-    datagram: &[u8],
-    table: &Table,
-    handlers: &mut Handlers,
-    ledger: &mut LedgerWriter,
-    mut context: Context<'_>,
-) {
-    let packet = match Packet::parse(Generation::Legacy, datagram) {
-        Ok(packet) => packet,
-        Err(error) => return ledger.refuse(error.kind.into(), datagram, Some(error)),
-    };
-    let found = table
-        .lookup(packet.name())
-        .and_then(|id| Some((id, handlers.of(id)?)));
-    let Some((id, handler)) = found else {
-        return ledger.refuse_name(packet.name(), datagram);
-    };
-    match handler.handle(&mut context, &packet) {
-        Verdict::Handled => ledger.handled(id, packet.command()),
-        Verdict::Field(error) => {
-            ledger.declined(id, error.kind.into(), datagram, Some(error));
-        }
-        verdict => ledger.declined(id, verdict.into(), datagram, None),
-    }
-}
-
 impl Source {
     fn new(listener: ListenerId) -> Self {
         Self {
@@ -614,15 +465,6 @@ impl Failures {
             self.since = now;
         }
         self.count = self.count.saturating_add(1);
-    }
-}
-
-/// Tells the others when a shard posts no more mail, also when it ends by an error or a panic.
-struct Leaving<'a>(&'a Life);
-
-impl Drop for Leaving<'_> {
-    fn drop(&mut self) {
-        self.0.received_all();
     }
 }
 

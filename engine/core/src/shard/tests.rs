@@ -1,9 +1,9 @@
 use super::*;
-use crate::dispatch::handler::{Handler, Verdict};
+use crate::dispatch::handler::{Context, Handler, Verdict};
 use crate::dispatch::registry::Registry;
 use crate::telemetry::snapshot::Counts;
 use binrush_net::{Sent, TxBatch};
-use binrush_wire::{Builder, ErrorKind, WireError, crc32};
+use binrush_wire::{Builder, ErrorKind, Generation, Packet, WireError, crc32};
 use std::collections::VecDeque;
 use std::sync::Mutex;
 

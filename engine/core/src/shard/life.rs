@@ -1,0 +1,61 @@
+//! How the shards of an engine come to their end together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// What the shards of an engine have in common about their end.
+#[derive(Debug)]
+pub struct Life {
+    stop: AtomicBool,
+    /// Shards that may still post mail.
+    receiving: AtomicUsize,
+}
+
+impl Life {
+    /// For an engine of so many shards.
+    #[must_use]
+    pub fn new(shards: u16) -> Arc<Self> {
+        Arc::new(Self {
+            stop: AtomicBool::new(false),
+            receiving: AtomicUsize::new(shards.into()),
+        })
+    }
+
+    /// Asks all shards to end. Who does shuts off new arrivals first: what comes later than the drain would be
+    /// received by nobody.
+    ///
+    /// Release: pairs with the Acquire load in [`is_stopping`](Self::is_stopping), so whoever sees the flag also
+    /// sees that arrivals were shut off, and what is queued then is all there will be.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+    }
+
+    /// Whether the end was asked for.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// So many shards were never started, and will post no mail.
+    pub(crate) fn abandon(&self, shards: usize) {
+        self.receiving.fetch_sub(shards, Ordering::Release);
+    }
+
+    /// A shard posts no mail any more. Release: what it published before is seen by who sees the count.
+    fn received_all(&self) {
+        self.receiving.fetch_sub(1, Ordering::Release);
+    }
+
+    pub(super) fn is_mail_over(&self) -> bool {
+        self.receiving.load(Ordering::Acquire) == 0
+    }
+}
+
+/// Tells the others when a shard posts no more mail, also when it ends by an error or a panic.
+pub(super) struct Leaving<'a>(pub(super) &'a Life);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.0.received_all();
+    }
+}
