@@ -10,6 +10,7 @@
 //! reported is the median of the rounds with both ends.
 
 use std::env;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -24,8 +25,10 @@ use crate::flow;
 use crate::host::{Host, Watch};
 use crate::packets::{self, Packets};
 use crate::patience::Patience;
-use crate::receiver::{Kind, Receiver, Setup};
-use crate::report::{Conditions, GSO, ONE_SHARD, PLAIN, Report, Row, SHARDS, Sample};
+use crate::process::Process;
+use crate::procfs;
+use crate::receiver::{Kind, Receiver, Setup, TookAnother};
+use crate::report::{Conditions, GSO, Identity, ONE_SHARD, PLAIN, Report, Row, SHARDS, Sample};
 
 /// Measure the engine beside a raw receiver and a classic one, in turns.
 #[derive(Debug, clap::Args)]
@@ -60,6 +63,10 @@ pub(crate) struct Args {
     )]
     receivers: Vec<Kind>,
 
+    /// Whether trains may come whole in plain and shards; lone datagrams pay for it. Never with classic, always in gso.
+    #[arg(long, value_enum, default_value = "off")]
+    gro: Switch,
+
     /// The binrush to measure; the default is the one beside this program.
     #[arg(long, value_name = "PATH")]
     engine: Option<PathBuf>,
@@ -83,11 +90,27 @@ enum Scenario {
     Shards,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+/// The binrush to measure.
+#[derive(Debug)]
+struct Engine {
+    path: PathBuf,
+    /// In its own words.
+    version: String,
+}
+
 /// What all measurements have in common.
 #[derive(Debug)]
 struct Bench<'a> {
     args: &'a Args,
-    engine: Option<PathBuf>,
+    /// Those of the arguments that can be had here.
+    receivers: Vec<Kind>,
+    engine: Option<Engine>,
     patience: Patience,
     /// The sender's core and the receiver's; the same where there is only one.
     tx: usize,
@@ -103,23 +126,28 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut host = Host::here();
     let watch = Watch::start();
     let mut bench = Bench::new(args, &host, patience)?;
-    for scenario in &args.scenario {
-        for &size in &args.sizes {
-            match scenario {
-                Scenario::Plain => bench.plain(size)?,
-                Scenario::Gso => bench.gso(size)?,
-                Scenario::Shards => bench.shards(size)?,
-            }
-        }
+    bench.probe()?;
+    let outcome = bench.measure();
+    if bench.rows.is_empty() {
+        return outcome;
     }
-    host.steal = watch.steal();
-    let report = bench.report(host);
-    if args.json {
-        println!("{}", report.json());
+    watch.tell(&mut host);
+    let report = bench.report(host, outcome.as_ref().err());
+    let told = tell(&if args.json {
+        report.json().to_string()
     } else {
-        println!("{}", report.text());
+        report.text()
+    });
+    outcome.and(told)
+}
+
+/// Puts the report out. A reader that left has seen what it wanted: then the exit code is about what was measured.
+fn tell(report: &str) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{report}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        told => told.context("cannot write the report to standard output"),
     }
-    Ok(())
 }
 
 impl<'a> Bench<'a> {
@@ -128,57 +156,80 @@ impl<'a> Bench<'a> {
         let (Some(&tx), Some(&rx)) = (host.cores.first(), host.cores.last()) else {
             bail!("the kernel does not say which cores this process may use");
         };
-        let mut warnings = Vec::new();
-        if tx == rx {
-            warnings.push(
-                "there is one core only: no flow and no second shard can be measured".to_owned(),
-            );
-        }
         let rcvbuf = granted(RCVBUF_DRAIN)?;
-        if rcvbuf < RCVBUF_DRAIN {
-            warnings.push(format!(
-                "receive buffers are {rcvbuf} bytes, not {RCVBUF_DRAIN}: queues are filled more often with less; run \
-                 as root, or `sysctl -w net.core.rmem_max={RCVBUF_DRAIN}`"
-            ));
-        }
+        let siblings = procfs::siblings(rx).unwrap_or_default();
         Ok(Self {
             args,
-            engine: wanted.then(|| engine(args.engine.as_deref())).transpose()?,
+            receivers: args.receivers.clone(),
+            engine: wanted
+                .then(|| Engine::find(args.engine.as_deref()))
+                .transpose()?,
             patience,
             tx,
             rx,
             rcvbuf,
             rows: Vec::new(),
-            warnings,
+            warnings: warnings(args.rounds, [tx, rx], &siblings, rcvbuf),
         })
+    }
+
+    /// Starts every engine once, and leaves out those that this kernel does not let run as they should.
+    fn probe(&mut self) -> anyhow::Result<()> {
+        for kind in self.args.receivers.iter().filter(|kind| kind.is_engine()) {
+            let started = self.start(&self.setup(*kind, RCVBUF_FLOW, self.gro()));
+            let Err(error) = started.and_then(Receiver::finish) else {
+                continue;
+            };
+            let name = kind.symbol();
+            let took = error
+                .downcast::<TookAnother>()
+                .map_err(|error| error.context(name.clone()))?;
+            self.receivers.retain(|other| other != kind);
+            self.leave_out(&format!("{name} left out: {took}"));
+        }
+        ensure!(
+            !self.receivers.is_empty(),
+            "nobody is left to measure: {}",
+            self.warnings.join("; ")
+        );
+        Ok(())
+    }
+
+    /// Everything that was asked for, in that order.
+    fn measure(&mut self) -> anyhow::Result<()> {
+        for scenario in &self.args.scenario {
+            for &size in &self.args.sizes {
+                match scenario {
+                    Scenario::Plain => self.plain(size)?,
+                    Scenario::Gso => self.gso(size)?,
+                    Scenario::Shards => self.shards(size)?,
+                }
+            }
+        }
+        Ok(())
     }
 
     fn plain(&mut self, size: usize) -> anyhow::Result<()> {
         let packets = Packets::new(size, CALL_IDS)?;
-        let contenders: Vec<(String, Setup)> = self
-            .args
-            .receivers
-            .iter()
-            .map(|kind| (kind.symbol(), self.setup(*kind, RCVBUF_DRAIN)))
-            .collect();
+        let contenders = self.contenders(RCVBUF_DRAIN, self.gro());
         self.in_turns(PLAIN, size, &contenders, |bench, setup| {
             bench.drain(setup, bench.filling(&packets, 1, &[bench.tx]))
         })
     }
 
-    /// The same packets for one shard and for two, with no trains allowed for either.
+    /// The same packets for one shard and for two.
     fn shards(&mut self, size: usize) -> anyhow::Result<()> {
         if self.tx == self.rx {
             return Ok(());
         }
-        if !self.args.receivers.contains(&Kind::Engine) {
-            return self.leave_out("shards are not measured: `engine` is not among the receivers");
+        if !self.receivers.contains(&Kind::Engine) {
+            self.leave_out("shards are not measured: `engine` is not among the receivers");
+            return Ok(());
         }
         let packets = Packets::new(size, CALL_IDS)?;
         let setup = |cores: &[usize]| Setup {
-            gro: false,
             cores: cores.to_vec(),
-            ..self.setup(Kind::Engine, RCVBUF_DRAIN)
+            ..self.setup(Kind::Engine, RCVBUF_DRAIN, self.gro())
         };
         let contenders = [
             (ONE_SHARD.to_owned(), setup(&[self.rx])),
@@ -199,12 +250,7 @@ impl<'a> Bench<'a> {
             return Ok(());
         }
         let packets = Packets::new(size, CALL_IDS)?;
-        let contenders: Vec<(String, Setup)> = self
-            .args
-            .receivers
-            .iter()
-            .map(|kind| (kind.symbol(), self.setup(*kind, RCVBUF_FLOW)))
-            .collect();
+        let contenders = self.contenders(RCVBUF_FLOW, true);
         self.in_turns(GSO, size, &contenders, |bench, setup| {
             bench.flow(setup, &packets)
         })
@@ -219,7 +265,9 @@ impl<'a> Bench<'a> {
         mut measure: impl FnMut(&Self, &Setup) -> anyhow::Result<Sample>,
     ) -> anyhow::Result<()> {
         let rounds = usize::from(self.args.rounds);
-        eprintln!(
+        // Only to pass the time: with nobody to read it, the measurement goes on.
+        let _ = writeln!(
+            io::stderr(),
             "{scenario}, {size} bytes: {rounds} rounds of {}",
             contenders.len()
         );
@@ -235,19 +283,25 @@ impl<'a> Bench<'a> {
                 samples[index].push(sample);
             }
         }
-        let names = contenders.iter().map(|(name, _)| name.clone());
-        self.rows
-            .extend(names.zip(samples).map(|(receiver, samples)| Row {
+        for ((receiver, setup), samples) in contenders.iter().zip(samples) {
+            self.rows.push(Row {
                 scenario,
                 size,
-                receiver,
+                receiver: receiver.clone(),
+                identity: self.identity(setup),
                 samples,
-            }));
+            });
+        }
         Ok(())
     }
 
+    fn start(&self, setup: &Setup) -> anyhow::Result<Receiver> {
+        let engine = self.engine.as_ref().map(|engine| engine.path.as_path());
+        Receiver::start(setup, engine, &self.patience)
+    }
+
     fn drain(&self, setup: &Setup, filling: Filling<'_>) -> anyhow::Result<Sample> {
-        let mut receiver = Receiver::start(setup, self.engine.as_deref(), &self.patience)?;
+        let mut receiver = self.start(setup)?;
         let sample = on_core(self.tx, || drain::measure(&mut receiver, filling))?;
         let received = receiver.finish()?;
         let through = sample.sent - sample.lost;
@@ -260,7 +314,7 @@ impl<'a> Bench<'a> {
     }
 
     fn flow(&self, setup: &Setup, packets: &Packets) -> anyhow::Result<Sample> {
-        let mut receiver = Receiver::start(setup, self.engine.as_deref(), &self.patience)?;
+        let mut receiver = self.start(setup)?;
         let (time, patience) = (self.args.seconds, &self.patience);
         let flow = on_core(self.tx, || {
             flow::run(&mut receiver, packets, time, BACKLOG_MIN, patience)
@@ -280,12 +334,36 @@ impl<'a> Bench<'a> {
         })
     }
 
-    fn setup(&self, kind: Kind, rcvbuf: usize) -> Setup {
+    /// All receivers, with one setting for all that have it.
+    fn contenders(&self, rcvbuf: usize, gro: bool) -> Vec<(String, Setup)> {
+        let kinds = self.receivers.iter();
+        kinds
+            .map(|kind| (kind.symbol(), self.setup(*kind, rcvbuf, gro)))
+            .collect()
+    }
+
+    fn setup(&self, kind: Kind, rcvbuf: usize, gro: bool) -> Setup {
         Setup {
             kind,
             rcvbuf,
             cores: vec![self.rx],
-            gro: true,
+            gro: gro && kind.can_gro(),
+        }
+    }
+
+    fn gro(&self) -> bool {
+        self.args.gro == Switch::On
+    }
+
+    /// What `setup` is in a report. Backend and gro are what was asked for: a receiver that took anything else has not
+    /// been measured.
+    fn identity(&self, setup: &Setup) -> Identity {
+        let engine = self.engine.as_ref().filter(|_| setup.kind.is_engine());
+        Identity {
+            path: engine.map(|engine| engine.path.display().to_string()),
+            version: engine.map(|engine| engine.version.clone()),
+            backend: setup.kind.backend(),
+            gro: setup.gro,
         }
     }
 
@@ -298,14 +376,15 @@ impl<'a> Bench<'a> {
         }
     }
 
-    fn leave_out(&mut self, why: &str) -> anyhow::Result<()> {
+    fn leave_out(&mut self, why: &str) {
         if !self.warnings.iter().any(|warning| warning == why) {
             self.warnings.push(why.to_owned());
         }
-        Ok(())
     }
 
-    fn report(self, host: Host) -> Report {
+    /// The rows there are; `error` is why they are not all.
+    fn report(self, host: Host, error: Option<&anyhow::Error>) -> Report {
+        let gro = self.gro();
         let mut warnings = self.warnings;
         warnings.extend(host.warnings());
         for row in self
@@ -327,6 +406,7 @@ impl<'a> Bench<'a> {
             rounds: self.args.rounds,
             packets: self.args.packets,
             seconds: self.args.seconds.as_secs_f64(),
+            gro,
             sender_core: self.tx,
             receiver_core: self.rx,
             rcvbuf_drain: self.rcvbuf,
@@ -336,9 +416,46 @@ impl<'a> Bench<'a> {
             host,
             conditions,
             warnings,
+            error: error.map(|error| format!("{error:#}")),
             rows: self.rows,
         }
     }
+}
+
+impl Engine {
+    /// The one named, or the one beside this program.
+    fn find(named: Option<&Path>) -> anyhow::Result<Self> {
+        let path = engine(named)?;
+        let mut process = Process::start("binrush --version", &path, &["--version".into()])?;
+        let version = process.line()?;
+        Ok(Self { path, version })
+    }
+}
+
+/// Why figures measured like this are not to be trusted. `siblings` are the cores that are one with the receiver's.
+fn warnings(rounds: u16, [tx, rx]: [usize; 2], siblings: &[usize], rcvbuf: usize) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if rounds < ROUNDS_MIN {
+        warnings.push(format!(
+            "a median of {rounds} rounds is easily moved: measure {ROUNDS_MIN} or more"
+        ));
+    }
+    if tx == rx {
+        warnings
+            .push("there is one core only: no flow and no second shard can be measured".to_owned());
+    } else if siblings.contains(&tx) {
+        warnings.push(format!(
+            "cores {tx} and {rx} are threads of one (SMT), so sender and receiver slow each other down: choose others \
+             with `taskset`"
+        ));
+    }
+    if rcvbuf < RCVBUF_DRAIN {
+        warnings.push(format!(
+            "receive buffers are {rcvbuf} bytes, not {RCVBUF_DRAIN}: queues are filled more often with less; run as \
+             root, or `sysctl -w net.core.rmem_max={RCVBUF_DRAIN}`"
+        ));
+    }
+    warnings
 }
 
 /// Runs `work` in a thread kept on `core`. Only that thread: children inherit where they may run, and receivers are
@@ -371,7 +488,7 @@ fn granted(asked: usize) -> anyhow::Result<usize> {
     Ok(socket.rcvbuf()?.min(asked))
 }
 
-/// The `binrush` to measure: the one named, or the one beside this program.
+/// Where the `binrush` to measure is.
 fn engine(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     let path = match named {
         Some(path) => path.to_owned(),
@@ -405,6 +522,9 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "a number of seconds, 0.1 to 60".to_owned())
 }
 
+/// One round in which something else happened does not move the median of so many, nor do two or three.
+const ROUNDS_MIN: u16 = 9;
+
 /// Fifty thousand datagrams of any usual size fit into it.
 const RCVBUF_DRAIN: usize = 64 << 20;
 
@@ -435,6 +555,24 @@ mod tests {
             "--engine",
         ] {
             assert!(text.contains(word), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_measurement_that_cannot_be_trusted_is_warned_of() {
+        let none: [String; 0] = [];
+        assert_eq!(warnings(9, [0, 1], &[1], RCVBUF_DRAIN), none);
+        let each = [
+            (warnings(8, [0, 1], &[1], RCVBUF_DRAIN), "8 rounds"),
+            (warnings(9, [0, 1], &[0, 1], RCVBUF_DRAIN), "SMT"),
+            (warnings(9, [0, 0], &[0], RCVBUF_DRAIN), "one core only"),
+            (warnings(9, [0, 1], &[1], 4096), "4096 bytes"),
+        ];
+        for (warnings, words) in each {
+            assert!(
+                matches!(&warnings[..], [only] if only.contains(words)),
+                "{words} in {warnings:?}"
+            );
         }
     }
 

@@ -3,7 +3,7 @@
 use binrush_net::allowed_cores;
 use serde::Serialize;
 
-use crate::procfs;
+use crate::procfs::{self, Split, Ticks};
 
 /// What a figure is worth nothing without.
 #[derive(Debug, Clone, Serialize)]
@@ -16,11 +16,20 @@ pub(crate) struct Host {
     pub(crate) load: f64,
     /// Share of the measuring time that the hypervisor took away.
     pub(crate) steal: Option<f64>,
+    /// Share of the processors' busy time, while measuring, that was neither this process's nor its receivers'.
+    pub(crate) others: Option<f64>,
 }
 
 /// The processors' time while something is measured.
 #[derive(Debug)]
-pub(crate) struct Watch(Option<(u64, u64)>);
+pub(crate) struct Watch(Option<Mark>);
+
+/// What the clocks say at one moment.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    ticks: Ticks,
+    own: Split,
+}
 
 impl Host {
     /// What is not told is left empty: it is no reason not to measure.
@@ -38,6 +47,7 @@ impl Host {
             cpu: cpu_name(&cpuinfo),
             load: load.unwrap_or(0.0),
             steal: None,
+            others: None,
         }
     }
 
@@ -60,24 +70,60 @@ impl Host {
                 steal * 100.0
             ));
         }
+        if let Some(others) = self.others.filter(|others| *others > OTHERS_MAX) {
+            warnings.push(format!(
+                "{:.0} % of the busy time was other programs': measure again when they are quiet",
+                others * 100.0
+            ));
+        }
         warnings
     }
 }
 
 impl Watch {
     pub(crate) fn start() -> Self {
-        Self(procfs::ticks().ok())
+        Self(Mark::now())
     }
 
-    /// The share of the time since the start that was stolen.
-    pub(crate) fn steal(&self) -> Option<f64> {
-        let (all_before, stolen_before) = self.0?;
-        let (all, stolen) = procfs::ticks().ok()?;
-        share(
-            stolen.checked_sub(stolen_before)?,
-            all.checked_sub(all_before)?,
-        )
+    /// Tells `host` what became of the time since the start. Call it when all receivers have ended: the kernel
+    /// counts the time of children from then on.
+    pub(crate) fn tell(&self, host: &mut Host) {
+        let Some((start, end)) = self.0.zip(Mark::now()) else {
+            return;
+        };
+        host.steal = stolen(start, end);
+        host.others = others(start, end);
     }
+}
+
+impl Mark {
+    fn now() -> Option<Self> {
+        let (ticks, own) = (procfs::ticks().ok()?, procfs::own_ticks().ok()?);
+        Some(Self { ticks, own })
+    }
+}
+
+fn stolen(start: Mark, end: Mark) -> Option<f64> {
+    share(
+        end.ticks.stolen.checked_sub(start.ticks.stolen)?,
+        end.ticks.all.checked_sub(start.ticks.all)?,
+    )
+}
+
+/// The share of the busy time between the two that was not ours, or a little less.
+///
+/// On loopback a datagram's way through the kernel is a soft interrupt, which most kernels count twice: as such, and as
+/// system time of the process that it interrupted. So there may seem to be less system time than we had, and that
+/// must not hide the user time of others: each is compared by itself.
+fn others(start: Mark, end: Mark) -> Option<f64> {
+    let busy = end.ticks.busy.checked_sub(start.ticks.busy)?;
+    let more = |of: fn(Split) -> u64| {
+        let all = of(end.ticks.processes).saturating_sub(of(start.ticks.processes));
+        let own = of(end.own).saturating_sub(of(start.own));
+        all.saturating_sub(own)
+    };
+    let others = more(|split| split.user) + more(|split| split.system);
+    share(others, busy).filter(|_| busy >= BUSY_TICKS_MIN)
 }
 
 fn share(part: u64, all: u64) -> Option<f64> {
@@ -102,6 +148,12 @@ const LOAD_MAX: f64 = 0.7;
 
 const STEAL_MAX: f64 = 0.01;
 
+/// More than the noise of the ticks.
+const OTHERS_MAX: f64 = 0.05;
+
+/// A share of less than about a second is noise.
+const BUSY_TICKS_MIN: u64 = 100;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,12 +169,39 @@ mod tests {
     #[test]
     fn a_busy_machine_is_warned_of() {
         let mut host = Host::here();
-        (host.load, host.steal) = (0.0, Some(0.0));
+        (host.load, host.steal, host.others) = (0.0, Some(0.0), Some(0.05));
         let quiet = host.warnings().len();
-        (host.load, host.steal) = (3.0, Some(0.05));
+        (host.load, host.steal, host.others) = (3.0, Some(0.05), Some(0.06));
         let warnings = host.warnings();
-        assert_eq!(warnings.len(), quiet + 2);
-        assert!(warnings.iter().any(|warning| warning.contains("5.0 %")));
+        assert_eq!(warnings.len(), quiet + 3);
+        for share in ["5.0 %", "6 % of the busy time"] {
+            assert!(warnings.iter().any(|warning| warning.contains(share)));
+        }
         assert_eq!(share(1, 0), None);
+    }
+
+    #[test]
+    fn busy_time_that_is_not_ours_is_that_of_others() {
+        let mark = |busy, [user, system]: [u64; 2], [own_user, own_system]: [u64; 2]| Mark {
+            ticks: Ticks {
+                all: 10_000,
+                busy,
+                processes: Split { user, system },
+                stolen: 0,
+            },
+            own: Split {
+                user: own_user,
+                system: own_system,
+            },
+        };
+        let start = mark(500, [200, 250], [10, 20]);
+        let share = |end| others(start, end);
+        assert_eq!(share(mark(1500, [250, 1000], [60, 770])), Some(0.0));
+        // Ours holds 200 ticks of interrupts: what others had in user time is seen all the same.
+        assert_eq!(share(mark(1500, [300, 1000], [60, 970])), Some(0.05));
+        assert_eq!(share(mark(1500, [250, 1000], [60, 720])), Some(0.05));
+        // Next to no time at all.
+        assert_eq!(share(mark(590, [290, 250], [10, 20])), None);
+        assert_eq!(stolen(start, start), None);
     }
 }

@@ -4,6 +4,7 @@
 //! the way users start it.
 #![forbid(unsafe_code)]
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -54,7 +55,8 @@ fn main() -> ExitCode {
     };
     result.map_or_else(
         |error| {
-            eprintln!("error: {error:#}");
+            // Whom it cannot be told to, the exit code tells.
+            let _ = writeln!(io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         },
         |()| ExitCode::SUCCESS,

@@ -55,15 +55,20 @@ impl Process {
         self.child.id()
     }
 
-    /// Its next line, if that is the JSON object of `event`; otherwise an error with what it said instead.
-    pub(crate) fn event(&mut self, event: &str) -> anyhow::Result<Value> {
-        let line = match self.stdout.recv_timeout(ANSWER_MAX) {
-            Ok(line) => line,
+    /// Its next line of standard output.
+    pub(crate) fn line(&mut self) -> anyhow::Result<String> {
+        match self.stdout.recv_timeout(ANSWER_MAX) {
+            Ok(line) => Ok(line),
             Err(RecvTimeoutError::Timeout) => {
                 bail!("{} said nothing for {ANSWER_MAX:?}", self.name)
             }
-            Err(RecvTimeoutError::Disconnected) => return Err(self.ended()),
-        };
+            Err(RecvTimeoutError::Disconnected) => Err(self.ended()),
+        }
+    }
+
+    /// Its next line, if that is the JSON object of `event`; otherwise an error with what it said instead.
+    pub(crate) fn event(&mut self, event: &str) -> anyhow::Result<Value> {
+        let line = self.line()?;
         let value: Value = serde_json::from_str(&line)
             .with_context(|| format!("{} said \"{line}\", not JSON", self.name))?;
         if value["event"] != event {

@@ -82,9 +82,38 @@ pub(crate) fn queues(port: u16) -> anyhow::Result<Vec<Queue>> {
     queues_in(&read("/proc/net/udp")?, port)
 }
 
-/// Ticks of all processors together, and those of them that the hypervisor took away.
-pub(crate) fn ticks() -> anyhow::Result<(u64, u64)> {
+/// Ticks of all processors together since the system started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ticks {
+    pub(crate) all: u64,
+    /// Those in which something ran, interrupts included.
+    pub(crate) busy: u64,
+    /// Those of processes.
+    pub(crate) processes: Split,
+    /// Those that the hypervisor took away.
+    pub(crate) stolen: u64,
+}
+
+/// Ticks of programs themselves, and of the kernel for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Split {
+    pub(crate) user: u64,
+    pub(crate) system: u64,
+}
+
+pub(crate) fn ticks() -> anyhow::Result<Ticks> {
     ticks_in(&read("/proc/stat")?).context("/proc/stat: no times of processors")
+}
+
+/// Ticks of this process, and of its children that have ended and been waited for.
+pub(crate) fn own_ticks() -> anyhow::Result<Split> {
+    own_ticks_in(&read("/proc/self/stat")?).context("/proc/self/stat: no times")
+}
+
+/// The cores that share the execution units of `core`, itself included; `None` where that is not told.
+pub(crate) fn siblings(core: usize) -> Option<Vec<usize>> {
+    let path = format!("/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list");
+    cores_in(fs::read_to_string(path).ok()?.trim())
 }
 
 /// A file of `/proc`, whole.
@@ -129,15 +158,58 @@ fn queue_in(row: SplitWhitespace<'_>) -> Option<Queue> {
 }
 
 /// Of the first line: `cpu user nice system idle iowait irq softirq steal ...`.
-fn ticks_in(stat: &str) -> Option<(u64, u64)> {
+fn ticks_in(stat: &str) -> Option<Ticks> {
     let words = stat.lines().next()?.strip_prefix("cpu ")?;
     let ticks: Vec<u64> = words
         .split_whitespace()
         .take(8)
         .map_while(|word| word.parse().ok())
         .collect();
-    Some((ticks.iter().sum(), *ticks.get(7)?))
+    let [user, nice, system, _, _, irq, softirq, stolen] = ticks[..] else {
+        return None;
+    };
+    Some(Ticks {
+        all: ticks.iter().sum(),
+        busy: user + nice + system + irq + softirq,
+        processes: Split {
+            user: user + nice,
+            system,
+        },
+        stolen,
+    })
 }
+
+/// Of `pid (name) state ...`: utime, stime, cutime and cstime, the eleventh after the state and those behind it.
+fn own_ticks_in(stat: &str) -> Option<Split> {
+    let (_, after) = stat.rsplit_once(')')?;
+    let words: Vec<&str> = after.split_whitespace().skip(11).take(4).collect();
+    let ticks: Vec<u64> = words.iter().map_while(|word| word.parse().ok()).collect();
+    let [user, system, children_user, children_system] = ticks[..] else {
+        return None;
+    };
+    Some(Split {
+        user: user + children_user,
+        system: system + children_system,
+    })
+}
+
+/// Of a list as the kernel writes it, `0-1,4`.
+fn cores_in(list: &str) -> Option<Vec<usize>> {
+    let mut cores = Vec::new();
+    for part in list.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        // More than any kernel can have is no list of cores.
+        if last >= CORES_MAX {
+            return None;
+        }
+        cores.extend(first..=last);
+    }
+    Some(cores)
+}
+
+/// What the largest kernels are built for (`CONFIG_NR_CPUS`).
+const CORES_MAX: usize = 8192;
 
 #[cfg(test)]
 mod tests {
@@ -179,8 +251,38 @@ mod tests {
 
     #[test]
     fn stolen_time_is_the_eighth() {
-        assert_eq!(ticks_in("cpu  1 2 3 4 5 6 7 8 9 9\ncpu0"), Some((36, 8)));
+        let ticks = Ticks {
+            all: 36,
+            busy: 19,
+            processes: Split { user: 3, system: 3 },
+            stolen: 8,
+        };
+        assert_eq!(ticks_in("cpu  1 2 3 4 5 6 7 8 9 9\ncpu0"), Some(ticks));
         assert_eq!(ticks_in("cpu  1 2 3\n"), None);
+    }
+
+    #[test]
+    fn own_ticks_are_those_of_this_process_and_of_its_children() {
+        let stat = "7 (a) S b) R 4 5 6 7 8 9 10 11 12 13 1000 200 30 4 20 0";
+        let own = Split {
+            user: 1030,
+            system: 204,
+        };
+        assert_eq!(own_ticks_in(stat), Some(own));
+        assert_eq!(
+            own_ticks_in("7 (a) R 4 5 6 7 8 9 10 11 12 13 1000 200"),
+            None
+        );
+        assert!(own_ticks().is_ok());
+    }
+
+    #[test]
+    fn a_list_of_cores_may_have_ranges() {
+        assert_eq!(cores_in("3"), Some(vec![3]));
+        assert_eq!(cores_in("0-2,8"), Some(vec![0, 1, 2, 8]));
+        for wrong in ["", "x", "1-", "0-99999999"] {
+            assert_eq!(cores_in(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -2,7 +2,9 @@
 //! received.
 
 use std::env;
+use std::error::Error;
 use std::ffi::OsString;
+use std::fmt;
 use std::fs;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -42,7 +44,7 @@ pub(crate) struct Setup {
     pub(crate) rcvbuf: usize,
     /// The cores to receive on, one for each shard.
     pub(crate) cores: Vec<usize>,
-    /// Whether trains may come whole.
+    /// Whether trains may come whole (`UDP_GRO`).
     pub(crate) gro: bool,
 }
 
@@ -67,6 +69,20 @@ impl Kind {
 
     pub(crate) const fn is_engine(self) -> bool {
         matches!(self, Self::Engine | Self::EngineUring)
+    }
+
+    /// How it receives.
+    pub(crate) const fn backend(self) -> &'static str {
+        match self {
+            Self::Raw | Self::Delayed | Self::Engine => "recvmmsg",
+            Self::Classic => "recvfrom",
+            Self::EngineUring => "io_uring",
+        }
+    }
+
+    /// A 1.x node knows nothing of trains.
+    pub(crate) const fn can_gro(self) -> bool {
+        !matches!(self, Self::Classic)
     }
 }
 
@@ -106,7 +122,7 @@ impl Receiver {
             .with_context(|| format!("its ready line names no address of ours: {ready}"))?;
         let pid = self.process.id();
         if setup.kind.is_engine() {
-            check_backend(&ready, setup.kind)?;
+            check_took(&ready, setup)?;
             // A thread names itself when it begins to run, which may be a little later.
             let shards = setup.cores.len();
             let what = format_args!("{shards} threads named shard0, shard1, ...");
@@ -207,19 +223,43 @@ fn addr_of(ready: &Value) -> Option<SocketAddr> {
     (addr.is_ipv4() && addr.ip().is_loopback()).then_some(addr)
 }
 
-/// An engine that took another backend than it was told to is not the one that was to be measured.
-fn check_backend(ready: &Value, kind: Kind) -> anyhow::Result<()> {
-    let (asked, name) = (backend(kind), kind.symbol());
-    let took = &ready["backend"];
+/// An engine that took something else than it was told to is not the one that was to be measured.
+fn check_took(ready: &Value, setup: &Setup) -> anyhow::Result<()> {
+    let (backend, gro) = (setup.kind.backend(), setup.gro);
+    if ready["backend"] != backend {
+        bail!(TookAnother {
+            asked: backend,
+            took: ready["backend"].as_str().unwrap_or("nothing").to_owned(),
+            why: ready["backend_reason"]
+                .as_str()
+                .unwrap_or("no reason given")
+                .to_owned(),
+        });
+    }
     ensure!(
-        took == asked,
-        "it took {took} where {asked} was asked for: {}\n  leave `{name}` out of `--receivers`",
-        ready["backend_reason"]
-            .as_str()
-            .unwrap_or("no reason given"),
+        ready["gro"] == gro,
+        "it took gro {} where {gro} was asked for: {ready}",
+        ready["gro"]
     );
     Ok(())
 }
+
+/// An engine has taken another backend than it was told to, as it does where the kernel forbids that one.
+#[derive(Debug)]
+pub(crate) struct TookAnother {
+    asked: &'static str,
+    took: String,
+    why: String,
+}
+
+impl fmt::Display for TookAnother {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { asked, took, why } = self;
+        write!(f, "it took {took} where {asked} was asked for: {why}")
+    }
+}
+
+impl Error for TookAnother {}
 
 /// For those that are part of this program.
 fn receive_args(setup: &Setup) -> Vec<OsString> {
@@ -238,22 +278,10 @@ fn receive_args(setup: &Setup) -> Vec<OsString> {
     args.into_iter().map(OsString::from).collect()
 }
 
-const fn backend(kind: Kind) -> &'static str {
-    match kind {
-        Kind::EngineUring => "io_uring",
-        _ => "recvmmsg",
-    }
-}
-
 /// As a user would write it. `verify` off leaves the callbacks empty: what is measured is the way to them.
 fn engine_config(setup: &Setup) -> String {
-    let backend = backend(setup.kind);
-    let gro = match (setup.kind, setup.gro) {
-        // As its users have it: io_uring takes trains only where it is told to, because lone datagrams pay for it.
-        (Kind::EngineUring, _) => "auto",
-        (_, true) => "on",
-        (_, false) => "off",
-    };
+    let backend = setup.kind.backend();
+    let gro = if setup.gro { "on" } else { "off" };
     let cores: Vec<String> = setup.cores.iter().map(ToString::to_string).collect();
     let (shards, cores, rcvbuf) = (setup.cores.len(), cores.join(","), setup.rcvbuf);
     format!(
@@ -347,29 +375,42 @@ mod tests {
             "\"pin\", \"0,1\")",
             "\"backend\", \"io_uring\")",
             "\"rcvbuf\", 4096)",
-            "\"gro\", \"auto\")",
+            "\"gro\", \"on\")",
             "\"verify\", 0)",
         ] {
             assert!(uring.contains(setting), "{setting} in {uring}");
         }
-        let trains = |gro| text(Kind::Engine, gro).contains("\"gro\", \"on\")");
-        assert_eq!((trains(true), trains(false)), (true, false));
+        for kind in [Kind::Engine, Kind::EngineUring] {
+            let trains = |gro| text(kind, gro).contains("\"gro\", \"on\")");
+            assert_eq!((trains(true), trains(false)), (true, false));
+        }
     }
 
     #[test]
-    fn an_engine_that_took_another_backend_is_not_measured() {
-        let ready =
-            json!({ "backend": "recvmmsg", "backend_reason": "io_uring is forbidden here" });
-        assert!(check_backend(&ready, Kind::Engine).is_ok());
-        let error = check_backend(&ready, Kind::EngineUring).unwrap_err();
-        let text = error.to_string();
-        for word in [
-            "io_uring is forbidden here",
-            "`engine-io_uring`",
-            "--receivers",
-        ] {
-            assert!(text.contains(word), "{text}");
-        }
+    fn an_engine_that_took_something_else_is_not_measured() {
+        let ready = json!({
+            "backend": "recvmmsg", "backend_reason": "io_uring is forbidden here", "gro": false,
+        });
+        let took = |kind, gro| {
+            check_took(
+                &ready,
+                &Setup {
+                    kind,
+                    rcvbuf: 4096,
+                    cores: vec![0],
+                    gro,
+                },
+            )
+        };
+        assert!(took(Kind::Engine, false).is_ok());
+        let error = took(Kind::EngineUring, false).unwrap_err();
+        assert!(error.is::<TookAnother>());
+        assert_eq!(
+            error.to_string(),
+            "it took recvmmsg where io_uring was asked for: io_uring is forbidden here"
+        );
+        let error = took(Kind::Engine, true).unwrap_err();
+        assert!(!error.is::<TookAnother>() && error.to_string().contains("gro"));
     }
 
     #[test]

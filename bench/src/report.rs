@@ -29,12 +29,23 @@ pub(crate) struct Sample {
     pub(crate) backlog: f64,
 }
 
+/// What it was that received.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Identity {
+    /// An engine's program, and what that says of its version; of the receivers of this program neither.
+    pub(crate) path: Option<String>,
+    pub(crate) version: Option<String>,
+    pub(crate) backend: &'static str,
+    pub(crate) gro: bool,
+}
+
 /// One receiver in all rounds.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Row {
     pub(crate) scenario: &'static str,
     pub(crate) size: usize,
     pub(crate) receiver: String,
+    pub(crate) identity: Identity,
     /// One per round, in the order of the rounds.
     pub(crate) samples: Vec<Sample>,
 }
@@ -47,6 +58,8 @@ pub(crate) struct Conditions {
     pub(crate) packets: u32,
     /// Length of a flow.
     pub(crate) seconds: f64,
+    /// Whether trains may come whole where none are sent; where they are, they always may.
+    pub(crate) gro: bool,
     pub(crate) sender_core: usize,
     pub(crate) receiver_core: usize,
     /// Receive buffers in bytes, as granted and as asked for.
@@ -60,6 +73,8 @@ pub(crate) struct Report {
     pub(crate) host: Host,
     pub(crate) conditions: Conditions,
     pub(crate) warnings: Vec<String>,
+    /// Why the rows are not all that were asked for.
+    pub(crate) error: Option<String>,
     pub(crate) rows: Vec<Row>,
 }
 
@@ -67,9 +82,11 @@ impl Report {
     pub(crate) fn json(&self) -> Value {
         let rows: Vec<Value> = self.rows.iter().map(|row| self.row_json(row)).collect();
         json!({
+            "bench": env!("CARGO_PKG_VERSION"),
             "host": self.host,
             "conditions": self.conditions,
             "warnings": self.warnings,
+            "error": self.error,
             "rows": rows,
         })
     }
@@ -80,6 +97,10 @@ impl Report {
             "scenario": row.scenario,
             "size": row.size,
             "receiver": row.receiver,
+            "path": row.identity.path,
+            "version": row.identity.version,
+            "backend": row.identity.backend,
+            "gro": row.identity.gro,
             "ns_per_packet": row.ns_per_packet().map(|ns| ns.rounded(1)),
             "pps": pps.map(|pps| pps.rounded(0).median),
             "loss": row.loss(),
@@ -107,13 +128,26 @@ impl Report {
         for row in &self.rows {
             if row.scenario != told {
                 told = row.scenario;
-                let _ = write!(text, "\n{told}: {}\n{}\n", meaning(told), heading(told));
+                let gro = if told == GSO || self.conditions.gro {
+                    "on"
+                } else {
+                    "off"
+                };
+                let _ = write!(
+                    text,
+                    "\n{told}, gro {gro}: {}\n{}\n",
+                    meaning(told),
+                    heading(told)
+                );
             }
             text.push_str(&self.line(row));
             text.push('\n');
         }
         for warning in &self.warnings {
             let _ = write!(text, "\nwarning: {warning}");
+        }
+        if let Some(error) = &self.error {
+            let _ = write!(text, "\nnot all was measured: {error}");
         }
         text
     }
@@ -144,12 +178,23 @@ impl Report {
         if fills > rounds {
             let _ = write!(line, "  in {fills} fills: the queue holds no more");
         }
+        if let Some(idle) = Spread::of(row.each(|sample| sample.idle))
+            && idle.median > IDLE_MAX
+        {
+            let _ = write!(line, "  {} idle taken off", percent(idle.median));
+        }
         line.trim_end().to_owned()
     }
 
     /// Of the processor time, to that of the raw receiver in the same round.
+    ///
+    /// None to a raw receiver that was not saturated: its figure is too high by the time it spun, so every ratio to it
+    /// would flatter.
     fn ratio_to_raw(&self, row: &Row) -> Option<Spread> {
         let raw = self.sibling(row, "raw")?;
+        if raw.saturated() == Some(false) && row.receiver != raw.receiver {
+            return None;
+        }
         let ns = |row: &Row| row.each(|sample| sample.ns_per_packet).collect::<Vec<_>>();
         Spread::of_ratios(&ns(row), &ns(raw))
     }
@@ -175,6 +220,8 @@ impl fmt::Display for Conditions {
             rounds,
             packets,
             seconds,
+            // In the heading of each scenario.
+            gro: _,
             sender_core,
             receiver_core,
             rcvbuf_drain,
@@ -226,7 +273,8 @@ fn meaning(scenario: &str) -> &'static str {
         }
         GSO => {
             "trains of datagrams (UDP_SEGMENT) as a flow from another core; all processor time of the receiving \
-             thread, and packets per second it received; loss is what was more than it could take"
+             thread, and packets per second it received; loss is what was more than it could take; compared with raw \
+             only where raw was saturated"
         }
         _ => {
             "datagrams of many Call-IDs from one address, queued while the receiver was parked, then drained by all \
@@ -279,6 +327,9 @@ pub(crate) const ONE_SHARD: &str = "engine-1-shard";
 /// From here on it was the receiver that could not do more, and next to nothing of its time was spent waiting.
 const BACKLOG_SATURATED: f64 = 0.9;
 
+/// More than this was taken off for waking up and idle polls: the figure is as good as that was measured.
+const IDLE_MAX: f64 = 0.05;
+
 /// Wide enough for two ends of five digits.
 const CELL_LEN: usize = 25;
 
@@ -304,6 +355,12 @@ mod tests {
             scenario,
             size: 200,
             receiver: receiver.to_owned(),
+            identity: Identity {
+                path: None,
+                version: None,
+                backend: "recvmmsg",
+                gro: scenario == GSO,
+            },
             samples: samples.to_vec(),
         }
     }
@@ -315,12 +372,14 @@ mod tests {
                 rounds: 2,
                 packets: 1000,
                 seconds: 1.0,
+                gro: false,
                 sender_core: 0,
                 receiver_core: 1,
                 rcvbuf_drain: 64 << 20,
                 rcvbuf_flow: 4 << 20,
             },
             warnings: vec!["something".to_owned()],
+            error: None,
             rows,
         }
     }
@@ -380,6 +439,72 @@ mod tests {
             matches!(marked[..], [line] if line.contains("raw")),
             "{text}"
         );
+    }
+
+    #[test]
+    fn to_a_raw_that_was_not_saturated_there_is_no_ratio() {
+        let ratios = |raw_lost| {
+            let report = report(vec![
+                row(GSO, "raw", &[sample(50.0, 1.0, raw_lost)]),
+                row(GSO, "engine", &[sample(100.0, 1.0, 50)]),
+            ]);
+            let ratio = |row: usize| report.json()["rows"][row]["ratio_to_raw"]["median"].clone();
+            ([ratio(0), ratio(1)], report.text())
+        };
+        assert_eq!(ratios(500).0, [json!(1.0), json!(2.0)]);
+        let (ratios, text) = ratios(3);
+        assert_eq!(ratios, [json!(1.0), Value::Null]);
+        let engine = text.lines().find(|line| line.contains("  engine "));
+        assert!(
+            engine.is_some_and(|line| line.contains(" - ")) && !text.contains("2.000"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_was_taken_off_is_told_where_it_is_much() {
+        let idle = |idle| {
+            let sample = Sample {
+                idle,
+                ..sample(500.0, 1.0, 0)
+            };
+            report(vec![row(PLAIN, "raw", &[sample])]).text()
+        };
+        assert!(!idle(0.05).contains("idle taken off"));
+        assert!(idle(0.0625).contains("6.25 % idle taken off"));
+    }
+
+    #[test]
+    fn a_row_says_what_it_was_that_received() {
+        let engine = Identity {
+            path: Some("/a/binrush".to_owned()),
+            version: Some("binrush 1".to_owned()),
+            backend: "io_uring",
+            gro: true,
+        };
+        let mut report = report(vec![
+            row(PLAIN, "raw", &[sample(500.0, 1.0, 0)]),
+            Row {
+                identity: engine,
+                ..row(GSO, "engine-io_uring", &[sample(500.0, 1.0, 0)])
+            },
+        ]);
+        report.error = Some("the lights went out".to_owned());
+        let json = report.json();
+        let identity = |row: usize| {
+            ["path", "version", "backend", "gro"].map(|key| json["rows"][row][key].clone())
+        };
+        assert_eq!(json!(identity(0)), json!([null, null, "recvmmsg", false]));
+        assert_eq!(
+            json!(identity(1)),
+            json!(["/a/binrush", "binrush 1", "io_uring", true])
+        );
+        assert_eq!(json["error"], "the lights went out");
+        assert_eq!(json["bench"], env!("CARGO_PKG_VERSION"));
+        let text = report.text();
+        for words in ["plain, gro off: ", "gso, gro on: ", "the lights went out"] {
+            assert!(text.contains(words), "{words} in {text}");
+        }
     }
 
     #[test]
