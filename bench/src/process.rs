@@ -66,15 +66,22 @@ impl Process {
         }
     }
 
-    /// Its next line, if that is the JSON object of `event`; otherwise an error with what it said instead.
+    /// Its next line that is no aside, if that is the JSON object of `event`; otherwise an error with what it said
+    /// instead.
     pub(crate) fn event(&mut self, event: &str) -> anyhow::Result<Value> {
-        let line = self.line()?;
-        let value: Value = serde_json::from_str(&line)
-            .with_context(|| format!("{} said \"{line}\", not JSON", self.name))?;
-        if value["event"] != event {
-            bail!("{} said {line} where \"{event}\" was due", self.name);
+        for _ in 0..ASIDES_MAX {
+            let line = self.line()?;
+            let value: Value = serde_json::from_str(&line)
+                .with_context(|| format!("{} said \"{line}\", not JSON", self.name))?;
+            if value["event"] == event {
+                return Ok(value);
+            }
+            // What it lost or refused is in its totals too.
+            if !ASIDES.iter().any(|aside| value["event"] == *aside) {
+                bail!("{} said {line} where \"{event}\" was due", self.name);
+            }
         }
-        Ok(value)
+        bail!("{} says everything but \"{event}\"", self.name)
     }
 
     pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
@@ -149,3 +156,7 @@ fn last_lines(pipe: impl Read) -> String {
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 const LINES_KEPT: usize = 20;
+
+/// What a server tells between two lines that are asked for, each at most every ten seconds.
+const ASIDES: [&str; 2] = ["lost", "refused"];
+const ASIDES_MAX: usize = 100;
