@@ -307,3 +307,14 @@ const SLEEP_MIN: Duration = Duration::from_millis(1);
 const RCVBUF_MAX: u64 = 1 << 30;
 
 const NOBODY: u32 = 65_534;
+
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    let receiver = Receiver::start("127.0.0.1", &["--shards", "2"]);
+    let packets = vec![vec![0; 100]; 50];
+    receiver.send_all(packets.iter().map(|bytes| &bytes[..]));
+    receiver.process.signal("TERM");
+    let total = receiver.stop("TERM");
+    assert_eq!(total["balanced"], true, "{total}");
+    assert_eq!(count(&total, "received"), 50);
+}

@@ -135,6 +135,7 @@ fn receive(
         losses: LossLog::default(),
     };
     let watched = server.watch(signals);
+    signals.stopping();
     // Whatever went wrong, and whoever reads the output or does not: first the queues are drained, then the
     // totals are told, then the rest.
     let Server { engine, http, .. } = server;
@@ -366,10 +367,8 @@ mod tests {
     fn stopped_at_once(output: Output) -> anyhow::Result<ExitCode> {
         let line = "serve --listen bin:127.0.0.1:0 --shards 1 --pin off --rcvbuf 4096 --stats 0";
         let args = Command::parse_from(line.split(' ')).args;
-        let signals = Signals {
-            stop: std::sync::Arc::new(true.into()),
-            reload: std::sync::Arc::default(),
-        };
+        let signals = Signals::default();
+        signals.stop.store(true, Ordering::Relaxed);
         let settings = Settings::load(&args).unwrap();
         receive(&args, settings, &signals, output)
     }
