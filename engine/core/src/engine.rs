@@ -186,7 +186,8 @@ impl Engine {
     /// `bin_register_cb` of OpenSIPS's `bin_interface.c`, which knows it at the start only.
     ///
     /// # Errors
-    /// [`ChangeError`]; nothing has changed, except on shards that obeyed when another did not answer.
+    /// [`ChangeError`]. After [`ChangeError::NoAnswer`] the registration stands: a shard that is late takes it over
+    /// when it goes on. After any other nothing has changed.
     pub fn register<H: Handler + 'static>(
         &mut self,
         name: &[u8],
@@ -228,7 +229,10 @@ impl Engine {
             handler: self.registry.make(id, shard),
         });
         let old = std::mem::replace(&mut self.table, table);
-        if done.is_err() {
+        if done.is_ok() {
+            // Orders are obeyed in turn, so who was late has let go of those by now as well.
+            self.late_tables.clear();
+        } else {
             self.late_tables.push(old);
         }
         done

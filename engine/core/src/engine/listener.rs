@@ -187,6 +187,11 @@ impl Listener {
         self.quarantine = None;
     }
 
+    /// What was queued when it was closed is not lost: a shard will still receive it.
+    pub(super) fn leave_queue_to_shards(&mut self) {
+        self.drops.left_in_queue_bytes = 0;
+    }
+
     pub(super) const fn is_open(&self) -> bool {
         !self.sockets.is_empty()
     }

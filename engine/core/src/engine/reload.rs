@@ -164,6 +164,10 @@ impl Engine {
         // Closed whatever was said before.
         let closing = Self::close(&mut listener);
         let counted = before.and(shut).and(closing);
+        if let Err(ChangeError::NoAnswer { .. }) = closed {
+            // The late shard has the socket too, and receives what is queued when it goes on.
+            listener.leave_queue_to_shards();
+        }
         self.retire(listener);
         closed?;
         counted.map_err(ChangeError::Kernel)?;

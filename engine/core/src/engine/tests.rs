@@ -574,7 +574,8 @@ fn a_change_that_a_shard_is_late_for_is_told_and_leaves_nothing_behind() {
     let held = let_go.lock().unwrap();
     let mut engine = Engine::start(config_of([127, 77, 6, 1]), hanging(&let_go)).unwrap();
     let before = addr_of(&engine);
-    peer_of(&engine).send(&packet(b"ul", 1, &[])).unwrap();
+    let peer = peer_of(&engine);
+    peer.send(&packet(b"ul", 1, &[])).unwrap();
     let start = Instant::now();
     while engine.trouble().is_none() {
         assert!(start.elapsed() < Duration::from_secs(60));
@@ -582,6 +583,8 @@ fn a_change_that_a_shard_is_late_for_is_told_and_leaves_nothing_behind() {
         sleep(Duration::from_millis(50));
     }
     assert!(matches!(engine.trouble(), Some(Trouble::Hangs { .. })));
+    // In the queue of a listener whose shard does not answer.
+    peer.send(&packet(b"ul", 1, &[])).unwrap();
     let late = engine.reload(&[own(2)], Access::loopback()).unwrap_err();
     assert!(matches!(late, ChangeError::NoAnswer { .. }), "{late}");
     assert!(!late.changed_nothing());
@@ -593,8 +596,33 @@ fn a_change_that_a_shard_is_late_for_is_told_and_leaves_nothing_behind() {
     let peer = peer_of(&engine);
     peer.send(&packet(b"ul", 1, &[])).unwrap();
     let totals = engine.stop().unwrap();
-    assert_eq!(totals.total.received, 2);
+    assert_eq!(totals.total.received, 3);
     assert!(totals.is_balanced());
+}
+
+#[test]
+fn what_a_late_shard_still_receives_of_a_closed_listener_was_not_left_behind() {
+    let own = |last: u8| SocketAddr::from(([127, 77, 7, last], 0));
+    let let_go = Arc::new(Mutex::new(()));
+    let held = let_go.lock().unwrap();
+    let mut config = config_of([127, 77, 7, 1]);
+    config.listen.push(own(2));
+    let mut engine = Engine::start(config, hanging(&let_go)).unwrap();
+    let peer = peer_of(&engine);
+    peer.send(&packet(b"ul", 1, &[])).unwrap();
+    let start = Instant::now();
+    while engine.snapshot().unwrap().total.received == 0 {
+        assert!(start.elapsed() < Duration::from_secs(60));
+        sleep(Duration::from_millis(1));
+    }
+    (0..3).for_each(|_| assert!(peer.send(&packet(b"ul", 1, &[])).is_ok()));
+    let late = engine.reload(&[own(2)], Access::loopback()).unwrap_err();
+    assert!(matches!(late, ChangeError::NoAnswer { .. }), "{late}");
+    drop(held);
+    let totals = engine.stop().unwrap();
+    assert_eq!(totals.total.received, 4);
+    assert!(totals.is_balanced(), "{totals:?}");
+    assert_eq!(totals.unaccounted(4), 0);
 }
 
 #[test]
