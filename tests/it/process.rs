@@ -156,12 +156,20 @@ impl Running {
         }
     }
 
-    /// The next line, a JSON object with this `event`.
+    /// The next line, a JSON object with this `event`. What a server tells of losses in between, whenever its clock
+    /// says so, is passed over, unless it is what is waited for.
     #[track_caller]
     pub(crate) fn event(&mut self, event: &str) -> Value {
-        let value = json(&self.line());
-        assert_eq!(value["event"], event, "{value}");
-        value
+        loop {
+            let value = json(&self.line());
+            let is_aside = ["lost", "refused"]
+                .iter()
+                .any(|aside| value["event"] == *aside);
+            if !is_aside || value["event"] == event {
+                assert_eq!(value["event"], event, "{value}");
+                return value;
+            }
+        }
     }
 
     /// Writes `times` times `bytes` to its standard input, which stays open.

@@ -121,6 +121,25 @@ fn who_is_allowed_can_be_changed_while_packets_come() {
 }
 
 #[test]
+fn what_is_to_be_known_of_a_new_listener_is_told() {
+    let text = |listen: &str| {
+        format!("listen = bin:127.0.0.1:0\n{listen}modparam(\"binrush\", \"allow\", \"any\")\n")
+    };
+    let mut server = Configured::start("reload-warnings", &text(""));
+    let open = text("listen = bin:0.0.0.0:0\n").into_bytes();
+    let file = [open, MODULES.into()].concat();
+    server.folder.file("binrush.cfg", &file);
+    server.receiver.process.signal("HUP");
+    let event = server.receiver.process.event("reload");
+    let warnings = event["warnings"].to_string();
+    assert!(
+        warnings.contains("whoever can reach bin:0.0.0.0:"),
+        "{event}"
+    );
+    server.receiver.stop("TERM");
+}
+
+#[test]
 fn what_needs_a_restart_is_said_and_what_does_not_is_done() {
     let listen = "listen = bin:127.0.0.1:0\n";
     let set = |name: &str, value: &str| format!("modparam(\"binrush\", \"{name}\", {value})\n");

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use binrush_engine::config::{Allowed, RCVBUF_MAX, STATS_MAX};
 use binrush_engine::telemetry::samples::RefusalLog;
-use binrush_engine::{Clock as _, Engine, MonotonicClock, Snapshot, StartError};
+use binrush_engine::{ChangeError, Clock as _, Engine, MonotonicClock, Snapshot, StartError};
 use serde_json::{Map, json};
 
 use crate::arguments::{self, Shards};
@@ -86,6 +86,14 @@ struct Server<'a> {
     clock: MonotonicClock,
     refusals: RefusalLog,
     losses: LossLog,
+}
+
+/// A configuration that was gone over to.
+struct Applied {
+    /// What changed, in words.
+    said: Vec<String>,
+    /// What the user should know about it.
+    warnings: Vec<String>,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -218,15 +226,11 @@ impl Server<'_> {
         }
     }
 
-    /// Reads the configuration again and goes over to it; whatever is wrong with it, the old one goes on.
+    /// Reads the configuration again and goes over to it; with a wrong one, the old one goes on.
     fn reload(&mut self) {
         let (done, said, warnings) = match self.apply() {
-            Ok((said, warnings)) => (true, said, warnings),
-            Err(wrong) => (
-                false,
-                vec![wrong, "going on as before".to_owned()],
-                Vec::new(),
-            ),
+            Ok(Applied { said, warnings }) => (true, said, warnings),
+            Err((wrong, end)) => (false, vec![wrong, end.to_owned()], Vec::new()),
         };
         let text = if self.args.json {
             let more = json!({ "done": done, "text": said, "warnings": warnings });
@@ -239,14 +243,14 @@ impl Server<'_> {
         self.output.print(text);
     }
 
-    /// What changed, in words, and what the user should know about the new configuration.
-    fn apply(&mut self) -> Result<(Vec<String>, Vec<String>), String> {
-        let new = Settings::load(self.args).map_err(|wrong| wrong.to_string())?;
+    /// Or what is wrong, and what became of it.
+    fn apply(&mut self) -> Result<Applied, (String, &'static str)> {
+        let new = Settings::load(self.args).map_err(|wrong| (wrong.to_string(), AS_BEFORE))?;
         let engine = &new.engine;
         let reloaded = self
             .engine
             .reload(&engine.listen, engine.access.clone())
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| (error.to_string(), end_of(&error)))?;
         let mut said = Vec::new();
         let addrs = |addrs: &[SocketAddr]| {
             let addrs: Vec<String> = addrs.iter().map(|addr| format!("bin:{addr}")).collect();
@@ -271,12 +275,27 @@ impl Server<'_> {
         for what in self.settings.needs_restart(&new) {
             said.push(format!("{what} changed: takes effect at the next start"));
         }
-        self.settings.engine.listen = new.engine.listen;
-        self.settings.engine.access = new.engine.access;
         if said.is_empty() {
             said.push("nothing changed".into());
         }
-        Ok((said, new.warnings))
+        let mut warnings = new.warnings;
+        warnings.extend(reloaded.warnings.iter().map(ToString::to_string));
+        for addr in &reloaded.opened {
+            let of_addr = ready::of_listener(*addr, &self.engine, new.has_told_reach);
+            warnings.extend(of_addr);
+        }
+        self.settings.engine.listen = new.engine.listen;
+        self.settings.engine.access = new.engine.access;
+        Ok(Applied { said, warnings })
+    }
+}
+
+/// What became of a reload that failed with `error`.
+fn end_of(error: &ChangeError) -> &'static str {
+    if error.changed_nothing() {
+        AS_BEFORE
+    } else {
+        HALF_DONE
     }
 }
 
@@ -347,6 +366,9 @@ fn last(totals: &Snapshot, json: bool) -> String {
     lines.join("\n")
 }
 
+const AS_BEFORE: &str = "going on as before";
+const HALF_DONE: &str = "done in part; another SIGHUP tries the rest";
+
 /// How often the counters are read, printed or not.
 const SAMPLE: Duration = Duration::from_secs(1);
 
@@ -371,6 +393,15 @@ mod tests {
         signals.stop.store(true, Ordering::Relaxed);
         let settings = Settings::load(&args).unwrap();
         receive(&args, settings, &signals, output)
+    }
+
+    #[test]
+    fn a_reload_that_failed_half_way_is_not_told_as_one_that_changed_nothing() {
+        let late = ChangeError::NoAnswer {
+            shard: binrush_engine::ShardId(1),
+        };
+        assert_eq!(end_of(&late), HALF_DONE);
+        assert_eq!(end_of(&ChangeError::Listeners { max: 3 }), AS_BEFORE);
     }
 
     #[test]
