@@ -1,15 +1,35 @@
 //! Captured packets, and their copies with fresh keys.
 
+use std::borrow::Borrow;
 use std::io::{Read, Write};
 use std::ops::Range;
+use std::time::Duration;
 
 use binrush_capture::{Capture, Event, GenerationChoice, OpenError, Options, Problem};
 use binrush_wire::{Builder, Generation, MAX_DATAGRAM_LEN, Packet, WireError, schema};
 
-/// Replication packets of 1.x in the order a genuine node sent them.
+/// Replication packets of one generation in the order genuine nodes sent them, each with its moment.
 #[derive(Debug, Clone)]
 pub struct Traffic {
     packets: Box<[Captured]>,
+    generation: Generation,
+}
+
+/// Traffic with what had to be left out of its capture.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// What can be sent again; never empty.
+    pub traffic: Traffic,
+    /// Packets of another generation than the first one.
+    pub other_generation: u64,
+    /// What is no packet.
+    pub broken: u64,
+    /// Messages between clusterer modules about links that are not the sender's.
+    pub internal: u64,
+    /// Of the capture, the first ones in words.
+    pub problems: Vec<String>,
+    /// All of them.
+    pub problem_count: u64,
 }
 
 /// Traffic could not be read.
@@ -37,6 +57,8 @@ pub enum TrafficError {
 
 #[derive(Debug, Clone)]
 struct Captured {
+    /// After the first one.
+    at: Duration,
     bytes: Box<[u8]>,
     /// Where the fields begin.
     body: usize,
@@ -68,11 +90,75 @@ impl Traffic {
         let mut packets = Vec::new();
         while let Some(event) = capture.next() {
             match event {
-                Event::Frame(frame) => packets.push(Captured::new(packets.len(), frame.bytes)?),
+                Event::Frame(frame) => {
+                    let index = packets.len();
+                    let packet = Captured::new(Generation::Legacy, frame.bytes);
+                    packets.push(packet.map_err(|error| TrafficError::Packet { index, error })?);
+                }
                 Event::Problem(problem) => return Err(TrafficError::Capture(problem)),
             }
         }
-        Self::new(packets)
+        Self::new(Generation::Legacy, packets)
+    }
+
+    /// Whatever can be used of a capture, with its moments: the packets of `generation`, or of the first packet's.
+    ///
+    /// # Errors
+    /// [`TrafficError::Open`], [`TrafficError::Empty`].
+    pub fn record(
+        reader: impl Read,
+        generation: Option<Generation>,
+    ) -> Result<Recorded, TrafficError> {
+        let choice = generation.map_or(GenerationChoice::Auto, GenerationChoice::Fixed);
+        let options = Options {
+            generation: choice,
+            ..Options::default()
+        };
+        let mut capture = Capture::new(reader, options)?;
+        let mut generation = generation;
+        let mut first_ns = None;
+        let mut packets: Vec<Captured> = Vec::new();
+        let (mut other_generation, mut broken, mut internal) = (0, 0, 0);
+        let (mut problems, mut problem_count) = (Vec::new(), 0);
+        while let Some(event) = capture.next() {
+            let frame = match event {
+                Event::Frame(frame) => frame,
+                Event::Problem(problem) => {
+                    problem_count += 1;
+                    if problems.len() < PROBLEMS_MAX {
+                        problems.push(problem.to_string());
+                    }
+                    continue;
+                }
+            };
+            if *generation.get_or_insert(frame.generation) != frame.generation {
+                other_generation += 1;
+                continue;
+            }
+            let Ok(mut packet) = Captured::new(frame.generation, frame.bytes) else {
+                broken += 1;
+                continue;
+            };
+            if packet.is_internal(frame.generation) {
+                internal += 1;
+                continue;
+            }
+            let ns = frame.time.as_nanos();
+            let first_ns = *first_ns.get_or_insert(ns);
+            // Captures of several interfaces may go back a little.
+            let at = Duration::from_nanos(ns.saturating_sub(first_ns));
+            packet.at = packets.last().map_or(at, |last| last.at.max(at));
+            packets.push(packet);
+        }
+        let generation = generation.ok_or(TrafficError::Empty)?;
+        Ok(Recorded {
+            traffic: Self::new(generation, packets)?,
+            other_generation,
+            broken,
+            internal,
+            problems,
+            problem_count,
+        })
     }
 
     /// One packet per datagram, in the order given.
@@ -83,11 +169,12 @@ impl Traffic {
         datagrams: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Self, TrafficError> {
         let packets = datagrams.into_iter().enumerate();
-        Self::new(
-            packets
-                .map(|(index, bytes)| Captured::new(index, bytes))
-                .collect::<Result<_, _>>()?,
-        )
+        let packet = |(index, bytes)| {
+            Captured::new(Generation::Legacy, bytes)
+                .map_err(|error| TrafficError::Packet { index, error })
+        };
+        let packets = packets.map(packet).collect::<Result<_, _>>()?;
+        Self::new(Generation::Legacy, packets)
     }
 
     /// How many packets one round has; never zero.
@@ -97,53 +184,92 @@ impl Traffic {
         self.packets.len()
     }
 
-    fn new(packets: Vec<Captured>) -> Result<Self, TrafficError> {
+    /// Of all packets.
+    #[must_use]
+    pub const fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// When packet `index` was seen, after the first one; never before the one in front of it. Zero when nobody knows.
+    ///
+    /// # Panics
+    /// When `index` is not below [`len`](Self::len).
+    #[must_use]
+    pub fn at(&self, index: usize) -> Duration {
+        self.packets[index].at
+    }
+
+    /// From the first packet to the moment at which the first one of another round is due: a mean gap after the last.
+    #[must_use]
+    pub fn span(&self) -> Duration {
+        let last = self.packets.last().map_or(Duration::ZERO, |last| last.at);
+        let gaps = u32::try_from(self.packets.len() - 1).unwrap_or(u32::MAX);
+        last + last.checked_div(gaps).unwrap_or_default()
+    }
+
+    fn new(generation: Generation, packets: Vec<Captured>) -> Result<Self, TrafficError> {
         if packets.is_empty() {
             return Err(TrafficError::Empty);
         }
         Ok(Self {
             packets: packets.into(),
+            generation,
         })
     }
 }
 
 impl Captured {
-    fn new(index: usize, bytes: &[u8]) -> Result<Self, TrafficError> {
-        let packet = Packet::parse(Generation::Legacy, bytes)
-            .map_err(|error| TrafficError::Packet { index, error })?;
+    fn new(generation: Generation, bytes: &[u8]) -> Result<Self, WireError> {
+        let packet = Packet::parse(generation, bytes)?;
         // A packet that no schema knows is sent as it is: nobody can say which of its bytes are the key.
         let key = schema::key(&packet)
             .ok()
             .flatten()
             .and_then(|key| range_in(bytes, key));
         Ok(Self {
+            at: Duration::ZERO,
             bytes: bytes.into(),
             body: bytes.len() - packet.body().len(),
             key,
         })
     }
+
+    fn is_internal(&self, generation: Generation) -> bool {
+        let packet = Packet::parse(generation, &self.bytes);
+        packet.is_ok_and(|packet| packet.name() == INTERNAL)
+    }
 }
 
 /// Writes the packets of any round, one at a time, into one buffer.
 #[derive(Debug)]
-pub struct Renumbered<'t> {
-    traffic: &'t Traffic,
+pub struct Renumbered<T> {
+    traffic: T,
     buffer: Box<[u8]>,
     key: Vec<u8>,
+    destination: Option<i32>,
 }
 
-impl<'t> Renumbered<'t> {
+impl<T: Borrow<Traffic>> Renumbered<T> {
     /// A writer for `traffic`.
     #[must_use]
-    pub fn new(traffic: &'t Traffic) -> Self {
+    pub fn new(traffic: T) -> Self {
+        let packet_len = traffic.borrow().generation.max_packet_len();
         Self {
             traffic,
-            buffer: vec![0; MAX_DATAGRAM_LEN].into(),
+            buffer: vec![0; packet_len.max(MAX_DATAGRAM_LEN)].into(),
             key: Vec::with_capacity(256),
+            destination: None,
         }
     }
 
-    /// Packet `index` of `round`: as captured in round 0; from then on with the round's number and a dot
+    /// The same with `node` as the destination in the trailer of each packet of 2.3 and later.
+    #[must_use]
+    pub fn for_node(mut self, node: i32) -> Self {
+        self.destination = Some(node);
+        self
+    }
+
+    /// Packet `index` of `round`: as captured in round 0 (but for its destination); from then on with the round's number and a dot
     /// before its key, every other field byte for byte, and the checksum computed again.
     ///
     /// So each round creates, changes and deletes records of its own, in the captured order. A pure function
@@ -155,22 +281,40 @@ impl<'t> Renumbered<'t> {
     /// # Panics
     /// When `index` is not below [`Traffic::len`].
     pub fn packet(&mut self, round: u64, index: usize) -> Result<&[u8], WireError> {
-        let Captured { bytes, body, key } = &self.traffic.packets[index];
-        let (Some(key), 1..) = (key, round) else {
-            return Ok(bytes);
+        let Captured {
+            bytes, body, key, ..
+        } = &self.traffic.borrow().packets[index];
+        let generation = self.traffic.borrow().generation;
+        let len = match (key, round) {
+            (Some(key), 1..) => {
+                let packet = Packet::parse(generation, bytes)?;
+                self.key.clear();
+                write!(self.key, "{round}.").expect("a vector takes all");
+                self.key.extend(&bytes[key.clone()]);
+                let (name, command) = (packet.name(), packet.command());
+                let version = packet.version().unwrap_or(0);
+                let mut builder =
+                    Builder::new(generation, &mut self.buffer, name, command, version)?;
+                let key_field = key.start - generation.length_width();
+                builder.append(&bytes[*body..key_field])?;
+                builder.push_str(&self.key)?;
+                builder.append(&bytes[key.end..])?;
+                builder.finish().len()
+            }
+            _ if self.destination.is_none() => return Ok(bytes),
+            _ => {
+                self.buffer[..bytes.len()].copy_from_slice(bytes);
+                bytes.len()
+            }
         };
-        let packet = Packet::parse(Generation::Legacy, bytes)?;
-        self.key.clear();
-        write!(self.key, "{round}.").expect("a vector takes all");
-        self.key.extend(&bytes[key.clone()]);
-
-        let (name, command) = (packet.name(), packet.command());
-        let mut builder = Builder::new(Generation::Legacy, &mut self.buffer, name, command, 0)?;
-        let key_field = key.start - Generation::Legacy.length_width();
-        builder.append(&bytes[*body..key_field])?;
-        builder.push_str(&self.key)?;
-        builder.append(&bytes[key.end..])?;
-        Ok(builder.finish())
+        let packet = &mut self.buffer[..len];
+        if let Some(node) = self.destination
+            && generation == Generation::Modern
+        {
+            // The trailer's last int; internal messages, which have none, were left out.
+            packet[len - 4..].copy_from_slice(&node.to_le_bytes());
+        }
+        Ok(packet)
     }
 }
 
@@ -181,12 +325,20 @@ fn range_in(whole: &[u8], part: &[u8]) -> Option<Range<usize>> {
     (range.end <= whole.len()).then_some(range)
 }
 
+/// Enough to see what is wrong with a capture.
+const PROBLEMS_MAX: usize = 20;
+
+/// Heartbeats and link states: without a trailer, and about the nodes that were recorded.
+const INTERNAL: &[u8] = b"clusterer-internal";
+
 static SAMPLE: &[u8] = include_bytes!("../../../tests/captures/opensips-1.11.pcap");
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    const MODERN: &[u8] = include_bytes!("../../../tests/captures/opensips-3.6.pcap.gz");
 
     fn parse(bytes: &[u8]) -> Packet<'_> {
         Packet::parse(Generation::Legacy, bytes).unwrap()
@@ -272,6 +424,51 @@ mod tests {
         let mut renumbered = Renumbered::new(&traffic);
         assert_eq!(renumbered.packet(0, 0).unwrap().len(), MAX_DATAGRAM_LEN);
         assert!(renumbered.packet(1, 0).is_err());
+    }
+
+    #[test]
+    fn a_recording_has_the_moments_of_its_packets() {
+        let recorded = Traffic::record(SAMPLE, None).unwrap();
+        let traffic = &recorded.traffic;
+        assert_eq!(
+            (traffic.len(), traffic.generation()),
+            (2591, Generation::Legacy)
+        );
+        assert_eq!((recorded.problem_count, recorded.broken), (0, 0));
+        assert_eq!(traffic.at(0), Duration::ZERO);
+        let moments: Vec<_> = (0..traffic.len()).map(|index| traffic.at(index)).collect();
+        assert!(moments.is_sorted() && moments[2590] > Duration::from_secs(1));
+        assert!(traffic.span() > moments[2590]);
+    }
+
+    #[test]
+    fn of_a_cut_off_capture_what_is_there_is_used() {
+        let recorded = Traffic::record(&SAMPLE[..SAMPLE.len() - 1], None).unwrap();
+        assert_eq!(recorded.traffic.len(), 2590);
+        assert_eq!((recorded.problem_count, recorded.problems.len()), (1, 1));
+    }
+
+    #[test]
+    fn frames_of_a_stream_are_renumbered_and_sent_to_another_node() {
+        let capture = flate2::read::GzDecoder::new(MODERN);
+        let recorded = Traffic::record(capture, None).unwrap();
+        let traffic = recorded.traffic;
+        assert_eq!(traffic.generation(), Generation::Modern);
+        assert!(recorded.internal > 0 && recorded.broken == 0);
+        let mut renumbered = Renumbered::new(&traffic).for_node(77);
+        for index in 0..traffic.len() {
+            let original = traffic.packets[index].clone();
+            for round in [0, 12] {
+                let bytes = renumbered.packet(round, index).unwrap();
+                let packet = Packet::parse(Generation::Modern, bytes).unwrap();
+                assert_eq!(packet.fields().pop_trailer().unwrap().dest, 77);
+                assert!(schema::identify(&packet).is_ok());
+                if let (Some(key), 12) = (&original.key, round) {
+                    let expected = [b"12.", &original.bytes[key.clone()]].concat();
+                    assert_eq!(schema::key(&packet).unwrap(), Some(&expected[..]));
+                }
+            }
+        }
     }
 
     #[test]
