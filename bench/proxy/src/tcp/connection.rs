@@ -1,0 +1,182 @@
+//! One connection: a thread for the way there, which has the faults, and one for the way back.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{close, stream};
+use crate::counts::Counts;
+use crate::faults::Faults;
+use crate::udp::is_nothing_there;
+use crate::way::{Exit, Way};
+
+/// A sender's connection and the one to the receiver that was made for it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    sender: TcpStream,
+    receiver: TcpStream,
+    stream: stream::Stream,
+}
+
+/// What became of it.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    pub(super) counts: Counts,
+    pub(super) connected: bool,
+    pub(super) cut: bool,
+    pub(super) kept_back: u64,
+    pub(super) partial_bytes: u64,
+    pub(super) not_bin_bytes: u64,
+    pub(super) error: Option<String>,
+}
+
+impl Ended {
+    pub(super) fn before_it_began(error: &io::Error) -> Self {
+        Self {
+            error: Some(error.to_string()),
+            ..Self::default()
+        }
+    }
+}
+
+/// The receiver's end.
+#[derive(Debug)]
+pub(super) struct Stream(TcpStream);
+
+impl Stream {
+    pub(super) fn of(receiver: &TcpStream) -> io::Result<Self> {
+        receiver.try_clone().map(Self)
+    }
+}
+
+impl Exit for Stream {
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)
+    }
+}
+
+impl Connection {
+    pub(super) fn new(
+        sender: TcpStream,
+        receiver: TcpStream,
+        faults: Faults,
+        cut_after: Option<u64>,
+    ) -> Self {
+        Self {
+            sender,
+            receiver,
+            stream: stream::Stream::new(faults, cut_after),
+        }
+    }
+
+    /// Until both directions have ended, the cut is reached, or `over` is set.
+    pub(super) fn run(
+        mut self,
+        mut way: Way<Stream>,
+        over: &AtomicBool,
+        reset: fn(&TcpStream) -> io::Result<()>,
+    ) -> Ended {
+        let closed = AtomicBool::new(false);
+        let ways = (&self.sender, &self.receiver, &mut self.stream);
+        let (partial_bytes, error) = thread::scope(|scope| {
+            let (sender, receiver, stream) = ways;
+            let answers = thread::Builder::new().name("answers".to_owned());
+            let read = answers
+                .spawn_scoped(scope, || back(receiver, sender, &closed, over))
+                .and_then(|_| there(sender, stream, &mut way, over));
+            let mut rest = Vec::new();
+            let partial_bytes = stream.finish(&mut rest);
+            let sent = if rest.is_empty() {
+                Ok(())
+            } else {
+                way.send(&rest)
+            };
+            let (exit, left) = way.finish();
+            drop(exit);
+            close(receiver, Shutdown::Write);
+            if read.is_err() || stream.is_cut() {
+                closed.store(true, Ordering::Relaxed);
+            }
+            // What made the exit fail says more than that it had failed.
+            (partial_bytes, left.and(sent).and(read).err())
+        });
+        let cut = self.stream.is_cut();
+        let unset = if cut { reset(&self.sender).err() } else { None };
+        Ended {
+            counts: *self.stream.faults().counts(),
+            connected: true,
+            cut,
+            kept_back: self.stream.kept_back,
+            partial_bytes,
+            not_bin_bytes: self.stream.not_bin_bytes,
+            error: error.or(unset).map(|error| error.to_string()),
+        }
+    }
+}
+
+/// From the sender to the receiver, until the sender has ended, the cut is reached, or `over` is set and nothing more has
+/// come.
+fn there(
+    mut sender: &TcpStream,
+    stream: &mut stream::Stream,
+    way: &mut Way<Stream>,
+    over: &AtomicBool,
+) -> io::Result<()> {
+    let mut buffer = vec![0; READ_LEN];
+    let mut out = Vec::new();
+    let mut stopped = None;
+    while !stream.is_cut() {
+        if stopped.is_none() && over.load(Ordering::Relaxed) {
+            stopped = Some(Instant::now());
+        }
+        if stopped.is_some_and(|since| since.elapsed() > DRAIN_MAX) {
+            break;
+        }
+        match sender.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(len) => {
+                out.clear();
+                stream.take(&buffer[..len], &mut out);
+                if !out.is_empty() {
+                    way.send(&out)?;
+                }
+            }
+            Err(error) if is_nothing_there(&error) && stopped.is_some() => break,
+            Err(error) if is_nothing_there(&error) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// From the receiver to the sender, as it is, until one of them has ended, or it is no use any more.
+fn back(mut receiver: &TcpStream, mut sender: &TcpStream, closed: &AtomicBool, over: &AtomicBool) {
+    let mut buffer = vec![0; READ_LEN];
+    loop {
+        match receiver.read(&mut buffer) {
+            Ok(len) if len > 0 => {
+                if sender.write_all(&buffer[..len]).is_err() {
+                    break;
+                }
+            }
+            Err(error) if is_nothing_there(&error) => {
+                if closed.load(Ordering::Relaxed) || over.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // The end of its answers, or of the connection.
+            Ok(_) | Err(_) => break,
+        }
+    }
+    close(sender, Shutdown::Write);
+}
+
+/// Some frames of the usual length, or one of the largest.
+const READ_LEN: usize = 64 << 10;
+
+/// How long it goes on reading after it was told to stop.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
