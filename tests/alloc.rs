@@ -16,7 +16,9 @@ use binrush_engine::{
     Verdict,
 };
 use binrush_net::{Gso, Tx, TxBatch, UdpOptions};
-use binrush_wire::{Builder, Generation, Packet};
+use binrush_probe::audit as probe;
+use binrush_probe::{Audit, Limits, STAMP_LEN, Stamp, place, seal};
+use binrush_wire::{Builder, Generation, Packet, crc32};
 
 /// The system's allocator, which counts for each thread how often it was asked.
 struct Counting;
@@ -126,6 +128,45 @@ fn a_hundred_thousand_datagrams_of_every_kind_allocate_nothing_on_a_shard() {
         assert!(total.sent > 1000, "{}", total.sent);
         assert_eq!(total.mailed_out > 1000, shards > 1, "{}", total.mailed_out);
     }
+}
+
+#[test]
+fn a_probe_allocates_for_the_first_packet_of_a_stream_and_for_no_other() {
+    let mut buffer = [0; 256];
+    let builder = Builder::new(Generation::Legacy, &mut buffer, b"miss", 1, 0);
+    let mut builder = builder.expect("it fits");
+    builder.push_str(&[b'.'; STAMP_LEN]).expect("it fits");
+    let packet = builder.finish();
+    let parsed = Packet::parse(Generation::Legacy, packet).expect("it was just built");
+    let at = place(&parsed).expect("it has room").start;
+    let mut audit = Audit::new(Limits::default());
+    let mut see = |sequence: u64| {
+        let stamp = Stamp {
+            run: 1,
+            stream: 0,
+            sequence,
+            intended_ns: 1_000_000_000,
+            late_ns: Some(1),
+        };
+        seal(packet, at, &stamp);
+        let crc = crc32::checksum(&packet[8..]);
+        packet[4..8].copy_from_slice(&crc.to_le_bytes());
+        let parsed = Packet::parse(Generation::Legacy, packet).expect("it is sealed");
+        audit.see(1_000_000_000 + sequence, &parsed)
+    };
+    let calls = || CALLS.with(Cell::get);
+    let before = calls();
+    assert_eq!(see(0), probe::Seen::Fresh);
+    let first = calls();
+    assert!(first > before, "the count is alive");
+    // Several chunks of numbers, each of which is free again when all of them came; and copies.
+    for sequence in 1..300_000 {
+        assert_eq!(see(sequence), probe::Seen::Fresh);
+        if sequence % 7 == 0 {
+            assert_eq!(see(sequence - 1), probe::Seen::Duplicate);
+        }
+    }
+    assert_eq!(calls() - first, 0);
 }
 
 /// Sends everything to an engine; its totals, and how much was sent.

@@ -84,6 +84,9 @@ fn meaning(config: &Config) -> String {
             },
         );
     }
+    if !config.probe.is_empty() {
+        line("probe", config.probe.join(" "));
+    }
     let parts = config.parts.iter().map(|part| match part.is_active() {
         true => part.to_string(),
         false => format!("{part} (not active yet)"),
@@ -198,6 +201,7 @@ fn meaning_json(loaded: &Loaded) -> String {
         "verify": config.verify,
         "http": config.http.map(|http| http.to_string()),
         "stats": config.stats,
+        "probe": config.probe,
         "parts": parts.collect::<Vec<_>>(),
         "parameters": parameters.collect::<Vec<_>>(),
         "warnings": warnings.collect::<Vec<_>>(),

@@ -12,12 +12,16 @@ use output::Output;
 mod arguments;
 /// What a configuration means.
 mod check;
+/// What a shell needs to complete a command line.
+mod completions;
 /// Captures in words or JSON lines.
 mod decode;
 /// The main job on loopback, fed with captured traffic.
 mod demo;
 /// JSON lines into a capture.
 mod encode;
+/// Programs of their own, as commands.
+mod external;
 /// `/metrics` and `/healthz`.
 mod http;
 /// The JSON line of a packet, read and written.
@@ -28,6 +32,8 @@ mod metrics;
 mod modules;
 /// Lines that go out while something more important goes on.
 mod output;
+/// What measured flows look like from inside.
+mod probe;
 /// One packet onto the wire.
 mod send;
 /// The receiver as a process.
@@ -54,6 +60,11 @@ enum Command {
     Serve(serve::Args),
     Demo(demo::Args),
     Check(check::Args),
+    Completions(completions::Args),
+    /// Measure this and other receivers: everything about binrush-bench
+    Bench(external::Args),
+    /// What on this host is in the way: everything about binrush-tune
+    Tune(external::Args),
 }
 
 fn main() -> ExitCode {
@@ -64,6 +75,9 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Check(args) => check::run(&args),
+        Command::Completions(args) => or_reader_left(completions::run(&args)),
+        Command::Bench(args) => Err(external::become_program("binrush-bench", &args)),
+        Command::Tune(args) => Err(external::become_program("binrush-tune", &args)),
     };
     result.unwrap_or_else(|error| {
         // A reader that is stuck must not keep the process; there is nobody left to tell of it.

@@ -11,12 +11,16 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use binrush_engine::config::{Allowed, RCVBUF_MAX, STATS_MAX};
 use binrush_engine::telemetry::samples::RefusalLog;
-use binrush_engine::{ChangeError, Clock as _, Engine, MonotonicClock, Snapshot, StartError};
+use binrush_engine::{
+    ChangeError, Clock as _, Engine, MonotonicClock, Registry, Snapshot, StartError,
+};
+use binrush_probe::Report;
 use serde_json::{Map, json};
 
 use crate::arguments::{self, Shards};
 use crate::http::Http;
 use crate::output::{Output, event};
+use crate::probe::{self, Probe};
 use crate::signal::Signals;
 use crate::{modules, tally};
 use losses::LossLog;
@@ -32,6 +36,11 @@ pub(crate) mod settings;
 /// Receive BIN packets of 1.x nodes over UDP until SIGTERM or SIGINT, and say what came.
 ///
 /// SIGHUP reads the configuration again; listeners that stay are not touched.
+///
+/// With modparam("binrush", "probe", "dialog,ul") in the configuration, packets of these names that carry a stamp of
+/// binrush-bench are measured on their way: missing, twice, out of order, damaged, how late. The result is in the last
+/// line, and binrush-bench asks for it. Names of no module (binrush-miss) are then taken too. Only for senders that are
+/// known: together with "allow any" it is refused.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Configuration to start with, in the language of opensips.cfg; `binrush check FILE` says what it means.
@@ -81,6 +90,7 @@ struct Server<'a> {
     args: &'a Args,
     settings: Settings,
     engine: Engine,
+    probe: Option<Probe>,
     http: Option<Http>,
     output: &'a Output,
     clock: MonotonicClock,
@@ -116,7 +126,7 @@ fn receive(
     signals: &Signals,
     output: Output,
 ) -> anyhow::Result<ExitCode> {
-    let registry = modules::registry(|name| settings.has_module(name), settings.verify)?;
+    let (registry, probe) = handlers(&settings)?;
     let mut engine = match Engine::start(settings.engine.clone(), registry) {
         Ok(engine) => engine,
         Err(error) => match settings.refused_by_config(&error) {
@@ -136,9 +146,10 @@ fn receive(
         args,
         settings,
         engine,
+        probe,
         http,
         output: &output,
-        clock: MonotonicClock::start(),
+        clock: MonotonicClock,
         refusals: RefusalLog::new(),
         losses: LossLog::default(),
     };
@@ -146,10 +157,16 @@ fn receive(
     signals.stopping();
     // Whatever went wrong, and whoever reads the output or does not: first the queues are drained, then the
     // totals are told, then the rest.
-    let Server { engine, http, .. } = server;
+    let Server {
+        engine,
+        probe,
+        http,
+        ..
+    } = server;
     drop(http);
     let (totals, stopped) = tally::of_stopped(engine);
-    let text = last(&totals, args.json);
+    let measured = probe.map(Probe::finish);
+    let text = last(&totals, measured.as_ref(), args.json);
     let written = output.finish(text.clone());
     watched?;
     stopped?;
@@ -159,6 +176,19 @@ fn receive(
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// What is done with packets, and the probe if it is on.
+fn handlers(settings: &Settings) -> anyhow::Result<(Registry, Option<Probe>)> {
+    let probe =
+        (!settings.probe.is_empty()).then(|| Probe::new(&settings.probe, &settings.engine.access));
+    let measures = |name: &str| probe.as_ref().is_some_and(|probe| probe.measures(name));
+    let wanted = |name: &str| settings.has_module(name) && !measures(name);
+    let mut registry = modules::registry(wanted, settings.verify)?;
+    if let Some(probe) = &probe {
+        probe.register(&mut registry, settings.verify)?;
+    }
+    Ok((registry, probe))
 }
 
 impl Server<'_> {
@@ -173,6 +203,7 @@ impl Server<'_> {
             if signals.reload.swap(false, Ordering::Relaxed) {
                 self.reload();
             }
+            self.tend_probe();
             if sampled.elapsed() < SAMPLE {
                 continue;
             }
@@ -226,6 +257,19 @@ impl Server<'_> {
         }
     }
 
+    /// Answers those who ask what the probe saw.
+    fn tend_probe(&mut self) {
+        let Some(probe) = &mut self.probe else { return };
+        if let Err(error) = probe.tend(&mut self.engine) {
+            let text = format!("probe: a question is not answered: {error}");
+            self.output.print(if self.args.json {
+                event("probe", Map::new(), json!({ "text": text }))
+            } else {
+                text
+            });
+        }
+    }
+
     /// Reads the configuration again and goes over to it; with a wrong one, the old one goes on.
     fn reload(&mut self) {
         let (done, said, warnings) = match self.apply() {
@@ -247,10 +291,16 @@ impl Server<'_> {
     fn apply(&mut self) -> Result<Applied, (String, &'static str)> {
         let new = Settings::load(self.args).map_err(|wrong| (wrong.to_string(), AS_BEFORE))?;
         let engine = &new.engine;
-        let reloaded = self
-            .engine
-            .reload(&engine.listen, engine.access.clone())
-            .map_err(|error| (error.to_string(), end_of(&error)))?;
+        if self.probe.is_some() && engine.access.is_any() {
+            // Whatever the new configuration says of the probe: it runs until the next start.
+            let text = "allow \"any\" needs a restart: the probe is on, which measures for senders that are known";
+            return Err((text.to_owned(), AS_BEFORE));
+        }
+        let reloaded = self.engine.reload(&engine.listen, engine.access.clone());
+        if let Some(probe) = &self.probe {
+            probe.admit(self.engine.access());
+        }
+        let reloaded = reloaded.map_err(|error| (error.to_string(), end_of(&error)))?;
         let mut said = Vec::new();
         let addrs = |addrs: &[SocketAddr]| {
             let addrs: Vec<String> = addrs.iter().map(|addr| format!("bin:{addr}")).collect();
@@ -332,14 +382,12 @@ fn interval(counts: &Snapshot, elapsed: Duration, json: bool) -> String {
     text
 }
 
-fn last(totals: &Snapshot, json: bool) -> String {
+fn last(totals: &Snapshot, measured: Option<&Report>, json: bool) -> String {
     let balanced = totals.is_balanced();
     if json {
-        return event(
-            "total",
-            tally::json(totals),
-            json!({ "balanced": balanced }),
-        );
+        let mut counts = tally::json(totals);
+        counts.extend(measured.map(|report| ("probe".to_owned(), json!(report))));
+        return event("total", counts, json!({ "balanced": balanced }));
     }
     let total = &totals.total;
     let words = tally::line(totals);
@@ -357,6 +405,7 @@ fn last(totals: &Snapshot, json: bool) -> String {
     lines.extend(tally::meanings(total));
     lines.push(tally::kernel(totals.kernel));
     lines.extend(tally::host(totals.host));
+    lines.extend(measured.into_iter().flat_map(probe::lines));
     let verdict = if balanced {
         "balanced"
     } else {

@@ -1,7 +1,9 @@
 //! Time as a parameter, so that a test owns it.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
 
 /// Nanoseconds since the clock began to run; never goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -19,11 +21,10 @@ pub trait Clock {
     fn sleep(&mut self, duration: Duration);
 }
 
-/// The monotonic clock of the system, from 0 at its making; copies tell the same time.
-#[derive(Debug, Clone, Copy)]
-pub struct MonotonicClock {
-    start: Instant,
-}
+/// The monotonic clock of the system, CLOCK_MONOTONIC: it began with the machine, and all processes of a host read the
+/// same time. So what others of them stamped can be compared with it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MonotonicClock;
 
 impl Timestamp {
     /// A moment `ns` nanoseconds after the clock's beginning.
@@ -45,24 +46,46 @@ impl Timestamp {
     }
 }
 
-impl MonotonicClock {
-    /// A clock that begins now.
-    #[must_use]
-    pub fn start() -> Self {
-        Self {
-            start: Instant::now(),
-        }
-    }
-}
-
 impl Clock for MonotonicClock {
     #[inline]
     fn now(&mut self) -> Timestamp {
-        // 2^64 ns are 584 years.
-        Timestamp(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux has this clock");
+        // Neither is negative; 2^64 ns are 584 years.
+        let (seconds, nanos) = (now.tv_sec().unsigned_abs(), now.tv_nsec().unsigned_abs());
+        Timestamp(seconds * 1_000_000_000 + nanos)
     }
 
     fn sleep(&mut self, duration: Duration) {
         thread::sleep(duration);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn the_clock_of_the_system_goes_on_as_instants_do() {
+        let mut clock = MonotonicClock;
+        let (instant, before) = (Instant::now(), clock.now());
+        clock.sleep(Duration::from_millis(2));
+        let (after, elapsed) = (clock.now(), instant.elapsed());
+        let passed = Duration::from_nanos(after.nanos_since(before));
+        assert!(
+            passed >= Duration::from_millis(2) && passed <= elapsed,
+            "{passed:?}"
+        );
+        // Since the start of the machine, which `/proc/uptime` tells in hundredths, suspended times included.
+        let uptime = std::fs::read_to_string("/proc/uptime").expect("every Linux has it");
+        let uptime: f64 = uptime
+            .split(' ')
+            .next()
+            .and_then(|text| text.parse().ok())
+            .expect("seconds");
+        assert!(
+            before.as_nanos() as f64 / 1e9 <= uptime + 0.02,
+            "{before:?} {uptime}"
+        );
     }
 }

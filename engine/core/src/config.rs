@@ -112,6 +112,9 @@ pub struct Config {
     pub http: Option<SocketAddr>,
     /// Seconds between two lines of counts, 0 for none; `None` leaves it to the command line.
     pub stats: Option<u32>,
+    /// Names of the packets that are measured, each once; empty: the probe is off. Never together with an
+    /// [`access`](Self::access) of everybody.
+    pub probe: Vec<String>,
     /// The built-in parts that are on.
     pub parts: BTreeSet<Part>,
     /// What was set about them.

@@ -152,7 +152,7 @@ impl Engine {
         cores: Vec<Option<thread::CoreWish>>,
         batch: usize,
     ) -> Result<(), StartError> {
-        let clock = MonotonicClock::start();
+        let clock = MonotonicClock;
         let shards = self.steering.shards();
         let mesh = Mailbox::mesh(shards).map_err(StartError::Mailbox)?;
         for ((id, mailbox), core) in (0..shards).map(ShardId).zip(mesh).zip(cores) {
@@ -208,6 +208,18 @@ impl Engine {
     /// [`ChangeError`]: a shard does not answer, and may still call the handler.
     pub fn unregister(&mut self, name: &[u8]) -> Result<bool, ChangeError> {
         match self.registry.remove(name) {
+            Some(id) => self.publish(id, None).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Has the handlers of `name` made anew, on every shard, while traffic flows; `false` when there are none. When this
+    /// returns, the old ones were dropped, on this thread: that is how they hand over what they gathered.
+    ///
+    /// # Errors
+    /// [`ChangeError`]: a shard does not answer. It takes the new handler over when it goes on.
+    pub fn renew(&mut self, name: &[u8]) -> Result<bool, ChangeError> {
+        match self.registry.id(name) {
             Some(id) => self.publish(id, None).map(|()| true),
             None => Ok(false),
         }

@@ -43,10 +43,11 @@ pub struct Sent {
 /// Made once for a fixed size, filled and sent again and again. Bytes and places are resident when
 /// [`new`](Self::new) returns.
 pub struct TxBatch {
-    /// The bytes of all datagrams, one after the other: so a train is one piece.
-    bytes: Vec<u8>,
+    /// The bytes of all datagrams, one after the other: so a train is one piece. All of it can be written to; what lies
+    /// behind the first `used` is left from before.
+    bytes: Box<[u8]>,
+    used: usize,
     outgoing: Vec<Outgoing>,
-    bytes_max: usize,
     datagrams_max: usize,
 }
 
@@ -68,9 +69,9 @@ impl TxBatch {
         };
         // Written once, so that the first packet pays for no page.
         let mut batch = Self {
-            bytes: vec![u8::MAX; bytes],
+            bytes: vec![u8::MAX; bytes].into(),
+            used: 0,
             outgoing: vec![nobody; datagrams],
-            bytes_max: bytes,
             datagrams_max: datagrams,
         };
         batch.clear();
@@ -83,21 +84,62 @@ impl TxBatch {
     #[inline]
     #[must_use = "a datagram that found no room is not in the batch"]
     pub fn push(&mut self, to: SocketAddr, datagram: &[u8]) -> bool {
-        let (start, len) = (self.bytes.len(), datagram.len());
-        if self.outgoing.len() == self.datagrams_max || len > self.bytes_max - start {
+        if !self.has_room(datagram.len()) {
             return false;
         }
-        // Neither grows: `datagrams_max` and `bytes_max` are what they were made with.
-        self.bytes.extend_from_slice(datagram);
-        self.outgoing.push(Outgoing { to, start, len });
+        self.bytes[self.used..][..datagram.len()].copy_from_slice(datagram);
+        self.commit(to, datagram.len());
         true
+    }
+
+    /// Lets `write` make a datagram for `to` where it will be sent from, so that it is not copied: as
+    /// [`push`](Self::push) does with one that there is already.
+    ///
+    /// `write` gets `len_max` bytes, in which is what was there before, and says how many of them are the datagram, from
+    /// the first on. `Ok(false)` when there is no room for so many: then it was not asked.
+    ///
+    /// # Errors
+    /// What `write` returned; nothing was taken then.
+    ///
+    /// # Panics
+    /// When `write` says that the datagram is longer than `len_max`.
+    #[inline]
+    pub fn push_with<E>(
+        &mut self,
+        to: SocketAddr,
+        len_max: usize,
+        write: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<bool, E> {
+        if !self.has_room(len_max) {
+            return Ok(false);
+        }
+        let len = write(&mut self.bytes[self.used..][..len_max])?;
+        assert!(len <= len_max, "a datagram of {len} bytes in {len_max}");
+        self.commit(to, len);
+        Ok(true)
+    }
+
+    /// Whether one more datagram of `len` bytes has room.
+    #[inline]
+    #[must_use]
+    pub const fn has_room(&self, len: usize) -> bool {
+        self.outgoing.len() < self.datagrams_max && len <= self.bytes.len() - self.used
     }
 
     /// Forgets all datagrams.
     #[inline]
     pub fn clear(&mut self) {
-        self.bytes.clear();
+        self.used = 0;
         self.outgoing.clear();
+    }
+
+    /// Takes the next `len` bytes, which have been written, for a datagram. There is a place for it: `has_room` said so,
+    /// and so `outgoing` does not grow.
+    #[inline]
+    fn commit(&mut self, to: SocketAddr, len: usize) {
+        let start = self.used;
+        self.outgoing.push(Outgoing { to, start, len });
+        self.used += len;
     }
 
     /// Destination and bytes of each datagram, in the order in which they were pushed.
@@ -148,8 +190,8 @@ impl fmt::Debug for TxBatch {
         f.debug_struct("TxBatch")
             .field("datagrams", &self.outgoing.len())
             .field("datagrams_max", &self.datagrams_max)
-            .field("bytes", &self.bytes.len())
-            .field("bytes_max", &self.bytes_max)
+            .field("bytes", &self.used)
+            .field("bytes_max", &self.bytes.len())
             .finish()
     }
 }
@@ -185,6 +227,41 @@ mod tests {
         batch.clear();
         assert!(batch.is_empty() && batch.datagrams().next().is_none());
         assert!(batch.push(port(1), b"1234567890"));
+    }
+
+    #[test]
+    fn a_datagram_written_in_its_place_is_one_like_those_that_were_copied() {
+        let mut batch = TxBatch::new(3, 10);
+        assert!(batch.push(port(1), b"12"));
+        let three = |bytes: &mut [u8]| {
+            assert_eq!(bytes.len(), 5);
+            bytes[..3].copy_from_slice(b"345");
+            Ok::<_, &str>(3)
+        };
+        assert_eq!(batch.push_with(port(2), 5, three), Ok(true));
+        assert_eq!(
+            batch.push_with(port(3), 5, |_| Err("not made")),
+            Err("not made")
+        );
+        let never = |_: &mut [u8]| -> Result<usize, &str> { panic!("there is no room") };
+        assert_eq!(batch.push_with(port(4), 6, never), Ok(false));
+        assert!(
+            batch.push(port(5), b"67890"),
+            "what was not made took no room"
+        );
+        assert_eq!(batch.push_with(port(6), 0, never), Ok(false), "no place");
+        let expected = [(1, &b"12"[..]), (2, b"345"), (5, b"67890")];
+        let seen: Vec<_> = batch
+            .datagrams()
+            .map(|(to, bytes)| (to.port(), bytes))
+            .collect();
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    #[should_panic(expected = "a datagram of 4 bytes in 3")]
+    fn a_datagram_longer_than_its_room_is_a_bug() {
+        let _ = TxBatch::new(1, 10).push_with(port(1), 3, |_| Ok::<_, ()>(4));
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl Pair {
         let steering = Steering::new(2, 5);
         let queues = network.bind_group(HERE.parse().expect("an address"), 2, |_| 0);
         let mesh = Mailbox::mesh(2).expect("two bells");
-        let clock = MonotonicClock::start();
+        let clock = MonotonicClock;
         let mut registry = Registry::new();
         let handled = |_: &mut Context<'_>, _: &Packet<'_>| Verdict::Handled;
         let registered = registry.register(b"dialog", move |_| handled);

@@ -43,6 +43,7 @@ pub(super) fn text(
             "access": access,
             "http": http.map(|http| http.local_addr().to_string()),
             "handlers": handlers,
+            "probe": settings.probe,
             "warnings": warnings,
         });
         return event("ready", Map::new(), more);
@@ -62,6 +63,9 @@ pub(super) fn text(
     );
     if let Some(http) = http {
         text.push_str(&format!(", http://{}/metrics", http.local_addr()));
+    }
+    if !settings.probe.is_empty() {
+        text.push_str(&format!(", probe {}", settings.probe.join(" ")));
     }
     for warning in warnings {
         text.push_str("\nwarning: ");

@@ -22,6 +22,8 @@ pub(crate) struct Settings {
     pub(super) http: Option<SocketAddr>,
     /// Zero: no lines but the last.
     pub(super) stats: Duration,
+    /// Names of the packets that are measured; empty: none.
+    pub(super) probe: Vec<String>,
     /// `None`: all that there are.
     parts: Option<BTreeSet<Part>>,
     /// Where the configuration sets the cores, when they are as it says.
@@ -60,6 +62,11 @@ impl Settings {
         }
         if !args.allow.is_empty() {
             engine.access = access(&args.allow)?;
+            if engine.access.is_any() && !settings.probe.is_empty() {
+                let text = "--allow any: the configuration sets probe, which measures for senders that are known: name \
+                            their addresses";
+                return Err(Wrong::Arguments(text.to_owned()));
+            }
         }
         if let Some(shards) = args.shards {
             engine.shards = shards.0;
@@ -96,6 +103,7 @@ impl Settings {
             stats: config
                 .stats
                 .map_or(STATS, |seconds| Duration::from_secs(seconds.into())),
+            probe: config.probe,
             parts: Some(config.parts),
             pin_place: config.pin_place,
             has_told_reach: !overrules(args, Topic::Reach),
@@ -136,6 +144,7 @@ impl Settings {
             ("gro", old.gro != engine.gro),
             ("batch", old.batch != engine.batch),
             ("verify", self.verify != new.verify),
+            ("probe", self.probe != new.probe),
             ("the list of modules", self.parts != new.parts),
             ("http", self.http != new.http),
         ];
@@ -157,6 +166,7 @@ impl Default for Settings {
             verify: true,
             http: None,
             stats: STATS,
+            probe: Vec::new(),
             parts: None,
             pin_place: None,
             has_told_reach: false,

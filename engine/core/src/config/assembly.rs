@@ -42,6 +42,8 @@ pub(super) struct Assembly {
     /// Where each of our own settings stands.
     own_places: BTreeMap<String, Place>,
     allowed: Vec<(Allowed, Excerpt)>,
+    /// Where everybody is let in, once that is settled.
+    anybody: Option<Excerpt>,
     peers: Vec<(Peer, Place)>,
     no_effect: Gathered,
     sip: Gathered,

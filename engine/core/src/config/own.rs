@@ -20,6 +20,8 @@ pub(super) struct Own {
     pub(super) batch: Option<usize>,
     pub(super) http: Option<SocketAddr>,
     pub(super) stats: Option<u32>,
+    /// Not empty.
+    pub(super) probe: Option<Vec<String>>,
 }
 
 /// Why a setting cannot be made.
@@ -64,6 +66,7 @@ impl Own {
             "batch" => self.batch = Some(number(value, 1, BATCH_MAX)?),
             "http" => self.http = Some(address(value)?),
             "stats" => self.stats = Some(number(value, 0, STATS_MAX)?),
+            "probe" => self.probe = Some(probed(value)?),
             name => return Err(Refused::Name(name.to_owned())),
         }
         Ok(None)
@@ -111,14 +114,41 @@ fn pin(value: &Value) -> Result<Pin, Refused> {
         .map_err(refused)
 }
 
+/// Names of packets, with commas between.
+fn probed(value: &Value) -> Result<Vec<String>, Refused> {
+    let refused = |expected: String| Err(Refused::Value(expected));
+    let mut names = Vec::<String>::new();
+    for name in text(value, PROBED)?.split(',') {
+        let name = name.trim();
+        let is_name = |byte: u8| byte.is_ascii_graphic();
+        if !(1..=PROBED_LEN_MAX).contains(&name.len()) || !name.bytes().all(is_name) {
+            return refused(PROBED.to_owned());
+        }
+        if name == PROBE {
+            return refused(format!(
+                "names of packets to measure ({PROBE} are those that ask for the result)"
+            ));
+        }
+        if names.iter().any(|known| known == name) {
+            return refused(format!("each name once ({name} is there twice)"));
+        }
+        if names.len() == PROBED_MAX {
+            return refused(format!("at most {PROBED_MAX} names of packets"));
+        }
+        names.push(name.to_owned());
+    }
+    Ok(names)
+}
+
 fn address(value: &Value) -> Result<SocketAddr, Refused> {
     let expected = "an address and a port such as \"127.0.0.1:9100\"";
     let refused = |_| Refused::Value(expected.to_owned());
     text(value, expected)?.parse().map_err(refused)
 }
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "allow", "shards", "backend", "rcvbuf", "gro", "verify", "pin", "batch", "http", "stats",
+    "probe",
 ];
 
 const BACKENDS: [(&str, Backend); 3] = [
@@ -130,6 +160,15 @@ const BACKENDS: [(&str, Backend); 3] = [
 const GROS: [(&str, Gro); 3] = [("auto", Gro::Auto), ("on", Gro::On), ("off", Gro::Off)];
 
 const BATCH_MAX: u32 = 1024;
+
+const PROBED: &str = "names of packets such as \"dialog,ul\"";
+
+/// How many names may be measured, and how long each may be: no module of OpenSIPS has a longer one.
+const PROBED_MAX: usize = 16;
+const PROBED_LEN_MAX: usize = 64;
+
+/// The name by which measuring tools ask for the result.
+const PROBE: &str = "binrush-probe";
 
 #[cfg(test)]
 mod tests {
@@ -152,6 +191,7 @@ mod tests {
             ("batch", Value::Int(64)),
             ("http", string("[::1]:9100")),
             ("stats", Value::Int(0)),
+            ("probe", string("dialog, ul,binrush-miss")),
         ] {
             assert_eq!(own.set(name, &value), Ok(None), "{name}");
         }
@@ -165,6 +205,7 @@ mod tests {
             batch: Some(64),
             http: Some("[::1]:9100".parse().unwrap()),
             stats: Some(0),
+            probe: Some(["dialog", "ul", "binrush-miss"].map(str::to_owned).into()),
         };
         assert_eq!(own, expected);
         assert_eq!(own.set("allow", &string("any")), Ok(Some(Allowed::Any)));
@@ -179,7 +220,22 @@ mod tests {
             .map(|core| core.to_string())
             .collect::<Vec<_>>()
             .join(",");
+        let long = "x".repeat(65);
+        let names = (0..17).map(|name| format!("n{name}"));
+        let names = names.collect::<Vec<_>>().join(",");
         for (name, value, told) in [
+            ("probe", Value::Int(1), "\"dialog,ul\" expected, not 1"),
+            ("probe", string(""), "\"dialog,ul\" expected"),
+            ("probe", string("dialog,"), "\"dialog,ul\" expected"),
+            ("probe", string("dialog ul"), "\"dialog,ul\" expected"),
+            ("probe", string(&long), "\"dialog,ul\" expected"),
+            (
+                "probe",
+                string("ul,ul"),
+                "each name once (ul is there twice)",
+            ),
+            ("probe", string("binrush-probe"), "ask for the result"),
+            ("probe", string(&names), "at most 16 names"),
             (
                 "shards",
                 Value::Int(65),

@@ -413,6 +413,30 @@ fn parts_are_loaded_by_name_once_and_nothing_else_is() {
 }
 
 #[test]
+fn what_is_measured_is_measured_for_known_senders_only() {
+    let probe = "modparam(\"binrush\", \"probe\", \"dialog, binrush-miss\")\n";
+    let allow = |whom: &str| format!("modparam(\"binrush\", \"allow\", \"{whom}\")\n");
+    for access in [String::new(), allow("10.0.0.0/8")] {
+        let found = config(&with_listener(&(access + probe)));
+        assert_eq!(found.probe, ["dialog", "binrush-miss"]);
+    }
+    // Whichever is said first.
+    let error = refused(
+        &with_listener(&(probe.to_owned() + &allow("10.0.0.0/8") + &allow("any"))),
+        "a.cfg:4:30: allow: ranges of addresses expected, not \"any\", because probe is set in a.cfg:2:30",
+    );
+    assert!(
+        error.contains("modparam(\"binrush\", \"allow\", \"any\")"),
+        "{error}"
+    );
+    refused(
+        &with_listener(&(allow("any") + probe)),
+        "a.cfg:2:30: allow: ranges of addresses expected",
+    );
+    assert!(config(&with_listener(&allow("any"))).access.is_any());
+}
+
+#[test]
 fn our_own_settings_reach_the_engine() {
     let text = with_listener(
         r#"
@@ -445,7 +469,7 @@ fn our_own_settings_reach_the_engine() {
     );
 
     let plain = config(&with_listener(""));
-    assert!(plain.verify);
+    assert!(plain.verify && plain.probe.is_empty());
     assert_eq!((plain.rcvbuf, plain.batch), (None, None));
     let defaults = EngineConfig::new("127.0.0.1:5555".parse().unwrap());
     assert_eq!(plain.engine().rcvbuf, defaults.rcvbuf);

@@ -21,6 +21,7 @@ impl Assembly {
         let listeners = self.settle_listeners(&main);
         let access = self.settle_access(&listeners);
         let shards = self.settle_shards();
+        self.refuse_to_measure_for_anybody();
         self.tell_what_is_not_done();
         self.problems.truncate(PROBLEMS_MAX);
         if let Some(error) = ConfigError::of(mem::take(&mut self.problems)) {
@@ -40,6 +41,7 @@ impl Assembly {
             verify: own.verify.unwrap_or(true),
             http: own.http,
             stats: own.stats,
+            probe: own.probe.unwrap_or_default(),
             parts: mem::take(&mut self.loaded).into_keys().collect(),
             parameters: mem::take(&mut self.parameters),
             mpath: self.mpath.take(),
@@ -149,7 +151,9 @@ impl Assembly {
         if allowed.is_empty() {
             return self.default_access(listeners);
         }
-        if allowed.iter().any(|(allowed, _)| *allowed == Allowed::Any) {
+        let mut anybody = allowed.iter();
+        if let Some((_, excerpt)) = anybody.find(|(allowed, _)| *allowed == Allowed::Any) {
+            self.anybody = Some(excerpt.clone());
             return Access::any();
         }
         let mut access = Access::nobody();
@@ -171,6 +175,19 @@ impl Assembly {
             }
         }
         access
+    }
+
+    /// What a probe keeps grows with what it is sent, and it answers who asks: so it is for senders that are known.
+    fn refuse_to_measure_for_anybody(&mut self) {
+        let any = self.anybody.take();
+        if let (Some(any), Some(_)) = (any, &self.own.probe) {
+            let place = &self.own_places["probe"];
+            let message = format!(
+                "allow: ranges of addresses expected, not \"any\", because probe is set in {place}: it measures for senders \
+                 that are known"
+            );
+            self.refuse_at(&any, message);
+        }
     }
 
     fn default_access(&mut self, listeners: &[Listener]) -> Access {
