@@ -16,10 +16,20 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 /// What a 1.x node does.
 pub(crate) mod classic;
+/// What a 3.x node does with streams.
+mod classic_tcp;
+/// The audit of every packet, and nothing else.
+pub(crate) mod probe;
+/// The same for streams.
+pub(crate) mod probe_tcp;
 /// As little as can be done.
 pub(crate) mod raw;
+/// The same for streams.
+mod raw_tcp;
+/// Several streams in one thread.
+mod streams;
 
-/// Receive datagrams in a way to compare with, until SIGTERM.
+/// Receive datagrams or streams in a way to compare with, until SIGTERM.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// In which way.
@@ -34,9 +44,15 @@ pub(crate) struct Args {
     /// Core to keep the thread on.
     #[arg(long)]
     core: Option<usize>,
-    /// raw: let trains of datagrams come whole.
+    /// raw, probe: let trains of datagrams come whole.
     #[arg(long)]
     gro: bool,
+    /// Take streams of 2.3 and later, and no datagrams.
+    #[arg(long, conflicts_with = "gro")]
+    tcp: bool,
+    /// probe: which packets to look into. With none they are only parsed and counted.
+    #[arg(long, value_enum, default_value = "all")]
+    audit: Audited,
     /// raw: nanoseconds of work to do for each packet.
     #[arg(long, value_name = "NS", default_value_t = 0)]
     add_ns: u32,
@@ -46,6 +62,13 @@ pub(crate) struct Args {
 enum How {
     Raw,
     Classic,
+    Probe,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Audited {
+    All,
+    None,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -54,8 +77,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let stop = Stop::on_signals()?;
     let total = match args.how {
+        How::Raw if args.tcp => raw_tcp::receive(args, &stop)?,
         How::Raw => raw::receive(args, &stop)?,
+        How::Classic if args.tcp => classic_tcp::receive(args, &stop)?,
         How::Classic => classic::receive(args, &stop)?,
+        How::Probe if args.tcp => probe_tcp::receive(args, &stop)?,
+        How::Probe => probe::receive(args, &stop)?,
     };
     say("total", total)
 }
@@ -80,7 +107,15 @@ impl Stop {
 }
 
 fn say_ready(addr: SocketAddr) -> anyhow::Result<()> {
-    say("ready", json!({ "listen": [format!("bin:{addr}")] }))
+    say_ready_for(addr, "udp")
+}
+
+fn say_ready_for(addr: SocketAddr, transport: &str) -> anyhow::Result<()> {
+    let listen = format!("bin:{addr}");
+    say(
+        "ready",
+        json!({ "listen": [listen], "transport": transport }),
+    )
 }
 
 /// A JSON line, out at once: standard output to a pipe is not flushed by line ends.

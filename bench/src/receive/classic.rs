@@ -15,13 +15,17 @@ use super::{Args, Stop, WAIT, say_ready};
 /// Registered names, and what became of packets.
 #[derive(Debug)]
 pub(crate) struct Classic {
-    modules: Option<Box<Module>>,
+    modules: Modules,
     handled: u64,
     too_short: u64,
     bad_marker: u64,
     bad_crc: u64,
     unknown_name: u64,
 }
+
+/// The list of registered names, searched from its head.
+#[derive(Debug)]
+pub(super) struct Modules(Option<Box<Module>>);
 
 /// A node of the list.
 #[derive(Debug)]
@@ -60,16 +64,8 @@ pub(crate) fn receive(args: &Args, stop: &Stop) -> anyhow::Result<Value> {
 impl Classic {
     /// A dozen modules have registered; the one that the packets are for came first, so it is last in the list.
     fn new() -> Self {
-        let mut modules = None;
-        for name in NAMES {
-            modules = Some(Box::new(Module {
-                name: name.as_bytes().to_vec(),
-                callback: |_packet| {},
-                next: modules,
-            }));
-        }
         Self {
-            modules,
+            modules: Modules::new(&NAMES),
             handled: 0,
             too_short: 0,
             bad_marker: 0,
@@ -98,16 +94,11 @@ impl Classic {
             self.unknown_name += 1;
             return;
         };
-        let mut next = self.modules.as_deref();
-        while let Some(module) = next {
-            if module.name == name {
-                (module.callback)(packet);
-                self.handled += 1;
-                return;
-            }
-            next = module.next.as_deref();
+        if self.modules.call(name, packet) {
+            self.handled += 1;
+        } else {
+            self.unknown_name += 1;
         }
-        self.unknown_name += 1;
     }
 
     fn totals(&self) -> Value {
@@ -120,6 +111,35 @@ impl Classic {
         });
         let refused = self.too_short + self.bad_marker + self.bad_crc + self.unknown_name;
         json!({ "received": self.handled + refused, "outcomes": outcomes })
+    }
+}
+
+impl Modules {
+    /// Each of `names` is put before those that were there.
+    pub(super) fn new(names: &[&str]) -> Self {
+        let mut modules = None;
+        for name in names {
+            modules = Some(Box::new(Module {
+                name: name.as_bytes().to_vec(),
+                callback: |_packet| {},
+                next: modules,
+            }));
+        }
+        Self(modules)
+    }
+
+    /// Hands `packet` to whoever registered `name`; whether somebody has.
+    #[inline]
+    pub(super) fn call(&self, name: &[u8], packet: &[u8]) -> bool {
+        let mut next = self.0.as_deref();
+        while let Some(module) = next {
+            if module.name == name {
+                (module.callback)(packet);
+                return true;
+            }
+            next = module.next.as_deref();
+        }
+        false
     }
 }
 
@@ -158,7 +178,7 @@ static CRC_TABLE: [u32; 256] = {
     table
 };
 
-/// Who may have registered, in that order. Each is put before those that were there.
+/// Who may have registered, in that order.
 const NAMES: [&str; 12] = [
     "dialog",
     "ul",
@@ -182,7 +202,7 @@ const BUFFER_LEN: usize = 65_535;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packets::Packets;
+    use crate::compare::packets::Packets;
     use binrush_wire::{Builder, Generation};
 
     fn packet_for(name: &str) -> Vec<u8> {
