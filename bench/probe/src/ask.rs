@@ -8,9 +8,10 @@
 //!     │── ask: part 1 ───────────────────────▶│
 //! ```
 //!
-//! One ask is answered by one datagram at most, so whoever asks sets the pace, and what is lost is asked for again. All
-//! parts of the answers to one salt are of one report.
+//! One ask is answered by one datagram at most, so whoever asks sets the pace, and what is lost is asked for again. Each
+//! part says what the whole is to come to: parts of different reports are not taken for one, but asked for anew.
 
+use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -39,7 +40,7 @@ pub enum AskError {
     /// Nobody answered, or not all of it.
     #[error(
         "{addr} does not answer what its probe saw, asked {asked} times from {from} in {patience:?}\n  \
-         it must be a `binrush serve` with modparam(\"binrush\", \"probe\", ...) that lets in {from}"
+         it must be a `binrush serve` with modparam(\"binrush\", \"probe\", ...) that lets in {from}{unsent}"
     )]
     Silent {
         /// Who was asked.
@@ -50,6 +51,19 @@ pub enum AskError {
         asked: u32,
         /// For how long.
         patience: Duration,
+        /// Why the last question could not be sent, if so.
+        unsent: Unsent,
+    },
+    /// It answers with parts of different reports, or lets go of a report before all of it was asked for.
+    #[error(
+        "{addr} never answered one report from end to end, asked {attempts} times\n  \
+         do others ask it what its probe saw at the same time?"
+    )]
+    Torn {
+        /// Who was asked.
+        addr: SocketAddr,
+        /// For how many reports.
+        attempts: u32,
     },
     /// The answer is no report.
     #[error("{addr} answered what is no report: {error}\n  both ends must be of the same version")]
@@ -61,25 +75,39 @@ pub enum AskError {
     },
 }
 
+/// What the kernel said to a question that could not be sent, if it said something.
+#[derive(Debug, Default)]
+pub struct Unsent(pub Option<io::Error>);
+
+impl fmt::Display for Unsent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            None => Ok(()),
+            Some(error) => write!(f, "; the last question could not be sent: {error}"),
+        }
+    }
+}
+
 /// What the probe of the `binrush serve` that listens on `addr` saw of `run`, all of its shards together. Waits at most
 /// `patience` for each part of the answer; there is one for each 1160 bytes.
 ///
-/// Asking during a run is exact but for one thing: a packet that overtook others while this was asked for is not seen
-/// as such. [`Report::damaged`], `foreign` and `beyond` count from the start of the server, over all runs.
+/// May be asked at any time, also during a run. [`Report::damaged`], `foreign`, `beyond` and `evicted` count from the start
+/// of the server, over all runs.
 ///
 /// # Errors
 /// [`AskError`].
 pub fn ask(addr: SocketAddr, run: u16, patience: Duration) -> Result<Report, AskError> {
     let mut asker = Asker::new(addr, run, patience)?;
-    let (mut text, mut part) = (Vec::new(), 0);
-    loop {
-        let parts = asker.part(Wish::Report, part, &mut text)?;
-        part += 1;
-        if part >= parts {
-            break;
+    for _ in 0..ATTEMPTS {
+        if let Some(text) = asker.whole()? {
+            return serde_json::from_slice(&text).map_err(|error| AskError::Answer { addr, error });
         }
+        asker.salt = new_salt();
     }
-    serde_json::from_slice(&text).map_err(|error| AskError::Answer { addr, error })
+    Err(AskError::Torn {
+        addr,
+        attempts: ATTEMPTS,
+    })
 }
 
 /// Lets the probe of the server at `addr` forget `run`, to make room for others. Waits at most `patience`.
@@ -88,7 +116,7 @@ pub fn ask(addr: SocketAddr, run: u16, patience: Duration) -> Result<Report, Ask
 /// [`AskError`]; then it may have forgotten nevertheless.
 pub fn forget(addr: SocketAddr, run: u16, patience: Duration) -> Result<(), AskError> {
     let mut asker = Asker::new(addr, run, patience)?;
-    asker.part(Wish::Forget, 0, &mut Vec::new()).map(|_| ())
+    asker.part(Wish::Forget, 0, patience).map(|_| ())
 }
 
 /// One question.
@@ -103,6 +131,13 @@ struct Asker {
     datagram: Vec<u8>,
 }
 
+/// A part of an answer, apart from the datagram that it came in.
+struct Part {
+    parts: u16,
+    check: u32,
+    text: Vec<u8>,
+}
+
 impl Asker {
     fn new(addr: SocketAddr, run: u16, patience: Duration) -> Result<Self, AskError> {
         let (socket, from) =
@@ -112,15 +147,33 @@ impl Asker {
             socket,
             from,
             run,
-            // Whoever cannot see the question cannot answer it.
-            salt: RandomState::new().hash_one(addr),
+            salt: new_salt(),
             patience,
             datagram: vec![0; usize::from(u16::MAX)],
         })
     }
 
-    /// Asks until `part` is there, appends it to `text` and says how many parts there are.
-    fn part(&mut self, wish: Wish, part: u16, text: &mut Vec<u8>) -> Result<u16, AskError> {
+    /// The text of one report; `None` when the server has let go of it before all of it was here.
+    fn whole(&mut self) -> Result<Option<Vec<u8>>, AskError> {
+        let first = self.part(Wish::Report, 0, self.patience)?;
+        let mut text = first.text;
+        for part in 1..first.parts {
+            // The first one came, so somebody is there: silence means that the answer is gone.
+            let next = match self.part(Wish::Report, part, self.patience.min(GONE)) {
+                Ok(next) => next,
+                Err(AskError::Silent { .. }) => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            if (next.parts, next.check) != (first.parts, first.check) {
+                return Ok(None);
+            }
+            text.extend_from_slice(&next.text);
+        }
+        Ok((message::check_of(&text) == first.check).then_some(text))
+    }
+
+    /// Asks until `part` is there.
+    fn part(&mut self, wish: Wish, part: u16, patience: Duration) -> Result<Part, AskError> {
         let ask = Ask {
             wish,
             run: self.run,
@@ -130,25 +183,33 @@ impl Asker {
         };
         let mut buffer = [0; message::ASK_LEN_MAX];
         let ask_packet = ask.write(&mut buffer);
-        let deadline = Instant::now() + self.patience;
-        let mut asked = 0;
+        let deadline = Instant::now() + patience;
+        let (mut asked, mut unsent) = (0, None);
         while asked == 0 || Instant::now() < deadline {
             asked += 1;
             // What cannot be sent now (a full buffer, a server that is not there yet) is asked again.
-            let _ = self.socket.send_to(ask_packet, self.addr);
+            unsent = self.socket.send_to(ask_packet, self.addr).err();
             let until = deadline.min(Instant::now() + AGAIN);
             while let Some(answer) = self.receive(until) {
                 if answer.answers(&ask) {
-                    text.extend_from_slice(answer.text);
-                    return Ok(answer.parts);
+                    return Ok(Part {
+                        parts: answer.parts,
+                        check: answer.check,
+                        text: answer.text.to_vec(),
+                    });
                 }
+            }
+            // Where nothing is sent, nothing comes: no need to be quick.
+            if unsent.is_some() {
+                std::thread::sleep(until.saturating_duration_since(Instant::now()));
             }
         }
         Err(AskError::Silent {
             addr: self.addr,
             from: self.from,
             asked,
-            patience: self.patience,
+            patience,
+            unsent: Unsent(unsent),
         })
     }
 
@@ -164,6 +225,12 @@ impl Asker {
         // What is no answer ends this wait, and so is asked again a little sooner.
         Answer::read(&packet.ok()?).ok()
     }
+}
+
+/// Whoever cannot see the question cannot answer it.
+fn new_salt() -> u64 {
+    // Two states of one process have the same keys but for a count, so none repeats.
+    RandomState::new().hash_one(0_u8)
 }
 
 /// A socket that `addr` can answer to, and its address.
@@ -184,34 +251,73 @@ fn socket_towards(addr: SocketAddr) -> io::Result<(UdpSocket, SocketAddr)> {
 /// How long an answer may take before the question is asked again: the control thread looks every 20 ms.
 const AGAIN: Duration = Duration::from_millis(30);
 
+/// How long a server may be silent about the next part of an answer that it has begun, before it is asked anew.
+const GONE: Duration = Duration::from_secs(1);
+
+/// How many answers are begun before the server is given up.
+const ATTEMPTS: u32 = 5;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{RunReport, StreamReport};
     use std::thread;
 
-    /// Answers `asks` times as `reply` says; it may answer with nothing.
-    fn server(
-        asks: usize,
-        mut reply: impl FnMut(usize, &Ask) -> Vec<Vec<u8>> + Send + 'static,
-    ) -> (SocketAddr, thread::JoinHandle<()>) {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
-        let addr = socket.local_addr().unwrap();
-        let serve = move || {
-            let mut datagram = [0; 512];
-            for index in 0..asks {
-                let (len, _) = socket.recv_from(&mut datagram).unwrap();
-                let packet = Packet::parse(Generation::Legacy, &datagram[..len]).unwrap();
-                let ask = Ask::read(&packet).unwrap();
-                for answer in reply(index, &ask) {
-                    socket.send_to(&answer, ask.reply_to).unwrap();
+    /// Answers as `reply` says, which is told how often it was asked before, until it is dropped.
+    struct Server {
+        addr: SocketAddr,
+        thread: Option<thread::JoinHandle<()>>,
+    }
+
+    impl Server {
+        fn new(mut reply: impl FnMut(usize, &Ask) -> Vec<Vec<u8>> + Send + 'static) -> Self {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let addr = socket.local_addr().unwrap();
+            let serve = move || {
+                let mut datagram = [0; 512];
+                for index in 0.. {
+                    let (len, _) = socket.recv_from(&mut datagram).unwrap();
+                    if len == 0 {
+                        return;
+                    }
+                    let packet = Packet::parse(Generation::Legacy, &datagram[..len]).unwrap();
+                    let ask = Ask::read(&packet).unwrap();
+                    for answer in reply(index, &ask) {
+                        socket.send_to(&answer, ask.reply_to).unwrap();
+                    }
                 }
+            };
+            Self {
+                addr,
+                thread: Some(thread::spawn(serve)),
             }
-        };
-        (addr, thread::spawn(serve))
+        }
+    }
+
+    impl Drop for Server {
+        fn drop(&mut self) {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.send_to(&[], self.addr).unwrap();
+            if let Some(Err(panic)) = self.thread.take().map(thread::JoinHandle::join)
+                && !thread::panicking()
+            {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+
+    /// The half of `text` that `part` is, of two, as an answer to `ask`.
+    fn half<'a>(text: &'a [u8], part: u16, ask: &Ask) -> Answer<'a> {
+        let (first, second) = text.split_at(text.len() / 2);
+        Answer {
+            wish: ask.wish,
+            run: ask.run,
+            salt: ask.salt,
+            part,
+            parts: 2,
+            check: message::check_of(text),
+            text: [first, second][usize::from(part)],
+        }
     }
 
     fn report() -> Report {
@@ -235,33 +341,75 @@ mod tests {
     #[test]
     fn what_is_lost_copied_or_of_another_question_does_not_matter() {
         let text = serde_json::to_vec(&report()).unwrap();
-        let (addr, server) = server(6, move |index, ask| {
-            let (half, parts) = (text.len() / 2, 2);
-            let of = |part: u16, salt| {
-                let text = [&text[..half], &text[half..]][usize::from(part)];
-                Answer {
-                    wish: ask.wish,
-                    run: ask.run,
-                    salt,
-                    part,
-                    parts,
-                    text,
-                }
-                .to_datagram()
-            };
-            let right = of(ask.part, ask.salt);
+        let server = Server::new(move |index, ask| {
+            let right = half(&text, ask.part, ask);
+            let salt = !ask.salt;
             match index {
                 // Nothing; what is no packet; the answer to another question; to another part; and so on.
                 0 => vec![],
                 1 => vec![b"P4CK".to_vec()],
-                2 => vec![of(ask.part, !ask.salt)],
-                3 => vec![of(1 - ask.part, ask.salt), right.clone(), right],
+                2 => vec![Answer { salt, ..right }.to_datagram()],
+                3 => vec![
+                    half(&text, 1 - ask.part, ask).to_datagram(),
+                    right.to_datagram(),
+                    right.to_datagram(),
+                ],
                 4 => vec![],
-                _ => vec![right],
+                _ => vec![right.to_datagram()],
             }
         });
-        assert_eq!(ask(addr, 9, Duration::from_secs(10)).unwrap(), report());
-        server.join().unwrap();
+        assert_eq!(ask(server.addr, 9, PATIENCE).unwrap(), report());
+    }
+
+    #[test]
+    fn parts_of_different_reports_are_asked_for_anew() {
+        let [old, new] = [3, 4].map(|damaged| {
+            let report = Report {
+                damaged,
+                ..report()
+            };
+            serde_json::to_vec(&report).unwrap()
+        });
+        assert_eq!(old.len(), new.len());
+        let mut salts = Vec::new();
+        let server = Server::new(move |_, ask| {
+            if !salts.contains(&ask.salt) {
+                salts.push(ask.salt);
+            }
+            let text = match (salts.len(), ask.part) {
+                (1, 0) => &old,
+                // The server has let go of it.
+                (2, 1) => return vec![],
+                _ => &new,
+            };
+            vec![half(text, ask.part, ask).to_datagram()]
+        });
+        assert_eq!(ask(server.addr, 9, PATIENCE).unwrap().damaged, 4);
+    }
+
+    #[test]
+    fn a_server_that_never_answers_one_report_is_given_up() {
+        let text = serde_json::to_vec(&report()).unwrap();
+        let server = Server::new(move |index, ask| {
+            let check = u32::try_from(index).unwrap();
+            let right = half(&text, ask.part, ask);
+            vec![Answer { check, ..right }.to_datagram()]
+        });
+        let error = ask(server.addr, 9, PATIENCE).unwrap_err().to_string();
+        assert!(
+            error.contains("one report from end to end, asked 5 times"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn why_a_question_could_not_be_sent_is_told() {
+        // Without the permission to broadcast, the kernel sends nothing there.
+        let addr = ([255, 255, 255, 255], 9).into();
+        let error = ask(addr, 1, Duration::ZERO).unwrap_err().to_string();
+        let told = ["could not be sent", "cannot ask"];
+        assert!(told.iter().any(|told| error.contains(told)), "{error}");
+        assert!(error.contains("os error"), "{error}");
     }
 
     #[test]
@@ -279,24 +427,26 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_no_report_is_told() {
-        let (addr, server) = server(1, |_, ask| {
+        let text = b"{\"runs\":7}";
+        let server = Server::new(|_, ask| {
             let answer = Answer {
                 wish: ask.wish,
                 run: ask.run,
                 salt: ask.salt,
                 part: 0,
                 parts: 1,
-                text: b"{\"runs\":7}",
+                check: message::check_of(text),
+                text,
             };
             vec![answer.to_datagram()]
         });
-        let error = ask(addr, 1, Duration::from_secs(10))
-            .unwrap_err()
-            .to_string();
+        let error = ask(server.addr, 1, PATIENCE).unwrap_err().to_string();
         assert!(
             error.contains("no report") && error.contains("version"),
             "{error}"
         );
-        server.join().unwrap();
     }
+
+    /// Longer than any computer is busy with something else.
+    const PATIENCE: Duration = Duration::from_secs(20);
 }

@@ -5,16 +5,28 @@ use serde::{Deserialize, Serialize};
 use crate::Hist;
 
 /// Everything one receiver saw, or several together.
+///
+/// Each packet that was audited is in one of these counts:
+///
+/// ```text
+///   audited = received of all streams of all runs + damaged_total() + foreign + beyond + evicted
+/// ```
+///
+/// as long as nobody had a run [forgotten](crate::Audit::forget), whose packets leave the right side.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// By run.
     pub runs: Vec<RunReport>,
-    /// Stamps, or packets around them, that were changed on the way.
+    /// Packets that were changed after they were stamped, and of which it is not known whose they were. With those of
+    /// known streams they are [`damaged_total`](Self::damaged_total).
     pub damaged: u64,
     /// Packets without a stamp.
     pub foreign: u64,
     /// Packets that the limits left no room to follow; they are in no other count.
     pub beyond: u64,
+    /// Packets of runs that were let go of to make room for later ones, the damaged ones among them too.
+    #[serde(default)]
+    pub evicted: u64,
 }
 
 /// One run.
@@ -24,15 +36,23 @@ pub struct RunReport {
     pub run: u16,
     /// By stream.
     pub streams: Vec<StreamReport>,
-    /// Received minus intended, of the first copy of each packet.
+    /// Received minus intended, of the first copy of each packet, but for the early ones.
     pub intended: Hist,
-    /// Received minus sent, of the first copies of the packets that say when they were sent.
+    /// Received minus sent, of those of them that say when they were sent.
     pub actual: Hist,
     /// By second of arrival, in order.
     pub intervals: Vec<Interval>,
+    /// First copies that came before they were due, and so are in no histogram: the two ends have clocks of their own,
+    /// and no latency of the run means anything.
+    #[serde(default)]
+    pub early: u64,
+    /// Seconds that are not among the intervals: there were more than the limits let be kept, or the report was too long
+    /// to be sent. Of several receivers, those of the one that has most.
+    #[serde(default)]
+    pub intervals_cut: u64,
 }
 
-/// One stream of a run. `received = unique + duplicates`.
+/// One stream of a run. `received = unique + duplicates`; what is damaged is not in there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamReport {
     /// Number of the stream.
@@ -56,6 +76,10 @@ pub struct StreamReport {
     /// The longest row of such numbers. 0 also when it is not known: of reports that were merged, and where the limits of
     /// the receiver let it forget which numbers came.
     pub gap_longest: u64,
+    /// Packets that were changed after they were stamped, and whose stamp still names this stream. Where it is the stamp
+    /// that was changed, it may name another one that is known.
+    #[serde(default)]
+    pub damaged: u64,
 }
 
 /// A second.
@@ -78,11 +102,28 @@ impl Report {
         self.damaged += other.damaged;
         self.foreign += other.foreign;
         self.beyond += other.beyond;
+        self.evicted += other.evicted;
         for theirs in other.runs {
             match self.runs.binary_search_by_key(&theirs.run, |ours| ours.run) {
                 Ok(index) => self.runs[index].merge(theirs),
                 Err(index) => self.runs.insert(index, theirs),
             }
+        }
+    }
+
+    /// All packets that were changed on the way: those of known streams, and those of which it is not known whose they
+    /// were.
+    #[must_use]
+    pub fn damaged_total(&self) -> u64 {
+        let streams = self.runs.iter().flat_map(|run| &run.streams);
+        self.damaged + streams.map(|stream| stream.damaged).sum::<u64>()
+    }
+
+    /// Leaves out what makes it long and is not in its sums: the [intervals](RunReport::intervals), which each run says.
+    pub fn leave_out_intervals(&mut self) {
+        for run in &mut self.runs {
+            run.intervals_cut += run.intervals.len() as u64;
+            run.intervals.clear();
         }
     }
 
@@ -98,6 +139,8 @@ impl RunReport {
     pub fn merge(&mut self, other: Self) {
         self.intended.merge(&other.intended);
         self.actual.merge(&other.actual);
+        self.early += other.early;
+        self.intervals_cut = self.intervals_cut.max(other.intervals_cut);
         for theirs in other.streams {
             let key = |ours: &StreamReport| ours.stream;
             match self.streams.binary_search_by_key(&theirs.stream, key) {
@@ -130,6 +173,7 @@ impl RunReport {
                 total.reorder_distance_max.max(stream.reorder_distance_max);
             total.gaps += stream.gaps;
             total.gap_longest = total.gap_longest.max(stream.gap_longest);
+            total.damaged += stream.damaged;
         }
         total
     }
@@ -137,12 +181,15 @@ impl RunReport {
 
 impl StreamReport {
     fn merge(&mut self, other: Self) {
+        let damaged = self.damaged + other.damaged;
         if other.unique == 0 || self.unique == 0 {
             if self.unique == 0 {
                 *self = other;
             }
+            self.damaged = damaged;
             return;
         }
+        self.damaged = damaged;
         self.received += other.received;
         self.unique += other.unique;
         self.duplicates += other.duplicates;

@@ -15,11 +15,14 @@ use std::time::Duration;
 use crate::counts::Counts;
 use crate::faults::Faults;
 use crate::plan::{Plan, PlanError};
-use crate::way::Way;
+use crate::way::{ROOM_MAX, Room, Way};
 use connection::{Connection, Ended};
+use over::Over;
 
 /// One connection.
 mod connection;
+/// When it is time to end.
+mod over;
 /// A stream cut into frames, faults applied.
 mod stream;
 
@@ -80,18 +83,24 @@ pub enum TcpFailed {
 }
 
 impl Tcp {
-    /// Forwards until `stop` is set; then what has come, and what was held back. Connections are closed then.
+    /// Forwards until `stop` is set; then what has come, and what was held back. Connections are closed then; one whose
+    /// receiver does not read holds it up for some seconds, and is among those that failed.
     ///
     /// # Errors
     /// [`TcpFailed`]. What befalls one connection is counted and does not end the others.
     pub fn run(self, stop: &AtomicBool) -> Result<TcpTotals, TcpFailed> {
+        self.run_and_drain(stop, DRAIN_MAX)
+    }
+
+    fn run_and_drain(self, stop: &AtomicBool, drain_max: Duration) -> Result<TcpTotals, TcpFailed> {
         self.plan.check().map_err(TcpFailed::Plan)?;
         let totals = Mutex::new(TcpTotals::default());
         // Of all connections, also when the listening socket fails.
-        let over = AtomicBool::new(false);
+        let over = Over::new(drain_max);
+        let room = Room::new(ROOM_MAX);
         let accepted = thread::scope(|scope| {
-            let accepted = self.accept(scope, stop, &over, &totals);
-            over.store(true, Ordering::Relaxed);
+            let accepted = self.accept(scope, stop, (&over, &room), &totals);
+            over.set();
             accepted
         });
         let totals = totals.into_inner().expect("no connection panics");
@@ -108,7 +117,7 @@ impl Tcp {
         &'env self,
         scope: &'scope thread::Scope<'scope, 'env>,
         stop: &AtomicBool,
-        over: &'env AtomicBool,
+        shared: (&'env Arc<Over>, &'env Arc<Room>),
         totals: &'env Mutex<TcpTotals>,
     ) -> io::Result<()> {
         self.listen.set_nonblocking(true)?;
@@ -135,7 +144,7 @@ impl Tcp {
             let (flow, ending) = (number, Arc::clone(&live));
             number += 1;
             let connection = move || {
-                let ended = self.connection(sender, flow, over);
+                let ended = self.connection(sender, flow, shared);
                 lock(totals).add(ended);
                 ending.fetch_sub(1, Ordering::Relaxed);
             };
@@ -147,15 +156,22 @@ impl Tcp {
         }
     }
 
-    fn connection(&self, sender: TcpStream, flow: u64, over: &AtomicBool) -> Ended {
+    fn connection(
+        &self,
+        sender: TcpStream,
+        flow: u64,
+        (over, room): (&Arc<Over>, &Arc<Room>),
+    ) -> Ended {
         let connect = || {
             sender.set_nonblocking(false)?;
             let receiver = TcpStream::connect_timeout(&self.to, CONNECT_MAX)?;
             for stream in [&sender, &receiver] {
                 stream.set_nodelay(true)?;
                 stream.set_read_timeout(Some(WAIT))?;
+                stream.set_write_timeout(Some(WAIT))?;
             }
-            let way = Way::new(connection::Stream::of(&receiver)?, self.delay)?;
+            let exit = connection::Stream::of(&receiver, over)?;
+            let way = Way::new(exit, self.delay, room)?;
             Ok((receiver, way))
         };
         let (receiver, way) = match connect() {
@@ -209,7 +225,10 @@ pub const CONNECTIONS_MAX: usize = 64;
 /// How long the receiver may take to accept.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
-/// How long a read waits before it looks whether it is time to end.
+/// How long it goes on reading, and waiting for those that do not read, after it was told to stop.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// How long a read or a write waits before it looks whether it is time to end.
 const WAIT: Duration = Duration::from_millis(20);
 
 /// How often it looks for a new connection.

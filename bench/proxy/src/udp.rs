@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::counts::Counts;
 use crate::faults::Faults;
 use crate::plan::{Plan, PlanError};
-use crate::way::{Exit, Way};
+use crate::way::{Exit, ROOM_MAX, Room, Way};
 
 /// A proxy of datagrams, ready to run.
 ///
@@ -62,7 +62,7 @@ impl Udp {
         let way = self
             .listen
             .set_read_timeout(Some(WAIT))
-            .and_then(|()| Way::new(exit, self.delay));
+            .and_then(|()| Way::new(exit, self.delay, &Room::new(ROOM_MAX)));
         let mut way = way.map_err(|error| failed(Box::default(), error))?;
         let mut flows = Flows::new(self.plan);
         let received = receive(&self.listen, stop, &mut flows, &mut way);

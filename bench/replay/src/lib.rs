@@ -34,4 +34,4 @@ pub mod traffic;
 
 pub use pace::Pace;
 pub use send::{Progress, Report, SendErrors, replay};
-pub use traffic::{Recorded, Renumbered, Traffic, TrafficError};
+pub use traffic::{LeftOut, Recorded, Renumbered, Traffic, TrafficError, Ways};

@@ -7,29 +7,16 @@ use std::time::Duration;
 
 use binrush_capture::{Capture, Event, GenerationChoice, OpenError, Options, Problem};
 use binrush_wire::{Builder, Generation, MAX_DATAGRAM_LEN, Packet, WireError, schema};
+pub use record::{LeftOut, Recorded, Ways};
+
+/// Whatever can be used of a capture, and what had to be left out of it.
+pub mod record;
 
 /// Replication packets of one generation in the order genuine nodes sent them, each with its moment.
 #[derive(Debug, Clone)]
 pub struct Traffic {
     packets: Box<[Captured]>,
     generation: Generation,
-}
-
-/// Traffic with what had to be left out of its capture.
-#[derive(Debug, Clone)]
-pub struct Recorded {
-    /// What can be sent again; never empty.
-    pub traffic: Traffic,
-    /// Packets of another generation than the first one.
-    pub other_generation: u64,
-    /// What is no packet.
-    pub broken: u64,
-    /// Messages between clusterer modules about links that are not the sender's.
-    pub internal: u64,
-    /// Of the capture, the first ones in words.
-    pub problems: Vec<String>,
-    /// All of them.
-    pub problem_count: u64,
 }
 
 /// Traffic could not be read.
@@ -51,8 +38,11 @@ pub enum TrafficError {
         error: WireError,
     },
     /// There is nothing to send.
-    #[error("no packet in the capture")]
-    Empty,
+    #[error("no packet that can be sent again: {0}")]
+    Empty(
+        /// What there is instead.
+        Box<LeftOut>,
+    ),
 }
 
 #[derive(Debug, Clone)]
@@ -64,6 +54,8 @@ struct Captured {
     body: usize,
     /// The key's bytes, without their length; `None` when no record has a name.
     key: Option<Range<usize>>,
+    /// Whether the last int is known to be the id of the node it is for.
+    is_addressed: bool,
 }
 
 impl Traffic {
@@ -99,66 +91,6 @@ impl Traffic {
             }
         }
         Self::new(Generation::Legacy, packets)
-    }
-
-    /// Whatever can be used of a capture, with its moments: the packets of `generation`, or of the first packet's.
-    ///
-    /// # Errors
-    /// [`TrafficError::Open`], [`TrafficError::Empty`].
-    pub fn record(
-        reader: impl Read,
-        generation: Option<Generation>,
-    ) -> Result<Recorded, TrafficError> {
-        let choice = generation.map_or(GenerationChoice::Auto, GenerationChoice::Fixed);
-        let options = Options {
-            generation: choice,
-            ..Options::default()
-        };
-        let mut capture = Capture::new(reader, options)?;
-        let mut generation = generation;
-        let mut first_ns = None;
-        let mut packets: Vec<Captured> = Vec::new();
-        let (mut other_generation, mut broken, mut internal) = (0, 0, 0);
-        let (mut problems, mut problem_count) = (Vec::new(), 0);
-        while let Some(event) = capture.next() {
-            let frame = match event {
-                Event::Frame(frame) => frame,
-                Event::Problem(problem) => {
-                    problem_count += 1;
-                    if problems.len() < PROBLEMS_MAX {
-                        problems.push(problem.to_string());
-                    }
-                    continue;
-                }
-            };
-            if *generation.get_or_insert(frame.generation) != frame.generation {
-                other_generation += 1;
-                continue;
-            }
-            let Ok(mut packet) = Captured::new(frame.generation, frame.bytes) else {
-                broken += 1;
-                continue;
-            };
-            if packet.is_internal(frame.generation) {
-                internal += 1;
-                continue;
-            }
-            let ns = frame.time.as_nanos();
-            let first_ns = *first_ns.get_or_insert(ns);
-            // Captures of several interfaces may go back a little.
-            let at = Duration::from_nanos(ns.saturating_sub(first_ns));
-            packet.at = packets.last().map_or(at, |last| last.at.max(at));
-            packets.push(packet);
-        }
-        let generation = generation.ok_or(TrafficError::Empty)?;
-        Ok(Recorded {
-            traffic: Self::new(generation, packets)?,
-            other_generation,
-            broken,
-            internal,
-            problems,
-            problem_count,
-        })
     }
 
     /// One packet per datagram, in the order given.
@@ -209,7 +141,7 @@ impl Traffic {
 
     fn new(generation: Generation, packets: Vec<Captured>) -> Result<Self, TrafficError> {
         if packets.is_empty() {
-            return Err(TrafficError::Empty);
+            return Err(TrafficError::Empty(Box::default()));
         }
         Ok(Self {
             packets: packets.into(),
@@ -220,24 +152,35 @@ impl Traffic {
 
 impl Captured {
     fn new(generation: Generation, bytes: &[u8]) -> Result<Self, WireError> {
-        let packet = Packet::parse(generation, bytes)?;
+        Ok(Self::of(&Packet::parse(generation, bytes)?, bytes))
+    }
+
+    /// `packet` is what was parsed of `bytes`.
+    fn of(packet: &Packet<'_>, bytes: &[u8]) -> Self {
         // A packet that no schema knows is sent as it is: nobody can say which of its bytes are the key.
-        let key = schema::key(&packet)
+        let key = schema::key(packet)
             .ok()
             .flatten()
             .and_then(|key| range_in(bytes, key));
-        Ok(Self {
+        Self {
             at: Duration::ZERO,
             bytes: bytes.into(),
             body: bytes.len() - packet.body().len(),
             key,
-        })
+            is_addressed: is_addressed(packet),
+        }
     }
+}
 
-    fn is_internal(&self, generation: Generation) -> bool {
-        let packet = Packet::parse(generation, &self.bytes);
-        packet.is_ok_and(|packet| packet.name() == INTERNAL)
-    }
+/// Whether `packet` ends in a trailer within a cluster. Only a schema that it fits to the last byte can tell: the last
+/// ints of a packet without a trailer are its data. What goes between clusters is for no single node.
+fn is_addressed(packet: &Packet<'_>) -> bool {
+    let message = match packet.generation() {
+        Generation::Modern => schema::identify(packet).ok(),
+        _ => None,
+    };
+    let trailer = message.and_then(|message| message.walk(packet, |_| {}).ok().flatten());
+    trailer.is_some_and(|trailer| trailer.bridged_from.is_none())
 }
 
 /// Writes the packets of any round, one at a time, into one buffer.
@@ -262,7 +205,7 @@ impl<T: Borrow<Traffic>> Renumbered<T> {
         }
     }
 
-    /// The same with `node` as the destination in the trailer of each packet of 2.3 and later.
+    /// The same with `node` as the destination of each packet that is known to have one; [`Recorded::unaddressed`] are not.
     #[must_use]
     pub fn for_node(mut self, node: i32) -> Self {
         self.destination = Some(node);
@@ -282,9 +225,14 @@ impl<T: Borrow<Traffic>> Renumbered<T> {
     /// When `index` is not below [`Traffic::len`].
     pub fn packet(&mut self, round: u64, index: usize) -> Result<&[u8], WireError> {
         let Captured {
-            bytes, body, key, ..
+            bytes,
+            body,
+            key,
+            is_addressed,
+            ..
         } = &self.traffic.borrow().packets[index];
         let generation = self.traffic.borrow().generation;
+        let destination = self.destination.filter(|_| *is_addressed);
         let len = match (key, round) {
             (Some(key), 1..) => {
                 let packet = Packet::parse(generation, bytes)?;
@@ -301,17 +249,15 @@ impl<T: Borrow<Traffic>> Renumbered<T> {
                 builder.append(&bytes[key.end..])?;
                 builder.finish().len()
             }
-            _ if self.destination.is_none() => return Ok(bytes),
+            _ if destination.is_none() => return Ok(bytes),
             _ => {
                 self.buffer[..bytes.len()].copy_from_slice(bytes);
                 bytes.len()
             }
         };
         let packet = &mut self.buffer[..len];
-        if let Some(node) = self.destination
-            && generation == Generation::Modern
-        {
-            // The trailer's last int; internal messages, which have none, were left out.
+        if let Some(node) = destination {
+            // The trailer's last int.
             packet[len - 4..].copy_from_slice(&node.to_le_bytes());
         }
         Ok(packet)
@@ -325,20 +271,12 @@ fn range_in(whole: &[u8], part: &[u8]) -> Option<Range<usize>> {
     (range.end <= whole.len()).then_some(range)
 }
 
-/// Enough to see what is wrong with a capture.
-const PROBLEMS_MAX: usize = 20;
-
-/// Heartbeats and link states: without a trailer, and about the nodes that were recorded.
-const INTERNAL: &[u8] = b"clusterer-internal";
-
 static SAMPLE: &[u8] = include_bytes!("../../../tests/captures/opensips-1.11.pcap");
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::HashSet;
-
-    const MODERN: &[u8] = include_bytes!("../../../tests/captures/opensips-3.6.pcap.gz");
 
     fn parse(bytes: &[u8]) -> Packet<'_> {
         Packet::parse(Generation::Legacy, bytes).unwrap()
@@ -427,56 +365,11 @@ mod tests {
     }
 
     #[test]
-    fn a_recording_has_the_moments_of_its_packets() {
-        let recorded = Traffic::record(SAMPLE, None).unwrap();
-        let traffic = &recorded.traffic;
-        assert_eq!(
-            (traffic.len(), traffic.generation()),
-            (2591, Generation::Legacy)
-        );
-        assert_eq!((recorded.problem_count, recorded.broken), (0, 0));
-        assert_eq!(traffic.at(0), Duration::ZERO);
-        let moments: Vec<_> = (0..traffic.len()).map(|index| traffic.at(index)).collect();
-        assert!(moments.is_sorted() && moments[2590] > Duration::from_secs(1));
-        assert!(traffic.span() > moments[2590]);
-    }
-
-    #[test]
-    fn of_a_cut_off_capture_what_is_there_is_used() {
-        let recorded = Traffic::record(&SAMPLE[..SAMPLE.len() - 1], None).unwrap();
-        assert_eq!(recorded.traffic.len(), 2590);
-        assert_eq!((recorded.problem_count, recorded.problems.len()), (1, 1));
-    }
-
-    #[test]
-    fn frames_of_a_stream_are_renumbered_and_sent_to_another_node() {
-        let capture = flate2::read::GzDecoder::new(MODERN);
-        let recorded = Traffic::record(capture, None).unwrap();
-        let traffic = recorded.traffic;
-        assert_eq!(traffic.generation(), Generation::Modern);
-        assert!(recorded.internal > 0 && recorded.broken == 0);
-        let mut renumbered = Renumbered::new(&traffic).for_node(77);
-        for index in 0..traffic.len() {
-            let original = traffic.packets[index].clone();
-            for round in [0, 12] {
-                let bytes = renumbered.packet(round, index).unwrap();
-                let packet = Packet::parse(Generation::Modern, bytes).unwrap();
-                assert_eq!(packet.fields().pop_trailer().unwrap().dest, 77);
-                assert!(schema::identify(&packet).is_ok());
-                if let (Some(key), 12) = (&original.key, round) {
-                    let expected = [b"12.", &original.bytes[key.clone()]].concat();
-                    assert_eq!(schema::key(&packet).unwrap(), Some(&expected[..]));
-                }
-            }
-        }
-    }
-
-    #[test]
     fn broken_captures_are_told() {
         let error = |bytes: &[u8]| Traffic::from_capture(bytes).unwrap_err();
         assert!(matches!(error(b""), TrafficError::Open(_)));
         assert!(matches!(error(&[0; 100]), TrafficError::Open(_)));
-        assert!(matches!(error(&SAMPLE[..24]), TrafficError::Empty));
+        assert!(matches!(error(&SAMPLE[..24]), TrafficError::Empty(_)));
         assert!(matches!(
             error(&SAMPLE[..SAMPLE.len() - 1]),
             TrafficError::Capture(_)

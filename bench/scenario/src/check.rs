@@ -83,6 +83,15 @@ fn check_part(part: &Part) -> Result<(), ScenarioError> {
             if sum <= 0.0 {
                 return refuse("a weight of contact packets", "above 0".into());
             }
+            if register < unregister {
+                return refuse(
+                    "the weight of unregister",
+                    format!(
+                        "at most that of register, {register}: {}",
+                        limits::WHO_LEAVES
+                    ),
+                );
+            }
             keys.sampler().map(drop)
         }
         Kind::Dialogs { updates, duration } => {
@@ -216,6 +225,18 @@ mod tests {
             refresh: 0.0,
             unregister: 0.0,
         };
+        refused(
+            "contacts",
+            "the weight of unregister must be at most that of register, 1: only who registered can unregister",
+            |s| {
+                s.parts[0].kind = Kind::Contacts {
+                    keys: keys(10, 1.0),
+                    register: 1.0,
+                    refresh: 7.0,
+                    unregister: 1.5,
+                };
+            },
+        );
         refused(
             "contacts",
             "a weight of contact packets must be above 0",

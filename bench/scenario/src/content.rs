@@ -23,10 +23,14 @@
 //! long run: that takes their mean duration divided by `2 + updates`, but at most half of the load. From then on each
 //! kind of packet has its share. All parts have theirs from the first packet on.
 //!
+//! A load that is made [steady](Content::steady) begins in the middle instead, where each kind of packet has its share
+//! from the first one on.
+//!
 //! # Sizes
 //!
 //! A packet is as long as was drawn for it, or as its fields need. Padding goes into the text of an unknown packet,
-//! into the attributes of a contact, or its Call-ID when it is deleted. For a call a length is drawn once, as its URIs
+//! into the attributes of a contact, or its Call-ID when it is deleted; where sizes are a table, such deletes have none.
+//! For a call a length is drawn once, as its URIs
 //! stay the same: creates and updates have it. Their padding is in the callee tag, and so in the delete too, which is
 //! shorter by the fields that it does not have.
 
@@ -61,7 +65,7 @@ use template::Dialect;
 /// node does whose packet was lost on the way.
 ///
 /// Where there are calls, packets are planned ahead as far as four million packets of the schedule: a call that would
-/// end later outlives the run. That takes 16 bytes for each of those packets, and up to 44 more as calls come up.
+/// end later outlives the run. That takes 16 bytes for each of those packets, and up to 85 more as calls come up.
 ///
 /// Allocates only when it is made, takes no lock and reads no clock.
 #[derive(Debug)]
@@ -123,6 +127,37 @@ impl Content {
             run,
             stream,
         })
+    }
+
+    /// As [`Self::new`], but from the middle of a load that began long ago, so that short runs one after the other are
+    /// all about the same kinds of packets: contacts are registered and calls are up as they are in the long run, as if
+    /// created before the start.
+    ///
+    /// So the first packets about them are updates and deletes, with their keys, stamps, and what is left of their
+    /// lives. A receiver that keeps no state cannot tell those from any others. **A genuine node knows nothing of these
+    /// records**: it refuses to update a call it was not told of, or makes one; for it, [`Self::new`].
+    ///
+    /// Of calls at most 16 million are drawn: a load with more that are up has fewer updates and deletes than in the
+    /// long run. Those that would end later than can be planned ahead are as in a load that begins.
+    ///
+    /// # Errors
+    /// As of [`Self::new`].
+    pub fn steady(
+        scenario: &Scenario,
+        run: u16,
+        share: Share,
+        schedule: Schedule,
+    ) -> Result<Self, ScenarioError> {
+        let mut content = Self::new(scenario, run, share, schedule)?;
+        let mut draws = draws(scenario.seed, share.stream, SETTLING);
+        for part in &mut content.parts {
+            match part {
+                Maker::Miss(_) => {}
+                Maker::Contacts(contacts) => contacts.settle(&mut draws),
+                Maker::Dialogs(dialogs) => dialogs.settle(&mut content.slots, &mut draws),
+            }
+        }
+        Ok(content)
     }
 
     /// Goes on to the next packet: its number, when it is due, and what it says.
@@ -194,14 +229,14 @@ impl Maker {
             }
             Kind::Contacts {
                 keys,
+                register,
                 refresh,
                 unregister,
-                ..
             } => Contacts::new(
                 dialect,
                 &format!("u{owner}"),
                 &of_stream(keys, share),
-                (*refresh, *unregister),
+                (*register, *refresh, *unregister),
                 &part.sizes,
             )
             .map(Self::Contacts),
@@ -230,9 +265,10 @@ fn of_stream(keys: &Keys, share: Share) -> Keys {
 /// UNIX time that packets tell as that of the start, 2026-01-01: a run does not depend on the day.
 const EPOCH_S: i64 = 1_767_225_600;
 
-/// Which draws of a stream these are: whose the slots are, and what is in the packets.
+/// Which draws of a stream these are: whose the slots are, what is in the packets, and what was before the start.
 const PARTS: u16 = 1;
 const VALUES: u16 = 2;
+const SETTLING: u16 = 3;
 
 #[cfg(test)]
 mod tests;

@@ -172,6 +172,9 @@ pub const DURATION_RANGE: &str = "1ms to 24h";
 pub(crate) const UNKNOWN_NAME: &str = "1 to 64 printable ASCII characters without spaces, and none of the names whose \
      packets have layouts of their own (dialog, ul, dialog-dlg-repl, usrloc-contact-repl, binrush-probe)";
 
+/// Why contacts are not to be unregistered more often than registered, for messages.
+pub(crate) const WHO_LEAVES: &str = "only who registered can unregister";
+
 /// Where the stamp of a packet lies, and whether it is ours, goes by these names.
 const KNOWN_NAMES: [&str; 5] = [
     "dialog",

@@ -3,6 +3,8 @@
 //! Whatever is drawn comes from a generator that [`draws`] makes of a seed, so a seed gives the same load on any
 //! machine and with any number of other senders. A sampler is made once and draws in about 10 ns, without allocating.
 
+use std::time::Duration;
+
 use rand::distr::{Distribution as _, Uniform};
 use rand::{Rng, RngExt as _, SeedableRng as _};
 use rand_distr::weighted::WeightedAliasIndex;
@@ -44,8 +46,17 @@ pub struct DurationSampler(Lasting);
 #[derive(Debug, Clone)]
 enum Lasting {
     Fixed(u64),
-    Exponential { mean_ns: f64 },
-    LogNormal { median_ns: f64, sigma: f64 },
+    Exponential {
+        mean_ns: f64,
+    },
+    /// The sum of two that are exponential.
+    TwiceExponential {
+        mean_ns: f64,
+    },
+    LogNormal {
+        median_ns: f64,
+        sigma: f64,
+    },
     Table(Weighted<u64>),
 }
 
@@ -112,6 +123,34 @@ impl Durations {
         };
         Ok(DurationSampler(lasting))
     }
+
+    /// Draws how long a call lasts in all that is up at a random moment: a long one more often than not, for its chance
+    /// to be met is in proportion to its duration.
+    ///
+    /// # Errors
+    /// As of [`Self::sampler`].
+    pub(crate) fn sampler_of_those_up(&self) -> Result<DurationSampler, ScenarioError> {
+        let DurationSampler(all) = self.sampler()?;
+        let of_those_up = match (self, all) {
+            (_, Lasting::Exponential { mean_ns }) => Lasting::TwiceExponential { mean_ns },
+            (_, Lasting::LogNormal { median_ns, sigma }) => Lasting::LogNormal {
+                median_ns: median_ns * (sigma * sigma).exp(),
+                sigma,
+            },
+            (Self::Table(rows), _) => {
+                // Against the longest: a product is within the limits of weights then, but for what is next to never.
+                let seconds = |(duration, _): &(Duration, f64)| duration.as_secs_f64();
+                let longest = rows.iter().map(seconds).fold(0.0, f64::max);
+                let rows = rows.iter().map(|row| {
+                    let weight = row.1 * seconds(row) / longest;
+                    Ok((limits::duration_ns(row.0)?, weight.max(limits::WEIGHT.min)))
+                });
+                Lasting::Table(Weighted::new(rows)?)
+            }
+            (_, same) => same,
+        };
+        Ok(DurationSampler(of_those_up))
+    }
 }
 
 impl Sizes {
@@ -160,6 +199,10 @@ impl DurationSampler {
             Lasting::Exponential { mean_ns } => {
                 let times: f64 = rng.sample(Exp1);
                 bounded_ns(mean_ns * times)
+            }
+            Lasting::TwiceExponential { mean_ns } => {
+                let (one, other): (f64, f64) = (rng.sample(Exp1), rng.sample(Exp1));
+                bounded_ns(mean_ns * (one + other))
             }
             Lasting::LogNormal { median_ns, sigma } => {
                 let deviations: f64 = rng.sample(StandardNormal);

@@ -77,11 +77,12 @@ pub enum Kind {
     Contacts {
         /// Addresses of record.
         keys: Keys,
-        /// Weight of a registration, against the other two.
+        /// Weight of a registration, against the other two: in the long run packets come in these proportions. What is
+        /// above that of unregistrations is of contacts that expire, of which no packet tells.
         register: f64,
         /// Weight of a refresh.
         refresh: f64,
-        /// Weight of an unregistration.
+        /// Weight of an unregistration: at most that of a registration, as only who registered can unregister.
         unregister: f64,
     },
     /// Calls.
@@ -128,7 +129,8 @@ pub enum Sizes {
         /// Longest.
         max: u16,
     },
-    /// Lengths with their weights.
+    /// Lengths with their weights: those of packets that a node sends while a record is there. Deletes are of natural
+    /// length, or for a call as much longer as its other packets are.
     Table(Vec<(u16, f64)>),
 }
 

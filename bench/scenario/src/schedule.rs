@@ -31,8 +31,10 @@ use steps::Steps;
 /// before it, all before the end.
 ///
 /// A pure function of what it was made from. The number of packets is known from the start: that of all streams is the
-/// rate times the duration, rounded up (with steps: what their factors make of it), for Poisson arrivals too, and
-/// streams differ by one packet at most. So what a trial offers is what was asked for, even when the trial is short.
+/// rate times the duration, rounded up (with steps: what their factors make of it), and streams differ by one packet at
+/// most. That holds for Poisson arrivals, which then lie as if their number had happened to be this, and for captured
+/// gaps, which are scaled so that this many fill the duration. So what a trial offers is what was asked for, even when
+/// the trial is short.
 ///
 /// ```
 /// use std::time::Duration;
@@ -82,7 +84,7 @@ impl Schedule {
         let end_ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let is_possible = rate_pps > 0.0 && rate_pps.is_finite() && share.stream < share.streams;
         let rate_pps = if is_possible { rate_pps } else { 0.0 };
-        let ns_per_packet = 1e9 / rate_pps;
+        let mut ns_per_packet = 1e9 / rate_pps;
         let expected = rate_pps * (end_ns as f64 / 1e9);
         let (shape, all) = match arrivals {
             _ if !is_possible => (Shape::Constant, 0),
@@ -94,7 +96,13 @@ impl Schedule {
             }
             Arrivals::Captured(gaps) => match Captured::new(gaps) {
                 Some(captured) => {
-                    let all = captured.before(expected);
+                    let all = rounded_up(expected);
+                    // Gaps are not of one length: those of a part of the recording take longer or shorter than the
+                    // mean says. Where they take no time at all, nothing is there to be scaled.
+                    let place = captured.place(all);
+                    if place > 0.0 {
+                        ns_per_packet = end_ns as f64 / place;
+                    }
                     (Shape::Captured(captured), all)
                 }
                 None => (Shape::Constant, 0),

@@ -3,10 +3,11 @@
 //! | command | fields |
 //! |---|---|
 //! | 1 report, 2 forget | int run, string address to answer to (`IP:PORT`), string salt, int part |
-//! | 101 reported, 102 forgotten | int run, string salt, int part, int of how many parts, string |
+//! | 101 reported, 102 forgotten | int run, string salt, int part, int of how many parts, int check, string |
 //!
 //! A salt is 16 hexadecimal digits. The strings of all parts together are the JSON of a [`Report`](crate::Report) of that
-//! run; of 102 it is empty.
+//! run; of 102 it is empty. The check is the CRC-32 (of zlib) of all of them together, as a signed number: parts with
+//! different ones are of different answers.
 
 use std::net::SocketAddr;
 
@@ -21,7 +22,7 @@ pub struct Ask {
     pub run: u16,
     /// Where the answer is to go.
     pub reply_to: SocketAddr,
-    /// Drawn by the asker: answers to one salt are of one report.
+    /// Drawn by the asker: an answer to another salt is none to this question.
     pub salt: u64,
     /// Which part of the answer, from 0.
     pub part: u16,
@@ -49,6 +50,8 @@ pub struct Answer<'a> {
     pub part: u16,
     /// Of how many, at least 1.
     pub parts: u16,
+    /// CRC-32 of the text of all parts together: [`check_of`].
+    pub check: u32,
     /// At most [`PART_LEN_MAX`] bytes.
     pub text: &'a [u8],
 }
@@ -100,6 +103,7 @@ impl<'a> Answer<'a> {
             salt: parsed(&mut fields, hexadecimal)?,
             part: small(&mut fields)?,
             parts: small(&mut fields)?,
+            check: fields.pop_int()?.cast_unsigned(),
             text: fields.pop_str()?,
         })
     }
@@ -129,6 +133,7 @@ impl<'a> Answer<'a> {
                 builder.push_str(salt_text(self.salt).as_bytes())?;
                 builder.push_int(self.part.into())?;
                 builder.push_int(self.parts.into())?;
+                builder.push_int(self.check.cast_signed())?;
                 builder.push_str(self.text)?;
                 builder.seal();
                 Ok(builder.len())
@@ -156,6 +161,12 @@ impl Wish {
             .find(|wish| named && packet.command() == base + wish.command())
             .ok_or(None)
     }
+}
+
+/// What all parts of the answer `text` say of the whole.
+#[must_use]
+pub fn check_of(text: &[u8]) -> u32 {
+    crc32fast::hash(text)
 }
 
 /// An integer that is a number of 16 bits.
@@ -232,9 +243,9 @@ mod tests {
 
         #[test]
         fn an_answer_reads_as_it_was_written(
-            (run, salt, part, parts) in any::<(u16, u64, u16, u16)>(), wish in wishes(), text: Vec<u8>
+            (run, salt, part, parts, check) in any::<(u16, u64, u16, u16, u32)>(), wish in wishes(), text: Vec<u8>
         ) {
-            let answer = Answer { wish, run, salt, part, parts, text: &text };
+            let answer = Answer { wish, run, salt, part, parts, check, text: &text };
             let datagram = answer.to_datagram();
             prop_assert_eq!(Answer::read(&packet(&datagram)), Ok(answer));
             prop_assert_eq!(Ask::read(&packet(&datagram)), Err(None));
@@ -250,6 +261,7 @@ mod tests {
             salt: u64::MAX,
             part: 0,
             parts: 1,
+            check: check_of(&text),
             text: &text,
         };
         let (udp, ipv6) = (8, 40);

@@ -6,7 +6,7 @@
 //! ```
 
 /// The numbers of one stream.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Numbers {
     /// By number / [`CHUNK_LEN`].
     slots: Vec<Slot>,
@@ -34,7 +34,7 @@ pub(super) enum Inserted {
     Unknown,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 enum Slot {
     /// None came.
     #[default]
@@ -46,7 +46,7 @@ enum Slot {
     Closed,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Chunk {
     words: [u64; WORDS],
     count: usize,
@@ -147,6 +147,13 @@ impl Numbers {
         Some(longest)
     }
 
+    /// Bytes that it takes of its account.
+    pub(super) fn memory(&self) -> usize {
+        let is_live = |slot: &&Slot| matches!(slot, Slot::Live(_));
+        let live = self.slots.iter().filter(is_live).count();
+        live * size_of::<Chunk>() + self.slots.capacity() * size_of::<Slot>()
+    }
+
     /// Gives all memory back.
     pub(super) fn release(self, memory: &mut Memory) {
         memory.used -= self.slots.capacity() * size_of::<Slot>();
@@ -242,6 +249,16 @@ impl Memory {
             used: 0,
             spare: None,
         }
+    }
+
+    /// Takes what somebody allocated, so many bytes, into the account.
+    pub(super) const fn enter(&mut self, bytes: usize) {
+        self.used += bytes;
+    }
+
+    #[cfg(test)]
+    pub(super) const fn used(&self) -> usize {
+        self.used
     }
 
     /// An empty chunk; `None` when there is no room for one more.
@@ -379,18 +396,6 @@ mod tests {
         assert_eq!(numbers.longest_gap(), Some(1 << 28));
     }
 
-    impl Numbers {
-        /// Takes what it has out of an account that it was in.
-        fn leave(&self, memory: &mut Memory) {
-            let live = self
-                .slots
-                .iter()
-                .filter(|slot| matches!(slot, Slot::Live(_)));
-            memory.used -= live.count() * size_of::<Chunk>();
-            memory.used -= self.slots.capacity() * size_of::<Slot>();
-        }
-    }
-
     fn longest_gap_of(numbers: &BTreeSet<u64>) -> u64 {
         let below = [None].into_iter().chain(numbers.iter().copied().map(Some));
         let gaps = numbers.iter().zip(below);
@@ -428,7 +433,7 @@ mod tests {
                 numbers
             });
             // What is absorbed leaves the account that it had.
-            other.leave(&mut memory);
+            memory.used -= other.memory();
             let both = slow[0].intersection(&slow[1]).count() as u64;
             prop_assert_eq!(one.absorb(other, &mut memory), both);
             let union = slow[0].union(&slow[1]).copied().collect();

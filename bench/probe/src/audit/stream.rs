@@ -5,7 +5,7 @@ use super::numbers::{Inserted, Memory, Numbers};
 use crate::report::StreamReport;
 
 /// What came of one stream.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Stream {
     /// But for the gaps, which are counted when somebody asks.
     counts: StreamReport,
@@ -32,10 +32,22 @@ impl Stream {
         self.counts.received
     }
 
+    pub(super) const fn damaged(&self) -> u64 {
+        self.counts.damaged
+    }
+
+    /// Counts a packet that was changed, and whose stamp still names this stream.
+    pub(super) const fn see_damaged(&mut self) {
+        self.counts.damaged += 1;
+    }
+
     /// Counts a packet.
     #[inline]
     pub(super) fn see(&mut self, sequence: u64, memory: &mut Memory) -> Seen {
         let counts = &mut self.counts;
+        if sequence.saturating_sub(counts.last) > AHEAD_MAX {
+            return Seen::Beyond;
+        }
         match self.numbers.insert(sequence, memory) {
             Inserted::Unknown => return Seen::Beyond,
             Inserted::Again => {
@@ -69,6 +81,7 @@ impl Stream {
         ours.reorder_distance_max = ours.reorder_distance_max.max(theirs.reorder_distance_max);
         ours.first = ours.first.min(theirs.first);
         ours.last = ours.last.max(theirs.last);
+        ours.damaged += theirs.damaged;
     }
 
     pub(super) fn report(&self) -> StreamReport {
@@ -83,7 +96,16 @@ impl Stream {
         report
     }
 
+    /// Bytes of its numbers.
+    pub(super) fn memory(&self) -> usize {
+        self.numbers.memory()
+    }
+
     pub(super) fn release(self, memory: &mut Memory) {
         self.numbers.release(memory);
     }
 }
+
+/// How far above the highest number another may be. What lies between takes room, if little, so that no single packet
+/// may make for much of it; no sender loses so many in a row, which at a million a second is four minutes.
+const AHEAD_MAX: u64 = 1 << 28;

@@ -78,6 +78,7 @@ fn of_stream(stream: u16, all: &[u64], seen: &HashSet<u64>) -> StreamReport {
         last,
         gaps,
         gap_longest: longest,
+        damaged: 0,
     }
 }
 
@@ -245,7 +246,6 @@ fn what_the_limits_leave_no_room_for_is_counted_as_such() {
     for (run, stream, sequence, expected) in [
         (1, 0, 0, Seen::Fresh),
         (2, 0, 0, Seen::Fresh),
-        (3, 0, 0, Seen::Beyond),
         (1, 1, 0, Seen::Fresh),
         (1, 2, 0, Seen::Fresh),
         (1, 3, 0, Seen::Beyond),
@@ -255,7 +255,7 @@ fn what_the_limits_leave_no_room_for_is_counted_as_such() {
         let seen = show(&mut audit, run, plain(stream, sequence));
         assert_eq!(seen, expected, "{run} {stream} {sequence}");
     }
-    assert_eq!(audit.report().beyond, 3);
+    assert_eq!(audit.report().beyond, 2);
     // What is forgotten makes room, also for what comes later.
     assert!(audit.forget(1) && !audit.forget(1));
     for sequence in 0..70_000 {
@@ -270,7 +270,178 @@ fn what_the_limits_leave_no_room_for_is_counted_as_such() {
         report.runs.iter().map(|run| run.run).collect::<Vec<_>>(),
         [2, 3]
     );
-    assert_eq!((report.runs[1].total().unique, report.beyond), (70_000, 3));
+    assert_eq!((report.runs[1].total().unique, report.beyond), (70_000, 2));
+}
+
+#[test]
+fn one_run_too_many_takes_the_place_of_the_one_seen_least_recently() {
+    let limits = Limits {
+        runs: 3,
+        ..Limits::default()
+    };
+    let mut audit = Audit::new(limits);
+    let see = |audit: &mut Audit, second: u64, run| {
+        let packet = packet_of(run, plain(0, second));
+        audit.see(RECEIVED_NS + second * 1_000_000_000, &parsed(MISS, &packet))
+    };
+    // A thousand runs one after the other, and one that goes on.
+    for second in 0..1_000 {
+        let run = 1 + u16::try_from(second).unwrap();
+        assert_eq!(see(&mut audit, second, run), Seen::Fresh);
+        assert_eq!(see(&mut audit, second, 5_000), Seen::Fresh);
+    }
+    let report = audit.report();
+    let runs: Vec<u16> = report.runs.iter().map(|run| run.run).collect();
+    assert_eq!(runs, [999, 1_000, 5_000]);
+    assert_eq!(report.run(5_000).unwrap().total().unique, 1_000);
+    assert_eq!((report.evicted, report.beyond), (998, 0));
+    for run in runs {
+        audit.forget(run);
+    }
+    assert_eq!(
+        audit.memory.used(),
+        0,
+        "the numbers of all runs were released"
+    );
+}
+
+#[test]
+fn each_packet_is_in_one_count() {
+    let limits = Limits {
+        runs: 2,
+        streams: 2,
+        ..Limits::default()
+    };
+    let mut audit = Audit::new(limits);
+    let mut shown = 0;
+    for (run, stream, sequence) in [
+        (1, 0, 0),
+        (1, 1, 0),
+        (1, 2, 0),
+        (2, 0, 0),
+        (2, 0, 0),
+        (2, 0, 1 << 40),
+        (3, 0, 0),
+        (3, 1, 7),
+    ] {
+        let good = packet_of(run, plain(stream, sequence));
+        let mut damaged = good.clone();
+        *damaged.last_mut().unwrap() ^= 1;
+        for packet in [good, reparsed(MISS, damaged), unstamped(MISS).0] {
+            audit.see(RECEIVED_NS, &parsed(MISS, &packet));
+            shown += 1;
+        }
+    }
+    let report = audit.report();
+    let received: u64 = report.runs.iter().map(|run| run.total().received).sum();
+    assert_eq!(
+        received + report.damaged_total() + report.foreign + report.beyond + report.evicted,
+        shown
+    );
+    // Of the stream beyond the limit, to which nobody has given a place.
+    assert_eq!((report.damaged, report.damaged_total()), (1, 6));
+    assert_eq!((report.beyond, report.foreign, report.evicted), (2, 8, 4));
+}
+
+#[test]
+fn what_is_damaged_counts_for_its_stream_and_begins_none() {
+    let mut audit = Audit::new(Limits::default());
+    let damaged = |run, stream| {
+        let mut packet = packet_of(run, plain(stream, 0));
+        *packet.last_mut().unwrap() ^= 1;
+        reparsed(MISS, packet)
+    };
+    for (run, stream) in [(1, 0), (1, 1), (2, 0)] {
+        let seen = audit.see(RECEIVED_NS, &parsed(MISS, &damaged(run, stream)));
+        assert_eq!(seen, Seen::Damaged);
+    }
+    assert!(audit.report().runs.is_empty());
+    show(&mut audit, 1, plain(1, 1));
+    for (run, stream) in [(1, 0), (1, 1), (1, 1), (2, 0)] {
+        audit.see(RECEIVED_NS, &parsed(MISS, &damaged(run, stream)));
+    }
+    let report = audit.report();
+    assert_eq!((report.damaged, report.damaged_total()), (5, 7));
+    let [run] = &report.runs[..] else {
+        panic!("one run: {report:?}")
+    };
+    let [stream] = run.streams[..] else {
+        panic!("one stream: {run:?}")
+    };
+    assert_eq!((stream.stream, stream.received, stream.damaged), (1, 1, 2));
+    assert_eq!(run.total().damaged, 2);
+    // Put together, nothing is lost.
+    let mut merged = report.clone();
+    merged.merge(report);
+    assert_eq!((merged.damaged, merged.damaged_total()), (10, 14));
+    let mut both = Audit::new(Limits::default());
+    both.absorb(audit.copy_of(1));
+    both.absorb(audit);
+    assert_eq!(both.report().damaged_total(), 14);
+}
+
+#[test]
+fn what_comes_before_it_is_due_has_no_latency() {
+    let mut audit = Audit::new(Limits::default());
+    for (sequence, due) in [(0, RECEIVED_NS + 1), (1, RECEIVED_NS), (2, u64::MAX)] {
+        let stamp = Stamp {
+            run: 1,
+            stream: 0,
+            sequence,
+            intended_ns: due,
+            late_ns: Some(0),
+        };
+        let packet = stamped(MISS, &stamp).0;
+        assert_eq!(audit.see(RECEIVED_NS, &parsed(MISS, &packet)), Seen::Fresh);
+    }
+    let report = audit.report();
+    let run = report.run(1).unwrap();
+    assert_eq!((run.early, run.total().unique), (2, 3));
+    let latencies = &run.intervals[0].latency;
+    assert_eq!(
+        (run.intended.count(), run.actual.count(), latencies.count()),
+        (1, 1, 1)
+    );
+    let mut merged = report.clone();
+    merged.merge(report.clone());
+    assert_eq!(merged.runs[0].early, 4);
+}
+
+#[test]
+fn a_copy_of_a_run_is_put_together_as_the_run_itself() {
+    let mut audit = Audit::new(Limits::default());
+    for sequence in [0, 1, 5, 3, 3, 200_000] {
+        show(&mut audit, 1, plain(0, sequence));
+        show(&mut audit, 2, plain(0, sequence));
+    }
+    let mut whole = Audit::new(Limits::default());
+    whole.absorb(audit.copy_of(1));
+    let (report, expected) = (whole.report(), audit.report());
+    assert_eq!(report.runs, expected.runs[..1]);
+    whole.absorb(audit.copy_of(1));
+    let total = whole.report().runs[0].total();
+    assert_eq!((total.unique, total.duplicates), (5, 7));
+    let mut copy = audit.copy_of(2);
+    assert!(copy.forget(2) && audit.copy_of(9).report().runs.is_empty());
+    assert_eq!(audit.report(), expected);
+}
+
+#[test]
+fn no_number_is_followed_that_is_far_above_all_others() {
+    let mut audit = Audit::new(Limits::default());
+    let ahead = 1 << 28;
+    for (sequence, expected) in [
+        (ahead + 1, Seen::Beyond),
+        (ahead, Seen::Fresh),
+        (2 * ahead + 1, Seen::Beyond),
+        (3, Seen::Fresh),
+        (2 * ahead, Seen::Fresh),
+    ] {
+        let seen = show(&mut audit, 1, plain(0, sequence));
+        assert_eq!(seen, expected, "{sequence}");
+    }
+    let stream = audit.report().runs[0].streams[0];
+    assert_eq!((stream.last, stream.unique), (2 * ahead, 3));
 }
 
 #[test]
@@ -303,8 +474,13 @@ fn seconds_are_told_apart_and_the_first_ones_are_kept() {
     }
     other.absorb(one);
     assert_eq!(seconds(&other), [(0, 1, 1), (1, 4, 3), (2, 1, 1)]);
+    assert_eq!(other.report().runs[0].intervals_cut, 2);
     at(&mut other, 41, 12);
     assert_eq!(other.report().runs[0].total().unique, 8);
+    let mut report = other.report();
+    report.leave_out_intervals();
+    assert!(report.runs[0].intervals.is_empty());
+    assert_eq!(report.runs[0].intervals_cut, 6);
 }
 
 #[test]

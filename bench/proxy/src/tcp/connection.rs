@@ -2,10 +2,11 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
+use super::over::{Over, Phase};
 use super::{close, stream};
 use crate::counts::Counts;
 use crate::faults::Faults;
@@ -43,17 +44,30 @@ impl Ended {
 
 /// The receiver's end.
 #[derive(Debug)]
-pub(super) struct Stream(TcpStream);
+pub(super) struct Stream {
+    socket: TcpStream,
+    over: Arc<Over>,
+}
 
 impl Stream {
-    pub(super) fn of(receiver: &TcpStream) -> io::Result<Self> {
-        receiver.try_clone().map(Self)
+    pub(super) fn of(receiver: &TcpStream, over: &Arc<Over>) -> io::Result<Self> {
+        Ok(Self {
+            socket: receiver.try_clone()?,
+            over: Arc::clone(over),
+        })
     }
 }
 
 impl Exit for Stream {
+    /// Waits for a receiver that does not read, but at the end not for ever.
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all(bytes)
+        let late = || self.over.phase() >= Phase::Late;
+        if self.over.phase() == Phase::Last {
+            return Err(not_read());
+        }
+        write(&self.socket, bytes, late)?
+            .then_some(())
+            .ok_or_else(not_read)
     }
 }
 
@@ -71,11 +85,11 @@ impl Connection {
         }
     }
 
-    /// Until both directions have ended, the cut is reached, or `over` is set.
+    /// Until both directions have ended, the cut is reached, or it is `over`.
     pub(super) fn run(
         mut self,
         mut way: Way<Stream>,
-        over: &AtomicBool,
+        over: &Over,
         reset: fn(&TcpStream) -> io::Result<()>,
     ) -> Ended {
         let closed = AtomicBool::new(false);
@@ -116,22 +130,20 @@ impl Connection {
     }
 }
 
-/// From the sender to the receiver, until the sender has ended, the cut is reached, or `over` is set and nothing more has
+/// From the sender to the receiver, until the sender has ended, the cut is reached, or it is `over` and nothing more has
 /// come.
 fn there(
     mut sender: &TcpStream,
     stream: &mut stream::Stream,
     way: &mut Way<Stream>,
-    over: &AtomicBool,
+    over: &Over,
 ) -> io::Result<()> {
     let mut buffer = vec![0; READ_LEN];
     let mut out = Vec::new();
-    let mut stopped = None;
     while !stream.is_cut() {
-        if stopped.is_none() && over.load(Ordering::Relaxed) {
-            stopped = Some(Instant::now());
-        }
-        if stopped.is_some_and(|since| since.elapsed() > DRAIN_MAX) {
+        // Asked before the read, so that what came before the stop is not left behind.
+        let phase = over.phase();
+        if phase >= Phase::Late {
             break;
         }
         match sender.read(&mut buffer) {
@@ -143,7 +155,7 @@ fn there(
                     way.send(&out)?;
                 }
             }
-            Err(error) if is_nothing_there(&error) && stopped.is_some() => break,
+            Err(error) if is_nothing_there(&error) && phase > Phase::Running => break,
             Err(error) if is_nothing_there(&error) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -153,17 +165,19 @@ fn there(
 }
 
 /// From the receiver to the sender, as it is, until one of them has ended, or it is no use any more.
-fn back(mut receiver: &TcpStream, mut sender: &TcpStream, closed: &AtomicBool, over: &AtomicBool) {
+fn back(mut receiver: &TcpStream, sender: &TcpStream, closed: &AtomicBool, over: &Over) {
+    let no_use = || closed.load(Ordering::Relaxed) || over.phase() > Phase::Running;
     let mut buffer = vec![0; READ_LEN];
-    loop {
+    while over.phase() < Phase::Late {
         match receiver.read(&mut buffer) {
             Ok(len) if len > 0 => {
-                if sender.write_all(&buffer[..len]).is_err() {
+                // A sender that does not read its answers is not waited for at the end.
+                if !write(sender, &buffer[..len], no_use).unwrap_or(false) {
                     break;
                 }
             }
             Err(error) if is_nothing_there(&error) => {
-                if closed.load(Ordering::Relaxed) || over.load(Ordering::Relaxed) {
+                if no_use() {
                     return;
                 }
             }
@@ -175,8 +189,24 @@ fn back(mut receiver: &TcpStream, mut sender: &TcpStream, closed: &AtomicBool, o
     close(sender, Shutdown::Write);
 }
 
+/// Writes all of `bytes`, unless there was no room for a while and `gives_up` says that this is enough; whether it did.
+fn write(mut to: &TcpStream, mut bytes: &[u8], gives_up: impl Fn() -> bool) -> io::Result<bool> {
+    while !bytes.is_empty() {
+        match to.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(len) => bytes = &bytes[len..],
+            Err(error) if is_nothing_there(&error) && gives_up() => return Ok(false),
+            Err(error) if is_nothing_there(&error) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}
+
+fn not_read() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the receiver does not read")
+}
+
 /// Some frames of the usual length, or one of the largest.
 const READ_LEN: usize = 64 << 10;
-
-/// How long it goes on reading after it was told to stop.
-const DRAIN_MAX: Duration = Duration::from_secs(10);

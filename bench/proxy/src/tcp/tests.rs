@@ -34,7 +34,7 @@ impl Proxied {
         };
         let running = thread::spawn({
             let stop = Arc::clone(&stop);
-            move || proxy.run(&stop)
+            move || proxy.run_and_drain(&stop, DRAIN)
         });
         Self {
             addr,
@@ -180,3 +180,52 @@ fn what_was_held_back_at_the_stop_goes_on() {
     assert_eq!(totals.counts.forwarded, 20);
     assert!(reading.join().unwrap() == sent);
 }
+
+/// Writes until there is no room any more.
+fn fill(stream: &mut TcpStream, bytes: &[u8]) {
+    stream
+        .set_write_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+    while stream.write_all(bytes).is_ok() {}
+}
+
+#[test]
+fn a_receiver_that_does_not_read_does_not_hold_up_the_end() {
+    for delay in [Duration::ZERO, Duration::from_millis(1)] {
+        let (listener, to) = receiver();
+        let proxied = Proxied::start(to, Plan::default(), delay, None);
+        let mut sender = TcpStream::connect(proxied.addr).unwrap();
+        // Kept open, and not read.
+        let (_receiver, _) = listener.accept().unwrap();
+        if delay.is_zero() {
+            fill(&mut sender, &frame(1).repeat(500));
+        } else {
+            // More than the sockets have room for; the rest is under way in the proxy.
+            sender.write_all(&frame(1).repeat(200_000)).unwrap();
+        }
+        let start = std::time::Instant::now();
+        let totals = proxied.stop();
+        assert!(start.elapsed() < Duration::from_secs(5));
+        assert_eq!(
+            totals.failed,
+            BTreeMap::from([("the receiver does not read".to_owned(), 1)])
+        );
+    }
+}
+
+#[test]
+fn a_sender_that_does_not_read_answers_does_not_hold_up_the_end() {
+    let (listener, to) = receiver();
+    let proxied = Proxied::start(to, Plan::default(), Duration::ZERO, None);
+    let mut sender = TcpStream::connect(proxied.addr).unwrap();
+    let (mut receiver, _) = listener.accept().unwrap();
+    sender.write_all(&frame(1)).unwrap();
+    fill(&mut receiver, &[7; 60_000]);
+    let start = std::time::Instant::now();
+    let totals = proxied.stop();
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert_eq!(totals.counts.forwarded, 1);
+}
+
+/// Much shorter than in earnest.
+const DRAIN: Duration = Duration::from_millis(500);

@@ -1,10 +1,14 @@
 //! Registrations: contact inserts, updates and deletes of usrloc.
 //!
 //! A record is an AoR with one contact, always the same; its number is in both. A bit per record says whether it is
-//! registered at the receiver: if not, the next packet about it is an insert; if so, an update or a delete, by their
-//! weights. Inserts and deletes come in equal numbers in the long run, whatever their weights, for each follows the
-//! other: with weights 1, 8, 1 a tenth of the packets are inserts. At the start nobody is registered, so the first
-//! packets are inserts: nearly all of them, until as many were sent as there are popular records.
+//! registered as far as the sender told: if not, the next packet about it is an insert. If so, it is a delete, an update,
+//! or an insert again: that of a contact which expired in between, for nodes send no packet then.
+//!
+//! With weights R, F, U of insert, update, delete those three have chances of U, F and R - U in R + F. So a record is
+//! registered before R + F of R + F + U packets about it, the other U are inserts, and all together come as R to F to U
+//! in the long run, whatever the popularity of records. At the start nobody is registered, so the first packets are
+//! inserts: nearly all of them, until as many were sent as there are popular records; unless the load is
+//! [settled](Contacts::settle).
 //!
 //! The Call-ID carries the stamp and so differs from packet to packet, as it does with a phone that restarts:
 //! receivers have to match contacts by their URI alone, by `matching_mode 0` up to 3.0 and as the packet says from 3.1
@@ -26,12 +30,24 @@ use crate::source::ContentError;
 pub(super) struct Contacts {
     keys: KeySampler,
     sizes: SizeSampler,
-    /// How likely a packet about a registered contact is its end.
-    unregister: f64,
+    /// Whether deletes have these sizes too: a table is of inserts and updates, as a capture teaches it.
+    sizes_deletes: bool,
+    chances: Chances,
+    population: u64,
     /// A bit for each record: the receiver was told of it.
     registered: Box<[u64]>,
     /// By action, then by phone.
     messages: [Box<[Message]>; 3],
+}
+
+/// What becomes of a contact, from the weights of a scenario.
+#[derive(Debug, Clone, Copy)]
+struct Chances {
+    /// That it is registered before a packet about it, in the long run.
+    registered: f64,
+    /// That a packet about one that is registered is its end, and its end or an insert.
+    delete: f64,
+    delete_or_insert: f64,
 }
 
 /// What one packet says.
@@ -82,10 +98,9 @@ impl Contacts {
         dialect: Dialect,
         owner: &str,
         keys: &Keys,
-        (refresh, unregister): (f64, f64),
+        weights: (f64, f64, f64),
         sizes: &Sizes,
     ) -> Result<Self, ScenarioError> {
-        let sum = refresh + unregister;
         let words = usize::try_from(keys.population.div_ceil(64));
         let registered = vec![0; words.expect("a scenario's population is below 2^25")];
         let messages = |action| {
@@ -97,11 +112,24 @@ impl Contacts {
         Ok(Self {
             keys: keys.sampler()?,
             sizes: sizes.sampler()?,
-            // With neither, a contact that is registered can only be refreshed.
-            unregister: if sum > 0.0 { unregister / sum } else { 0.0 },
+            chances: Chances::of(weights),
+            population: keys.population,
             registered: registered.into(),
+            sizes_deletes: !matches!(sizes, Sizes::Table(_)),
             messages: ACTIONS.map(messages),
         })
+    }
+
+    /// Goes to where the load is in the long run: records are registered by chance, as if inserted before the start.
+    pub(super) fn settle(&mut self, draws: &mut impl Rng) {
+        let mut left = self.population;
+        for word in &mut self.registered {
+            for bit in 0..left.min(64) {
+                let is_registered = draws.random::<f64>() < self.chances.registered;
+                *word |= u64::from(is_registered) << bit;
+            }
+            left = left.saturating_sub(64);
+        }
     }
 
     #[inline]
@@ -112,16 +140,23 @@ impl Contacts {
         let action = if *word & bit == 0 {
             *word |= bit;
             Action::Insert
-        } else if draws.random::<f64>() < self.unregister {
-            *word &= !bit;
-            Action::Delete
         } else {
-            Action::Update
+            let drawn = draws.random::<f64>();
+            if drawn < self.chances.delete {
+                *word &= !bit;
+                Action::Delete
+            } else if drawn < self.chances.delete_or_insert {
+                Action::Insert
+            } else {
+                Action::Update
+            }
         };
+        // Drawn for each packet, so that no packet depends on what those before it said.
+        let len = self.sizes.sample(draws);
         Turn {
             key,
             action,
-            len: self.sizes.sample(draws),
+            len: len.filter(|_| self.sizes_deletes || action != Action::Delete),
             due_ns,
         }
     }
@@ -143,6 +178,19 @@ impl Contacts {
             pad = message.template.pad_to(len);
         }
         message.write(turn, pad, stamp, out)
+    }
+}
+
+impl Chances {
+    /// Of a scenario that was checked: the sum of `register` and `refresh` is above 0, for `register` is no less than
+    /// `unregister`.
+    fn of((register, refresh, unregister): (f64, f64, f64)) -> Self {
+        let stays = register + refresh;
+        Self {
+            registered: stays / (stays + unregister),
+            delete: unregister / stays,
+            delete_or_insert: register / stays,
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A free slot of the part begins a call. Its duration and the moments of its updates are drawn, and the first free
 //! slots from those moments on are booked, so a call is deleted at most a few packets after its duration is over. Its
-//! delete is known to the last byte by then: the caller tag, which all its packets have, is the stamp of the delete.
+//! delete is known to the last byte by then: the caller tag, which all its packets have, is the stamp of the delete. It
+//! is made once, with the first packet of the call that is written, and kept.
 //!
 //! At the start no call is up, and a load that began with new calls only would swing for long: after a burst of
 //! creates a burst of deletes, and so on. So as many calls as are up in the long run are created first, one in each
@@ -11,9 +12,13 @@
 //! of a second, in which all packets are creates), but at most half of the load. From then on creates, updates and
 //! deletes come as 1 to `updates` to 1.
 //!
+//! A load that is [settled](Dialogs::settle) has them like that from its first packet on: the calls that are up then
+//! are not created, as if they had been before the start. Their updates and deletes are what a sender would have gone
+//! on with.
+//!
 //! A call that would end after the last slot in sight has no delete: it outlives the run. Its caller tag is no stamp.
 
-use binrush_probe::Stamp;
+use binrush_probe::{STAMP_LEN, Stamp};
 use rand::{Rng, RngExt as _};
 use rand_distr::{Distribution as _, Poisson};
 
@@ -24,7 +29,7 @@ use crate::limits;
 use crate::sample::{DurationSampler, SizeSampler};
 use crate::scenario::{Durations, Sizes};
 use crate::source::ContentError;
-use call::Call;
+use call::{Call, Tag};
 
 mod call;
 
@@ -34,6 +39,10 @@ pub(super) struct Dialogs {
     part: u8,
     sizes: SizeSampler,
     durations: DurationSampler,
+    /// Of calls that are met in the middle.
+    durations_up: DurationSampler,
+    /// How many those are in the long run.
+    up_on_average: u64,
     /// `None`: no updates.
     updates: Option<Poisson<f64>>,
     /// How many calls are still to be created that are met in the middle, and when they all are, in nanoseconds after
@@ -43,6 +52,9 @@ pub(super) struct Dialogs {
     /// Those that have slots booked, and places in between. Never more than there are slots in sight.
     up: Vec<Dialog>,
     vacant: Vec<u32>,
+    /// Caller tags by place, of a run that starts at `start_ns`; [`UNTAGGED`] until a packet of the call is written.
+    tags: Vec<Tag>,
+    start_ns: u64,
     calls: Box<[Call]>,
     /// Where a delete is made for the sake of its stamp.
     scratch: Box<[u8]>,
@@ -51,12 +63,13 @@ pub(super) struct Dialogs {
 /// All that is known of a dialog.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Dialog {
-    /// That of its create: it names the dialog within the stream.
+    /// That of its create, or from [`NUMBER_MAX`] down when that was before the start: it names the dialog within the
+    /// stream.
     number: u64,
     /// Its delete; `None`: it outlives the run.
     end: Option<Booked>,
-    /// Seconds after the start of the load.
-    begun_s: u32,
+    /// Seconds after the start of the load, or before it.
+    begun_s: i32,
     /// Of its create and updates; 0: natural.
     len: u16,
     /// How many slots are booked for it.
@@ -76,6 +89,8 @@ struct Life {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Turn {
     dialog: Dialog,
+    /// Where its tag is; `None` when nothing is booked for it.
+    place: Option<u32>,
     event: Event,
 }
 
@@ -100,20 +115,38 @@ impl Dialogs {
     ) -> Result<Self, ScenarioError> {
         // More calls cannot have slots booked: each has at least one.
         let most = slots.len();
-        let filling = up_in_the_long_run(slots.density(part), mean_ns(durations), updates);
-        let filling = filling.min(slots.expected(part) / 2);
+        let up_on_average = up_in_the_long_run(slots.density(part), mean_ns(durations), updates);
+        let filling = up_on_average.min(slots.expected(part) / 2);
         Ok(Self {
             part,
             sizes: sizes.sampler()?,
             durations: durations.sampler()?,
+            durations_up: durations.sampler_of_those_up()?,
+            up_on_average,
             updates: Poisson::new(updates).ok(),
             filling,
             filled_ns: slots.due_after(part, filling),
             up: Vec::with_capacity(most),
             vacant: Vec::with_capacity(most),
+            tags: Vec::with_capacity(most),
+            start_ns: 0,
             calls: Call::all(dialect, owner),
             scratch: vec![0; SCRATCH_LEN].into(),
         })
+    }
+
+    /// Goes to where the load is in the long run: as many calls are up, each with the rest of its life before it.
+    ///
+    /// Those of which nothing comes into sight are passed over. Of more than [`SETTLED_MAX`] the others are, too: a load
+    /// with so many has fewer updates and deletes at first than in the long run.
+    pub(super) fn settle(&mut self, slots: &mut Slots, draws: &mut impl Rng) {
+        (self.filling, self.filled_ns) = (0, 0);
+        for up in 0..self.up_on_average.min(SETTLED_MAX) {
+            let life = self.life_up(draws);
+            let age_s = whole(life.elapsed * life.duration_ns / 1e9);
+            let begun_s = i32::try_from(age_s).map_or(i32::MIN, |age_s| -1 - age_s);
+            self.admit((NUMBER_MAX - up, begun_s), life, slots, draws);
+        }
     }
 
     /// What the packet of `slot` says, which has the number `sequence`.
@@ -125,8 +158,12 @@ impl Dialogs {
     ) -> Turn {
         let event = match slot.booking {
             Booking::Free => {
+                let life = self.life(slot.due_ns, draws);
+                let begun_s = i32::try_from(slot.due_ns / 1_000_000_000).unwrap_or(i32::MAX);
+                let (dialog, place) = self.admit((sequence, begun_s), life, slots, draws);
                 return Turn {
-                    dialog: self.begin((sequence, slot.due_ns), slots, draws),
+                    dialog,
+                    place,
                     event: Event::Created,
                 };
             }
@@ -140,23 +177,26 @@ impl Dialogs {
         }
         Turn {
             dialog: *dialog,
+            // Where it became vacant, nobody moves in before this packet is written.
+            place: Some(slot.dialog),
             event,
         }
     }
 
-    /// Begins a call: draws what becomes of it and books the slots for that.
-    fn begin(
+    /// Draws what becomes of a call and books the slots for that; with its place, if there is anything.
+    fn admit(
         &mut self,
-        (number, due_ns): (u64, u64),
+        (number, begun_s): (u64, i32),
+        life: Life,
         slots: &mut Slots,
         draws: &mut impl Rng,
-    ) -> Dialog {
+    ) -> (Dialog, Option<u32>) {
         let len = self.sizes.sample(draws).unwrap_or(0);
         let Life {
             from_ns,
             elapsed,
             duration_ns,
-        } = self.life(due_ns, draws);
+        } = life;
         let moment = |share: f64| from_ns.saturating_add(whole((share - elapsed) * duration_ns));
         let vacant = self.vacant.last().copied();
         #[expect(clippy::cast_possible_truncation, reason = "at most `HORIZON` are up")]
@@ -178,17 +218,24 @@ impl Dialogs {
         let dialog = Dialog {
             number,
             end,
-            begun_s: u32::try_from(due_ns / 1_000_000_000).unwrap_or(0),
+            begun_s,
             len,
             booked,
         };
-        if booked > 0 {
-            match self.vacant.pop() {
-                Some(_) => self.up[place as usize] = dialog,
-                None => self.up.push(dialog),
+        if booked == 0 {
+            return (dialog, None);
+        }
+        match self.vacant.pop() {
+            Some(_) => {
+                self.up[place as usize] = dialog;
+                self.tags[place as usize] = UNTAGGED;
+            }
+            None => {
+                self.up.push(dialog);
+                self.tags.push(UNTAGGED);
             }
         }
-        dialog
+        (dialog, Some(place))
     }
 
     /// Draws how long a call lasts that is created at `due_ns`.
@@ -201,59 +248,73 @@ impl Dialogs {
             };
         }
         self.filling -= 1;
-        // A call met at a random moment is a long one more often than not: its chance is in proportion to its
-        // duration. So one of several is chosen, by duration, and met at a random place.
-        let (mut chosen, mut sum) = (0.0, 0.0);
-        for _ in 0..CANDIDATES {
-            let duration_ns = self.durations.sample(draws) as f64;
-            sum += duration_ns;
-            if draws.random::<f64>() * sum <= duration_ns {
-                chosen = duration_ns;
-            }
-        }
+        self.life_up(draws)
+    }
+
+    /// Draws the life of a call that is met in the middle of it, once as many are up as there will be.
+    fn life_up(&self, draws: &mut impl Rng) -> Life {
         Life {
             from_ns: self.filled_ns,
             elapsed: draws.random(),
-            duration_ns: chosen,
+            duration_ns: self.durations_up.sample(draws) as f64,
         }
     }
 
     /// `stamp` says which packet this is.
     pub(super) fn write(
         &mut self,
-        Turn { dialog, event }: Turn,
+        Turn {
+            dialog,
+            place,
+            event,
+        }: Turn,
         start_ns: u64,
         stamp: &Stamp,
         out: &mut [u8],
     ) -> Result<usize, ContentError> {
+        let tag = self.tag(&dialog, place, start_ns, stamp)?;
         let call = Call::of(&dialog, &self.calls);
         let pad = call.pad_to(dialog.len);
-        // What the delete says of itself, to the letter: its create is made when nobody knows how late it will be.
-        let of_delete = |end: Booked| Stamp {
-            sequence: end.sequence,
-            intended_ns: start_ns.saturating_add(end.due_ns),
-            late_ns: None,
-            ..*stamp
-        };
-        let end = dialog.end.map(of_delete);
-        let message = match (event, &end) {
-            (Event::Deleted, Some(end)) => {
-                return Ok(call.deleted.sealed(&dialog, pad, None, end, out)?.len());
-            }
+        match (event, &tag) {
+            (Event::Created, tag) => call.created.sealed(&dialog, pad, tag.as_ref(), stamp, out),
+            (Event::Updated, tag) => call.updated.sealed(&dialog, pad, tag.as_ref(), stamp, out),
+            (Event::Deleted, Some(tag)) => call.deleted.ended(&dialog, pad, tag, out),
             (Event::Deleted, None) => unreachable!("a delete was booked"),
-            (Event::Created, _) => &call.created,
-            (Event::Updated, _) => &call.updated,
+        }
+    }
+
+    /// The caller tag of `dialog`: what its delete says of itself, to the letter. `None` when it has no delete.
+    fn tag(
+        &mut self,
+        dialog: &Dialog,
+        place: Option<u32>,
+        start_ns: u64,
+        stamp: &Stamp,
+    ) -> Result<Option<Tag>, ContentError> {
+        let (Some(place), Some(end)) = (place, dialog.end) else {
+            return Ok(None);
         };
-        let tag = match &end {
-            Some(end) => {
-                let scratch = &mut self.scratch;
-                let delete = call.deleted.sealed(&dialog, pad, None, end, scratch)?;
-                Some(delete.text(call.deleted.caller_tag))
-            }
-            None => None,
-        };
-        let packet = message.sealed(&dialog, pad, tag.as_ref(), stamp, out)?;
-        Ok(packet.len())
+        if start_ns != self.start_ns {
+            // Once in a run, before its first packet.
+            self.start_ns = start_ns;
+            self.tags.fill(UNTAGGED);
+        }
+        let kept = &mut self.tags[place as usize];
+        if *kept == UNTAGGED {
+            let of_delete = Stamp {
+                sequence: end.sequence,
+                intended_ns: start_ns.saturating_add(end.due_ns),
+                // It is made when nobody knows how late the delete will be.
+                late_ns: None,
+                ..*stamp
+            };
+            let call = Call::of(dialog, &self.calls);
+            let pad = call.pad_to(dialog.len);
+            *kept = call
+                .deleted
+                .tag(dialog, pad, &of_delete, &mut self.scratch)?;
+        }
+        Ok(Some(*kept))
     }
 }
 
@@ -281,8 +342,15 @@ fn mean_ns(durations: &Durations) -> f64 {
     (seconds * 1e9).min(limits::DURATION_MAX_NS as f64)
 }
 
-/// How many durations are drawn to choose one by its length.
-const CANDIDATES: usize = 16;
+/// Calls that are drawn to settle a load, at most: with this many, it takes about a second.
+const SETTLED_MAX: u64 = 1 << 24;
+
+/// 48 bits, which is what a stamp has for the number of a packet: the calls of before the start are counted from here
+/// down, and no run comes up to there.
+const NUMBER_MAX: u64 = (1 << 48) - 1;
+
+/// No stamp.
+const UNTAGGED: Tag = [0; STAMP_LEN];
 
 /// Updates of one call: 65 times the largest mean that a scenario may ask for.
 const UPDATES_MAX: u64 = 65_000;

@@ -277,8 +277,20 @@ impl Draft<'_> {
     /// Writes `stamp` at `spot` and the checksum of 1.x; the packet is final then.
     #[inline]
     pub(super) fn seal(&mut self, spot: Spot, stamp: &Stamp) {
+        self.stamp(spot, stamp);
+        self.finish();
+    }
+
+    /// Writes `stamp` at `spot`. All else but the checksum of 1.x is final.
+    #[inline]
+    pub(super) fn stamp(&mut self, spot: Spot, stamp: &Stamp) {
         let at = self.at(spot);
         binrush_probe::seal(self.packet, at, stamp);
+    }
+
+    /// Writes the checksum of 1.x; the packet is final then.
+    #[inline]
+    pub(super) fn finish(&mut self) {
         if self.generation == Generation::Legacy {
             let crc = crc32::checksum(&self.packet[8..]);
             self.packet[4..8].copy_from_slice(&crc.to_le_bytes());

@@ -362,6 +362,8 @@ fn sizes_are_exact_where_fields_fit_into_them() {
                         assert!(fits(*len) || *len < 500, "{form:?} {sizes:?} {did:?} {len}");
                         assert_eq!(*of_call.entry(key).or_insert(*len), *len);
                     }
+                    // A table is of inserts and updates.
+                    Did::Removed if matches!(sizes, Sizes::Table(_)) => assert!(*len < 330),
                     _ => assert!(fits(*len), "{form:?} {sizes:?} {did:?} {len}"),
                 }
                 lens.insert(*len);
@@ -576,8 +578,8 @@ fn more_streams_than_records_still_have_one_each() {
 }
 
 #[test]
-fn contacts_that_never_unregister_are_refreshed_for_ever() {
-    for (refresh, unregister, kinds) in [(0.0, 0.0, 2), (1.0, 0.0, 2), (0.0, 1.0, 2), (1.0, 1.0, 3)]
+fn a_weight_of_0_is_never() {
+    for (refresh, unregister, kinds) in [(0.0, 0.0, 1), (1.0, 0.0, 2), (0.0, 1.0, 2), (1.0, 1.0, 3)]
     {
         let kind = Kind::Contacts {
             keys: keys(10),
@@ -594,6 +596,151 @@ fn contacts_that_never_unregister_are_refreshed_for_ever() {
         assert_eq!(counts.len(), kinds, "{counts:?}");
         assert_eq!(counts.contains_key(&Did::Removed), unregister > 0.0);
     }
+}
+
+#[test]
+fn contacts_come_in_the_proportions_of_their_weights_whatever_their_popularity() {
+    let zipf = Popularity::Zipf { exponent: 1.0 };
+    for popularity in [Popularity::Uniform, zipf] {
+        for (register, refresh, unregister) in [
+            (1.0, 8.0, 1.0),
+            (3.0, 6.0, 1.0),
+            (5.0, 4.0, 1.0),
+            (4.0, 6.0, 0.0),
+        ] {
+            let kind = Kind::Contacts {
+                keys: Keys {
+                    population: 500,
+                    popularity,
+                },
+                register,
+                refresh,
+                unregister,
+            };
+            let scenario = scenario(Form::Datagrams, [(kind, Sizes::Natural)]);
+            let mut node = Node::new(scenario.form);
+            let told = taken(&mut node, &mut content(&scenario, ALONE, 60_000));
+            // By then all but the rarest are registered.
+            let counts = counts(&told[20_000..]);
+            for (did, weight) in [
+                (Did::Inserted, register),
+                (Did::Refreshed, refresh),
+                (Did::Removed, unregister),
+            ] {
+                let count = counts.get(&did).copied().unwrap_or(0);
+                let expected = 4_000.0 * weight;
+                // Standard deviations are below 100.
+                assert!((count as f64 - expected).abs() < 400.0, "{counts:?}");
+            }
+            assert_eq!(node.reinserted > 0, register > unregister);
+        }
+    }
+}
+
+/// Half a second at 50 000 packets per second, as a search for the highest rate tries it.
+fn steady(scenario: &Scenario) -> Vec<Told> {
+    let duration = Duration::from_millis(500);
+    let schedule = Schedule::new(&scenario.arrivals, 5e4, duration, ALONE, scenario.seed);
+    let mut content = Content::steady(scenario, RUN, ALONE, schedule).unwrap();
+    taken(&mut Node::without_memory(scenario.form), &mut content)
+}
+
+#[test]
+fn a_steady_load_has_the_mix_of_the_long_run_from_the_first_half_second_on() {
+    let table = [(1, 3.0), (10, 1.0), (60, 0.5)].map(|(s, n)| (Duration::from_secs(s), n));
+    for durations in [
+        Durations::Fixed(Duration::from_secs(3)),
+        exponential(3_000),
+        exponential(300),
+        exponential(180_000),
+        Durations::LogNormal {
+            median: Duration::from_secs(2),
+            sigma: 1.0,
+        },
+        Durations::Table(table.to_vec()),
+    ] {
+        for updates in [0.0, 2.0] {
+            let kind = dialogs(updates, durations.clone());
+            let told = steady(&scenario(Form::Datagrams, [(kind, Sizes::Natural)]));
+            let counts = counts(&told);
+            let of_call = 25_000.0 / (2.0 + updates);
+            for (did, share) in [
+                (Did::Created, 1.0),
+                (Did::Updated, updates),
+                (Did::Deleted, 1.0),
+            ] {
+                let count = counts.get(&did).copied().unwrap_or(0) as f64;
+                let expected = of_call * share;
+                assert!(
+                    (count - expected).abs() <= expected * 0.05,
+                    "{durations:?} {updates}: {counts:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn contacts_of_a_steady_load_are_registered_as_in_the_long_run() {
+    for (register, refresh, unregister) in [(1.0, 8.0, 1.0), (3.0, 4.0, 1.0)] {
+        let kind = Kind::Contacts {
+            keys: Keys {
+                population: 100_000,
+                popularity: Popularity::Zipf { exponent: 1.0 },
+            },
+            register,
+            refresh,
+            unregister,
+        };
+        let told = steady(&scenario(Form::Datagrams, [(kind, Sizes::Natural)]));
+        let counts = counts(&told);
+        for (did, weight) in [
+            (Did::Inserted, register),
+            (Did::Refreshed, refresh),
+            (Did::Removed, unregister),
+        ] {
+            let expected = 25_000.0 * weight / (register + refresh + unregister);
+            let count = counts[&did] as f64;
+            assert!((count - expected).abs() <= expected * 0.05, "{counts:?}");
+        }
+    }
+}
+
+#[test]
+fn a_steady_load_of_every_release_is_genuine_but_for_what_was_before_it() {
+    for form in forms() {
+        let told = steady(&mixed(form));
+        assert_eq!(told.len(), 25_000);
+        assert_eq!(counts(&told).len(), 7);
+    }
+}
+
+/// All that a create would have said is in what follows it: the same words and ends.
+#[test]
+fn tags_do_not_depend_on_which_packet_of_a_call_is_written_first() {
+    let kind = dialogs(2.0, exponential(20));
+    let scenario = scenario(Form::Datagrams, [(kind, Sizes::Natural)]);
+    let whole = all(&mut content(&scenario, ALONE, 3_000));
+    let mut content = content(&scenario, ALONE, 3_000);
+    let mut out = vec![0; 65_535];
+    let mut updates_alone = 0;
+    for (number, packet) in whole.iter().enumerate() {
+        let packet = binrush_wire::Packet::parse(binrush_wire::Generation::Legacy, packet).unwrap();
+        if packet.command() == 1 {
+            content.skip();
+            continue;
+        }
+        updates_alone += 1;
+        // With another start in between, all tags are others, and come back.
+        let start_ns = if number % 100 == 0 { 1 } else { START_NS };
+        let len = content.write(start_ns, 77, &mut out).unwrap();
+        assert_eq!(
+            out[..len] == *packet.bytes(),
+            start_ns == START_NS,
+            "{number}"
+        );
+    }
+    assert!(updates_alone > 1_000);
 }
 
 #[test]

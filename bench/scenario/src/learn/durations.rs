@@ -7,12 +7,15 @@ use crate::limits;
 use crate::scenario::Durations;
 
 /// Of the durations that were seen whole: a law with one or two numbers when they follow it, else a table.
-pub(super) fn learn(durations: &[Duration], comments: &mut Vec<String>) -> Durations {
-    let mut seconds: Vec<f64> = durations
-        .iter()
-        .map(|duration| clamped(*duration).as_secs_f64())
-        .collect();
-    seconds.sort_unstable_by(f64::total_cmp);
+///
+/// Calls that were up at the end lasted longer than `so_far`. An exponential law takes them into account; the others
+/// do not, and come out too short where there are many.
+pub(super) fn learn(
+    durations: &[Duration],
+    so_far: &[Duration],
+    comments: &mut Vec<String>,
+) -> Durations {
+    let (seconds, so_far) = (sorted(durations), sorted(so_far));
     let (Some(shortest), Some(longest)) = (seconds.first(), seconds.last()) else {
         comments.push(format!(
             "No dialog was seen from its create to its delete: a mean duration of {} s is a guess.",
@@ -25,7 +28,7 @@ pub(super) fn learn(durations: &[Duration], comments: &mut Vec<String>) -> Durat
         return Durations::Fixed(whole(median));
     }
     if seconds.len() >= LAW_MIN {
-        if let Some(mean) = exponential(&seconds) {
+        if let Some(mean) = exponential(&seconds, &so_far) {
             return Durations::Exponential { mean: whole(mean) };
         }
         if let Some((median, sigma)) = log_normal(&seconds) {
@@ -42,14 +45,35 @@ pub(super) fn learn(durations: &[Duration], comments: &mut Vec<String>) -> Durat
     table(&seconds)
 }
 
-/// The mean, when a memoryless law fits.
-fn exponential(sorted: &[f64]) -> Option<f64> {
+/// The mean, when a memoryless law fits: all the time that calls were seen up, for each end that was seen. That is the
+/// most likely one, whatever part of the calls was up at the end, as these lasted `so_far`.
+fn exponential(sorted: &[f64], so_far: &[f64]) -> Option<f64> {
     let n = sorted.len() as f64;
-    let mean = sorted.iter().sum::<f64>() / n;
-    let distance = distance(sorted, |value| 1.0 - (-value / mean).exp());
+    let mean = sorted.iter().chain(so_far).sum::<f64>() / n;
+    let distance = distance_of_all(sorted, so_far, |value| 1.0 - (-value / mean).exp());
     // Stephens's correction for a mean that comes from the same sample (JASA 69, 1974).
     let statistic = (distance - 0.2 / n) * (n.sqrt() + 0.26 + 0.5 / n.sqrt());
     (statistic < 1.094 || distance < CLOSE).then_some(mean)
+}
+
+/// As [`distance`], where some values are only known to be above `so_far`: shares are those of Kaplan and Meier (JASA
+/// 53, 1958), of all that are still there as each value is reached.
+fn distance_of_all(sorted: &[f64], so_far: &[f64], law: impl Fn(f64) -> f64) -> f64 {
+    let (mut above, mut furthest, mut gone) = (1.0, 0.0_f64, 0);
+    for (index, value) in sorted.iter().enumerate() {
+        while so_far.get(gone).is_some_and(|so_far| so_far < value) {
+            gone += 1;
+        }
+        let there = (sorted.len() - index + so_far.len() - gone) as f64;
+        let below_law = law(*value);
+        let before = 1.0 - above;
+        above *= 1.0 - 1.0 / there;
+        let apart = (below_law - before)
+            .abs()
+            .max((below_law - (1.0 - above)).abs());
+        furthest = furthest.max(apart);
+    }
+    furthest
 }
 
 /// Median and sigma, when the logarithms are normal.
@@ -94,6 +118,16 @@ fn normal(z: f64) -> f64 {
     let sum = terms.iter().rev().fold(0.0, |sum, term| (sum + term) * t);
     let above = (-z * z / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt() * sum;
     if z < 0.0 { above } else { 1.0 - above }
+}
+
+/// In seconds, within what durations may be.
+fn sorted(durations: &[Duration]) -> Vec<f64> {
+    let seconds = durations
+        .iter()
+        .map(|duration| clamped(*duration).as_secs_f64());
+    let mut seconds: Vec<f64> = seconds.collect();
+    seconds.sort_unstable_by(f64::total_cmp);
+    seconds
 }
 
 fn table(sorted: &[f64]) -> Durations {
@@ -146,7 +180,7 @@ mod tests {
     }
 
     fn learned(durations: &[Duration]) -> Durations {
-        learn(durations, &mut Vec::new())
+        learn(durations, &[], &mut Vec::new())
     }
 
     #[test]
@@ -190,7 +224,7 @@ mod tests {
         });
         let durations: Vec<Duration> = seconds.clone().map(Duration::from_secs_f64).collect();
         let mut comments = Vec::new();
-        let Durations::Table(rows) = learn(&durations, &mut comments) else {
+        let Durations::Table(rows) = learn(&durations, &[], &mut comments) else {
             panic!("a table")
         };
         assert!((16..=ROWS_MAX).contains(&rows.len()));
@@ -206,6 +240,40 @@ mod tests {
     }
 
     #[test]
+    fn calls_that_are_up_at_the_end_make_a_memoryless_law_no_shorter() {
+        let mean = Duration::from_secs(90);
+        let drawn = drawn(&Durations::Exponential { mean }, 3_000);
+        // One call each 100 ms, for as long as three times the mean or a third of it.
+        for seen in [270_u32, 30] {
+            let (mut whole, mut so_far) = (vec![], vec![]);
+            for (call, duration) in drawn.iter().take(seen as usize * 10).enumerate() {
+                let left =
+                    Duration::from_secs(seen.into()) - Duration::from_millis(call as u64 * 100);
+                if *duration <= left {
+                    whole.push(*duration);
+                } else {
+                    so_far.push(left);
+                }
+            }
+            assert!(so_far.len() * 10 > whole.len());
+            let found = learn(&whole, &so_far, &mut Vec::new());
+            let Durations::Exponential { mean: found } = found else {
+                panic!("{seen}: {found:?}")
+            };
+            let off = found.as_secs_f64() / 90.0;
+            assert!((0.8..1.25).contains(&off), "{seen}: {off}");
+        }
+    }
+
+    #[test]
+    fn with_every_call_seen_whole_both_distances_are_one() {
+        let law = |value: f64| 1.0 - (-value / 2.0).exp();
+        let values = [0.1, 0.5, 0.5, 1.7, 2.0, 9.0];
+        let difference = distance(&values, law) - distance_of_all(&values, &[], law);
+        assert!(difference.abs() < 1e-12, "{difference}");
+    }
+
+    #[test]
     fn a_few_durations_are_told_one_by_one() {
         let durations = [1, 1, 2, 9].map(Duration::from_secs);
         let rows = [(1, 2.0), (2, 1.0), (9, 1.0)].map(|(s, n)| (Duration::from_secs(s), n));
@@ -216,7 +284,7 @@ mod tests {
     fn without_any_the_guess_is_called_one() {
         let mut comments = Vec::new();
         assert_eq!(
-            learn(&[], &mut comments),
+            learn(&[], &[], &mut comments),
             Durations::Exponential { mean: GUESS }
         );
         assert!(comments[0].contains("guess"));

@@ -18,8 +18,9 @@ impl Lengths {
         *self.0.entry(len).or_default() += 1;
     }
 
-    /// All lengths there are, or as many as make a table that a person can read. With those, the mean stays what it was
-    /// to half a byte: a load has the same bytes per second.
+    /// All lengths there are, or as many as make a table that a person can read, with the same mean to half a byte.
+    ///
+    /// What is sent is longer where the fields of a load need more than those of the capture, for stamps are 41 bytes.
     pub(super) fn learn(&self) -> Sizes {
         let lengths: Vec<(u64, u64)> = self
             .0

@@ -35,6 +35,7 @@ struct Contacts {
     inserted: u64,
     updated: u64,
     deleted: u64,
+    /// But of deletes: those of a load are as long as their own fields, and short.
     lengths: Lengths,
     /// Packets of each address of record.
     keys: HashMap<u64, u64>,
@@ -45,10 +46,13 @@ struct Dialogs {
     created: u64,
     updated: u64,
     deleted: u64,
+    /// But of deletes, likewise.
     lengths: Lengths,
     /// When each that is up was created.
     up: HashMap<u64, Timestamp>,
     durations: Vec<Duration>,
+    /// When the latest packet came.
+    last: Timestamp,
 }
 
 #[derive(Debug, Default)]
@@ -218,7 +222,9 @@ impl Contacts {
             _ => return None,
         };
         *count += 1;
-        self.lengths.add(packet.bytes().len());
+        if message.name != "CONTACT_DELETE" {
+            self.lengths.add(packet.bytes().len());
+        }
         Some(count_key(&mut self.keys, key, kept))
     }
 
@@ -238,10 +244,18 @@ impl Contacts {
             self.deleted,
             self.keys.len()
         ));
+        if self.inserted < self.deleted {
+            comments.push(format!(
+                "More contacts were deleted than inserted, as some were there before: the weight of register is that of \
+                 unregister, so {} packets more are inserts.",
+                self.deleted - self.inserted
+            ));
+        }
         let weight = |count: u64| rounded(count as f64 / packets as f64 * 100.0);
         let kind = Kind::Contacts {
             keys: popularity::learn(&self.keys, "Addresses of record", comments),
-            register: weight(self.inserted),
+            // In the long run nobody goes who did not come.
+            register: weight(self.inserted.max(self.deleted)),
             refresh: weight(self.updated),
             unregister: weight(self.deleted),
         };
@@ -258,6 +272,7 @@ impl Dialogs {
         key: u64,
         kept: &mut usize,
     ) -> Option<Room> {
+        self.last = self.last.max(time);
         let room = match message.name {
             "CREATED" => {
                 self.created += 1;
@@ -283,7 +298,9 @@ impl Dialogs {
             }
             _ => return None,
         };
-        self.lengths.add(packet.bytes().len());
+        if message.name != "DELETED" {
+            self.lengths.add(packet.bytes().len());
+        }
         Some(room)
     }
 
@@ -304,12 +321,22 @@ impl Dialogs {
             self.durations.len(),
             self.up.len()
         ));
+        if self.up.len() as f64 > UP_MAX * self.created as f64 {
+            comments.push(format!(
+                "WARNING: of {} calls that were created {} were still up at the end, the long ones first of all: durations \
+                 are shorter here than they were, unless they are exponential. A longer capture says more.",
+                self.created,
+                self.up.len()
+            ));
+        }
+        let last = self.last;
+        let so_far: Vec<Duration> = self.up.values().map(|begun| last.since(*begun)).collect();
         // Where only the ends were seen, these say how many there were.
         let dialogs = self.created.max(self.deleted).max(1);
         let updates = self.updated as f64 / dialogs as f64;
         let kind = Kind::Dialogs {
             updates: ((updates * 1000.0).round() / 1000.0).min(limits::UPDATES.max),
-            duration: durations::learn(&self.durations, comments),
+            duration: durations::learn(&self.durations, &so_far, comments),
         };
         Some((packets, part(kind, &self.lengths)))
     }
@@ -373,6 +400,9 @@ fn label(packet: &Packet<'_>) -> String {
         Err(_) => format!("{shown} {}", packet.command()),
     }
 }
+
+/// Of the calls that were created, what may be up at the end for their durations to be told without a warning.
+const UP_MAX: f64 = 0.1;
 
 /// Digits of a record's number, as loads write it.
 const RECORD_LEN: usize = 6;

@@ -212,7 +212,10 @@ fn a_known_load_comes_back_as_it_was() {
     else {
         unreachable!()
     };
-    assert_eq!((*register, *refresh, *unregister), (0.0, 0.0, 100.0));
+    // Only deletes were seen; of a load that goes on for ever as many must be inserts.
+    assert_eq!((*register, *refresh, *unregister), (100.0, 0.0, 100.0));
+    assert!(is_said(&learned, "6000 packets more are inserts"));
+    assert_eq!(contacts.sizes, Sizes::Natural);
     assert!((280..=300).contains(&keys.population), "{keys:?}");
     let Popularity::Zipf { exponent } = keys.popularity else {
         panic!("{keys:?}")
@@ -351,6 +354,101 @@ fn assert_alike_keys(found: &Keys, sent: &Keys) {
             assert!((exponent - sent).abs() < 0.1, "{found:?}");
         }
         (found, sent) => assert_eq!(found, sent),
+    }
+}
+
+/// Mean length of packets of one kind in a capture, dialogs and contacts, all but deletes and deletes.
+fn means(capture: &[u8], taken: impl Fn(&binrush_wire::Packet<'_>) -> bool) -> [[f64; 2]; 2] {
+    let mut sums = [[(0.0, 0.0); 2]; 2];
+    let mut capture = Capture::new(capture, Options::default()).unwrap();
+    while let Some(event) = capture.next() {
+        let Event::Frame(frame) = event else { continue };
+        let packet = binrush_wire::Packet::parse(frame.generation, frame.bytes).unwrap();
+        let Ok(message) = binrush_wire::schema::identify(&packet) else {
+            continue;
+        };
+        let (kind, what) = match message.name {
+            "CREATED" | "UPDATED" => (0, 0),
+            "DELETED" => (0, 1),
+            "CONTACT_INSERT" | "CONTACT_UPDATE" => (1, 0),
+            "CONTACT_DELETE" => (1, 1),
+            _ => continue,
+        };
+        if taken(&packet) {
+            sums[kind][what].0 += packet.bytes().len() as f64;
+            sums[kind][what].1 += 1.0;
+        }
+    }
+    sums.map(|kind| kind.map(|(sum, count)| sum / count))
+}
+
+#[test]
+fn packets_of_a_learned_load_are_as_long_as_those_of_the_capture() {
+    for capture in [V1_11, V2_4, V3_6] {
+        let learned = learned(capture);
+        let way = match learned.scenario.form {
+            Form::Datagrams => None,
+            Form::Frames {
+                cluster,
+                source,
+                destination,
+                ..
+            } => Some((cluster, source, destination)),
+        };
+        let genuine = means(capture, |packet| {
+            let message = binrush_wire::schema::identify(packet).unwrap();
+            let trailer = message.walk(packet, |_| {}).ok().flatten();
+            way.is_none() || trailer.map(|t| (t.cluster, t.source, t.dest)) == way
+        });
+        let made = means(&sent(&learned.scenario, 1000.0), |_| true);
+        for (genuine, made) in genuine.iter().zip(made) {
+            let ([others, deletes], [made_others, made_deletes]) = (genuine, made);
+            // The shortest of them have no room for a stamp.
+            let ratio = made_others / others;
+            assert!((0.99..1.08).contains(&ratio), "{genuine:?} {made:?}");
+            // A stamp of 41 bytes instead of a tag or a Call-ID of 15, and the padding of a callee tag.
+            let longer = made_deletes - deletes;
+            assert!((0.0..70.0).contains(&longer), "{genuine:?} {made:?}");
+        }
+    }
+}
+
+#[test]
+fn the_last_bytes_of_a_packet_without_trailer_are_no_ids() {
+    // Read as three ints, these are a huge number, 0, and a negative one.
+    let tails: [[i32; 3]; 4] = [[1 << 16, 1, 2], [1, 0, 2], [1, 2, -1], [0, 1, 2]];
+    for tail in tails {
+        let mut traffic = Traffic::default();
+        for number in 0..30_u64 {
+            let mut buffer = [0; 200];
+            let mut builder = Builder::new(Generation::Modern, &mut buffer, b"mine", 1, 1).unwrap();
+            builder.push_str(b"key").unwrap();
+            for id in tail {
+                builder.push_int(id).unwrap();
+            }
+            traffic.push(number * 1_000_000, builder.seal().to_vec());
+        }
+        let learned = learned(&traffic.capture(Transport::Tcp));
+        assert!(is_said(&learned, "are made up"), "{:#?}", learned.comments);
+    }
+}
+
+#[test]
+fn calls_that_are_up_at_the_end_are_warned_of() {
+    for (up, is_warned) in [(9, false), (11, true)] {
+        let mut traffic = Traffic::default();
+        for call in 0..100_u64 {
+            let id = format!("call-{call}");
+            let begin = call * 1_000_000;
+            traffic.push(begin, legacy("dialog", 1, &[&id], &dialog_fields()));
+            if call >= up {
+                let end = begin + 1_000_000_000;
+                traffic.push(end, legacy("dialog", 3, &[&id, "a", "b"], b""));
+            }
+        }
+        let learned = learned(&traffic.capture(Transport::Udp));
+        let words = "WARNING: of 100 calls that were created 11 were still up";
+        assert_eq!(is_said(&learned, words), is_warned);
     }
 }
 

@@ -78,7 +78,7 @@ impl Way {
             Ok(message) => message.walk(packet, |_| {}).ok().flatten(),
             Err(_) => packet.fields().pop_trailer().ok(),
         };
-        match trailer {
+        match trailer.filter(is_likely) {
             Some(Trailer {
                 cluster,
                 source,
@@ -125,6 +125,17 @@ impl fmt::Display for Way {
         }
     }
 }
+
+/// Whether this is the trailer of a cluster. The last bytes of a packet that has none read as one too: as huge numbers
+/// or none, where text was.
+fn is_likely(trailer: &Trailer) -> bool {
+    [trailer.cluster, trailer.source, trailer.dest]
+        .iter()
+        .all(|id| (1..ID_END).contains(id))
+}
+
+/// Ids of clusters and nodes are small, for people write them into configurations.
+const ID_END: i32 = 1 << 16;
 
 /// Ways that are told apart.
 const WAYS_MAX: usize = 256;

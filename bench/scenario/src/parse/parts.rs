@@ -72,6 +72,13 @@ fn contacts(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Kind> {
         let message = "register, refresh, unregister: at least one above 0 expected";
         return reader.refuse(fields.span.clone(), message);
     }
+    if register < unregister {
+        let message = format!(
+            "unregister: at most the weight of register, {register}, expected, not {unregister}: {}",
+            limits::WHO_LEAVES
+        );
+        return reader.refuse(fields.span.clone(), message);
+    }
     Some(Kind::Contacts {
         keys: keys?,
         register,

@@ -540,6 +540,10 @@ fn a_scenario_without_a_name_or_without_packets_is_told() {
         "a.toml:2:1: register, refresh, unregister: at least one above 0 expected\n  [contacts]\n  ^^^^^^^^^^",
     );
     refused(
+        "name = \"a\"\n[contacts]\npopulation = 1\nregister = 1\nunregister = 2.5\n",
+        "a.toml:2:1: unregister: at most the weight of register, 1, expected, not 2.5: only who registered can unregister\n  [contacts]\n  ^^^^^^^^^^",
+    );
+    refused(
         "name = \"a\"\nmiss = 1\n",
         "a.toml:2:8: miss: a table expected, not 1\n  miss = 1\n         ^",
     );

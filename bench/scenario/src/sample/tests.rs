@@ -188,3 +188,30 @@ const UNIFORM: [u64; 4] = [240_491, 44_299, 424_619, 185_520];
 const ZIPF: [u64; 4] = [883, 188_502, 109, 284_168];
 const EXPONENTIAL: [u64; 3] = [526_781_712, 23_674_695, 554_833_828];
 const TABLE: [u64; 3] = [2_000_000_000, 2_000_000_000, 3_000_000_000];
+
+#[test]
+fn of_calls_that_are_up_long_ones_are_as_many_more_as_they_are_long() {
+    let s = Duration::from_secs;
+    for durations in [
+        Durations::Fixed(s(3)),
+        Durations::Exponential { mean: s(3) },
+        Durations::LogNormal {
+            median: s(2),
+            sigma: 0.7,
+        },
+        Durations::Table(vec![(s(1), 1e9), (s(5), 3e9 / 10.0)]),
+    ] {
+        let mut rng = draws(7, 0, 0);
+        let mut sums = |sampler: DurationSampler| {
+            (0..200_000).fold((0.0, 0.0), |(sum, squares), _| {
+                let seconds = sampler.sample(&mut rng) as f64 / 1e9;
+                (sum + seconds, squares + seconds * seconds)
+            })
+        };
+        let (sum, squares) = sums(durations.sampler().unwrap());
+        let (of_those_up, _) = sums(durations.sampler_of_those_up().unwrap());
+        // Chosen in proportion to their length, durations have the mean of squares over the mean.
+        let ratio = of_those_up / 200_000.0 / (squares / sum);
+        assert!((ratio - 1.0).abs() < 0.03, "{durations:?}: {ratio}");
+    }
+}

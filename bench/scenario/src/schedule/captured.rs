@@ -37,14 +37,4 @@ impl Captured {
         let within = usize::try_from(packet % len).unwrap_or(0);
         (packet - packet % len) as f64 + self.places[within]
     }
-
-    /// How many packets lie before `place`.
-    pub(super) fn before(&self, place: f64) -> u64 {
-        let len = self.places.len() as f64;
-        let place = place - super::FUZZ;
-        let rounds = (place / len).floor().max(0.0);
-        let rest = place - rounds * len;
-        let within = self.places.partition_point(|other| *other < rest);
-        super::whole(rounds * len).saturating_add(within as u64)
-    }
 }

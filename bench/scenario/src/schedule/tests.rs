@@ -73,7 +73,8 @@ fn the_number_of_packets_is_the_rate_times_the_duration_for_any_split() {
         (1e6 / 3.0, Duration::from_secs(3), 1_000_000),
         (7.0, Duration::from_millis(1), 1),
     ] {
-        for arrivals in [Arrivals::Constant, Arrivals::Poisson] {
+        let bursts = Arrivals::Captured(vec![0.0, 0.0, 9.0, 0.5, 100.0]);
+        for arrivals in [Arrivals::Constant, Arrivals::Poisson, bursts] {
             for streams in [1, 3, 64] {
                 let each = (0..streams).map(|stream| {
                     let share = Share { stream, streams };
@@ -189,6 +190,30 @@ fn captured_gaps_are_scaled_to_the_rate_and_begin_again() {
     let ms = [0, 1, 1, 3, 4, 4, 6];
     assert_eq!(found, ms.map(|ms| ms * 1_000_000));
     assert_eq!(together(&gaps, 1_000.0, Duration::from_millis(7), 3), found);
+}
+
+#[test]
+fn captured_gaps_fill_a_length_that_is_no_whole_number_of_rounds() {
+    // A silence at the end that is most of the recording: the first half of it comes at ten times the rate.
+    let gaps: Vec<f64> = (0..1_000)
+        .map(|gap| if gap == 999 { 9_000.0 } else { 1.0 })
+        .collect();
+    for ms in [100, 500, 1_000, 1_300] {
+        let duration = Duration::from_millis(ms);
+        let found = together(&Arrivals::Captured(gaps.clone()), 1_000.0, duration, 1);
+        assert_eq!(found.len() as u64, ms);
+        let (end_ns, last) = (ms * 1_000_000, found[found.len() - 1]);
+        assert!(last < end_ns, "{ms}: {last}");
+        // But for the gap behind the last packet, which is the silence after 1 000 packets.
+        assert!(ms == 1_000 || last > end_ns / 100 * 98, "{ms}: {last}");
+    }
+}
+
+#[test]
+fn captured_gaps_of_which_the_first_take_no_time_are_all_at_once() {
+    let gaps = Arrivals::Captured(vec![0.0, 0.0, 0.0, 50.0]);
+    let found = together(&gaps, 1_000.0, Duration::from_millis(2), 1);
+    assert_eq!(found, [0, 0]);
 }
 
 #[test]

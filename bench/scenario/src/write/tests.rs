@@ -54,14 +54,14 @@ fn durations() -> impl Strategy<Value = Durations> {
 }
 
 fn kind() -> impl Strategy<Value = Kind> {
-    let contacts = (keys(), 0.0..=1e9, 1e-3..=1e9, 0.0..=1e9);
+    let contacts = (keys(), 0.0..=1e9, 1e-3..=1e9, 0.0..=1.0);
     prop_oneof![
         ("x[!-~]{0,60}", keys()).prop_map(|(name, keys)| Kind::Miss { name, keys }),
-        contacts.prop_map(|(keys, register, refresh, unregister)| Kind::Contacts {
+        contacts.prop_map(|(keys, register, refresh, leaving)| Kind::Contacts {
             keys,
             register,
             refresh,
-            unregister,
+            unregister: register * leaving,
         }),
         (0.0..=1_000.0, durations())
             .prop_map(|(updates, duration)| Kind::Dialogs { updates, duration }),

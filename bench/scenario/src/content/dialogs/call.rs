@@ -25,7 +25,7 @@ pub(super) struct Message {
     template: Template,
     stamp: Spot,
     callid: Spot,
-    pub(super) caller_tag: Spot,
+    caller_tag: Spot,
     callee_tag: Spot,
     h_id: Option<Spot>,
     start_ts: Option<Spot>,
@@ -131,13 +131,57 @@ impl Message {
         }
     }
 
-    /// The packet, with `tag` as the caller tag. A delete has none but its stamp; a dialog without end has its number.
-    pub(super) fn sealed<'o>(
+    /// The packet of a call, created or updated, with `tag` as the caller tag; a call without end has its number there.
+    pub(super) fn sealed(
         &self,
         dialog: &Dialog,
         pad: usize,
-        tag: Option<&[u8; STAMP_LEN]>,
+        tag: Option<&Tag>,
         stamp: &Stamp,
+        out: &mut [u8],
+    ) -> Result<usize, ContentError> {
+        let mut draft = self.worded(dialog, pad, out)?;
+        match tag {
+            Some(tag) => draft.put(self.caller_tag, tag),
+            None => draft.put(self.caller_tag, &hex::<NUMBER_LEN>(dialog.number)),
+        }
+        draft.seal(self.stamp, stamp);
+        Ok(draft.len())
+    }
+
+    /// The delete of a call, whose stamp is known to the letter.
+    pub(super) fn ended(
+        &self,
+        dialog: &Dialog,
+        pad: usize,
+        tag: &Tag,
+        out: &mut [u8],
+    ) -> Result<usize, ContentError> {
+        let mut draft = self.worded(dialog, pad, out)?;
+        draft.put(self.stamp, tag);
+        draft.finish();
+        Ok(draft.len())
+    }
+
+    /// What `stamp` is in the text of a delete, which is made in `scratch` for its check value.
+    pub(super) fn tag(
+        &self,
+        dialog: &Dialog,
+        pad: usize,
+        stamp: &Stamp,
+        scratch: &mut [u8],
+    ) -> Result<Tag, ContentError> {
+        let mut draft = self.worded(dialog, pad, scratch)?;
+        draft.stamp(self.stamp, stamp);
+        Ok(draft.text(self.stamp))
+    }
+
+    /// The packet but for its caller tag and its stamp.
+    #[inline]
+    fn worded<'o>(
+        &self,
+        dialog: &Dialog,
+        pad: usize,
         out: &'o mut [u8],
     ) -> Result<Draft<'o>, ContentError> {
         let mut draft = self.template.draft(out, pad)?;
@@ -146,23 +190,21 @@ impl Message {
         let id = (dialog.number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33;
         draft.put(self.callid, &number);
         draft.put(self.callee_tag, &hex::<TAG_NUMBER_LEN>(id));
-        match tag {
-            Some(tag) => draft.put(self.caller_tag, tag),
-            None => draft.put(self.caller_tag, &number),
-        }
         if let Some(spot) = self.h_id {
             let [b0, b1, b2, b3, ..] = id.to_le_bytes();
             draft.put(spot, &[b0, b1, b2, b3]);
         }
         if let Some(spot) = self.start_ts {
-            let begun_s = EPOCH_S.cast_unsigned() + u64::from(dialog.begun_s);
+            let begun_s = EPOCH_S + i64::from(dialog.begun_s);
             let [b0, b1, b2, b3, ..] = begun_s.to_le_bytes();
             draft.put(spot, &[b0, b1, b2, b3]);
         }
-        draft.seal(self.stamp, stamp);
         Ok(draft)
     }
 }
+
+/// The caller tag of a call: the stamp of its delete.
+pub(super) type Tag = [u8; STAMP_LEN];
 
 /// Names with their values as nodes of `release` write them (`dialog/dlg_vals.c`; 3.4 put the type between the two).
 fn listed(release: Release, values: &[(&str, &str)]) -> String {
@@ -181,7 +223,7 @@ const SCHEME: &str = "sip:";
 const TAG: &str = "as";
 const TAG_NUMBER_LEN: usize = 8;
 
-/// Enough for 48 bits, which is what a stamp has for the number of a packet.
+/// Enough for [`super::NUMBER_MAX`].
 const NUMBER_LEN: usize = 12;
 
 /// Answered, and the ACK seen or not.
