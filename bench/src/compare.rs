@@ -9,28 +9,53 @@
 //! A machine is never equally fast twice. So receivers take turns, a round is compared with itself, and what is
 //! reported is the median of the rounds with both ends.
 
-use std::env;
+use std::fmt;
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
-use binrush_net::{UdpOptions, UdpSocket, pin_current_thread};
+use anyhow::{Context as _, bail};
+use binrush_net::pin_current_thread;
 use clap::ValueEnum;
 
-use crate::drain::{self, Filling};
-use crate::flow;
+use crate::engine::{Engine, granted};
+use crate::exit::{End, EndsWith as _};
 use crate::host::{Host, Watch};
-use crate::packets::{self, Packets};
+use crate::load::options::rate;
 use crate::patience::Patience;
-use crate::process::Process;
 use crate::procfs;
-use crate::receiver::{Kind, Receiver, Setup, TookAnother};
-use crate::report::{Conditions, GSO, Identity, ONE_SHARD, PLAIN, Report, Row, SHARDS, Sample};
+use crate::receiver::stranger::{Named, Stranger, Where};
+use crate::receiver::{Kind, Receiver};
+use contenders::{Contender, Strange};
+use report::{Conditions, Report, Row, Sample};
 
-/// Measure the engine beside a raw receiver and a classic one, in turns.
+/// Who takes part in what.
+mod contenders;
+/// Filling queues while nobody reads, then measuring how they are drained.
+mod drain;
+/// Trains of datagrams as a flow, while it lasts.
+mod flow;
+/// Frames of an exact size.
+pub(crate) mod frames;
+/// Trains of datagrams as a flow.
+mod gso;
+/// What the kernel counts beside a receiver.
+mod kernel;
+/// Lone datagrams at a rate.
+mod paced;
+/// Packets of an exact size.
+pub(crate) mod packets;
+/// Queued and drained.
+mod plain;
+/// Measurements, and how they are told as JSON.
+mod report;
+/// Measurements as a table.
+mod table;
+/// A stream as fast as it goes.
+mod tcp;
+
+/// Measure the engine beside a raw receiver and a classic one, and beside programs of others, in turns.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How often each is measured.
@@ -54,16 +79,30 @@ pub(crate) struct Args {
     )]
     scenario: Vec<Scenario>,
 
-    /// Whom to measure.
-    #[arg(
-        long,
-        value_enum,
-        value_delimiter = ',',
-        default_value = "raw,engine,engine-io_uring,classic"
-    )]
+    /// Whom of this program, and the engine; by TCP each by its counterpart. The default is
+    /// raw,engine,engine-io_uring,classic, and raw-tcp,sink-tcp,classic-tcp by TCP.
+    #[arg(long, value_enum, value_delimiter = ',')]
     receivers: Vec<Kind>,
 
-    /// Whether trains may come whole in plain and shards; lone datagrams pay for it. Never with classic, always in gso.
+    /// And whom of others: a command, in which {port} and {core} are replaced, in the foreground; or nothing after the
+    /// `=`, with --port and --pid, for a process that is there already.
+    #[arg(long, value_name = "NAME=COMMAND")]
+    receiver: Vec<Named>,
+
+    /// Where commands without {port} receive, and the process that --pid names.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+
+    /// The process that is there already; it is measured by the clocks of its threads.
+    #[arg(long, requires = "port")]
+    pid: Option<u32>,
+
+    /// Stop and continue that process by signals, for plain.
+    #[arg(long, requires = "pid")]
+    may_stop: bool,
+
+    /// Whether trains may come whole in plain, shards and paced; lone datagrams pay for it. Never with classic, always
+    /// in gso.
     #[arg(long, value_enum, default_value = "off")]
     gro: Switch,
 
@@ -74,6 +113,10 @@ pub(crate) struct Args {
     /// Length of a flow, 0.1 to 60 seconds.
     #[arg(long, default_value = "1", value_parser = seconds)]
     seconds: Duration,
+
+    /// Packets per second in paced.
+    #[arg(long, value_name = "PPS,PPS...", value_delimiter = ',', default_value = "20k,100k", value_parser = rate)]
+    rates: Vec<f64>,
 
     /// Print JSON instead of a table.
     #[arg(long)]
@@ -88,6 +131,10 @@ enum Scenario {
     Gso,
     /// One shard and two, queued and drained.
     Shards,
+    /// Lone datagrams at equal distances, at each of --rates.
+    Paced,
+    /// A stream of frames as fast as it goes.
+    Tcp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -96,21 +143,23 @@ enum Switch {
     Off,
 }
 
-/// The binrush to measure.
-#[derive(Debug)]
-struct Engine {
-    path: PathBuf,
-    /// In its own words.
-    version: String,
+/// What is measured of all contenders before the next.
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    scenario: &'static str,
+    size: usize,
+    /// Packets per second, where they are paced.
+    rate: Option<f64>,
 }
 
 /// What all measurements have in common.
 #[derive(Debug)]
 struct Bench<'a> {
     args: &'a Args,
-    /// Those of the arguments that can be had here.
-    receivers: Vec<Kind>,
     engine: Option<Engine>,
+    /// Those of ours that cannot be had here.
+    missing: Vec<Kind>,
+    strange: Vec<Strange>,
     patience: Patience,
     /// The sender's core and the receiver's; the same where there is only one.
     tx: usize,
@@ -152,18 +201,25 @@ fn tell(report: &str) -> anyhow::Result<()> {
 
 impl<'a> Bench<'a> {
     fn new(args: &'a Args, host: &Host, patience: Patience) -> anyhow::Result<Self> {
-        let wanted = args.receivers.iter().any(|kind| kind.is_engine());
         let (Some(&tx), Some(&rx)) = (host.cores.first(), host.cores.last()) else {
             bail!("the kernel does not say which cores this process may use");
         };
+        let at = Where {
+            port: args.port,
+            pid: args.pid,
+            may_stop: args.may_stop,
+        };
+        let strangers = Stranger::all(&args.receiver, at).ends_with(End::Usage)?;
         let rcvbuf = granted(RCVBUF_DRAIN)?;
         let siblings = procfs::siblings(rx).unwrap_or_default();
+        let engine = contenders::wants_engine(args);
         Ok(Self {
             args,
-            receivers: args.receivers.clone(),
-            engine: wanted
+            engine: engine
                 .then(|| Engine::find(args.engine.as_deref()))
                 .transpose()?,
+            missing: Vec::new(),
+            strange: strangers.into_iter().map(Strange::from).collect(),
             patience,
             tx,
             rx,
@@ -171,28 +227,6 @@ impl<'a> Bench<'a> {
             rows: Vec::new(),
             warnings: warnings(args.rounds, [tx, rx], &siblings, rcvbuf),
         })
-    }
-
-    /// Starts every engine once, and leaves out those that this kernel does not let run as they should.
-    fn probe(&mut self) -> anyhow::Result<()> {
-        for kind in self.args.receivers.iter().filter(|kind| kind.is_engine()) {
-            let started = self.start(&self.setup(*kind, RCVBUF_FLOW, self.gro()));
-            let Err(error) = started.and_then(Receiver::finish) else {
-                continue;
-            };
-            let name = kind.symbol();
-            let took = error
-                .downcast::<TookAnother>()
-                .map_err(|error| error.context(name.clone()))?;
-            self.receivers.retain(|other| other != kind);
-            self.leave_out(&format!("{name} left out: {took}"));
-        }
-        ensure!(
-            !self.receivers.is_empty(),
-            "nobody is left to measure: {}",
-            self.warnings.join("; ")
-        );
-        Ok(())
     }
 
     /// Everything that was asked for, in that order.
@@ -203,177 +237,59 @@ impl<'a> Bench<'a> {
                     Scenario::Plain => self.plain(size)?,
                     Scenario::Gso => self.gso(size)?,
                     Scenario::Shards => self.shards(size)?,
+                    Scenario::Paced => self.paced(size)?,
+                    Scenario::Tcp => self.tcp(size)?,
                 }
             }
         }
         Ok(())
     }
 
-    fn plain(&mut self, size: usize) -> anyhow::Result<()> {
-        let packets = Packets::new(size, CALL_IDS)?;
-        let contenders = self.contenders(RCVBUF_DRAIN, self.gro());
-        self.in_turns(PLAIN, size, &contenders, |bench, setup| {
-            bench.drain(setup, bench.filling(&packets, 1, &[bench.tx]))
-        })
-    }
-
-    /// The same packets for one shard and for two.
-    fn shards(&mut self, size: usize) -> anyhow::Result<()> {
-        if self.tx == self.rx {
-            return Ok(());
-        }
-        if !self.receivers.contains(&Kind::Engine) {
-            self.leave_out("shards are not measured: `engine` is not among the receivers");
-            return Ok(());
-        }
-        let packets = Packets::new(size, CALL_IDS)?;
-        let setup = |cores: &[usize]| Setup {
-            cores: cores.to_vec(),
-            ..self.setup(Kind::Engine, RCVBUF_DRAIN, self.gro())
-        };
-        let contenders = [
-            (ONE_SHARD.to_owned(), setup(&[self.rx])),
-            ("engine-2-shards".to_owned(), setup(&[self.tx, self.rx])),
-        ];
-        self.in_turns(SHARDS, size, &contenders, |bench, setup| {
-            // Sent from both cores, as network cards have a queue on each: or one would free the memory of all.
-            let cores = [bench.tx, bench.rx];
-            bench.drain(
-                setup,
-                bench.filling(&packets, SHARDS_PACKETS_FACTOR, &cores),
-            )
-        })
-    }
-
-    fn gso(&mut self, size: usize) -> anyhow::Result<()> {
-        if self.tx == self.rx {
-            return Ok(());
-        }
-        let packets = Packets::new(size, CALL_IDS)?;
-        let contenders = self.contenders(RCVBUF_FLOW, true);
-        self.in_turns(GSO, size, &contenders, |bench, setup| {
-            bench.flow(setup, &packets)
-        })
-    }
-
     /// Measures every contender once per round, and keeps the rows.
     fn in_turns(
         &mut self,
-        scenario: &'static str,
-        size: usize,
-        contenders: &[(String, Setup)],
-        mut measure: impl FnMut(&Self, &Setup) -> anyhow::Result<Sample>,
+        case: Case,
+        contenders: &[Contender],
+        mut measure: impl FnMut(&Self, &Contender) -> anyhow::Result<Sample>,
     ) -> anyhow::Result<()> {
+        if contenders.is_empty() {
+            return Ok(());
+        }
         let rounds = usize::from(self.args.rounds);
         // Only to pass the time: with nobody to read it, the measurement goes on.
-        let _ = writeln!(
-            io::stderr(),
-            "{scenario}, {size} bytes: {rounds} rounds of {}",
-            contenders.len()
-        );
+        let count = contenders.len();
+        let _ = writeln!(io::stderr(), "{case}: {rounds} rounds of {count}");
         let mut samples = vec![Vec::with_capacity(rounds); contenders.len()];
         for round in 0..rounds {
             for turn in 0..contenders.len() {
                 let index = (round + turn) % contenders.len();
-                let (name, setup) = &contenders[index];
+                let contender = &contenders[index];
                 self.patience.check()?;
-                let sample = measure(self, setup).with_context(|| {
-                    format!("{name}, {scenario}, {size} bytes, round {}", round + 1)
-                })?;
+                let sample = measure(self, contender)
+                    .with_context(|| format!("{}, {case}, round {}", contender.name, round + 1))?;
                 samples[index].push(sample);
             }
         }
-        for ((receiver, setup), samples) in contenders.iter().zip(samples) {
+        for (contender, samples) in contenders.iter().zip(samples) {
             self.rows.push(Row {
-                scenario,
-                size,
-                receiver: receiver.clone(),
-                identity: self.identity(setup),
+                scenario: case.scenario,
+                size: case.size,
+                rate: case.rate,
+                receiver: contender.name.clone(),
+                identity: contender.identity(self.engine.as_ref()),
                 samples,
             });
         }
         Ok(())
     }
 
-    fn start(&self, setup: &Setup) -> anyhow::Result<Receiver> {
+    fn start(&self, contender: &Contender) -> anyhow::Result<Receiver> {
         let engine = self.engine.as_ref().map(|engine| engine.path.as_path());
-        Receiver::start(setup, engine, &self.patience)
-    }
-
-    fn drain(&self, setup: &Setup, filling: Filling<'_>) -> anyhow::Result<Sample> {
-        let mut receiver = self.start(setup)?;
-        let sample = on_core(self.tx, || drain::measure(&mut receiver, filling))?;
-        let received = receiver.finish()?;
-        let through = sample.sent - sample.lost;
-        // Figures of a receiver that lost or made up packets mean nothing.
-        ensure!(
-            received == through,
-            "it received {received} packets where {through} came through its socket"
-        );
-        Ok(sample)
-    }
-
-    fn flow(&self, setup: &Setup, packets: &Packets) -> anyhow::Result<Sample> {
-        let mut receiver = self.start(setup)?;
-        let (time, patience) = (self.args.seconds, &self.patience);
-        let flow = on_core(self.tx, || {
-            flow::run(&mut receiver, packets, time, BACKLOG_MIN, patience)
-        })?;
-        let received = receiver.finish()?.checked_sub(flow.warm);
-        let received = received.filter(|received| (1..=flow.sent).contains(received));
-        let received = received.context("it received none of the flow, or more than was sent")?;
-        Ok(Sample {
-            ns_per_packet: flow.cpu_ns as f64 / received as f64,
-            pps: received as f64 / flow.wall.as_secs_f64(),
-            pps_by_clock: received as f64 / (flow.cpu_ns as f64 / 1e9),
-            sent: flow.sent,
-            lost: flow.sent - received,
-            fills: 0,
-            idle: 0.0,
-            backlog: flow.backlog,
-        })
-    }
-
-    /// All receivers, with one setting for all that have it.
-    fn contenders(&self, rcvbuf: usize, gro: bool) -> Vec<(String, Setup)> {
-        let kinds = self.receivers.iter();
-        kinds
-            .map(|kind| (kind.symbol(), self.setup(*kind, rcvbuf, gro)))
-            .collect()
-    }
-
-    fn setup(&self, kind: Kind, rcvbuf: usize, gro: bool) -> Setup {
-        Setup {
-            kind,
-            rcvbuf,
-            cores: vec![self.rx],
-            gro: gro && kind.can_gro(),
-        }
+        contender.start(engine, self.rx, &self.patience)
     }
 
     fn gro(&self) -> bool {
         self.args.gro == Switch::On
-    }
-
-    /// What `setup` is in a report. Backend and gro are what was asked for: a receiver that took anything else has not
-    /// been measured.
-    fn identity(&self, setup: &Setup) -> Identity {
-        let engine = self.engine.as_ref().filter(|_| setup.kind.is_engine());
-        Identity {
-            path: engine.map(|engine| engine.path.display().to_string()),
-            version: engine.map(|engine| engine.version.clone()),
-            backend: setup.kind.backend(),
-            gro: setup.gro,
-        }
-    }
-
-    fn filling<'b>(&self, packets: &'b Packets, factor: u32, cores: &'b [usize]) -> Filling<'b> {
-        Filling {
-            packets,
-            count: (self.args.packets * factor).into(),
-            rcvbuf: self.rcvbuf,
-            cores,
-        }
     }
 
     fn leave_out(&mut self, why: &str) {
@@ -387,21 +303,7 @@ impl<'a> Bench<'a> {
         let gro = self.gro();
         let mut warnings = self.warnings;
         warnings.extend(host.warnings());
-        for row in self
-            .rows
-            .iter()
-            .filter(|row| row.scenario != GSO && row.loss() > 0.0)
-        {
-            let Row {
-                scenario,
-                size,
-                receiver,
-                ..
-            } = row;
-            warnings.push(format!(
-                "{receiver}, {scenario}, {size} bytes: packets were lost, which must not be"
-            ));
-        }
+        warnings.extend(self.rows.iter().filter_map(Row::warning));
         let conditions = Conditions {
             rounds: self.args.rounds,
             packets: self.args.packets,
@@ -422,13 +324,13 @@ impl<'a> Bench<'a> {
     }
 }
 
-impl Engine {
-    /// The one named, or the one beside this program.
-    fn find(named: Option<&Path>) -> anyhow::Result<Self> {
-        let path = engine(named)?;
-        let mut process = Process::start("binrush --version", &path, &["--version".into()])?;
-        let version = process.line()?;
-        Ok(Self { path, version })
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, {} bytes", self.scenario, self.size)?;
+        match self.rate {
+            Some(rate) => write!(f, ", {rate}/s"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -476,36 +378,6 @@ fn on_core<R: Send>(
     })
 }
 
-/// What the kernel grants who asks for `asked` bytes of receive buffer. It is the same for our children.
-fn granted(asked: usize) -> anyhow::Result<usize> {
-    let options = UdpOptions {
-        rcvbuf: Some(asked),
-        ..UdpOptions::default()
-    };
-    let free = SocketAddr::from(([127, 0, 0, 1], 0));
-    let socket =
-        UdpSocket::bind(free, &options).context("cannot open a UDP socket on 127.0.0.1")?;
-    Ok(socket.rcvbuf()?.min(asked))
-}
-
-/// Where the `binrush` to measure is.
-fn engine(named: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let path = match named {
-        Some(path) => path.to_owned(),
-        None => env::current_exe()
-            .context("cannot find binrush-bench itself")?
-            .with_file_name("binrush"),
-    };
-    ensure!(
-        path.is_file(),
-        "there is no binrush at {}\n  build both with `cargo build --release --workspace`, or name it with `--engine \
-         PATH`, or leave it out with `--receivers raw,classic`",
-        path.display()
-    );
-    // With a slash, so that it is not looked for elsewhere.
-    std::path::absolute(&path).context("cannot tell where binrush is")
-}
-
 fn size(text: &str) -> Result<usize, String> {
     let range = packets::SIZE_MIN..=packets::SIZE_MAX;
     let size = text.parse().ok().filter(|size| range.contains(size));
@@ -532,31 +404,12 @@ const RCVBUF_DRAIN: usize = 64 << 20;
 /// caches.
 const RCVBUF_FLOW: usize = 4 << 20;
 
-/// A queue that holds a tenth of it is behind. (The kernel would take twice what is asked for.)
-const BACKLOG_MIN: u64 = RCVBUF_FLOW as u64 / 5;
-
 /// Different Call-IDs among the packets.
 const CALL_IDS: usize = 4096;
-
-/// More packets for two shards: they are through sooner, and the end is seen a millisecond late.
-const SHARDS_PACKETS_FACTOR: u32 = 3;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_missing_engine_is_told_with_what_to_do() {
-        let error = engine(Some(Path::new("/nonexistent/binrush"))).unwrap_err();
-        let text = error.to_string();
-        for word in [
-            "/nonexistent/binrush",
-            "cargo build --release --workspace",
-            "--engine",
-        ] {
-            assert!(text.contains(word), "{text}");
-        }
-    }
 
     #[test]
     fn a_measurement_that_cannot_be_trusted_is_warned_of() {

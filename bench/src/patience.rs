@@ -14,6 +14,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Patience {
     interrupted: Arc<AtomicBool>,
+    /// Set by whoever has no use any more for what others with the same one wait for.
+    stopped: Arc<AtomicBool>,
 }
 
 impl Patience {
@@ -28,12 +30,29 @@ impl Patience {
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        self.interrupted.load(Ordering::Relaxed)
+        self.interrupted.load(Ordering::Relaxed) || self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// One that ends with this one, and can be [stopped](Self::stop) before.
+    pub(crate) fn part(&self) -> Self {
+        Self {
+            interrupted: Arc::clone(&self.interrupted),
+            stopped: Arc::default(),
+        }
+    }
+
+    /// Ends the waits of this one and its clones.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
     }
 
     /// An error when a signal came.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
-        anyhow::ensure!(!self.is_over(), "interrupted by a signal");
+        anyhow::ensure!(
+            !self.interrupted.load(Ordering::Relaxed),
+            "interrupted by a signal"
+        );
+        anyhow::ensure!(!self.is_over(), "stopped");
         Ok(())
     }
 

@@ -7,6 +7,9 @@ use std::str::SplitWhitespace;
 
 use anyhow::{Context as _, anyhow};
 
+/// Streams.
+pub(crate) mod streams;
+
 /// A thread of another process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Thread {
@@ -29,6 +32,11 @@ impl Thread {
     /// The first thread of a process, the one that runs `main`.
     pub(crate) const fn main_of(pid: u32) -> Self {
         Self { pid, tid: pid }
+    }
+
+    /// Its number, which no other thread of this machine has.
+    pub(crate) const fn id(self) -> u32 {
+        self.tid
     }
 
     /// Nanoseconds it has spent on a processor, exact while it sleeps: the scheduler adds what it ran when it stops
@@ -74,12 +82,62 @@ pub(crate) fn threads_named(pid: u32, prefix: &str) -> anyhow::Result<Vec<Thread
     Ok(named.into_iter().map(|(_, thread)| thread).collect())
 }
 
-/// The queues of the IPv4 UDP sockets bound to `port`, each once.
+/// A process and all that it has started, and so on, as far as they have not ended; itself first.
+///
+/// "Exiting children may cause non-exiting children to be omitted from the list" (proc_tid_children(5)): of a server that
+/// has started all that it wants to start, it is all of them.
+pub(crate) fn family(pid: u32) -> anyhow::Result<Vec<u32>> {
+    let mut family = vec![pid];
+    let mut next = 0;
+    while let Some(&parent) = family.get(next) {
+        next += 1;
+        let threads = match threads(parent) {
+            Err(error) if parent == pid => return Err(error),
+            threads => threads.unwrap_or_default(),
+        };
+        for thread in threads {
+            // "a space-separated list of child tasks of this task" (proc_tid_children(5)); a thread that has ended has none.
+            let children = fs::read_to_string(thread.path("children")).unwrap_or_default();
+            let children = children
+                .split_whitespace()
+                .filter_map(|word| word.parse().ok());
+            for child in children {
+                if family.len() < FAMILY_MAX && !family.contains(&child) {
+                    family.push(child);
+                }
+            }
+        }
+    }
+    Ok(family)
+}
+
+/// The queues of the UDP sockets of one of [`UDP_TABLES`] that are bound to `port`, each once; none where this kernel has
+/// no such table.
 ///
 /// Not always of all of them: the kernel lists sockets a page at a time and goes on by number, so one is passed over
 /// when another before it was closed meanwhile. Who knows how many there are asks again.
-pub(crate) fn queues(port: u16) -> anyhow::Result<Vec<Queue>> {
-    queues_in(&read("/proc/net/udp")?, port)
+pub(crate) fn queues_of(table: &str, port: u16) -> anyhow::Result<Vec<Queue>> {
+    if Path::new(table).exists() {
+        return queues_in(&read(table)?, port);
+    }
+    Ok(Vec::new())
+}
+
+/// The same of IPv6, of the text of `/proc/net/snmp6`.
+pub(crate) fn udp6_in_datagrams(table: &str) -> Option<u64> {
+    let mut lines = table.lines().map(str::split_whitespace);
+    let mut line = lines.find(|line| line.clone().next() == Some("Udp6InDatagrams"))?;
+    line.nth(1)?.parse().ok()
+}
+
+/// How many datagrams processes have taken out of IPv4 UDP sockets, of the text of `/proc/net/snmp`.
+pub(crate) fn udp_in_datagrams(table: &str) -> Option<u64> {
+    let mut rows = table.lines().filter_map(|line| line.strip_prefix("Udp: "));
+    let (names, values) = (rows.next()?, rows.next()?);
+    let mut pairs = names.split_whitespace().zip(values.split_whitespace());
+    pairs
+        .find(|(name, _)| *name == "InDatagrams")
+        .and_then(|(_, value)| value.parse().ok())
 }
 
 /// Ticks of all processors together since the system started.
@@ -99,6 +157,19 @@ pub(crate) struct Ticks {
 pub(crate) struct Split {
     pub(crate) user: u64,
     pub(crate) system: u64,
+}
+
+/// Time of all processors together in which nothing ran on them, since the system started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Idle {
+    /// Nanoseconds, in steps of ten milliseconds.
+    pub(crate) ns: u64,
+    pub(crate) processors: u32,
+}
+
+/// What the hypervisor took away counts as idle too: it went to nobody here.
+pub(crate) fn idle() -> anyhow::Result<Idle> {
+    idle_in(&read("/proc/stat")?).context("/proc/stat: no times of processors")
 }
 
 pub(crate) fn ticks() -> anyhow::Result<Ticks> {
@@ -179,6 +250,26 @@ fn ticks_in(stat: &str) -> Option<Ticks> {
     })
 }
 
+/// Of the lines of `cpu` and of each processor. "Idle" is kept by the clock and not by ticks where processors sleep
+/// without those (`CONFIG_NO_HZ`), so it tells more than the sum of the others.
+fn idle_in(stat: &str) -> Option<Idle> {
+    let words = stat.lines().next()?.strip_prefix("cpu ")?;
+    let ticks: Vec<u64> = words
+        .split_whitespace()
+        .take(8)
+        .map_while(|word| word.parse().ok())
+        .collect();
+    let [_, _, _, idle, iowait, _, _, stolen] = ticks[..] else {
+        return None;
+    };
+    let lines = stat.lines().skip(1);
+    let processors = lines.take_while(|line| line.starts_with("cpu")).count();
+    Some(Idle {
+        ns: (idle + iowait + stolen) * TICK_NS,
+        processors: u32::try_from(processors).ok()?,
+    })
+}
+
 /// Of `pid (name) state ...`: utime, stime, cutime and cstime, the eleventh after the state and those behind it.
 fn own_ticks_in(stat: &str) -> Option<Split> {
     let (_, after) = stat.rsplit_once(')')?;
@@ -207,6 +298,15 @@ fn cores_in(list: &str) -> Option<Vec<usize>> {
     }
     Some(cores)
 }
+
+/// Where the kernel lists UDP sockets. Those of the second may take IPv4 datagrams as well.
+pub(crate) const UDP_TABLES: [&str; 2] = ["/proc/net/udp", "/proc/net/udp6"];
+
+/// `USER_HZ` is 100 for all programs of Linux, whatever its own ticks are.
+const TICK_NS: u64 = 10_000_000;
+
+/// More processes than a server starts to receive with.
+const FAMILY_MAX: usize = 1024;
 
 /// What the largest kernels are built for (`CONFIG_NR_CPUS`).
 const CORES_MAX: usize = 8192;
@@ -244,6 +344,18 @@ mod tests {
     }
 
     #[test]
+    fn a_counter_of_udp_is_found_by_its_name() {
+        let table = "Icmp: InMsgs\nIcmp: 9\nUdp: InErrors InDatagrams\nUdp: 3 42\n";
+        assert_eq!(udp_in_datagrams(table), Some(42));
+        assert_eq!(udp_in_datagrams("Udp: InDatagrams\n"), None);
+        let table = "Udp6NoPorts  1\nUdp6InDatagrams   7\n";
+        assert_eq!(
+            (udp6_in_datagrams(table), udp6_in_datagrams("")),
+            (Some(7), None)
+        );
+    }
+
+    #[test]
     fn a_thread_may_have_any_name() {
         assert_eq!(state("7 (a) S b) T 1 2"), Some('T'));
         assert_eq!(state("7"), None);
@@ -259,6 +371,37 @@ mod tests {
         };
         assert_eq!(ticks_in("cpu  1 2 3 4 5 6 7 8 9 9\ncpu0"), Some(ticks));
         assert_eq!(ticks_in("cpu  1 2 3\n"), None);
+    }
+
+    #[test]
+    fn idle_is_what_nobody_here_had() {
+        let stat = "cpu  1 2 3 40 5 6 7 8 9 9\ncpu0 1\ncpu1 2\nintr 3\n";
+        let idle = Idle {
+            ns: 530_000_000,
+            processors: 2,
+        };
+        assert_eq!(idle_in(stat), Some(idle));
+        assert_eq!(idle_in("cpu  1 2 3\n"), None);
+        assert!(super::idle().unwrap().processors > 0);
+    }
+
+    #[test]
+    fn children_and_their_children_are_family() {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "sh -c 'read line; exit'; exit"]);
+        let mut shell = shell.stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let mut family = Vec::new();
+        let limit = std::time::Duration::from_secs(10);
+        let begun = crate::patience::Patience::default().until("a child", limit, || {
+            family = super::family(shell.id())?;
+            Ok(family.len() == 2)
+        });
+        begun.unwrap();
+        assert_eq!(family[0], shell.id());
+        // It ends by the end of its input.
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+        assert!(super::family(u32::MAX).is_err());
     }
 
     #[test]

@@ -5,20 +5,26 @@ use std::env;
 use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs;
-use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::ValueEnum;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::patience::Patience;
 use crate::process::Process;
-use crate::procfs::{self, Queue, Thread};
+use crate::procfs::{self, Queue, Thread, streams};
+use crate::target::Transport;
+use config::{ConfigFile, engine_config};
+
+/// How an engine is told what to be.
+mod config;
+/// Programs of others.
+pub(crate) mod stranger;
 
 /// Who receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -34,6 +40,17 @@ pub(crate) enum Kind {
     /// `binrush serve`, by `io_uring`, callbacks empty.
     #[value(name = "engine-io_uring")]
     EngineUring,
+    /// Receives, and audits the stamps of every packet.
+    Sink,
+    /// The same for a stream.
+    #[value(name = "sink-tcp")]
+    SinkTcp,
+    /// A loop that only reads a stream: what the kernel costs.
+    #[value(name = "raw-tcp")]
+    RawTcp,
+    /// What a 3.x node does with a stream.
+    #[value(name = "classic-tcp")]
+    ClassicTcp,
 }
 
 /// How to start one.
@@ -46,18 +63,40 @@ pub(crate) struct Setup {
     pub(crate) cores: Vec<usize>,
     /// Whether trains may come whole (`UDP_GRO`).
     pub(crate) gro: bool,
+    /// Whether an engine reads every packet to its last byte. Otherwise its callbacks are empty: what is measured is the
+    /// way to them.
+    pub(crate) verify: bool,
+    /// Names whose stamps an engine audits, with commas between them; empty: none.
+    pub(crate) probe: String,
+    /// Whether an engine tells every second what came.
+    pub(crate) tells: bool,
 }
 
 /// A running one.
 #[derive(Debug)]
 pub(crate) struct Receiver {
-    process: Process,
+    body: Body,
     addr: SocketAddr,
-    /// How many it has bound.
+    transport: Transport,
+    /// Where the kernel lists its sockets, and how many it has bound; none when it takes streams.
+    table: &'static str,
     sockets: usize,
-    /// Those that receive.
+    /// Those that receive; of a stranger all that there are, as nobody tells which of them do.
     threads: Vec<Thread>,
+    /// Whether its threads sleep when there is nothing to do, as those of ours do.
+    sleeps: bool,
     patience: Patience,
+}
+
+/// What there is of a process.
+#[derive(Debug)]
+enum Body {
+    /// Speaks as `binrush serve --json` does.
+    Ours(Process),
+    /// Says nothing that we could understand.
+    Stranger(Process),
+    /// Was there before, and stays.
+    There { pid: u32, may_stop: bool },
 }
 
 impl Kind {
@@ -74,15 +113,45 @@ impl Kind {
     /// How it receives.
     pub(crate) const fn backend(self) -> &'static str {
         match self {
-            Self::Raw | Self::Delayed | Self::Engine => "recvmmsg",
+            Self::Raw | Self::Delayed | Self::Engine | Self::Sink => "recvmmsg",
             Self::Classic => "recvfrom",
             Self::EngineUring => "io_uring",
+            Self::SinkTcp | Self::RawTcp | Self::ClassicTcp => "recv",
+        }
+    }
+
+    /// Whether all it does is to audit stamps.
+    pub(crate) const fn is_sink(self) -> bool {
+        matches!(self, Self::Sink | Self::SinkTcp)
+    }
+
+    /// Whether it takes streams and no datagrams.
+    pub(crate) const fn is_tcp(self) -> bool {
+        matches!(self, Self::SinkTcp | Self::RawTcp | Self::ClassicTcp)
+    }
+
+    /// The one that does the same with streams; `None` where there is none.
+    pub(crate) const fn for_streams(self) -> Option<Self> {
+        match self {
+            Self::Raw | Self::RawTcp => Some(Self::RawTcp),
+            Self::Classic | Self::ClassicTcp => Some(Self::ClassicTcp),
+            Self::Sink | Self::SinkTcp => Some(Self::SinkTcp),
+            Self::Delayed | Self::Engine | Self::EngineUring => None,
+        }
+    }
+
+    /// What it takes.
+    pub(crate) const fn transport(self) -> Transport {
+        if self.is_tcp() {
+            Transport::Tcp
+        } else {
+            Transport::Udp
         }
     }
 
     /// A 1.x node knows nothing of trains.
     pub(crate) const fn can_gro(self) -> bool {
-        !matches!(self, Self::Classic)
+        !matches!(self, Self::Classic) && !self.is_tcp()
     }
 }
 
@@ -99,28 +168,38 @@ impl Receiver {
         let process = if setup.kind.is_engine() {
             let engine = engine.context("no binrush was named")?;
             let config = config.insert(ConfigFile::write(&engine_config(setup))?);
-            Process::start(&name, engine, &config.args())?
+            Process::start(&name, engine, &config.args(setup.tells))?
         } else {
             let own = env::current_exe().context("cannot find binrush-bench itself")?;
             Process::start(&name, &own, &receive_args(setup))?
         };
-        let mut receiver = Self {
-            process,
-            addr: SocketAddr::from(([127, 0, 0, 1], 0)),
-            sockets: 0,
-            threads: Vec::new(),
-            patience: patience.clone(),
-        };
+        let mut receiver = Self::of(Body::Ours(process), setup.kind.transport(), patience);
         receiver.get_ready(setup)?;
         drop(config);
         Ok(receiver)
     }
 
+    fn of(body: Body, transport: Transport, patience: &Patience) -> Self {
+        Self {
+            body,
+            addr: SocketAddr::from(([127, 0, 0, 1], 0)),
+            transport,
+            table: procfs::UDP_TABLES[0],
+            sockets: 0,
+            threads: Vec::new(),
+            sleeps: true,
+            patience: patience.clone(),
+        }
+    }
+
     fn get_ready(&mut self, setup: &Setup) -> anyhow::Result<()> {
-        let ready = self.process.event("ready")?;
+        let pid = self.id();
+        let Body::Ours(process) = &mut self.body else {
+            bail!("only ours say when they are ready");
+        };
+        let ready = process.event("ready")?;
         self.addr = addr_of(&ready)
             .with_context(|| format!("its ready line names no address of ours: {ready}"))?;
-        let pid = self.process.id();
         if setup.kind.is_engine() {
             check_took(&ready, setup)?;
             // A thread names itself when it begins to run, which may be a little later.
@@ -133,8 +212,23 @@ impl Receiver {
         } else {
             self.threads = vec![Thread::main_of(pid)];
         }
-        self.sockets = self.count_sockets()?;
+        if !setup.kind.is_tcp() {
+            self.sockets = self.count_sockets()?;
+        }
         self.wait_idle()
+    }
+
+    /// The process; of several the first.
+    pub(crate) fn id(&self) -> u32 {
+        match &self.body {
+            Body::Ours(process) | Body::Stranger(process) => process.id(),
+            Body::There { pid, .. } => *pid,
+        }
+    }
+
+    /// The threads that receive.
+    pub(crate) fn threads(&self) -> &[Thread] {
+        &self.threads
     }
 
     pub(crate) const fn addr(&self) -> SocketAddr {
@@ -143,36 +237,70 @@ impl Receiver {
 
     /// Stops all of its threads where they are. Do it while it sleeps, so that none is in the middle of a batch.
     pub(crate) fn park(&self) -> anyhow::Result<()> {
-        self.process.signal(Signal::SIGSTOP)?;
-        let pid = self.process.id();
+        self.signal(Signal::SIGSTOP)?;
         self.patience.until("all threads to stop", ANSWER_MAX, || {
-            let mut threads = procfs::threads(pid)?.into_iter();
-            threads.try_fold(true, |all, thread| Ok(all && thread.state()? == 'T'))
+            let threads = match &self.body {
+                Body::Ours(process) => procfs::threads(process.id())?,
+                Body::Stranger(_) | Body::There { .. } => self.threads.clone(),
+            };
+            all_are(&threads, 'T')
         })
     }
 
     pub(crate) fn resume(&self) -> anyhow::Result<()> {
-        self.process.signal(Signal::SIGCONT)
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        match &self.body {
+            Body::Ours(process) | Body::Stranger(process) => process.signal(signal),
+            Body::There { pid, .. } => {
+                let whom = i32::try_from(*pid).map(Pid::from_raw)?;
+                kill(whom, signal).with_context(|| format!("cannot send {signal} to process {pid}"))
+            }
+        }
+    }
+
+    /// Why it cannot be measured by filling its queue while it is parked, if that is so.
+    pub(crate) const fn unparkable(&self) -> Option<&'static str> {
+        match self.body {
+            Body::There {
+                may_stop: false, ..
+            } => Some("it would be stopped by SIGSTOP, which --may-stop allows"),
+            _ if !self.sleeps => {
+                Some("its threads never sleep, so that nobody could tell work from waiting")
+            }
+            _ => None,
+        }
+    }
+
+    /// Looks which threads a stranger has by now, that may have begun some when the first packets came.
+    pub(crate) fn look_again(&mut self) -> anyhow::Result<()> {
+        if !self.is_ours() {
+            self.threads = stranger::threads_of(self.id())?;
+        }
+        Ok(())
     }
 
     /// Returns when its queues are empty and the threads that receive sleep.
     pub(crate) fn wait_idle(&self) -> anyhow::Result<()> {
         self.patience.until("the receiver to sleep", DRAIN_MAX, || {
             // In this order: what was queued is taken, and who took it is done with it.
-            if self.queues()?.iter().any(|queue| queue.bytes > 0) {
-                return Ok(false);
-            }
-            let mut threads = self.threads.iter();
-            threads.try_fold(true, |all, thread| Ok(all && thread.state()? == 'S'))
+            Ok(self.is_drained()? && (!self.sleeps || all_are(&self.threads, 'S')?))
         })
     }
 
     /// Returns when its queues are empty.
     pub(crate) fn wait_drained(&self) -> anyhow::Result<()> {
         self.patience
-            .until("the queues to be empty", DRAIN_MAX, || {
-                Ok(self.queues()?.iter().all(|queue| queue.bytes == 0))
-            })
+            .until("the queues to be empty", DRAIN_MAX, || self.is_drained())
+    }
+
+    fn is_drained(&self) -> anyhow::Result<bool> {
+        match self.transport {
+            Transport::Udp => Ok(self.queues()?.iter().all(|queue| queue.bytes == 0)),
+            Transport::Tcp => Ok(streams::bytes_to(self.addr.port())? == 0),
+        }
     }
 
     /// Nanoseconds that each of its receiving threads spent on a processor; exact while they sleep or are parked.
@@ -180,10 +308,13 @@ impl Receiver {
         self.threads.iter().map(|thread| thread.cpu_ns()).collect()
     }
 
-    /// The queues of its sockets, all of them.
+    /// The queues of its sockets, all of them; none when it takes streams.
     pub(crate) fn queues(&self) -> anyhow::Result<Vec<Queue>> {
+        if self.sockets == 0 {
+            return Ok(Vec::new());
+        }
         for _ in 0..LOOKS_MAX {
-            let queues = procfs::queues(self.addr.port())?;
+            let queues = procfs::queues_of(self.table, self.addr.port())?;
             if queues.len() == self.sockets {
                 return Ok(queues);
             }
@@ -191,18 +322,80 @@ impl Receiver {
         bail!("the receiver has closed its socket, or somebody else has bound its port")
     }
 
+    /// Datagrams that were dropped at its sockets so far, modulo 2^32.
+    pub(crate) fn drops(&self) -> anyhow::Result<u32> {
+        let queues = self.queues()?;
+        let drops = queues.iter().map(|queue| queue.drops);
+        Ok(drops.fold(0, u32::wrapping_add))
+    }
+
+    /// Whether it can tell what it received.
+    pub(crate) const fn is_ours(&self) -> bool {
+        matches!(self.body, Body::Ours(_))
+    }
+
     /// How many sockets are bound to its port, the highest count of some.
     fn count_sockets(&self) -> anyhow::Result<usize> {
         let mut sockets = 0;
         for _ in 0..LOOKS_MIN {
-            sockets = procfs::queues(self.addr.port())?.len().max(sockets);
+            let queues = procfs::queues_of(self.table, self.addr.port())?;
+            sockets = queues.len().max(sockets);
         }
         Ok(sockets)
     }
 
+    /// What it has told by itself since the last call, the newest last.
+    pub(crate) fn told(&mut self) -> Vec<Value> {
+        match &mut self.body {
+            Body::Ours(process) => process.told(),
+            Body::Stranger(_) | Body::There { .. } => Vec::new(),
+        }
+    }
+
+    /// Whether it is still there; if not, its last words.
+    pub(crate) fn check_alive(&mut self) -> anyhow::Result<()> {
+        match &mut self.body {
+            Body::Ours(process) | Body::Stranger(process) => process.check_alive(),
+            Body::There { pid, .. } => procfs::threads(*pid)
+                .map(|_| ())
+                .with_context(|| format!("process {pid}, which --pid names, has ended")),
+        }
+    }
+
+    /// Ends it, and returns its totals as it tells them; a stranger tells none.
+    pub(crate) fn totals(self) -> anyhow::Result<Value> {
+        match self.body {
+            Body::Ours(process) => process.finish(),
+            Body::Stranger(process) => process.end(END_MAX).map(|()| Value::Null),
+            Body::There { .. } => Ok(Value::Null),
+        }
+    }
+
+    /// Ends it, and says how many packets of `packet_len` bytes it took for valid; `None` of a stranger.
+    pub(crate) fn count(mut self, packet_len: usize) -> anyhow::Result<Option<u64>> {
+        if !self.is_ours() {
+            self.check_alive()?;
+            self.totals()?;
+            return Ok(None);
+        }
+        if self.transport == Transport::Udp {
+            return self.finish().map(Some);
+        }
+        let total = self.totals()?;
+        let told = total["received"].as_u64();
+        // Raw does not know where frames end.
+        let bytes = total["bytes"]
+            .as_u64()
+            .map(|bytes| bytes / packet_len as u64);
+        let count = told
+            .or(bytes)
+            .with_context(|| format!("no count in {total}"))?;
+        Ok(Some(count))
+    }
+
     /// Ends it, and says how many packets it took for valid.
     pub(crate) fn finish(self) -> anyhow::Result<u64> {
-        let total = self.process.finish()?;
+        let total = self.totals()?;
         let received = total["received"].as_u64();
         let received = received.with_context(|| format!("no count in {total}"))?;
         // A receiver that refused them was not measured doing its work. Raw has no opinion.
@@ -214,6 +407,17 @@ impl Receiver {
         }
         Ok(received)
     }
+}
+
+/// Whether each of `threads` is in a state, or has ended.
+fn all_are(threads: &[Thread], state: char) -> anyhow::Result<bool> {
+    for thread in threads {
+        let now = thread.state()?;
+        if now != state && now != 'Z' {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The first address of a `ready` line, `{"listen":["bin:127.0.0.1:5566"]}`; ours are on loopback.
@@ -264,70 +468,22 @@ impl Error for TookAnother {}
 /// For those that are part of this program.
 fn receive_args(setup: &Setup) -> Vec<OsString> {
     let (what, add_ns) = match setup.kind {
-        Kind::Classic => ("classic", 0),
+        Kind::Classic | Kind::ClassicTcp => ("classic", 0),
         Kind::Delayed => ("raw", DELAY_NS),
-        Kind::Raw | Kind::Engine | Kind::EngineUring => ("raw", 0),
+        Kind::Raw | Kind::RawTcp | Kind::Engine | Kind::EngineUring => ("raw", 0),
+        Kind::Sink | Kind::SinkTcp => ("probe", 0),
     };
     let mut args = vec!["receive".to_owned(), what.to_owned()];
     args.push(format!("--rcvbuf={}", setup.rcvbuf));
     args.push(format!("--add-ns={add_ns}"));
+    if setup.kind.is_tcp() {
+        args.push("--tcp".to_owned());
+    }
     if setup.gro {
         args.push("--gro".to_owned());
     }
     args.extend(setup.cores.first().map(|core| format!("--core={core}")));
     args.into_iter().map(OsString::from).collect()
-}
-
-/// As a user would write it. `verify` off leaves the callbacks empty: what is measured is the way to them.
-fn engine_config(setup: &Setup) -> String {
-    let backend = setup.kind.backend();
-    let gro = if setup.gro { "on" } else { "off" };
-    let cores: Vec<String> = setup.cores.iter().map(ToString::to_string).collect();
-    let (shards, cores, rcvbuf) = (setup.cores.len(), cores.join(","), setup.rcvbuf);
-    format!(
-        "listen = bin:127.0.0.1:0\n\
-         loadmodule \"proto_bin.so\"\n\
-         loadmodule \"dialog.so\"\n\
-         modparam(\"binrush\", \"allow\", \"127.0.0.0/8\")\n\
-         modparam(\"binrush\", \"shards\", {shards})\n\
-         modparam(\"binrush\", \"pin\", \"{cores}\")\n\
-         modparam(\"binrush\", \"backend\", \"{backend}\")\n\
-         modparam(\"binrush\", \"rcvbuf\", {rcvbuf})\n\
-         modparam(\"binrush\", \"gro\", \"{gro}\")\n\
-         modparam(\"binrush\", \"verify\", 0)\n"
-    )
-}
-
-/// A configuration on disk, until dropped.
-#[derive(Debug)]
-struct ConfigFile(PathBuf);
-
-impl ConfigFile {
-    fn write(text: &str) -> anyhow::Result<Self> {
-        // One receiver runs at a time, so the process is name enough. Made anew, so that no link of another user
-        // is followed.
-        let path = env::temp_dir().join(format!("binrush-bench-{}.cfg", std::process::id()));
-        let _ = fs::remove_file(&path);
-        let context = || format!("cannot write {}", path.display());
-        let mut file = fs::File::create_new(&path).with_context(context)?;
-        let file_guard = Self(path.clone());
-        file.write_all(text.as_bytes()).with_context(context)?;
-        Ok(file_guard)
-    }
-
-    /// The arguments of `binrush` to run by it.
-    fn args(&self) -> Vec<OsString> {
-        let options = ["serve", "--json", "--stats", "0", "--config"];
-        let mut args: Vec<OsString> = options.map(OsString::from).into();
-        args.push(self.0.clone().into_os_string());
-        args
-    }
-}
-
-impl Drop for ConfigFile {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
 }
 
 /// What [`Kind::Delayed`] adds per packet.
@@ -339,6 +495,9 @@ const LOOKS_MAX: usize = 100;
 
 /// A signal is obeyed in microseconds.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// How long a stranger may take to end when it is asked to.
+const END_MAX: Duration = Duration::from_secs(3);
 
 /// The longest drain: a million packets of the slowest receiver take some five seconds.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
@@ -360,33 +519,6 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_is_told_everything_by_its_configuration() {
-        let text = |kind, gro| {
-            engine_config(&Setup {
-                kind,
-                rcvbuf: 4096,
-                cores: vec![0, 1],
-                gro,
-            })
-        };
-        let uring = text(Kind::EngineUring, true);
-        for setting in [
-            "\"shards\", 2)",
-            "\"pin\", \"0,1\")",
-            "\"backend\", \"io_uring\")",
-            "\"rcvbuf\", 4096)",
-            "\"gro\", \"on\")",
-            "\"verify\", 0)",
-        ] {
-            assert!(uring.contains(setting), "{setting} in {uring}");
-        }
-        for kind in [Kind::Engine, Kind::EngineUring] {
-            let trains = |gro| text(kind, gro).contains("\"gro\", \"on\")");
-            assert_eq!((trains(true), trains(false)), (true, false));
-        }
-    }
-
-    #[test]
     fn an_engine_that_took_something_else_is_not_measured() {
         let ready = json!({
             "backend": "recvmmsg", "backend_reason": "io_uring is forbidden here", "gro": false,
@@ -399,6 +531,9 @@ mod tests {
                     rcvbuf: 4096,
                     cores: vec![0],
                     gro,
+                    verify: false,
+                    probe: String::new(),
+                    tells: false,
                 },
             )
         };
@@ -411,14 +546,5 @@ mod tests {
         );
         let error = took(Kind::Engine, true).unwrap_err();
         assert!(!error.is::<TookAnother>() && error.to_string().contains("gro"));
-    }
-
-    #[test]
-    fn a_configuration_does_not_stay_on_disk() {
-        let config = ConfigFile::write("# nothing").unwrap();
-        let path = config.0.clone();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "# nothing");
-        drop(config);
-        assert!(!path.exists());
     }
 }

@@ -9,13 +9,20 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
+use binrush_net::pin_current_thread;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
-use nix::unistd::Pid;
+use nix::unistd::{Pid, setpgid};
 
 /// Become PROGRAM, and be killed when the process PARENT ends.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// Keep it on this core, and all that it starts.
+    #[arg(long)]
+    core: Option<usize>,
+    /// Make it the first of a process group, so that a signal to that reaches all that it starts.
+    #[arg(long)]
+    group: bool,
     /// Who starts this.
     parent: i32,
     /// What to become, with its arguments.
@@ -34,6 +41,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         "process {} is gone: nobody is left to measure",
         args.parent
     );
+    if args.group {
+        let own = Pid::from_raw(0);
+        setpgid(own, own).context("cannot begin a process group")?;
+    }
+    if let Some(core) = args.core {
+        // What a thread may use, its children and the program that it becomes may use (sched_setaffinity(2)).
+        pin_current_thread(core)?;
+    }
     let (program, rest) = args.program.split_first().context("no program was named")?;
     let error = Command::new(program).args(rest).exec();
     Err(error).with_context(|| format!("cannot start {}", program.display()))

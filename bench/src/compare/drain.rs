@@ -19,21 +19,21 @@ use anyhow::{Context as _, ensure};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::packets::Packets;
+use super::packets::Packets;
+use super::report::Sample;
 use crate::receiver::Receiver;
-use crate::report::Sample;
 
 /// What to fill queues with.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Filling<'a> {
-    pub(crate) packets: &'a Packets,
+pub(super) struct Filling<'a> {
+    pub(super) packets: &'a Packets,
     /// How many of them to drain, at least.
-    pub(crate) count: u64,
+    pub(super) count: u64,
     /// What the receiver's buffer was granted, in bytes as they are asked for.
-    pub(crate) rcvbuf: usize,
+    pub(super) rcvbuf: usize,
     /// The cores to send from, in turns; the first is also where the end is waited for. A packet's memory belongs to
     /// the core that sent it, and goes back there when it was received on another: that core pays for it.
-    pub(crate) cores: &'a [usize],
+    pub(super) cores: &'a [usize],
 }
 
 /// One drain, or several together.
@@ -52,11 +52,27 @@ struct Drained {
 ///
 /// Call it in a thread of its own, which is pinned. The counts of the sample are of everything that was sent, also to
 /// warm up.
-pub(crate) fn measure(receiver: &mut Receiver, filling: Filling<'_>) -> anyhow::Result<Sample> {
+pub(super) fn measure(receiver: &mut Receiver, filling: Filling<'_>) -> anyhow::Result<Sample> {
     let sender = connect(receiver.addr())?;
     let mut stream = filling.packets.cycle();
-    let mut drain = |count| once(receiver, &sender, &mut stream, Filling { count, ..filling });
-    let first = drain(filling.count.min(WARM_UP))?;
+    let limit = if receiver.is_ours() {
+        queue_limit(filling.rcvbuf)
+    } else {
+        room(receiver, &sender, &mut stream, filling)?
+    };
+    let warm_up = filling.count.min(WARM_UP);
+    let mut drain = |receiver: &Receiver, count| {
+        once(
+            receiver,
+            &sender,
+            &mut stream,
+            limit,
+            Filling { count, ..filling },
+        )
+    };
+    let first = drain(receiver, warm_up)?;
+    receiver.look_again()?;
+    let mut drain = |count| drain(receiver, count);
     let mut alone = Drained::default();
     let mut alone_ns = [0; SINGLES];
     for cpu_ns in &mut alone_ns {
@@ -89,6 +105,7 @@ pub(crate) fn measure(receiver: &mut Receiver, filling: Filling<'_>) -> anyhow::
         fills: all.drains,
         idle: idle_ns as f64 / all.cpu_ns as f64,
         backlog: 1.0,
+        ..Sample::default()
     })
 }
 
@@ -108,12 +125,13 @@ fn once<'a>(
     receiver: &Receiver,
     sender: &UdpSocket,
     stream: &mut impl Iterator<Item = &'a [u8]>,
+    limit: u64,
     filling: Filling<'_>,
 ) -> anyhow::Result<Drained> {
     receiver.park()?;
-    let drops_before = drops(receiver)?;
-    let sent = fill(receiver, sender, stream, filling)?;
-    let lost = drops(receiver)?.wrapping_sub(drops_before);
+    let drops_before = receiver.drops()?;
+    let sent = fill(receiver, sender, stream, limit, filling)?;
+    let lost = receiver.drops()?.wrapping_sub(drops_before);
     let cpu_before = receiver.cpu_ns()?;
     let start = Instant::now();
     receiver.resume()?;
@@ -139,14 +157,41 @@ fn once<'a>(
     })
 }
 
-/// Sends until all are out or a queue is full; says how many that were.
-fn fill<'a>(
+/// Up to where the queue of a stranger can be filled, which tells nothing of its buffer: until it drops.
+fn room<'a>(
     receiver: &Receiver,
     sender: &UdpSocket,
     stream: &mut impl Iterator<Item = &'a [u8]>,
     filling: Filling<'_>,
 ) -> anyhow::Result<u64> {
-    let limit = queue_limit(filling.rcvbuf);
+    let most = queue_limit(filling.rcvbuf);
+    receiver.park()?;
+    let drops_before = receiver.drops()?;
+    let mut bytes = 0;
+    while bytes < most && receiver.drops()? == drops_before {
+        for packet in stream.by_ref().take(ROOM_CHUNK) {
+            sender.send(packet).context("cannot send")?;
+        }
+        let queues = receiver.queues()?;
+        bytes = queues.iter().map(|queue| queue.bytes).max().unwrap_or(0);
+        ensure!(
+            bytes > 0,
+            "nothing is queued for it: it does not receive on loopback"
+        );
+    }
+    receiver.resume()?;
+    receiver.wait_idle()?;
+    Ok(bytes.min(most) / 10 * 9)
+}
+
+/// Sends until all are out or a queue is as full as `limit`, in bytes of the kernel; says how many that were.
+fn fill<'a>(
+    receiver: &Receiver,
+    sender: &UdpSocket,
+    stream: &mut impl Iterator<Item = &'a [u8]>,
+    limit: u64,
+    filling: Filling<'_>,
+) -> anyhow::Result<u64> {
     // Between two looks at the queue a hundredth of the limit may come, or one packet.
     let each = (TRUESIZE_MAX_FACTOR * filling.packets.size() + TRUESIZE_OVERHEAD) as u64;
     let chunk = (limit / 100 / each).clamp(1, CHUNK_MAX);
@@ -179,15 +224,8 @@ fn run_on(core: usize) -> anyhow::Result<()> {
         .with_context(|| format!("cannot send from core {core}"))
 }
 
-fn drops(receiver: &Receiver) -> anyhow::Result<u32> {
-    let queues = receiver.queues()?;
-    Ok(queues
-        .iter()
-        .fold(0, |sum, queue| sum.wrapping_add(queue.drops)))
-}
-
 /// A socket of its own source port: all packets of one measurement come from one address.
-pub(crate) fn connect(to: SocketAddr) -> anyhow::Result<UdpSocket> {
+pub(super) fn connect(to: SocketAddr) -> anyhow::Result<UdpSocket> {
     let sender = UdpSocket::bind("127.0.0.1:0").context("cannot open a socket to send")?;
     sender
         .connect(to)
@@ -211,6 +249,9 @@ const TRUESIZE_MAX_FACTOR: usize = 2;
 const TRUESIZE_OVERHEAD: usize = 1280;
 
 const CHUNK_MAX: u64 = 500;
+
+/// The smallest buffer that the kernel gives holds more, and looking each time takes no longer than a second.
+const ROOM_CHUNK: usize = 4;
 
 /// What a packet takes at least, with two shards at work: no receiver of lone datagrams is as fast.
 const SOONEST: Duration = Duration::from_nanos(150);

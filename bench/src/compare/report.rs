@@ -1,6 +1,4 @@
-//! Measurements as a table for people and as JSON.
-
-use std::fmt::{self, Write as _};
+//! Measurements, and how they are told as JSON.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -9,77 +7,87 @@ use crate::host::Host;
 use crate::statistics::Spread;
 
 /// One receiver in one round.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Sample {
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Sample {
     /// Processor time of the receiving threads, per packet received.
-    pub(crate) ns_per_packet: f64,
+    pub(super) ns_per_packet: f64,
     /// Packets received per second on the wall.
-    pub(crate) pps: f64,
+    pub(super) pps: f64,
     /// The same by the processor time of the thread that took most: what it would have been with nobody else on the
     /// cores.
-    pub(crate) pps_by_clock: f64,
+    pub(super) pps_by_clock: f64,
     /// Everything that was sent to it, and what of it never came out of its socket.
-    pub(crate) sent: u64,
-    pub(crate) lost: u64,
+    pub(super) sent: u64,
+    pub(super) lost: u64,
     /// How often its queue was filled; 0 of a flow.
-    pub(crate) fills: u64,
+    pub(super) fills: u64,
     /// Share of waking up and spinning in the time of the drains; taken off already.
-    pub(crate) idle: f64,
-    /// Share of the time in which the receiver had more to do than it could.
-    pub(crate) backlog: f64,
+    pub(super) idle: f64,
+    /// Share of the time in which the receiver had more to do than it could; of a stream, in which its thread ran.
+    pub(super) backlog: f64,
+    /// Processor time of the sending thread, and of all processors with their interrupts, per packet; where that is
+    /// measured.
+    pub(super) sender_ns: Option<f64>,
+    pub(super) cpus_ns: Option<f64>,
+    /// Packets that were due and were not sent, for want of time.
+    pub(super) unsent: u64,
 }
 
 /// What it was that received.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Identity {
-    /// An engine's program, and what that says of its version; of the receivers of this program neither.
-    pub(crate) path: Option<String>,
-    pub(crate) version: Option<String>,
-    pub(crate) backend: &'static str,
-    pub(crate) gro: bool,
+pub(super) struct Identity {
+    /// An engine's program, and what that says of its version; of the receivers of this program neither. The command of
+    /// a stranger.
+    pub(super) path: Option<String>,
+    pub(super) version: Option<String>,
+    pub(super) backend: &'static str,
+    /// Of a stranger that is not known.
+    pub(super) gro: Option<bool>,
 }
 
 /// One receiver in all rounds.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Row {
-    pub(crate) scenario: &'static str,
-    pub(crate) size: usize,
-    pub(crate) receiver: String,
-    pub(crate) identity: Identity,
+pub(super) struct Row {
+    pub(super) scenario: &'static str,
+    pub(super) size: usize,
+    /// Packets per second, where they are paced.
+    pub(super) rate: Option<f64>,
+    pub(super) receiver: String,
+    pub(super) identity: Identity,
     /// One per round, in the order of the rounds.
-    pub(crate) samples: Vec<Sample>,
+    pub(super) samples: Vec<Sample>,
 }
 
 /// How everything was measured.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Conditions {
-    pub(crate) rounds: u16,
+pub(super) struct Conditions {
+    pub(super) rounds: u16,
     /// Packets per drain of one shard.
-    pub(crate) packets: u32,
+    pub(super) packets: u32,
     /// Length of a flow.
-    pub(crate) seconds: f64,
+    pub(super) seconds: f64,
     /// Whether trains may come whole where none are sent; where they are, they always may.
-    pub(crate) gro: bool,
-    pub(crate) sender_core: usize,
-    pub(crate) receiver_core: usize,
+    pub(super) gro: bool,
+    pub(super) sender_core: usize,
+    pub(super) receiver_core: usize,
     /// Receive buffers in bytes, as granted and as asked for.
-    pub(crate) rcvbuf_drain: usize,
-    pub(crate) rcvbuf_flow: usize,
+    pub(super) rcvbuf_drain: usize,
+    pub(super) rcvbuf_flow: usize,
 }
 
 /// Everything that was measured, with its conditions.
 #[derive(Debug)]
-pub(crate) struct Report {
-    pub(crate) host: Host,
-    pub(crate) conditions: Conditions,
-    pub(crate) warnings: Vec<String>,
+pub(super) struct Report {
+    pub(super) host: Host,
+    pub(super) conditions: Conditions,
+    pub(super) warnings: Vec<String>,
     /// Why the rows are not all that were asked for.
-    pub(crate) error: Option<String>,
-    pub(crate) rows: Vec<Row>,
+    pub(super) error: Option<String>,
+    pub(super) rows: Vec<Row>,
 }
 
 impl Report {
-    pub(crate) fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         let rows: Vec<Value> = self.rows.iter().map(|row| self.row_json(row)).collect();
         json!({
             "bench": env!("CARGO_PKG_VERSION"),
@@ -96,12 +104,15 @@ impl Report {
         json!({
             "scenario": row.scenario,
             "size": row.size,
+            "rate_pps": row.rate,
             "receiver": row.receiver,
             "path": row.identity.path,
             "version": row.identity.version,
             "backend": row.identity.backend,
             "gro": row.identity.gro,
             "ns_per_packet": row.ns_per_packet().map(|ns| ns.rounded(1)),
+            "sender_ns_per_packet": row.sender_ns().map(|ns| ns.rounded(1)),
+            "cpus_ns_per_packet": row.cpus_ns().map(|ns| ns.rounded(1)),
             "pps": pps.map(|pps| pps.rounded(0).median),
             "loss": row.loss(),
             "ratio_to_raw": self.ratio_to_raw(row).map(|ratio| ratio.rounded(3)),
@@ -112,86 +123,18 @@ impl Report {
             "rounds": row.samples.len(),
             "sent": row.sum(|sample| sample.sent),
             "lost": row.sum(|sample| sample.lost),
+            "unsent": row.sum(|sample| sample.unsent),
             "fills": row.sum(|sample| sample.fills),
             "idle_share": Spread::of(row.each(|sample| sample.idle)).map(|idle| idle.rounded(4)),
         })
-    }
-
-    /// A table for each scenario, with what one has to know about its figures.
-    pub(crate) fn text(&self) -> String {
-        let Host {
-            cores, kernel, cpu, ..
-        } = &self.host;
-        let mut text = format!("host: {} x {cpu}, Linux {kernel}\n", cores.len());
-        let _ = writeln!(text, "{}", self.conditions);
-        let mut told = "";
-        for row in &self.rows {
-            if row.scenario != told {
-                told = row.scenario;
-                let gro = if told == GSO || self.conditions.gro {
-                    "on"
-                } else {
-                    "off"
-                };
-                let _ = write!(
-                    text,
-                    "\n{told}, gro {gro}: {}\n{}\n",
-                    meaning(told),
-                    heading(told)
-                );
-            }
-            text.push_str(&self.line(row));
-            text.push('\n');
-        }
-        for warning in &self.warnings {
-            let _ = write!(text, "\nwarning: {warning}");
-        }
-        if let Some(error) = &self.error {
-            let _ = write!(text, "\nnot all was measured: {error}");
-        }
-        text
-    }
-
-    fn line(&self, row: &Row) -> String {
-        let pps = Spread::of(row.each(|sample| sample.pps)).map_or(0.0, |pps| pps.median);
-        let ratio = if row.scenario == SHARDS {
-            self.speedup(row, |sample| sample.pps)
-        } else {
-            self.ratio_to_raw(row)
-        };
-        let mut line = format!(
-            "{:>5}  {:<16}{}{}{:>9.0}  {}",
-            row.size,
-            row.receiver,
-            cell(row.ns_per_packet(), 0),
-            cell(ratio, 3),
-            pps / 1000.0,
-            percent(row.loss()),
-        );
-        if row.saturated() == Some(false) {
-            line.push_str("  not saturated: an upper bound");
-        }
-        if let Some(by_clock) = self.speedup(row, |sample| sample.pps_by_clock) {
-            let _ = write!(line, "  by clock {:.2}", by_clock.median);
-        }
-        let (fills, rounds) = (row.sum(|sample| sample.fills), row.samples.len() as u64);
-        if fills > rounds {
-            let _ = write!(line, "  in {fills} fills: the queue holds no more");
-        }
-        if let Some(idle) = Spread::of(row.each(|sample| sample.idle))
-            && idle.median > IDLE_MAX
-        {
-            let _ = write!(line, "  {} idle taken off", percent(idle.median));
-        }
-        line.trim_end().to_owned()
     }
 
     /// Of the processor time, to that of the raw receiver in the same round.
     ///
     /// None to a raw receiver that was not saturated: its figure is too high by the time it spun, so every ratio to it
     /// would flatter.
-    fn ratio_to_raw(&self, row: &Row) -> Option<Spread> {
-        let raw = self.sibling(row, "raw")?;
+    pub(super) fn ratio_to_raw(&self, row: &Row) -> Option<Spread> {
+        let raw = self.sibling(row, if row.scenario == TCP { RAW_TCP } else { RAW })?;
         if raw.saturated() == Some(false) && row.receiver != raw.receiver {
             return None;
         }
@@ -200,7 +143,7 @@ impl Report {
     }
 
     /// Of the packets per second by one clock or the other, to those of one shard in the same round.
-    fn speedup(&self, row: &Row, pps: impl Fn(&Sample) -> f64) -> Option<Spread> {
+    pub(super) fn speedup(&self, row: &Row, pps: impl Fn(&Sample) -> f64) -> Option<Spread> {
         let one = self.sibling(row, ONE_SHARD)?;
         let each = |row: &Row| row.samples.iter().map(&pps).collect::<Vec<_>>();
         Spread::of_ratios(&each(row), &each(one))
@@ -209,129 +152,86 @@ impl Report {
     /// The row of `receiver` beside `row`.
     fn sibling(&self, row: &Row, receiver: &str) -> Option<&Row> {
         self.rows.iter().find(|other| {
-            (other.scenario, other.size) == (row.scenario, row.size) && other.receiver == receiver
+            (other.scenario, other.size) == (row.scenario, row.size)
+                && (other.rate, &other.receiver[..]) == (row.rate, receiver)
         })
     }
 }
 
-impl fmt::Display for Conditions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            rounds,
-            packets,
-            seconds,
-            // In the heading of each scenario.
-            gro: _,
-            sender_core,
-            receiver_core,
-            rcvbuf_drain,
-            rcvbuf_flow,
-        } = self;
-        let mib = |bytes: &usize| *bytes as f64 / f64::from(1 << 20);
-        write!(
-            f,
-            "{rounds} rounds in turns, each receiver a fresh process on core {receiver_core}, the sender on core \
-             {sender_core};\n{packets} packets drained from a buffer of {:.1} MiB, flows of {seconds} s into one of {:.1} MiB",
-            mib(rcvbuf_drain),
-            mib(rcvbuf_flow),
-        )
-    }
-}
-
 impl Row {
-    fn each(&self, value: impl Fn(&Sample) -> f64) -> impl Iterator<Item = f64> {
+    pub(super) fn each(&self, value: impl Fn(&Sample) -> f64) -> impl Iterator<Item = f64> {
         self.samples.iter().map(value)
     }
 
-    fn sum(&self, value: impl Fn(&Sample) -> u64) -> u64 {
+    pub(super) fn sum(&self, value: impl Fn(&Sample) -> u64) -> u64 {
         self.samples.iter().map(value).sum()
     }
 
-    fn ns_per_packet(&self) -> Option<Spread> {
+    pub(super) fn ns_per_packet(&self) -> Option<Spread> {
         Spread::of(self.each(|sample| sample.ns_per_packet))
     }
 
+    pub(super) fn sender_ns(&self) -> Option<Spread> {
+        Spread::of(self.samples.iter().filter_map(|sample| sample.sender_ns))
+    }
+
+    pub(super) fn cpus_ns(&self) -> Option<Spread> {
+        Spread::of(self.samples.iter().filter_map(|sample| sample.cpus_ns))
+    }
+
     /// Lost packets per packet sent.
-    pub(crate) fn loss(&self) -> f64 {
+    pub(super) fn loss(&self) -> f64 {
         let sent = self.sum(|sample| sample.sent);
         self.sum(|sample| sample.lost) as f64 / sent.max(1) as f64
     }
 
-    /// Whether a flow was more than it could take, in every round; of a drain there is no question.
-    fn saturated(&self) -> Option<bool> {
+    /// Whether a flow was more than it could take, in every round; of a drain, and of a given rate, there is no question.
+    pub(super) fn saturated(&self) -> Option<bool> {
         let behind = |sample: &Sample| sample.backlog >= BACKLOG_SATURATED;
-        (self.scenario == GSO).then(|| self.samples.iter().all(behind))
+        [GSO, TCP]
+            .contains(&self.scenario)
+            .then(|| self.samples.iter().all(behind))
     }
-}
 
-/// What the figures of a scenario are.
-fn meaning(scenario: &str) -> &'static str {
-    match scenario {
-        PLAIN => {
-            "datagrams queued while the receiver was parked, then drained; processor time of the receiving \
-             thread without waking up and idle polls"
-        }
-        GSO => {
-            "trains of datagrams (UDP_SEGMENT) as a flow from another core; all processor time of the receiving \
-             thread, and packets per second it received; loss is what was more than it could take; compared with raw \
-             only where raw was saturated"
-        }
-        _ => {
-            "datagrams of many Call-IDs from one address, queued while the receiver was parked, then drained by all \
-             its shards; processor time of the shards together, and packets per second until the queues were empty, \
-             compared with one shard; by clock: by the processor time of the shard that took most, as if nobody else \
-             had been on the cores"
-        }
-    }
-}
-
-fn heading(scenario: &str) -> String {
-    let ratio = if scenario == SHARDS {
-        "to one shard [low high]"
-    } else {
-        "to raw [low high]"
-    };
-    format!(
-        " size  {:<16}{:>CELL_LEN$}{ratio:>CELL_LEN$}{:>9}  loss",
-        "receiver", "ns/packet [low high]", "kpps"
-    )
-}
-
-/// `580 [566 612]` in a column.
-fn cell(spread: Option<Spread>, digits: usize) -> String {
-    let words = spread.map_or_else(
-        || "-".to_owned(),
-        |Spread { median, low, high }| {
-            format!("{median:.digits$} [{low:.digits$} {high:.digits$}]")
-        },
-    );
-    format!("{words:>CELL_LEN$}")
-}
-
-fn percent(ratio: f64) -> String {
-    if ratio == 0.0 {
-        "0".to_owned()
-    } else {
-        format!("{:.2} %", ratio * 100.0)
+    /// Why its figures are not to be trusted.
+    pub(super) fn warning(&self) -> Option<String> {
+        let Self {
+            scenario,
+            size,
+            receiver,
+            ..
+        } = self;
+        let unsent = self.sum(|sample| sample.unsent);
+        let why = if unsent > 0 {
+            format!("{unsent} packets were not sent in time: the sender cannot keep the rate")
+        } else if ![GSO, PACED].contains(scenario) && self.loss() > 0.0 {
+            "packets were lost, which must not be".to_owned()
+        } else {
+            return None;
+        };
+        let rate = self
+            .rate
+            .map_or(String::new(), |rate| format!(", {rate}/s"));
+        Some(format!("{receiver}, {scenario}, {size} bytes{rate}: {why}"))
     }
 }
 
 /// The scenarios by name.
-pub(crate) const PLAIN: &str = "plain";
-pub(crate) const GSO: &str = "gso";
-pub(crate) const SHARDS: &str = "shards";
+pub(super) const PLAIN: &str = "plain";
+pub(super) const GSO: &str = "gso";
+pub(super) const SHARDS: &str = "shards";
+pub(super) const PACED: &str = "paced";
+pub(super) const TCP: &str = "tcp";
 
-/// What others are compared with in the last of them.
-pub(crate) const ONE_SHARD: &str = "engine-1-shard";
+/// What others are compared with.
+const RAW: &str = "raw";
+const RAW_TCP: &str = "raw-tcp";
+
+/// What more shards are compared with.
+pub(super) const ONE_SHARD: &str = "engine-1-shard";
 
 /// From here on it was the receiver that could not do more, and next to nothing of its time was spent waiting.
 const BACKLOG_SATURATED: f64 = 0.9;
-
-/// More than this was taken off for waking up and idle polls: the figure is as good as that was measured.
-const IDLE_MAX: f64 = 0.05;
-
-/// Wide enough for two ends of five digits.
-const CELL_LEN: usize = 25;
 
 #[cfg(test)]
 mod tests {
@@ -347,6 +247,7 @@ mod tests {
             fills: 1,
             idle: 0.0,
             backlog: if lost > 10 { 1.0 } else { 0.5 },
+            ..Sample::default()
         }
     }
 
@@ -354,12 +255,13 @@ mod tests {
         Row {
             scenario,
             size: 200,
+            rate: None,
             receiver: receiver.to_owned(),
             identity: Identity {
                 path: None,
                 version: None,
                 backend: "recvmmsg",
-                gro: scenario == GSO,
+                gro: Some(scenario == GSO),
             },
             samples: samples.to_vec(),
         }
@@ -480,7 +382,7 @@ mod tests {
             path: Some("/a/binrush".to_owned()),
             version: Some("binrush 1".to_owned()),
             backend: "io_uring",
-            gro: true,
+            gro: Some(true),
         };
         let mut report = report(vec![
             row(PLAIN, "raw", &[sample(500.0, 1.0, 0)]),
@@ -528,6 +430,65 @@ mod tests {
         assert!(
             text.contains("1.700 [1.700 1.700]") && text.contains("by clock 2.00"),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn both_ends_of_a_paced_row_are_told_and_each_rate_has_its_own_raw() {
+        let paced = |receiver, rate, ns| Row {
+            rate: Some(rate),
+            ..row(
+                PACED,
+                receiver,
+                &[Sample {
+                    sender_ns: Some(10_000.0),
+                    cpus_ns: Some(54_321.0),
+                    ..sample(ns, rate, 0)
+                }],
+            )
+        };
+        let report = report(vec![
+            paced("raw", 20_000.0, 1000.0),
+            paced("raw", 100_000.0, 500.0),
+            paced("engine", 20_000.0, 1500.0),
+            paced("engine", 100_000.0, 1000.0),
+        ]);
+        let rows = &report.json()["rows"];
+        let ratio = |index: usize| &rows[index]["ratio_to_raw"]["median"];
+        assert_eq!((ratio(2), ratio(3)), (&json!(1.5), &json!(2.0)));
+        assert_eq!(rows[0]["cpus_ns_per_packet"]["median"], 54_321.0);
+        assert_eq!(rows[1]["rate_pps"], 100_000.0);
+        let text = report.text();
+        let table: Vec<&str> = text.lines().filter(|line| line.contains("] ")).collect();
+        assert!(
+            table[0].contains(" rate ") && table[0].contains("sender     cpus"),
+            "{text}"
+        );
+        assert!(
+            table[1].contains("20000  raw") && table[1].contains("54321"),
+            "{text}"
+        );
+        let ends: Vec<_> = table.iter().map(|line| line.len()).collect();
+        assert!(ends[1..].iter().all(|end| *end == ends[1]), "{text}");
+    }
+
+    #[test]
+    fn a_row_that_says_nothing_of_its_receiver_is_warned_of() {
+        let lost = |scenario| row(scenario, "raw", &[sample(500.0, 1.0, 5)]).warning();
+        assert!(lost(PLAIN).is_some_and(|why| why.contains("packets were lost")));
+        assert_eq!((lost(GSO), lost(PACED)), (None, None));
+        let unsent = Sample {
+            unsent: 7,
+            ..sample(500.0, 1.0, 0)
+        };
+        let unsent = Row {
+            rate: Some(2e6),
+            ..row(PACED, "raw", &[unsent])
+        };
+        let why = unsent.warning().unwrap();
+        assert!(
+            why.contains("2000000/s") && why.contains("7 packets were not sent"),
+            "{why}"
         );
     }
 

@@ -12,26 +12,29 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::drain::connect;
-use crate::packets::Packets;
+use super::drain::connect;
+use super::kernel::Mark;
+use super::packets::Packets;
 use crate::patience::Patience;
 use crate::receiver::Receiver;
 
 /// What a flow was, before the receiver has told its count.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Flow {
+pub(super) struct Flow {
+    /// How the kernel's counts stood before it.
+    pub(super) mark: Mark,
     /// Packets in the flow, and before it to warm up; of the latter none was lost.
-    pub(crate) sent: u64,
-    pub(crate) warm: u64,
-    pub(crate) cpu_ns: u64,
-    pub(crate) wall: Duration,
+    pub(super) sent: u64,
+    pub(super) warm: u64,
+    pub(super) cpu_ns: u64,
+    pub(super) wall: Duration,
     /// Share of the looks at the queue that found it behind.
-    pub(crate) backlog: f64,
+    pub(super) backlog: f64,
 }
 
 /// Sends `packets` to `receiver` for `time`, as fast as it goes. Call it on the core of the sender. A queue of
 /// `backlog_min` bytes or more is behind.
-pub(crate) fn run(
+pub(super) fn run(
     receiver: &mut Receiver,
     packets: &Packets,
     time: Duration,
@@ -46,6 +49,8 @@ pub(crate) fn run(
     let mut trains = packets.trains(segments);
     let warm = send_train(&sender, &mut trains, packets.size())?;
     receiver.wait_idle()?;
+    receiver.look_again()?;
+    let mark = Mark::of(receiver)?;
 
     let cpu_before: u64 = receiver.cpu_ns()?.iter().sum();
     let start = Instant::now();
@@ -71,6 +76,7 @@ pub(crate) fn run(
     let cpu_ns = receiver.cpu_ns()?.iter().sum::<u64>() - cpu_before;
     ensure!(cpu_ns > 0, "the receiver did nothing");
     Ok(Flow {
+        mark,
         sent,
         warm,
         cpu_ns,

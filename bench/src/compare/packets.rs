@@ -25,6 +25,12 @@ impl Packets {
         self.size
     }
 
+    /// The one that is sent as number `number`, as they come round again and again.
+    pub(crate) fn at(&self, number: usize) -> &[u8] {
+        let count = self.bytes.len() / self.size;
+        &self.bytes[number % count * self.size..][..self.size]
+    }
+
     /// All of them, again and again.
     pub(crate) fn cycle(&self) -> impl Iterator<Item = &[u8]> {
         self.bytes.chunks_exact(self.size).cycle()
