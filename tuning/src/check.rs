@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// Receiving sockets, one for each shard [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     sockets: Option<u16>,
-    /// Packets per second that are to be sent
+    /// Packets per second that are to be sent: 50000, 50k, 1.5M
     #[arg(long, value_name = "PPS", default_value_t = Demand::default().rate_pps, value_parser = rate)]
     rate: f64,
     /// The receiver is to use io_uring
@@ -89,15 +89,38 @@ impl Args {
     }
 }
 
+/// Packets per second: `50000`, `50k`, `1.5M`. The same as `binrush-bench` takes, so that one command line can be copied
+/// into the other.
 fn rate(text: &str) -> Result<f64, String> {
-    let rate: f64 = text
-        .parse()
-        .map_err(|_| "a number of packets per second".to_owned())?;
-    if rate.is_finite() && rate > 0.0 {
-        Ok(rate)
-    } else {
-        Err("a rate is above 0".to_owned())
-    }
+    let (digits, factor) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 1e3),
+        Some(b'M' | b'm') => (&text[..text.len() - 1], 1e6),
+        _ => (text, 1.0),
+    };
+    let rate = digits.parse::<f64>().ok().map(|rate| rate * factor);
+    rate.filter(|rate| (1.0..=RATE_MAX).contains(rate))
+        .ok_or_else(|| format!("expected packets per second from 1 to 100M, such as 50000, 50k or 1.5M, not \"{text}\""))
 }
 
 const ROOT_HINT: &str = "--root takes the directory in which proc and sys lie";
+
+/// More than any host can; a bound for arithmetic.
+const RATE_MAX: f64 = 1e8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_may_be_short() {
+        for (text, expected) in [("50000", 5e4), ("50k", 5e4), ("1.5M", 1.5e6), ("1", 1.0)] {
+            assert_eq!(rate(text), Ok(expected));
+        }
+        for wrong in ["", "k", "0", "-1", "NaN", "inf", "1G", "101M", "é"] {
+            assert!(
+                rate(wrong).unwrap_err().contains("packets per second"),
+                "{wrong}"
+            );
+        }
+    }
+}

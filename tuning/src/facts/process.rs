@@ -16,6 +16,8 @@ pub struct Process {
     pub capabilities: Option<Capabilities>,
     /// Whether a filter looks at each system call (seccomp): it costs time, and may forbid some.
     pub seccomp: Option<bool>,
+    /// Groups whose rights it has, by number: that for files first, then the supplementary ones.
+    pub groups: Vec<u64>,
 }
 
 /// Soft limits (getrlimit(2)).
@@ -62,6 +64,7 @@ impl Process {
             },
             capabilities: capabilities.map(Capabilities::of),
             seccomp: value(&status, "Seccomp").and_then(|mode| Some(mode.parse::<u8>().ok()? != 0)),
+            groups: groups(&status),
         }
     }
 }
@@ -106,6 +109,15 @@ impl Serialize for Limit {
     }
 }
 
+/// Those that the kernel looks at when it asks for a member: the file system's group and the supplementary ones
+/// (credentials(7)). The line `Gid` has the real, effective, saved and file system's.
+fn groups(status: &str) -> Vec<u64> {
+    let for_files = value(status, "Gid").and_then(|line| line.split_whitespace().nth(3));
+    let others = value(status, "Groups").unwrap_or_default();
+    let all = for_files.into_iter().chain(others.split_whitespace());
+    all.filter_map(|group| group.parse().ok()).collect()
+}
+
 /// Of the table of `/proc/PID/limits`: name, soft, hard, unit.
 fn soft(limits: &str, name: &str) -> Option<Limit> {
     match value(limits, name)?.split_whitespace().next()? {
@@ -148,6 +160,12 @@ mod tests {
         assert!(capabilities.net_admin && capabilities.perfmon);
         assert!(!capabilities.ipc_lock && !capabilities.sys_admin);
         assert_eq!(of().seccomp, Some(true));
+        assert!(of().groups.is_empty());
+        host.write(
+            "/proc/self/status",
+            "Gid:\t1\t2\t3\t1000\nGroups:\t27 x 998 \n",
+        );
+        assert_eq!(of().groups, [1000, 27, 998]);
         host.write("/proc/self/status", "CapEff:\tx\n");
         assert_eq!(
             of(),

@@ -31,6 +31,8 @@ pub struct Sysctl {
     pub bpf_jit_enable: Option<u64>,
     pub unprivileged_bpf_disabled: Option<u64>,
     pub io_uring_disabled: Option<u64>,
+    /// Whose members io_uring is for when it is disabled with 1; below 0 nobody's.
+    pub io_uring_group: Option<i64>,
     pub perf_event_paranoid: Option<i64>,
     pub numa_balancing: Option<u64>,
     pub timer_migration: Option<u64>,
@@ -60,6 +62,7 @@ impl Sysctl {
             bpf_jit_enable: core.number("bpf_jit_enable"),
             unprivileged_bpf_disabled: kernel.number("unprivileged_bpf_disabled"),
             io_uring_disabled: kernel.number("io_uring_disabled"),
+            io_uring_group: kernel.number("io_uring_group"),
             perf_event_paranoid: kernel.number("perf_event_paranoid"),
             numa_balancing: kernel.number("numa_balancing"),
             timer_migration: kernel.number("timer_migration"),

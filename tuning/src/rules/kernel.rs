@@ -103,9 +103,20 @@ pub(super) fn io_uring(facts: &Facts, demand: &Demand, findings: &mut Findings) 
         return;
     };
     let may = facts.process.capabilities.is_some_and(|may| may.sys_admin);
-    let is_closed = disabled >= 2 || disabled == 1 && !may;
+    let group = facts
+        .sysctl
+        .io_uring_group
+        .and_then(|group| u64::try_from(group).ok());
+    let is_member = group.is_some_and(|group| facts.process.groups.contains(&group));
+    // Documentation/admin-guide/sysctl/kernel.rst: 1 leaves it to CAP_SYS_ADMIN and the members of io_uring_group.
+    let is_closed = disabled >= 2 || disabled == 1 && !may && !is_member;
     findings.add(if is_closed && demand.io_uring {
-        IO_URING.matters(disabled, "sysctl -w kernel.io_uring_disabled=0")
+        let fix = if disabled == 1 {
+            "sysctl -w kernel.io_uring_group=GID    # a group of the receiver; or kernel.io_uring_disabled=0"
+        } else {
+            "sysctl -w kernel.io_uring_disabled=0"
+        };
+        IO_URING.matters(disabled, fix)
     } else if is_closed {
         IO_URING.ok(format!("{disabled}, and it is not wanted"))
     } else if facts.process.seccomp == Some(true) && demand.io_uring {
@@ -335,6 +346,31 @@ mod tests {
             "CapEff:\t0000000000200000\nSeccomp:\t2\n",
         );
         assert_eq!(severity(), (Ok, Note));
+    }
+
+    #[test]
+    fn io_uring_for_the_few_is_open_to_members_of_its_group() {
+        let host = Fixture::fit();
+        let wants = Demand {
+            io_uring: true,
+            ..Demand::default()
+        };
+        let severity = || host.finding_for(&wants, "io_uring").severity;
+        host.write("/proc/sys/kernel/io_uring_disabled", "1\n");
+        host.write("/proc/sys/kernel/io_uring_group", "998\n");
+        host.write("/proc/self/status", "Gid:\t7\t7\t7\t7\nGroups:\t27 998\n");
+        assert_eq!(severity(), Ok);
+        host.write("/proc/self/status", "Gid:\t7\t7\t7\t998\nGroups:\t\n");
+        assert_eq!(severity(), Ok);
+        host.write("/proc/self/status", "Gid:\t998\t7\t7\t7\nGroups:\t27\n");
+        assert_eq!(severity(), Matters);
+        host.write("/proc/sys/kernel/io_uring_group", "-1\n");
+        assert_eq!(severity(), Matters);
+        // 2 makes no exceptions.
+        host.write("/proc/sys/kernel/io_uring_group", "27\n");
+        assert_eq!(severity(), Ok);
+        host.write("/proc/sys/kernel/io_uring_disabled", "2\n");
+        assert_eq!(severity(), Matters);
     }
 
     #[test]

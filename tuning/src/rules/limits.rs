@@ -19,10 +19,11 @@ pub(super) fn quota(facts: &Facts, _: &Demand, findings: &mut Findings) {
     }
 }
 
-/// What was felt of it matters; one that was not felt yet is a note.
+/// A note, felt or not: what was felt since boot says nothing of a run to come, and during a run its growth is judged
+/// ([`delta`](crate::delta())).
 fn of_quota(quota: &Quota, felt: Throttling) -> Finding {
     let value = format!(
-        "{} of {} us, {:.2} cores; stopped in {} of {} periods, for {} ms",
+        "{} of {} us, {:.2} cores; stopped in {} of {} periods since it was set up, for {} ms",
         quota.quota_us,
         quota.period_us,
         quota.cores(),
@@ -30,12 +31,7 @@ fn of_quota(quota: &Quota, felt: Throttling) -> Finding {
         felt.periods,
         felt.throttled_us / 1000
     );
-    let severity = if felt.throttled > 0 {
-        Severity::Matters
-    } else {
-        Severity::Note
-    };
-    quota_finding(severity, value, &quota.path)
+    quota_finding(Severity::Note, value, &quota.path)
 }
 
 /// What is said of a limit set in the cgroup of directory `path`.
@@ -47,8 +43,13 @@ pub(crate) fn quota_finding(severity: Severity, value: String, path: &str) -> Fi
 /// Memory that may not be swapped.
 pub(super) fn memlock(facts: &Facts, demand: &Demand, findings: &mut Findings) {
     let may = facts.process.capabilities.is_some_and(|may| may.ipc_lock);
+    let is_counted = facts
+        .kernel_version()
+        .is_none_or(|version| version < RINGS_NOT_COUNTED);
     findings.judge(&MEMLOCK, facts.process.limits.memlock, |limit| {
-        if limit.allows(MEMLOCK_MIN) || may || !demand.io_uring {
+        if !is_counted {
+            MEMLOCK.ok(format!("{limit}, and rings are not counted against it"))
+        } else if limit.allows(MEMLOCK_MIN) || may || !demand.io_uring {
             MEMLOCK.ok(limit)
         } else {
             MEMLOCK.matters(limit, "ulimit -l 8192    # in a unit: LimitMEMLOCK=8M")
@@ -121,7 +122,7 @@ static MEMLOCK: Knob = Knob {
     id: "memlock",
     subject: "limit of locked memory",
     path: "/proc/self/limits, Max locked memory",
-    why: "the rings and buffers of io_uring are counted against it",
+    why: "before Linux 5.12, the rings of io_uring are counted against it: a receiver that was told to use io_uring does not start",
     risk: "a program may keep that much memory from being swapped",
 };
 
@@ -149,7 +150,11 @@ static HUGE_PAGES: Knob = Knob {
     risk: "programs that had huge pages without asking run a little slower",
 };
 
-/// The smallest that rings and their buffers have been run with.
+/// Since then the rings are counted with the memory of the cgroup, and against this limit only buffers that a program
+/// registers for good (liburing's README, "ulimit settings"), which the receiver does not.
+const RINGS_NOT_COUNTED: (u32, u32) = (5, 12);
+
+/// The smallest that rings have been run with.
 const MEMLOCK_MIN: u64 = 512 << 10;
 
 /// What login sessions have had for decades.
@@ -168,14 +173,14 @@ mod tests {
     use crate::fixture::Fixture;
 
     #[test]
-    fn a_quota_is_noted_and_matters_once_it_was_felt() {
+    fn a_quota_is_noted_whether_or_not_it_was_felt_since_boot() {
         let host = Fixture::fit();
         host.expect("cpu_quota", Ok, "no limit");
         host.write("/sys/fs/cgroup/run/cpu.max", "150000 100000\n");
         host.expect(
             "cpu_quota",
             Note,
-            "150000 of 100000 us, 1.50 cores; stopped in 0 of 0 periods",
+            "150000 of 100000 us, 1.50 cores; stopped in 0 of 0 periods since it was set up",
         );
         let stat = "/sys/fs/cgroup/run/cpu.stat";
         host.write(
@@ -184,22 +189,26 @@ mod tests {
         );
         host.expect(
             "cpu_quota",
-            Matters,
-            "stopped in 12 of 400 periods, for 340 ms (/sys/fs/cgroup/run/cpu.stat)",
+            Note,
+            "stopped in 12 of 400 periods since it was set up, for 340 ms (/sys/fs/cgroup/run/cpu.stat)",
         );
         // A limit of nothing at all, as no kernel would take it.
         host.write("/sys/fs/cgroup/run/cpu.max", "0 0\n");
-        host.expect("cpu_quota", Matters, "0.00 cores");
+        host.expect("cpu_quota", Note, "0.00 cores");
     }
 
     #[test]
-    fn locked_memory_matters_to_io_uring() {
+    fn locked_memory_matters_to_io_uring_before_it_was_counted_elsewhere() {
         let host = Fixture::fit();
         let wants = Demand {
             io_uring: true,
             ..Demand::default()
         };
         host.edit("/proc/self/limits", "8388608 ", "65536 ");
+        assert_eq!(host.finding_for(&wants, "memlock").severity, Ok);
+        host.write("/proc/sys/kernel/osrelease", "5.12.0\n");
+        assert_eq!(host.finding_for(&wants, "memlock").severity, Ok);
+        host.write("/proc/sys/kernel/osrelease", "5.11.22\n");
         host.expect("memlock", Ok, "65536");
         assert_eq!(host.finding_for(&wants, "memlock").severity, Matters);
         host.write("/proc/self/status", "CapEff:\t0000000000004000\n");

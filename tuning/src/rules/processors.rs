@@ -158,12 +158,17 @@ pub(super) fn virtual_machine(facts: &Facts, _: &Demand, findings: &mut Findings
     });
 }
 
-/// What a hypervisor gave to others since boot.
+/// What a hypervisor gave to others since boot: a note at most, because that may be long ago. During a run its growth is
+/// judged ([`delta`](crate::delta())).
 pub(super) fn steal(facts: &Facts, _: &Demand, findings: &mut Findings) {
     findings.judge(&STEAL, facts.counters.ticks, |Ticks { all, stolen }| {
         let when = "of the processors' time since boot";
-        stolen_share(stolen, all, when)
-            .unwrap_or_else(|| STEAL.ok(format!("{:.2} % {when}", percent(stolen, all))))
+        let value = format!("{:.2} % {when}", percent(stolen, all));
+        if stolen_share(stolen, all, when).is_some() {
+            STEAL.note(value, STEAL_FIX)
+        } else {
+            STEAL.ok(value)
+        }
     });
 }
 
@@ -171,11 +176,10 @@ pub(super) fn steal(facts: &Facts, _: &Demand, findings: &mut Findings) {
 pub(crate) fn stolen_share(stolen: u64, all: u64, when: &str) -> Option<Finding> {
     let percent = percent(stolen, all);
     let value = format!("{percent:.2} % {when}");
-    let fix = "vmstat 1    # column st: measure when it is 0, or on a host with cores of its own";
     if percent > STEAL_MATTERS_PERCENT {
-        Some(STEAL.matters(value, fix))
+        Some(STEAL.matters(value, STEAL_FIX))
     } else if percent > STEAL_NOTE_PERCENT {
-        Some(STEAL.note(value, fix))
+        Some(STEAL.note(value, STEAL_FIX))
     } else {
         None
     }
@@ -286,6 +290,9 @@ static STEAL: Knob = Knob {
     why: "the hypervisor ran others while this machine wanted to run: pauses of milliseconds that no program here can see or help",
     risk: "none: it changes nothing",
 };
+
+const STEAL_FIX: &str =
+    "vmstat 1    # column st: measure when it is 0, or on a host with cores of its own";
 
 /// The processor chooses its frequency; `powersave` only lets it.
 const SELF_GOVERNED: [&str; 3] = ["intel_pstate", "amd-pstate-epp", "amd_pstate_epp"];
@@ -455,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn stolen_time_matters_beyond_one_percent() {
+    fn time_that_was_stolen_since_boot_is_noted() {
         let host = Fixture::fit();
         let steal = |stolen: u64| {
             host.write(
@@ -467,11 +474,7 @@ mod tests {
         host.expect("steal", Ok, "0.10 %");
         steal(100);
         host.expect("steal", Note, "1.00 %");
-        steal(101);
-        host.expect(
-            "steal",
-            Matters,
-            "1.01 % of the processors' time since boot",
-        );
+        steal(5000);
+        host.expect("steal", Note, "50.00 % of the processors' time since boot");
     }
 }
