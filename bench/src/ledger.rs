@@ -263,10 +263,12 @@ mod tests {
         );
         assert!((exact.loss_ratio - 0.06).abs() < 1e-9);
 
+        receiver.outcomes = counts(&[("handled", 91), ("bad_crc", 1)]);
         receiver.probe = probed(90, 1);
         let lost = ledger(&senders, &receiver, 1);
         assert_eq!(lost.remainder, 4);
         assert!(lost.line().contains("+ UNEXPLAINED 4"), "{}", lost.line());
+        receiver.outcomes = counts(&[("handled", 98), ("bad_crc", 1)]);
         receiver.probe = probed(97, 1);
         assert_eq!(ledger(&senders, &receiver, 1).remainder, -3);
     }

@@ -17,16 +17,26 @@ mod decode;
 mod demo;
 /// Choices from a seed.
 mod dice;
+/// What befalls packets on their way is told exactly.
+mod faults;
 /// The command is watched over HTTP.
 mod http;
+/// Scenarios are learned from captures.
+mod learn;
 /// How `serve` starts and ends.
 mod lifecycle;
+/// Loads, and both ends laid together.
+mod load;
 /// Packets and captures made for one test.
 mod made;
 /// A slow, obvious decoder, written apart from the fast one.
 mod oracle;
+/// `serve` measures what was stamped.
+mod probe;
 /// The command as a process.
 mod process;
+/// Where the time goes.
+mod profile;
 /// What must hold for any bytes.
 mod properties;
 /// `serve` as a process.
@@ -39,6 +49,8 @@ mod reload;
 mod schemas;
 /// The command sends and receives.
 mod send_serve;
+/// The generator and its sinks.
+mod sender;
 /// Records spread over shards.
 mod shards;
 /// Whole engines in one thread, from a seed.
@@ -49,6 +61,8 @@ mod steering;
 mod swaps;
 /// What the sources themselves must keep to.
 mod tidy;
+/// What is in the way of a run, and commands that are programs.
+mod tune;
 /// The golden packets.
 mod vectors;
 /// The examples of OpenSIPS's manuals, started as they are.

@@ -7,6 +7,7 @@ use binrush_probe::ask::message::{ASK_LEN_MAX, Ask, PART_LEN_MAX, Wish};
 use binrush_probe::{
     Report, STAMP_LEN, Stamp, StreamReport, ask, forget, monotonic_ns, place, seal,
 };
+use binrush_proxy::{Damage, Odds};
 use binrush_wire::{Builder, Generation, Packet, crc32};
 use serde_json::{Value, json};
 
@@ -71,6 +72,7 @@ fn what_is_done_to_packets_is_found_on_one_shard_and_on_two() {
             last: 2_998,
             gaps: 6,
             gap_longest: 3,
+            damaged: 2,
         };
         let second = StreamReport {
             stream: 1,
@@ -92,11 +94,95 @@ fn what_is_done_to_packets_is_found_on_one_shard_and_on_two() {
         };
         assert_eq!(counted(3), [first, second, in_order(2, 70_000)], "{shards}");
         assert_eq!(counted(4), [in_order(0, 1_000)]);
-        assert_eq!((report.damaged, report.foreign, report.beyond), (2, 2, 0));
+        assert_eq!((report.damaged, report.foreign, report.beyond), (0, 2, 0));
         // Measured or not, all of them are read to the last byte.
         let handled = 2_998 + 99 + 70_000 + 1_000 + 2;
         assert_eq!(total["outcomes"], json!({ "handled": handled }));
     }
+}
+
+#[test]
+fn order_is_that_of_a_stream_whatever_its_packets_are_named_and_whoever_asks_meanwhile() {
+    let server = Measuring::start("probe-order", "1");
+    let packet = |sequence: u64| {
+        let packet = match sequence % 3 {
+            0 => contact("alice"),
+            1 => dialog_gone("call"),
+            _ => miss(),
+        };
+        stamped(&packet, &stamp(1, 0, sequence))
+    };
+    // Each one that is late is of another name than those it comes after.
+    server.send(&[0, 2, 1, 5, 7, 3].map(packet));
+    server.asked(1, 6);
+    server.send(&[4, 6, 8].map(packet));
+    let (_, report) = server.stop();
+    let expected = StreamReport {
+        received: 9,
+        unique: 9,
+        reordered: 4,
+        reorder_distance_max: 4,
+        last: 8,
+        ..StreamReport::default()
+    };
+    assert_eq!(report.runs[0].streams, [expected]);
+}
+
+#[test]
+fn what_is_corrupted_is_damaged_or_refused_and_never_both() {
+    for shards in ["1", "2"] {
+        let server = Measuring::start(&format!("probe-corrupted-{shards}"), shards);
+        let plan = binrush_proxy::Plan {
+            corrupt: Odds::Chance(0.2),
+            damage: Damage::Repaired,
+            seed: 11,
+            ..binrush_proxy::Plan::default()
+        };
+        let mut faults = binrush_proxy::Faults::new(&plan, 0).expect("it can be kept to");
+        let mut packets = Vec::new();
+        for sequence in 0..20_000 {
+            let packet = match sequence % 2 {
+                0 => contact(&format!("user{}", sequence % 97)),
+                _ => dialog_gone(&format!("call{}", sequence % 89)),
+            };
+            let packet = stamped(&packet, &stamp(1, 0, sequence));
+            faults.pass(&packet, |bytes| packets.push(bytes.to_vec()));
+        }
+        server.send(&packets);
+        let (total, report) = server.stop();
+        let corrupted = faults.counts().corrupted;
+        let outcomes = total["outcomes"].as_object().expect("counts");
+        let refused = outcomes.iter().filter(|(name, _)| *name != "handled");
+        let refused: u64 = refused
+            .map(|(_, count)| count.as_u64().expect("a count"))
+            .sum();
+        let received = report.runs[0].total().received;
+        assert_eq!(report.damaged_total() + refused, corrupted, "{total}");
+        assert_eq!(
+            count(&total["outcomes"], "handled"),
+            received + report.damaged_total() + report.foreign + report.beyond,
+        );
+        assert_eq!((received, report.foreign), (20_000 - corrupted, 0));
+        assert!(
+            corrupted > 3_000 && refused > 500 && report.damaged_total() > 500,
+            "{total}"
+        );
+        assert!(report.runs[0].total().damaged > 500, "{report:?}");
+    }
+}
+
+#[test]
+fn more_runs_than_are_kept_are_followed_nevertheless() {
+    let server = Measuring::start("probe-runs", "1");
+    for run in 1..=40 {
+        // One batch each, so that each has a time of its own.
+        server.send(&[stamped(&miss(), &stamp(run, 0, 0))]);
+        server.asked(run, 1);
+    }
+    let (_, report) = server.stop();
+    let runs: Vec<u16> = report.runs.iter().map(|run| run.run).collect();
+    assert_eq!(runs, (25..=40).collect::<Vec<_>>());
+    assert_eq!((report.evicted, report.beyond), (24, 0));
 }
 
 #[test]
@@ -114,8 +200,9 @@ fn latencies_are_by_the_clock_that_sender_and_receiver_share() {
         };
         server.send(&[stamped(&contact("alice"), &stamp)]);
     }
-    let lasted = u64::try_from(begun.elapsed().as_nanos()).expect("short");
     let (_, report) = server.stop();
+    // All were received by now, whatever else the machine does.
+    let lasted = u64::try_from(begun.elapsed().as_nanos()).expect("short");
     let run = &report.runs[0];
     assert_eq!((run.intended.count(), run.actual.count()), (200, 150));
     assert!(run.intended.min() > 1_000_000, "{:?}", run.intended);
@@ -123,7 +210,12 @@ fn latencies_are_by_the_clock_that_sender_and_receiver_share() {
     // Three digits.
     let bound = (lasted + 1_000_000) + lasted / 500;
     assert!(run.intended.max() <= bound, "{:?} {lasted}", run.intended);
-    assert!((900_000..=1_100_000).contains(&run.intended.min().saturating_sub(run.actual.min())));
+    // Those that do not say when they were sent are in one of them only, and the shortest may be among them.
+    assert!(
+        run.intended.min() <= run.actual.min() + 1_010_000,
+        "{run:?}"
+    );
+    assert_eq!((run.early, run.intervals_cut), (0, 0));
     let seconds: u64 = run.intervals.iter().map(|each| each.received).sum();
     assert_eq!(seconds, 200);
     let now = monotonic_ns() / 1_000_000_000;
@@ -169,7 +261,7 @@ fn who_asks_is_told_what_all_shards_saw_while_the_server_goes_on() {
     };
     for packets in [20_000, 40_000] {
         server.send(&part(packets - 20_000, packets));
-        let report = asked(7);
+        let report = server.asked(7, packets / 10 * 9);
         assert_eq!(report.runs[0].streams, [expected(packets)]);
         assert_eq!(report.runs[0].intended.count(), packets / 10 * 9);
         let text = serde_json::to_vec(&report).expect("JSON");
@@ -178,7 +270,7 @@ fn who_asks_is_told_what_all_shards_saw_while_the_server_goes_on() {
     assert!(asked(8).runs.is_empty());
     // A packet that came already is a copy, also after the report.
     server.send(&part(0, 10));
-    assert_eq!(asked(7).runs[0].streams[0].duplicates, 9);
+    assert_eq!(server.asked(7, 36_009).runs[0].streams[0].duplicates, 9);
 
     forget(addr, 7, PATIENCE).expect("it answers");
     assert!(asked(7).runs.is_empty());
@@ -247,6 +339,7 @@ fn only_the_names_that_were_told_are_measured() {
     server.send(&stream(1, 1, 10, &whole, |_| dialog_gone("call")));
     server.send(&stream(1, 2, 10, &whole, |_| miss()));
     assert_eq!(server.receiver.ready["probe"], json!(["dialog"]));
+    assert_eq!(server.receiver.ready["handlers"], json!(["dialog", "ul"]));
     let (total, report) = server.stop();
     let streams = &report.runs[0].streams;
     assert_eq!(
@@ -304,8 +397,16 @@ fn a_probe_for_everybody_is_refused_wherever_it_is_said() {
     let good = folder.file("a.cfg", config.as_bytes());
     let told = run(&["check", &good]).ok().text().to_owned();
     assert!(told.contains("\nprobe     ul\n"), "{told}");
-    let refused = run(&["serve", "--config", &good, "--allow", "any"]).exits(2);
-    refused.says(&["--allow any", "probe"]);
+    for everybody in [
+        &["--allow", "any"][..],
+        &["--allow", "0.0.0.0/0"],
+        &["--allow", "128.0.0.0/1", "--allow", "0.0.0.0/1"],
+    ] {
+        let serve = [&["serve", "--config", &good], everybody].concat();
+        run(&serve)
+            .exits(2)
+            .says(&["--allow ", everybody[1], "probe"]);
+    }
 
     // Nor by a reload, with or without the probe in the new configuration.
     let server = Measuring::with(folder, "1", "probe", "\"ul\"", "--json");
@@ -354,6 +455,21 @@ impl Measuring {
         self.receiver.wait_until_read();
     }
 
+    /// What it says of `run` when it has seen so many packets of it: an empty queue may be in work yet.
+    #[track_caller]
+    fn asked(&self, run: u16, received: u64) -> Report {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let report = ask(self.receiver.addr, run, PATIENCE);
+            let report = report.unwrap_or_else(|error| panic!("{error}"));
+            let seen = report.run(run).map_or(0, |run| run.total().received);
+            if seen >= received || Instant::now() > deadline {
+                assert_eq!(seen, received);
+                return report;
+            }
+        }
+    }
+
     /// Its totals, and what the probe saw.
     #[track_caller]
     fn stop(self) -> (Value, Report) {
@@ -381,14 +497,7 @@ fn stream(
 ) -> Vec<Vec<u8>> {
     let mut sent: Vec<(u64, Vec<u8>)> = Vec::new();
     for sequence in (0..packets).filter(|sequence| !faults.lost.contains(sequence)) {
-        let stamp = Stamp {
-            run,
-            stream,
-            sequence,
-            intended_ns: monotonic_ns(),
-            late_ns: Some(0),
-        };
-        let mut bytes = stamped(&packet(sequence), &stamp);
+        let mut bytes = stamped(&packet(sequence), &stamp(run, stream, sequence));
         if faults.damaged.contains(&sequence) {
             // In its last field, and so that no checksum tells.
             *bytes.last_mut().expect("it is not empty") ^= 1;
@@ -402,6 +511,17 @@ fn stream(
     }
     sent.sort_by_key(|(place, _)| *place);
     sent.into_iter().map(|(_, bytes)| bytes).collect()
+}
+
+/// Of a packet that is due now, and sent at once.
+fn stamp(run: u16, stream: u16, sequence: u64) -> Stamp {
+    Stamp {
+        run,
+        stream,
+        sequence,
+        intended_ns: monotonic_ns(),
+        late_ns: Some(0),
+    }
 }
 
 /// A contact of `user` that is deleted, with room for a stamp.

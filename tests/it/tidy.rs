@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::process::json;
 
 /// Who may depend on whom, tests and benches included. A crate that is not here has no floor yet.
-const FLOORS: [(&str, &[&str]); 8] = [
+const FLOORS: [(&str, &[&str]); 12] = [
     ("binrush-wire", &[]),
     ("binrush-net", &[]),
     ("binrush-capture", &["binrush-wire"]),
@@ -20,21 +20,52 @@ const FLOORS: [(&str, &[&str]); 8] = [
         "binrush-replay",
         &["binrush-wire", "binrush-capture", "binrush-net"],
     ),
-    // The meter shares nothing with what it measures but the format and the socket floor.
+    ("binrush-probe", &["binrush-wire"]),
+    ("binrush-proxy", &["binrush-wire"]),
+    (
+        "binrush-scenario",
+        &["binrush-wire", "binrush-capture", "binrush-probe"],
+    ),
+    ("binrush-tune", &[]),
+    // The meter shares nothing with what it measures but the format, the socket floor and the stamps that it sends.
     (
         "binrush-bench",
-        &["binrush-wire", "binrush-net", "binrush-replay"],
+        &[
+            "binrush-wire",
+            "binrush-net",
+            "binrush-capture",
+            "binrush-probe",
+            "binrush-proxy",
+            "binrush-replay",
+            "binrush-scenario",
+            "binrush-tune",
+        ],
     ),
-    ("binrush", &ALL),
+    (
+        "binrush",
+        &[
+            "binrush-wire",
+            "binrush-net",
+            "binrush-capture",
+            "binrush-engine",
+            "binrush-probe",
+            "binrush-replay",
+        ],
+    ),
     ("binrush-tests", &ALL),
 ];
 
-const ALL: [&str; 5] = [
+const ALL: [&str; 10] = [
     "binrush-wire",
     "binrush-net",
     "binrush-capture",
     "binrush-engine",
+    "binrush-probe",
+    "binrush-proxy",
     "binrush-replay",
+    "binrush-scenario",
+    "binrush-tune",
+    "binrush",
 ];
 
 /// Inside `engine/core`: what each part must not know.

@@ -109,7 +109,7 @@ fn what_cannot_be_checked_is_said_and_has_a_code_of_its_own() {
         ),
         (&["check", "--root", &file], "is no directory"),
         (&["check", "--root", &empty], "nothing of proc and sys"),
-        (&["check", "--rate", "0"], "above 0"),
+        (&["check", "--rate", "0"], "packets per second"),
         (&["check", "--sockets", "0"], "--sockets"),
         (&["chekc"], "check"),
         (&["completions", "nosh"], "bash"),

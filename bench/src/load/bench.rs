@@ -41,6 +41,9 @@ pub(crate) struct Bench {
     patience: Patience,
     /// Of the next trial.
     run: u16,
+    /// Whether loads have the mix of a long run from the first packet on. Only for receivers that keep nothing: they
+    /// hear of calls that began before.
+    steady: bool,
 }
 
 /// A trial, and what went wrong in it if anything did.
@@ -127,6 +130,7 @@ impl Bench {
             rx,
             patience: patience.clone(),
             run: first_run(),
+            steady: false,
         })
     }
 
@@ -148,6 +152,12 @@ impl Bench {
             (false, Switch::On) => Way::Gso,
             (false, Switch::Off) => Way::Plain,
         }
+    }
+
+    /// From now on with the mix of a long run from the first packet on, if the receiver is one of ours: short trials would
+    /// be all about calls that begin.
+    pub(crate) fn make_steady(&mut self) {
+        self.steady = self.kind.is_some();
     }
 
     /// The first sender's.
@@ -391,9 +401,9 @@ impl Bench {
         to: SocketAddr,
     ) -> anyhow::Result<Vec<Job>> {
         let way = self.way();
-        let sources = self
-            .matter
-            .sources(run, rate_pps, length, self.common.senders)?;
+        let sources =
+            self.matter
+                .sources(run, rate_pps, length, self.common.senders, self.steady)?;
         let end_ns = u64::try_from(length.as_nanos()).context("a run ends one day")?;
         let job = |(stream, source): (u16, Box<dyn Source>)| Job {
             source,

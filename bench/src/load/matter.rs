@@ -107,13 +107,14 @@ impl Matter {
         names.collect()
     }
 
-    /// One source for each sender.
+    /// One source for each sender. `steady`: with the mix of a long run from the first packet on.
     pub(crate) fn sources(
         &self,
         run: u16,
         rate_pps: f64,
         length: Duration,
         streams: u16,
+        steady: bool,
     ) -> anyhow::Result<Vec<Box<dyn Source>>> {
         let source = |stream| -> anyhow::Result<Box<dyn Source>> {
             let share = Share { stream, streams };
@@ -121,7 +122,11 @@ impl Matter {
                 Self::Scenario(scenario) => {
                     let schedule =
                         Schedule::new(&scenario.arrivals, rate_pps, length, share, scenario.seed);
-                    let content = Content::new(scenario, run, share, schedule);
+                    let content = if steady {
+                        Content::steady(scenario, run, share, schedule)
+                    } else {
+                        Content::new(scenario, run, share, schedule)
+                    };
                     Box::new(content.context("the scenario cannot be sent")?)
                 }
                 Self::Capture(tape) => Box::new(tape.source(rate_pps, length, share)),

@@ -47,7 +47,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     matter.check_searchable().ends_with(End::Usage)?;
     let patience = Patience::until_signal()?;
     let mut session = Session::begin("search", &args.common, &[])?;
-    let bench = Bench::new(&args.common, matter, session.cores(), &patience)?;
+    let mut bench = Bench::new(&args.common, matter, session.cores(), &patience)?;
+    bench.make_steady();
     let probed = bench.is_probed();
     let wrong = |error: String| anyhow!(error);
     args.what

@@ -211,7 +211,7 @@ pub(super) fn audit(html: &mut Html, trial: &Trial) {
     if let Some(probe) = &trial.receiver.probe {
         let words = format!(
             "Of all streams: {} damaged, {} without a stamp, {} beyond what the receiver could follow.",
-            units::count(probe.damaged),
+            units::count(probe.damaged_total()),
             units::count(probe.foreign),
             units::count(probe.beyond),
         );

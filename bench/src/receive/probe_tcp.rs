@@ -78,9 +78,14 @@ pub(crate) fn receive(args: &Args, stop: &Stop) -> anyhow::Result<Value> {
             false => idle.saturating_add(1),
         };
         if stop.is_asked() {
-            // Senders that have ended have closed, and what they sent is before that; others are not waited for.
-            let start = *ending.get_or_insert_with(Instant::now);
-            if connections.is_empty() && is_idle || start.elapsed() > END_MAX {
+            // Senders that have ended have closed, and what they sent is before that. Others are read from as long as
+            // they go on, within a bound.
+            let (start, last) = ending.get_or_insert_with(|| (Instant::now(), Instant::now()));
+            if idle == 0 {
+                *last = Instant::now();
+            }
+            let is_over = last.elapsed() > PAUSE_MAX || start.elapsed() > END_MAX;
+            if connections.is_empty() && is_idle || is_over {
                 break;
             }
         }
@@ -287,8 +292,9 @@ const SPIN_ROUNDS: u32 = 128;
 /// How many rounds of a sink that is never idle until it looks for new connections.
 const ACCEPT_EVERY: u32 = 64;
 
-/// How long connections that are still open when it shall end are read from.
-const END_MAX: Duration = Duration::from_millis(300);
+/// How long connections that are still open when it shall end are read from, with and without a pause.
+const END_MAX: Duration = Duration::from_secs(5);
+const PAUSE_MAX: Duration = Duration::from_millis(300);
 
 #[cfg(test)]
 mod tests;

@@ -40,7 +40,7 @@ pub(crate) mod settings;
 /// With modparam("binrush", "probe", "dialog,ul") in the configuration, packets of these names that carry a stamp of
 /// binrush-bench are measured on their way: missing, twice, out of order, damaged, how late. The result is in the last
 /// line, and binrush-bench asks for it. Names of no module (binrush-miss) are then taken too. Only for senders that are
-/// known: together with "allow any" it is refused.
+/// known: together with an "allow" that lets everybody in it is refused.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Configuration to start with, in the language of opensips.cfg; `binrush check FILE` says what it means.
@@ -180,8 +180,7 @@ fn receive(
 
 /// What is done with packets, and the probe if it is on.
 fn handlers(settings: &Settings) -> anyhow::Result<(Registry, Option<Probe>)> {
-    let probe =
-        (!settings.probe.is_empty()).then(|| Probe::new(&settings.probe, &settings.engine.access));
+    let probe = (!settings.probe.is_empty()).then(|| Probe::new(&settings.probe, &settings.engine));
     let measures = |name: &str| probe.as_ref().is_some_and(|probe| probe.measures(name));
     let wanted = |name: &str| settings.has_module(name) && !measures(name);
     let mut registry = modules::registry(wanted, settings.verify)?;
@@ -203,7 +202,9 @@ impl Server<'_> {
             if signals.reload.swap(false, Ordering::Relaxed) {
                 self.reload();
             }
-            self.tend_probe();
+            if let Some(probe) = &self.probe {
+                probe.tend();
+            }
             if sampled.elapsed() < SAMPLE {
                 continue;
             }
@@ -257,19 +258,6 @@ impl Server<'_> {
         }
     }
 
-    /// Answers those who ask what the probe saw.
-    fn tend_probe(&mut self) {
-        let Some(probe) = &mut self.probe else { return };
-        if let Err(error) = probe.tend(&mut self.engine) {
-            let text = format!("probe: a question is not answered: {error}");
-            self.output.print(if self.args.json {
-                event("probe", Map::new(), json!({ "text": text }))
-            } else {
-                text
-            });
-        }
-    }
-
     /// Reads the configuration again and goes over to it; with a wrong one, the old one goes on.
     fn reload(&mut self) {
         let (done, said, warnings) = match self.apply() {
@@ -291,14 +279,15 @@ impl Server<'_> {
     fn apply(&mut self) -> Result<Applied, (String, &'static str)> {
         let new = Settings::load(self.args).map_err(|wrong| (wrong.to_string(), AS_BEFORE))?;
         let engine = &new.engine;
-        if self.probe.is_some() && engine.access.is_any() {
+        if self.probe.is_some() && engine.access.lets_everybody_in() {
             // Whatever the new configuration says of the probe: it runs until the next start.
-            let text = "allow \"any\" needs a restart: the probe is on, which measures for senders that are known";
+            let text = "letting everybody in needs a restart: the probe is on, which measures for senders that are known";
             return Err((text.to_owned(), AS_BEFORE));
         }
         let reloaded = self.engine.reload(&engine.listen, engine.access.clone());
         if let Some(probe) = &self.probe {
-            probe.admit(self.engine.access());
+            let listeners = self.engine.listeners().map(|listener| listener.addr);
+            probe.admit(self.engine.access(), listeners);
         }
         let reloaded = reloaded.map_err(|error| (error.to_string(), end_of(&error)))?;
         let mut said = Vec::new();

@@ -142,6 +142,25 @@ impl Access {
         matches!(self.0, Sources::Any)
     }
 
+    /// Whether everybody is allowed who has an IPv4 address, or everybody who has an IPv6 one: by [`any`](Self::any), or by
+    /// ranges that leave none out, such as `0.0.0.0/0`, or `::/1` and `8000::/1`.
+    #[must_use]
+    pub fn lets_everybody_in(&self) -> bool {
+        match &self.0 {
+            Sources::Any => true,
+            Sources::Listed(cidrs) => [false, true].into_iter().any(|is_ipv6| {
+                let cidrs = cidrs.iter().filter(|cidr| cidr.is_ipv6() == is_ipv6);
+                // No range is within another, so no address counts twice. Each has 2^-len of all addresses, which are
+                // 2^128 here for both families: one more than is there to take from, so whoever takes all fails.
+                let mut cidrs = cidrs.map(|cidr| 128 - u32::from(cidr.len));
+                let left = cidrs.try_fold(u128::MAX, |left, bits| {
+                    left.checked_sub(1_u128.checked_shl(bits)?)
+                });
+                left.is_none()
+            }),
+        }
+    }
+
     /// The ranges, in the order in which they were allowed; none where everybody is.
     #[must_use]
     pub fn cidrs(&self) -> &[Cidr] {
@@ -444,6 +463,36 @@ mod tests {
             assert!(!access.allows(ip(address)), "{address}");
         }
         assert_eq!(access.to_string(), "127.0.0.0/8, ::1/128");
+    }
+
+    #[test]
+    fn ranges_that_leave_nobody_out_are_everybody() {
+        let of = |texts: &[&str]| {
+            let mut access = Access::nobody();
+            texts
+                .iter()
+                .for_each(|text| access.allow(cidr(text)).unwrap());
+            access.lets_everybody_in()
+        };
+        assert!(Access::any().lets_everybody_in());
+        assert!(!Access::nobody().lets_everybody_in() && !Access::loopback().lets_everybody_in());
+        for everybody in [
+            &["0.0.0.0/0"][..],
+            &["::/0"],
+            &["::ffff:0:0/96"],
+            &["10.0.0.0/8", "0.0.0.0/1", "128.0.0.0/1"],
+            &["8000::/1", "4000::/2", "::/2", "127.0.0.1"],
+        ] {
+            assert!(of(everybody), "{everybody:?}");
+        }
+        for not_everybody in [
+            &["0.0.0.0/1"][..],
+            &["0.0.0.0/1", "::/1"],
+            &["0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/3", "0.0.0.0/2"],
+            &["8000::/1", "4000::/2", "::/3"],
+        ] {
+            assert!(!of(not_everybody), "{not_everybody:?}");
+        }
     }
 
     #[test]

@@ -87,6 +87,17 @@ pub struct ListenerInfo {
     pub rcvbuf: usize,
 }
 
+impl EngineConfig {
+    /// How many shards an engine of it has: those asked for, or one for each core that this process may use.
+    #[must_use]
+    pub fn shard_count(&self) -> u16 {
+        self.shards.unwrap_or_else(|| {
+            let cores = u16::try_from(allowed_cores().len()).unwrap_or(SHARDS_MAX);
+            cores.clamp(1, SHARDS_MAX)
+        })
+    }
+}
+
 impl Engine {
     /// Binds the sockets, starts the shards and returns when all of them are about to receive.
     ///
@@ -95,10 +106,7 @@ impl Engine {
     pub fn start(config: EngineConfig, registry: Registry) -> Result<Self, StartError> {
         check(&config)?;
         let allowed = allowed_cores();
-        let shards = config.shards.unwrap_or_else(|| {
-            let cores = u16::try_from(allowed.len()).unwrap_or(SHARDS_MAX);
-            cores.clamp(1, SHARDS_MAX)
-        });
+        let shards = config.shard_count();
         let steering = Steering::new(shards, seed());
         let (backend, backend_reason, no_uring) = choose(config.backend, config.batch);
         let options = SocketOptions {
@@ -208,18 +216,6 @@ impl Engine {
     /// [`ChangeError`]: a shard does not answer, and may still call the handler.
     pub fn unregister(&mut self, name: &[u8]) -> Result<bool, ChangeError> {
         match self.registry.remove(name) {
-            Some(id) => self.publish(id, None).map(|()| true),
-            None => Ok(false),
-        }
-    }
-
-    /// Has the handlers of `name` made anew, on every shard, while traffic flows; `false` when there are none. When this
-    /// returns, the old ones were dropped, on this thread: that is how they hand over what they gathered.
-    ///
-    /// # Errors
-    /// [`ChangeError`]: a shard does not answer. It takes the new handler over when it goes on.
-    pub fn renew(&mut self, name: &[u8]) -> Result<bool, ChangeError> {
-        match self.registry.id(name) {
             Some(id) => self.publish(id, None).map(|()| true),
             None => Ok(false),
         }

@@ -342,7 +342,7 @@ fn mean_ns(durations: &Durations) -> f64 {
     (seconds * 1e9).min(limits::DURATION_MAX_NS as f64)
 }
 
-/// Calls that are drawn to settle a load, at most: with this many, it takes about a second.
+/// Calls that are drawn to settle a load, at most: with this many, it takes a second or two.
 const SETTLED_MAX: u64 = 1 << 24;
 
 /// 48 bits, which is what a stamp has for the number of a packet: the calls of before the start are counted from here

@@ -59,7 +59,7 @@ fn totals(bytes: &[u8], pieces: &[usize]) -> Value {
 fn audited(totals: &Value) -> (u64, u64) {
     let report: Report = serde_json::from_value(totals["probe"].clone()).unwrap();
     let unique = report.run(9).map_or(0, |run| run.total().unique);
-    (unique, report.damaged)
+    (unique, report.damaged_total())
 }
 
 const PIECES: [&[usize]; 4] = [&[1], &[7, 100, 3], &[130], &[100_000]];

@@ -21,10 +21,17 @@ pub(super) fn text(
         .listeners()
         .map(|listener| format!("bin:{}", listener.addr))
         .collect();
-    let handlers: Vec<&str> = modules::all()
+    // What is measured is taken, also when its module is off, and when there is none.
+    let measures = |name: &str| settings.probe.iter().any(|probed| probed == name);
+    let mut handlers: Vec<&str> = modules::all()
         .map(|module| module.name)
-        .filter(|name| settings.has_module(name))
+        .filter(|name| settings.has_module(name) || measures(name))
         .collect();
+    for name in &settings.probe {
+        if !handlers.contains(&&name[..]) {
+            handlers.push(name);
+        }
+    }
     // Each socket asks for the same.
     let rcvbuf = engine.listeners().map(|listener| listener.rcvbuf).min();
     let (backend, reason) = engine.backend();
@@ -102,7 +109,7 @@ pub(super) fn of_listener(addr: SocketAddr, engine: &Engine, has_told_reach: boo
             "only loopback addresses are heard on bin:{addr}: packets of all others are dropped and counted as acl; \
              name the senders with --allow, or modparam(\"binrush\", \"allow\", ...)"
         ));
-    } else if engine.access().is_any() {
+    } else if engine.access().lets_everybody_in() {
         warnings.push(format!(
             "whoever can reach bin:{addr} is heard, and BIN over UDP has no authentication"
         ));

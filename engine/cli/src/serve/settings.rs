@@ -62,10 +62,13 @@ impl Settings {
         }
         if !args.allow.is_empty() {
             engine.access = access(&args.allow)?;
-            if engine.access.is_any() && !settings.probe.is_empty() {
-                let text = "--allow any: the configuration sets probe, which measures for senders that are known: name \
-                            their addresses";
-                return Err(Wrong::Arguments(text.to_owned()));
+            if engine.access.lets_everybody_in() && !settings.probe.is_empty() {
+                let text = format!(
+                    "--allow {}: the configuration sets probe, which measures for senders that are known: name their \
+                     addresses",
+                    engine.access
+                );
+                return Err(Wrong::Arguments(text));
             }
         }
         if let Some(shards) = args.shards {

@@ -423,8 +423,18 @@ fn what_is_measured_is_measured_for_known_senders_only() {
     // Whichever is said first.
     let error = refused(
         &with_listener(&(probe.to_owned() + &allow("10.0.0.0/8") + &allow("any"))),
-        "a.cfg:4:30: allow: ranges of addresses expected, not \"any\", because probe is set in a.cfg:2:30",
+        "a.cfg:4:30: allow: ranges of addresses expected that do not let everybody in, because probe is set in a.cfg:2:30",
     );
+    // Nor in other words.
+    let halves = allow("10.0.0.0/8") + &allow("0.0.0.0/1") + &allow("128.0.0.0/1") + &allow("::1");
+    for (everybody, place) in [
+        (allow("0.0.0.0/0"), "2"),
+        (allow("::/0"), "2"),
+        (halves, "4"),
+    ] {
+        let told = format!("a.cfg:{place}:30: allow: ranges of addresses expected that do not");
+        refused(&with_listener(&(everybody + probe)), &told);
+    }
     assert!(
         error.contains("modparam(\"binrush\", \"allow\", \"any\")"),
         "{error}"
@@ -434,6 +444,21 @@ fn what_is_measured_is_measured_for_known_senders_only() {
         "a.cfg:2:30: allow: ranges of addresses expected",
     );
     assert!(config(&with_listener(&allow("any"))).access.is_any());
+}
+
+#[test]
+fn a_name_that_is_measured_is_not_said_to_be_unknown() {
+    let probe =
+        |names: &str| with_listener(&format!("modparam(\"binrush\", \"probe\", \"{names}\")"));
+    let told = |warning: &ConfigWarning| warning.message().contains("neither dialog nor usrloc");
+    for (names, expected) in [
+        ("dialog", false),
+        ("binrush-miss,ul", false),
+        ("binrush-miss", true),
+    ] {
+        let warnings = loaded(&probe(names)).warnings;
+        assert_eq!(warnings.iter().any(told), expected, "{names}: {warnings:?}");
+    }
 }
 
 #[test]

@@ -103,13 +103,6 @@ impl Registry {
         Some(NameId::new(index))
     }
 
-    /// The number of `name`; `None` when nobody is registered for it.
-    pub(crate) fn id(&self, name: &[u8]) -> Option<NameId> {
-        let index = self.position(name)?;
-        self.names[index].make.as_ref()?;
-        Some(NameId::new(index))
-    }
-
     /// The names that were registered more than once, each once, in order.
     #[must_use]
     pub fn replaced(&self) -> &[NameReplaced] {
@@ -231,12 +224,10 @@ mod tests {
         );
         assert_eq!(registry.table().lookup(b"ul"), None);
         assert!(registry.make(ul, ShardId(0)).is_none());
-        assert_eq!((registry.id(b"ul"), registry.id(b"tm")), (None, None));
 
         let again = registry.register(b"ul", |_| handled).unwrap();
         assert_eq!((again, registry.replaced().len()), (ul, 0));
         assert_eq!(registry.table().lookup(b"ul"), Some(ul));
-        assert_eq!(registry.id(b"ul"), Some(ul));
     }
 
     #[test]

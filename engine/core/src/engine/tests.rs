@@ -322,53 +322,6 @@ fn two_shards() -> EngineConfig {
 }
 
 #[test]
-fn renewed_handlers_hand_over_what_they_gathered_and_are_told_to_nobody() {
-    /// Gathers calls, and adds them up when it is dropped.
-    struct Gathering {
-        gathered: u64,
-        sum: Arc<AtomicU64>,
-    }
-    impl Handler for Gathering {
-        fn handle(&mut self, _: &mut Context<'_>, _: &Packet<'_>) -> Verdict {
-            self.gathered += 1;
-            Verdict::Handled
-        }
-    }
-    impl Drop for Gathering {
-        fn drop(&mut self) {
-            self.sum.fetch_add(self.gathered, Ordering::Relaxed);
-        }
-    }
-    let sum = Arc::new(AtomicU64::new(0));
-    let mut registry = Registry::new();
-    let of_maker = Arc::clone(&sum);
-    registry
-        .register(b"dialog", move |_| Gathering {
-            gathered: 0,
-            sum: Arc::clone(&of_maker),
-        })
-        .unwrap();
-    let mut engine = Engine::start(two_shards(), registry).unwrap();
-    let addr = addr_of(&engine);
-    let peer = Peer::bind("127.0.0.1:0").unwrap();
-    for round in 1..=3 {
-        for call in 0..10 {
-            let key = format!("call-{call}");
-            peer.send_to(&packet(b"dialog", 1, &[key.as_bytes()]), addr)
-                .unwrap();
-        }
-        while engine.snapshot().unwrap().total.received < round * 10 {
-            sleep(Duration::from_millis(1));
-        }
-        assert!(engine.renew(b"dialog").unwrap());
-        assert_eq!(sum.load(Ordering::Relaxed), round * 10);
-    }
-    assert!(!engine.renew(b"ul").unwrap());
-    assert!(engine.warnings().is_empty(), "{:?}", engine.warnings());
-    assert!(engine.stop().unwrap().is_balanced());
-}
-
-#[test]
 fn handlers_come_and_go_while_traffic_flows_and_none_is_called_after_it_was_taken_back() {
     const SWAPS: u64 = 100;
     let mut engine = Engine::start(two_shards(), Registry::new()).unwrap();

@@ -163,6 +163,9 @@ impl Assembly {
             {
                 self.refuse_at(&excerpt, format!("allow: {full}"));
             }
+            if self.anybody.is_none() && access.lets_everybody_in() {
+                self.anybody = Some(excerpt);
+            }
         }
         for (peer, place) in mem::take(&mut self.peers) {
             if let Peer::Address(ip) = peer
@@ -183,8 +186,8 @@ impl Assembly {
         if let (Some(any), Some(_)) = (any, &self.own.probe) {
             let place = &self.own_places["probe"];
             let message = format!(
-                "allow: ranges of addresses expected, not \"any\", because probe is set in {place}: it measures for senders \
-                 that are known"
+                "allow: ranges of addresses expected that do not let everybody in, because probe is set in {place}: it \
+                 measures for senders that are known"
             );
             self.refuse_at(&any, message);
         }
@@ -268,7 +271,12 @@ impl Assembly {
             }
         }
         let receivers = [Part::Dialog, Part::Usrloc];
-        if receivers.iter().all(|part| !self.loaded.contains_key(part)) {
+        // A name that is measured is taken whether its module is loaded or not.
+        let probed = self.own.probe.iter().flatten();
+        let is_probed = probed
+            .into_iter()
+            .any(|name| name == "dialog" || name == "ul");
+        if !is_probed && receivers.iter().all(|part| !self.loaded.contains_key(part)) {
             let message = "neither dialog nor usrloc is loaded: their packets are counted as unknown names, and not looked \
                            into (`loadmodule \"dialog.so\"`, `loadmodule \"usrloc.so\"`)";
             self.warn(None, message);
