@@ -113,7 +113,7 @@ impl Bench {
         let engine = wanted.then(|| Engine::find(common.engine.as_deref()));
         let engine = engine.transpose().ends_with(End::Usage)?;
         let (tx, rx) = cores(common, allowed).ends_with(End::Usage)?;
-        let trains = common.trains == Switch::On && !streams;
+        let trains = common.trains == Switch::On && common.gro == Switch::On && !streams;
         let asked = common
             .rcvbuf
             .map_or(if trains { RCVBUF_TRAINS } else { RCVBUF }, |bytes| {
@@ -371,7 +371,7 @@ impl Bench {
             let address = self.common.to.context("--to was checked")?;
             return Ok(Target::Other(other(&self.common, address), None));
         };
-        let trains = self.common.trains == Switch::On;
+        let trains = self.common.trains == Switch::On && self.common.gro == Switch::On;
         let probe = match &self.common.probe[..] {
             _ if !kind.is_engine() => "",
             "off" => "",

@@ -73,6 +73,11 @@ pub(crate) struct Common {
     )]
     pub(crate) probe: String,
 
+    /// Whether a receiver of ours may take trains whole (`UDP_GRO`), as over loopback. What comes from a network comes as
+    /// single datagrams, or in short trains.
+    #[arg(long, value_enum, default_value = "on", help_heading = "Receiver")]
+    pub(crate) gro: Switch,
+
     /// Leave the engine's callbacks empty, instead of reading every packet to its last byte as it does by default.
     #[arg(long, help_heading = "Receiver")]
     pub(crate) no_verify: bool,
