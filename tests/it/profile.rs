@@ -58,9 +58,10 @@ fn a_run_that_is_recorded_has_a_row() {
         return;
     }
     let text = fs::read_to_string(folder.path("README.md")).expect("it stays");
+    // The folder may lie in a clone, whose commit is in the names then.
     let rows: Vec<&str> = text
         .lines()
-        .filter(|line| line.contains("[miss-unknown.folded](miss-unknown.folded)"))
+        .filter(|line| line.contains("[miss-") && line.contains(".folded](miss-"))
         .collect();
     assert!(
         matches!(rows[..], [row] if row.contains("ns per packet: ours") && row.contains("hottest: `")),

@@ -6,6 +6,7 @@ use binrush_probe::Hist;
 
 use crate::result::{Doubt, RunResult, SelfTestRow, Trial};
 use crate::search;
+use crate::view::units::nanos;
 
 /// The whole result.
 pub(super) fn text(result: &RunResult) -> String {
@@ -195,41 +196,9 @@ pub(crate) fn doubts(doubts: &[Doubt]) -> String {
     text
 }
 
-/// `812 ns`, `12.3 us`, `1.25 ms`, `2.00 s`.
-pub(crate) fn nanos(ns: u64) -> String {
-    let value = ns as f64;
-    let (value, unit) = match ns {
-        0..1_000 => return format!("{ns} ns"),
-        1_000..1_000_000 => (value / 1e3, "us"),
-        1_000_000..1_000_000_000 => (value / 1e6, "ms"),
-        _ => (value / 1e9, "s"),
-    };
-    let digits = match value {
-        ..10.0 => 2,
-        10.0..100.0 => 1,
-        _ => 0,
-    };
-    format!("{value:.digits$} {unit}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_have_three_digits_and_a_unit() {
-        for (ns, text) in [
-            (0, "0 ns"),
-            (999, "999 ns"),
-            (1_250, "1.25 us"),
-            (12_340, "12.3 us"),
-            (123_456, "123 us"),
-            (9_876_543, "9.88 ms"),
-            (2_000_000_000, "2.00 s"),
-        ] {
-            assert_eq!(nanos(ns), text);
-        }
-    }
 
     #[test]
     fn the_worst_doubt_comes_first() {
