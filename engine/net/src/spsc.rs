@@ -124,6 +124,23 @@ mod tests {
     }
 
     #[test]
+    fn a_record_in_parts_is_one_record() {
+        let (mut producer, mut consumer) = ring(128);
+        assert!(producer.push_parts(1, [b"one", b"", b", two"]) && producer.push_parts(2, []));
+        assert!(
+            !producer.push_parts(3, [&[0; 24], &[0; 25]]),
+            "too long together"
+        );
+        assert_eq!(producer.capacity(), 128);
+        assert!(producer.has_free(128 - 40) && !producer.has_free(128 - 39));
+        producer.publish();
+        assert_eq!(
+            drain(&mut consumer),
+            [(1, b"one, two".to_vec()), (2, Vec::new())]
+        );
+    }
+
+    #[test]
     fn what_was_published_outlives_its_producer_and_the_rest_goes_with_it() {
         let (mut producer, mut consumer) = ring(1024);
         assert!(producer.push(1, b"shown"));

@@ -82,10 +82,18 @@ impl Producer {
     #[inline]
     #[must_use = "a record that found no room is not in the ring"]
     pub fn push(&mut self, stamp: u64, record: &[u8]) -> bool {
-        if record.len() > self.shared.record_len_max() {
+        self.push_parts(stamp, [record])
+    }
+
+    /// [`push`](Self::push) of one record that stands in several places, which the consumer sees as one.
+    #[inline]
+    #[must_use = "a record that found no room is not in the ring"]
+    pub fn push_parts<const N: usize>(&mut self, stamp: u64, parts: [&[u8]; N]) -> bool {
+        let len = parts.iter().map(|part| part.len()).sum();
+        if len > self.shared.record_len_max() {
             return false;
         }
-        let size = size_of_record(record.len());
+        let size = size_of_record(len);
         let to_end = self.shared.to_end(self.tail);
         let skipped = if size > to_end { to_end } else { 0 };
         if !self.fits(skipped + size) {
@@ -97,7 +105,7 @@ impl Producer {
             self.tail = self.tail.wrapping_add(skipped);
         }
         // SAFETY: `size` of the bytes that `fits` said are ours.
-        unsafe { self.shared.write_record(self.tail, stamp, record) };
+        unsafe { self.shared.write_record(self.tail, stamp, len, parts) };
         self.tail = self.tail.wrapping_add(size);
         true
     }
@@ -121,6 +129,21 @@ impl Producer {
         let piece = free.min(to_end).max(free.saturating_sub(to_end));
         let longest = piece.checked_sub(HEADER_LEN)?;
         Some(longest.min(self.shared.record_len_max()))
+    }
+
+    /// Whether at least `size` bytes of the ring are free, wherever they lie: for who wants to leave room to others.
+    /// Asks the consumer only if that was not known.
+    #[inline]
+    #[must_use]
+    pub fn has_free(&mut self, size: usize) -> bool {
+        self.fits(size)
+    }
+
+    /// Bytes of the ring.
+    #[inline]
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.shared.len
     }
 
     /// Whether the consumer freed everything that was pushed.
@@ -209,22 +232,31 @@ impl Shared {
         unsafe { word.write(SKIP) }
     }
 
-    /// Writes header and bytes of a record, which must end before the end of the ring.
+    /// Writes header and bytes of a record of `len` bytes, which must end before the end of the ring.
     ///
     /// # Safety
-    /// As many bytes from `at` on as the record takes must be the producer's, who calls this: nobody else reads or
-    /// writes them meanwhile.
+    /// `parts` must have `len` bytes together. As many bytes from `at` on as the record takes must be the producer's,
+    /// who calls this: nobody else reads or writes them meanwhile.
     #[inline]
-    unsafe fn write_record(&self, at: usize, stamp: u64, record: &[u8]) {
-        let words = size_of_record(record.len()) / WORD_LEN;
+    unsafe fn write_record<const N: usize>(
+        &self,
+        at: usize,
+        stamp: u64,
+        len: usize,
+        parts: [&[u8]; N],
+    ) {
+        let words = size_of_record(len) / WORD_LEN;
         let start = self.words.for_writing(self.index(at), words);
         // SAFETY: the first of `words` words of ours (`for_writing` checked that there are so many), aligned as such:
-        // two for the header, and `record` fits into the others. Nobody else uses them (the caller's promise), so
-        // `record` is no part of them: the consumer lends only what is its own.
+        // two for the header, and the parts, `len` bytes together (the caller's promise), fit into the others. Nobody
+        // else uses them (the caller's promise too), so no part lies in them: the consumer lends only what is its own.
         unsafe {
-            start.cast::<[u64; 2]>().write([record.len() as u64, stamp]);
-            let bytes = start.add(HEADER_LEN);
-            bytes.copy_from_nonoverlapping(record.as_ptr(), record.len());
+            start.cast::<[u64; 2]>().write([len as u64, stamp]);
+            let mut bytes = start.add(HEADER_LEN);
+            for part in parts {
+                bytes.copy_from_nonoverlapping(part.as_ptr(), part.len());
+                bytes = bytes.add(part.len());
+            }
         }
     }
 
