@@ -1,6 +1,8 @@
 //! `struct sockaddr_in` and `struct sockaddr_in6`, written byte by byte.
 
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
 
 /// An address as a system call reads it, of whichever family.
 ///
@@ -48,6 +50,35 @@ impl Address {
 
     pub(crate) fn len(&self) -> libc::socklen_t {
         self.len.into()
+    }
+}
+
+/// A socket of the family of `addr` and this `kind` (`SOCK_STREAM` and flags, say), bound to nothing yet.
+pub(crate) fn open(addr: SocketAddr, kind: libc::c_int) -> io::Result<OwnedFd> {
+    let family = if addr.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
+    // SAFETY: takes three integers and no memory. (socket(2))
+    let fd = unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was opened right above and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+pub(crate) fn bind(socket: &impl AsFd, addr: SocketAddr) -> io::Result<()> {
+    let addr = Address::of(addr);
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: "addrlen specifies the size, in bytes, of the address structure pointed to by addr" (bind(2)): those of
+    // `addr`, which the kernel reads during the call.
+    let done = unsafe { libc::bind(fd, (&raw const addr).cast(), addr.len()) };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
     }
 }
 

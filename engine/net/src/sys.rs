@@ -2,6 +2,8 @@
 
 /// Pinning a thread to a core.
 pub mod affinity;
+/// Sleeping until some of many descriptors are ready.
+pub mod epoll;
 /// Waiting for the kernel's receive path to see a change.
 pub(crate) mod membarrier;
 /// What the kernel counted at a socket.
@@ -10,3 +12,5 @@ pub mod meminfo;
 pub mod netstat;
 /// Sleeping until a descriptor has something.
 pub(crate) mod poll;
+/// Options of sockets.
+pub(crate) mod sockopt;

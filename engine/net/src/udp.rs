@@ -5,16 +5,15 @@ use std::io;
 use std::net::{self, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 
+use crate::address;
 use crate::bpf::{Instruction, Program};
-use crate::sys::{membarrier, meminfo};
+use crate::sys::{membarrier, meminfo, sockopt};
 use option::Hook;
 
-/// Opening and binding.
-mod address;
 /// Several sockets on one address, and steering.
 mod group;
 /// Options, filters, buffers.
-pub(crate) mod option;
+mod option;
 
 /// A bound UDP socket. Closed when dropped; what is queued then is lost without any kernel counter moving.
 ///
@@ -99,7 +98,7 @@ impl UdpSocket {
     /// What setsockopt(2) said.
     pub fn detach_filter(&self) -> io::Result<()> {
         let unused = 0;
-        match option::set_int(
+        match sockopt::set_int(
             &self.socket,
             libc::SOL_SOCKET,
             libc::SO_DETACH_FILTER,
@@ -167,7 +166,7 @@ impl UdpSocket {
     /// # Errors
     /// What setsockopt(2) said.
     pub fn set_gro(&mut self, gro: bool) -> io::Result<()> {
-        option::set_int(&self.socket, libc::IPPROTO_UDP, libc::UDP_GRO, gro.into())?;
+        sockopt::set_int(&self.socket, libc::IPPROTO_UDP, libc::UDP_GRO, gro.into())?;
         self.gro = gro;
         Ok(())
     }
@@ -231,18 +230,19 @@ impl UdpSocket {
 
     /// A socket with its options, bound to nothing yet.
     fn open(addr: SocketAddr, options: &UdpOptions) -> Result<Self, UdpError> {
-        let socket = address::open(addr).map_err(UdpError::of("socket"))?;
+        let socket = address::open(addr, libc::SOCK_DGRAM).map_err(UdpError::of("socket"))?;
+        let socket = net::UdpSocket::from(socket);
         if addr.is_ipv6() {
-            option::set_int(&socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)
+            sockopt::set_int(&socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)
                 .map_err(UdpError::of("setsockopt(IPV6_V6ONLY)"))?;
         }
         if options.gro {
-            option::set_int(&socket, libc::IPPROTO_UDP, libc::UDP_GRO, 1)
+            sockopt::set_int(&socket, libc::IPPROTO_UDP, libc::UDP_GRO, 1)
                 .map_err(UdpError::of("setsockopt(UDP_GRO)"))?;
         }
         let warning = match options.rcvbuf {
             Some(asked) => {
-                option::set_rcvbuf(&socket, asked)
+                sockopt::set_rcvbuf(&socket, asked)
                     .map_err(UdpError::of("setsockopt(SO_RCVBUF)"))?;
                 let granted =
                     option::rcvbuf(&socket).map_err(UdpError::of("getsockopt(SO_RCVBUF)"))?;
@@ -281,7 +281,7 @@ impl fmt::Display for RcvbufWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { asked, granted } = *self;
         // More than this no kernel grants, with whatever sysctl and privilege.
-        let possible = asked.min(option::RCVBUF_MAX);
+        let possible = asked.min(sockopt::RCVBUF_MAX);
         write!(f, "receive buffer is {granted} bytes, not {asked}: ")?;
         if granted < possible {
             write!(
@@ -381,7 +381,7 @@ mod tests {
         let warning = huge.rcvbuf_warning().unwrap();
         assert_eq!(warning.asked, usize::MAX);
         let advice = warning.to_string();
-        if warning.granted == option::RCVBUF_MAX {
+        if warning.granted == sockopt::RCVBUF_MAX {
             assert!(advice.ends_with("ask for less"), "{advice}");
         } else {
             assert!(advice.contains("net.core.rmem_max=1073741823`"), "{advice}");

@@ -57,8 +57,8 @@ const fn waiting_for(fd: RawFd, events: libc::c_short) -> libc::pollfd {
     }
 }
 
-/// The queues of one shard and its bell: more listeners than anybody configures.
-pub(crate) const FDS_MAX: usize = 65;
+/// The queues of one shard, its connections and its bell: more listeners than anybody configures.
+pub(crate) const FDS_MAX: usize = 66;
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::thread;
 
 use crate::loopback::skip;
-use crate::udp::option::set_int;
+use crate::sys::sockopt::set_int;
 
 /// Runs `test` in a network namespace of its own, on a thread of its own, when `ip` and `tc` have run each of
 /// `commands` there. Otherwise says what is missing, in the name of the test that called.

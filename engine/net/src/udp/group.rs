@@ -9,8 +9,10 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::{DROP_ALL, Hook, UdpError, UdpOptions, UdpSocket, address, option};
+use super::{DROP_ALL, Hook, UdpError, UdpOptions, UdpSocket, option};
+use crate::address;
 use crate::bpf::Program;
+use crate::sys::sockopt;
 
 impl UdpSocket {
     /// Opens `count` sockets and binds all of them to `addr`; port 0 lets the kernel choose one for all. Every
@@ -87,7 +89,7 @@ impl UdpSocket {
     }
 
     fn share(&self) -> Result<(), UdpError> {
-        option::set_int(&self.socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)
+        sockopt::set_int(&self.socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)
             .map_err(UdpError::of("setsockopt(SO_REUSEPORT)"))
     }
 }
