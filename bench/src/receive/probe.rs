@@ -48,7 +48,7 @@ pub(crate) fn receive(args: &Args, stop: &Stop) -> anyhow::Result<Value> {
                 idle += 1;
                 hint::spin_loop();
             } else {
-                RecvMmsg::wait(&mut queues, &bell, WAIT)?;
+                RecvMmsg::wait(&mut queues, None, &bell, WAIT)?;
             }
             continue;
         }

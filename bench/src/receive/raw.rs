@@ -36,7 +36,7 @@ pub(crate) fn receive(args: &Args, stop: &Stop) -> anyhow::Result<Value> {
             if idle < SPIN_RECEIVES {
                 idle += 1;
             } else {
-                RecvMmsg::wait(&mut queues, &bell, WAIT)?;
+                RecvMmsg::wait(&mut queues, None, &bell, WAIT)?;
             }
             continue;
         }

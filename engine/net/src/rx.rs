@@ -1,7 +1,7 @@
 //! Receiving: the trait that every backend fills, one file per backend.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ pub(crate) mod conformance;
 
 /// `recvmmsg(2)`: many datagrams per system call; works everywhere, needs no privilege.
 pub mod recvmmsg;
+/// Bytes of connections: the receive trait for streams.
+pub mod stream;
 /// io_uring: requests that complete while they are submitted.
 pub mod uring;
 
@@ -55,15 +57,21 @@ pub trait RxQueue {
     /// which the kernel was about to fill: a later `recv` fills them, and they are lost to the slab when the queue goes.
     fn disarm(&mut self, slab: &mut Slab);
 
-    /// Returns when something may be there to receive from one of `queues`, when `bell` has rung, and after
-    /// `timeout` in any case. May return early.
+    /// Returns when something may be there to receive from one of `queues`, when the descriptor `also` is readable or in
+    /// error, when `bell` has rung, and after `timeout` in any case. May return early.
     ///
-    /// Takes all queues of one shard, at most [`WAIT_QUEUES_MAX`], so that it sleeps once for all of them. What the
-    /// bell asks of its owner, [`Bell`] says.
+    /// Takes all queues of one shard, at most [`WAIT_QUEUES_MAX`], so that it sleeps once for all of them, and for its
+    /// connections, which are behind one descriptor ([`StreamQueue::as_raw_fd`](stream::StreamQueue::as_raw_fd)). What
+    /// the bell asks of its owner, [`Bell`] says.
     ///
     /// # Errors
     /// What waiting itself met; that nothing came is no error. `InvalidInput` for too many queues.
-    fn wait(queues: &mut [Self], bell: &Bell, timeout: Duration) -> io::Result<()>
+    fn wait(
+        queues: &mut [Self],
+        also: Option<RawFd>,
+        bell: &Bell,
+        timeout: Duration,
+    ) -> io::Result<()>
     where
         Self: Sized;
 }
@@ -89,7 +97,7 @@ pub const QUEUED_LEN_MIN: u64 = 256;
 pub const SLOTS_MAX: usize = 1024;
 
 /// The most queues one thread can wait for.
-pub const WAIT_QUEUES_MAX: usize = poll::FDS_MAX - 1;
+pub const WAIT_QUEUES_MAX: usize = poll::FDS_MAX - 2;
 
 /// For [`OpenQueue::open`].
 fn slots_in_range(slots: usize) -> io::Result<()> {
@@ -139,11 +147,12 @@ const TRAIN_DATAGRAMS: usize = 4;
 /// [`RxQueue::wait`] for backends that leave nothing behind between calls, so that their sockets tell all.
 fn wait_for<'a>(
     sockets: impl Iterator<Item = &'a UdpSocket>,
+    also: Option<RawFd>,
     bell: &Bell,
     timeout: Duration,
 ) -> io::Result<()> {
     let fds = sockets.map(AsRawFd::as_raw_fd);
-    poll::readable(fds.chain([bell.as_raw_fd()]), timeout)
+    poll::readable(fds.chain(also).chain([bell.as_raw_fd()]), timeout)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket as Peer};
+use std::os::fd::AsRawFd as _;
 use std::slice;
 use std::sync::Arc;
 use std::thread;
@@ -24,7 +25,7 @@ macro_rules! conformance {
             what_does_not_fit_is_marked_and_the_next_one_is_whole
             a_slab_without_a_free_frame_is_an_error_and_heals
             a_receive_never_waits_and_a_wait_ends_when_something_comes
-            a_wait_is_for_all_queues_and_the_bell
+            a_wait_is_for_all_queues_the_bell_and_one_more
             a_queue_refuses_a_second_slab
             a_disarmed_queue_holds_no_frame_and_receives_again
             slots_out_of_range_are_refused
@@ -240,7 +241,7 @@ pub(crate) fn a_receive_never_waits_and_a_wait_ends_when_something_comes<Q: Open
     assert!(receiver.receive().is_empty());
     let start = Instant::now();
     let queues = slice::from_mut(&mut receiver.queue);
-    Q::wait(queues, &bell, Duration::from_millis(20)).unwrap();
+    Q::wait(queues, None, &bell, Duration::from_millis(20)).unwrap();
     assert!(start.elapsed() >= Duration::from_millis(20));
     assert_eq!(receiver.queue.queued_bytes().unwrap(), 0);
 
@@ -251,7 +252,7 @@ pub(crate) fn a_receive_never_waits_and_a_wait_ends_when_something_comes<Q: Open
     assert_eq!(receiver.queue.queued_bytes().unwrap(), 0);
 }
 
-pub(crate) fn a_wait_is_for_all_queues_and_the_bell<Q: OpenQueue>() {
+pub(crate) fn a_wait_is_for_all_queues_the_bell_and_one_more<Q: OpenQueue>() {
     let sources = [Source::plain(), Source::plain(), Source::plain()];
     let mut queues = Vec::new();
     for source in &sources {
@@ -284,6 +285,12 @@ pub(crate) fn a_wait_is_for_all_queues_and_the_bell<Q: OpenQueue>() {
         woken(&mut queues, &bell);
     });
     bell.disarm();
+    // Anything that becomes readable is good for the other descriptor.
+    let other = Bell::new().unwrap();
+    other.ring();
+    let start = Instant::now();
+    Q::wait(&mut queues, Some(other.as_raw_fd()), &bell, FOREVER).unwrap();
+    assert!(start.elapsed() < FOREVER, "slept through");
     // No queue, only the bell.
     bell.ring();
     woken::<Q>(&mut [], &bell);
@@ -477,7 +484,7 @@ pub(crate) fn a_queue_that_is_dropped_leaves_the_rest_to_the_next_one<Q: OpenQue
 /// Waits, and was woken.
 fn woken<Q: RxQueue>(queues: &mut [Q], bell: &Bell) {
     let start = Instant::now();
-    Q::wait(queues, bell, FOREVER).unwrap();
+    Q::wait(queues, None, bell, FOREVER).unwrap();
     assert!(start.elapsed() < FOREVER, "slept through");
 }
 

@@ -17,7 +17,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -192,8 +192,14 @@ impl RxQueue for RecvMmsg {
         self.armed.drain(..).for_each(|frame| slab.release(frame));
     }
 
-    fn wait(queues: &mut [Self], bell: &Bell, timeout: Duration) -> io::Result<()> {
-        wait_for(queues.iter().map(|queue| &*queue.socket), bell, timeout)
+    fn wait(
+        queues: &mut [Self],
+        also: Option<RawFd>,
+        bell: &Bell,
+        timeout: Duration,
+    ) -> io::Result<()> {
+        let sockets = queues.iter().map(|queue| &*queue.socket);
+        wait_for(sockets, also, bell, timeout)
     }
 
     fn queued_bytes(&self) -> io::Result<u64> {

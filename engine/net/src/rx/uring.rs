@@ -24,7 +24,7 @@
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -136,8 +136,14 @@ impl RxQueue for Uring {
         self.socket.queued_bytes()
     }
 
-    fn wait(queues: &mut [Self], bell: &Bell, timeout: Duration) -> io::Result<()> {
-        wait_for(queues.iter().map(|queue| &*queue.socket), bell, timeout)
+    fn wait(
+        queues: &mut [Self],
+        also: Option<RawFd>,
+        bell: &Bell,
+        timeout: Duration,
+    ) -> io::Result<()> {
+        let sockets = queues.iter().map(|queue| &*queue.socket);
+        wait_for(sockets, also, bell, timeout)
     }
 }
 
@@ -357,7 +363,7 @@ unsafe fn recvmsg(message: *mut Message, start: *mut u8, len: u32) -> squeue::En
 }
 
 /// Says what a failure to set up io_uring means.
-fn refused(error: io::Error) -> io::Error {
+pub(in crate::rx) fn refused(error: io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(libc::ENOSYS) => io::Error::new(
             io::ErrorKind::Unsupported,
