@@ -22,7 +22,7 @@
 //! let peer = std::net::UdpSocket::bind("127.0.0.1:0")?;
 //! peer.send_to(b"hello", socket.local_addr()?)?;
 //!
-//! RxQueue::wait(std::slice::from_mut(&mut queue), &bell, std::time::Duration::from_secs(1))?;
+//! RxQueue::wait(std::slice::from_mut(&mut queue), None, &bell, std::time::Duration::from_secs(1))?;
 //! queue.recv(&mut slab, &mut batch)?;
 //! let first = batch.datagrams(&slab).next();
 //! assert_eq!(first.map(|datagram| datagram.bytes), Some(&b"hello"[..]));
@@ -57,6 +57,8 @@ pub mod spsc;
 mod sync;
 /// What the host tells: cores, socket memory.
 pub mod sys;
+/// TCP sockets that do not block.
+pub mod tcp;
 /// The sending trait and its backends.
 pub mod tx;
 /// UDP sockets as a receiver needs them.
@@ -69,13 +71,18 @@ mod loopback;
 pub use batch::{Batch, Datagram};
 pub use bell::Bell;
 pub use rx::recvmmsg::RecvMmsg;
+pub use rx::stream::poll::{PollStreams, StreamOptions};
+pub use rx::stream::uring::{UringOptions, UringStreams};
+pub use rx::stream::{Arrival, Close, OpenStreams, StreamBatch, StreamQueue, Token, What};
 pub use rx::uring::Uring;
 pub use rx::{OpenQueue, QUEUED_LEN_MIN, RxQueue, SLOTS_MAX, WAIT_QUEUES_MAX};
 pub use slab::{FRAME_LEN, FrameId, Slab};
 pub use spsc::{Consumer, Producer, ring};
 pub use sys::affinity::{AffinityError, allowed_cores, pin_current_thread};
+pub use sys::epoll::{Interest, Poller, Ready, ReadyList};
 pub use sys::meminfo::DropCounter;
 pub use sys::netstat::NetStat;
+pub use tcp::{ReserveFd, TcpError, TcpKeepalive, TcpListener, TcpOptions, TcpSocket};
 pub use tx::gso::Gso;
 pub use tx::sendmmsg::SendMmsg;
 pub use tx::{Sent, Tx, TxBatch};
