@@ -30,7 +30,7 @@
 //! tx.send(&mut outgoing);
 //!
 //! // An hour that ends with the arrival.
-//! RxQueue::wait(&mut queues, &Bell::new()?, Duration::from_secs(3600))?;
+//! RxQueue::wait(&mut queues, None, &Bell::new()?, Duration::from_secs(3600))?;
 //! assert!((5_000_000..9_000_000).contains(&network.now_ns()));
 //!
 //! let (mut slab, mut batch) = (Slab::new(1)?, Batch::new(1));
@@ -53,10 +53,13 @@ mod dice;
 mod queue;
 /// What is on the way, and who waits for it.
 mod state;
+/// Connections: both ends, and what befalls them.
+pub mod stream;
 /// The sending end.
 mod tx;
 
 pub use queue::SimQueue;
+pub use stream::{SimPeer, SimStream, SimStreams, StreamAccount, StreamFaults};
 pub use tx::SimTx;
 
 /// A handle to one network; clones are handles to the same.
@@ -175,7 +178,8 @@ impl Network {
         state.advance_to(then);
     }
 
-    /// When the next datagram arrives, in nanoseconds since the network began; `None` when none is on the way.
+    /// When the next datagram, or something of a connection, arrives, in nanoseconds since the network began; `None`
+    /// when nothing is on the way.
     #[must_use]
     pub fn next_arrival_ns(&self) -> Option<u64> {
         self.lock().next_arrival()

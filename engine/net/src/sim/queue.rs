@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::time::Duration;
 
 use super::Network;
@@ -101,8 +102,13 @@ impl RxQueue for SimQueue {
     /// Moves the network's clock: to the next arrival at any receiver of it, or by `timeout` when none comes before.
     /// Where something is queued already, no time passes.
     ///
-    /// Returns at once, so nobody has to be woken: the bell is not looked at.
-    fn wait(queues: &mut [Self], _bell: &Bell, timeout: Duration) -> io::Result<()> {
+    /// Returns at once, so nobody has to be woken: neither the bell nor the descriptor is looked at.
+    fn wait(
+        queues: &mut [Self],
+        _also: Option<RawFd>,
+        _bell: &Bell,
+        timeout: Duration,
+    ) -> io::Result<()> {
         let Some(first) = queues.first() else {
             return Ok(());
         };

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::dice::Dice;
+use super::stream::lines::Lines;
 use super::{Account, Faults, IN_FLIGHT_MAX, QUEUE_MAX};
 
 /// All of a network, behind its lock.
@@ -23,6 +24,8 @@ pub(super) struct State {
     groups: BTreeMap<SocketAddr, Group>,
     /// Without `queued` and `in_flight`, which are counted when they are asked for.
     account: Account,
+    /// The connections, beside the datagrams.
+    pub(super) lines: Lines,
 }
 
 pub(super) type Steer = Box<dyn Fn(&[u8]) -> usize + Send>;
@@ -59,7 +62,7 @@ pub(super) struct Member {
 }
 
 impl State {
-    pub(super) const fn new(seed: u64, faults: Faults) -> Self {
+    pub(super) fn new(seed: u64, faults: Faults) -> Self {
         Self {
             seed,
             faults,
@@ -69,6 +72,7 @@ impl State {
             last_arrivals: BTreeMap::new(),
             groups: BTreeMap::new(),
             account: NOTHING,
+            lines: Lines::new(seed),
         }
     }
 
@@ -166,11 +170,14 @@ impl State {
 
     /// Queues what has arrived.
     pub(super) fn settle(&mut self) {
-        while self.next_arrival().is_some_and(|at| at <= self.now) {
+        let now = self.now;
+        let due = |flight: &Reverse<Flight>| flight.0.arrives <= now;
+        while self.in_flight.peek().is_some_and(due) {
             if let Some(Reverse(flight)) = self.in_flight.pop() {
                 self.arrive(flight);
             }
         }
+        self.lines.settle(now);
     }
 
     fn arrive(&mut self, Flight { to, parcel, .. }: Flight) {
@@ -217,8 +224,10 @@ impl State {
         self.now
     }
 
+    /// Of a datagram, or of something of a connection.
     pub(super) fn next_arrival(&self) -> Option<u64> {
-        self.in_flight.peek().map(|Reverse(flight)| flight.arrives)
+        let datagram = self.in_flight.peek().map(|Reverse(flight)| flight.arrives);
+        datagram.into_iter().chain(self.lines.next_arrival()).min()
     }
 
     pub(super) fn account(&self) -> Account {

@@ -282,7 +282,7 @@ fn a_wait_ends_with_the_next_arrival_or_with_its_time() {
     let mut queues = [network.bind(addr(A)), network.bind(addr(B))];
     let bell = Bell::new().unwrap();
     let mut wait = |ms| {
-        RxQueue::wait(&mut queues, &bell, Duration::from_millis(ms)).unwrap();
+        RxQueue::wait(&mut queues, None, &bell, Duration::from_millis(ms)).unwrap();
         network.now_ns() / MS
     };
     assert_eq!(wait(3), 3);
@@ -294,9 +294,9 @@ fn a_wait_ends_with_the_next_arrival_or_with_its_time() {
     assert_eq!(wait(1000), 8);
     assert_eq!(drain(&mut queues[1]).len(), 1);
     assert_eq!(network.next_arrival_ns(), None);
-    RxQueue::wait(&mut queues, &bell, Duration::MAX).unwrap();
+    RxQueue::wait(&mut queues, None, &bell, Duration::MAX).unwrap();
     assert_eq!(network.now_ns(), u64::MAX);
-    SimQueue::wait(&mut [], &bell, Duration::ZERO).unwrap();
+    SimQueue::wait(&mut [], None, &bell, Duration::ZERO).unwrap();
 }
 
 #[test]
@@ -457,7 +457,7 @@ fn play(seed: u64, faults: &Faults, steps: &[Step]) -> Result<Run, TestCaseError
                 let timeout = Duration::from_nanos(ns);
                 let before = network.now_ns();
                 if let Some(queue) = queues.iter_mut().flatten().next() {
-                    RxQueue::wait(std::slice::from_mut(queue), &bell, timeout).unwrap();
+                    RxQueue::wait(std::slice::from_mut(queue), None, &bell, timeout).unwrap();
                 }
                 prop_assert!(network.now_ns() - before <= ns);
             }
