@@ -39,6 +39,12 @@ impl Timestamp {
         self.0
     }
 
+    /// The moment `ns` nanoseconds later.
+    #[must_use]
+    pub const fn after(self, ns: u64) -> Self {
+        Self(self.0.saturating_add(ns))
+    }
+
     /// Nanoseconds from `earlier` to here; 0 if that is later.
     #[must_use]
     pub const fn nanos_since(self, earlier: Self) -> u64 {

@@ -30,6 +30,8 @@ pub struct NameId(u16);
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Table {
     names: Box<[(Box<[u8]>, NameId)]>,
+    /// The name whose packets are handled where they arrive, if it is one of these.
+    local: Option<NameId>,
 }
 
 /// The handlers of one shard, by [`NameId`].
@@ -50,9 +52,20 @@ impl NameId {
 
 impl Table {
     pub(crate) fn new(names: impl IntoIterator<Item = (Box<[u8]>, NameId)>) -> Self {
+        let names: Box<[_]> = names.into_iter().collect();
+        let mut local = names.iter().filter(|(name, _)| **name == *LOCAL_NAME);
         Self {
-            names: names.into_iter().collect(),
+            local: local.next().map(|(_, id)| *id),
+            names,
         }
+    }
+
+    /// Whether packets of this name are handled by the shard that cuts them out of a stream, so that they wait for
+    /// no other shard. They are about no record.
+    #[inline]
+    #[must_use]
+    pub fn is_local(&self, id: NameId) -> bool {
+        self.local == Some(id)
     }
 
     /// The number of `name`, compared byte by byte as OpenSIPS does; `None` when nobody is registered for it.
@@ -101,6 +114,10 @@ impl fmt::Debug for Handlers {
         write!(f, "Handlers({})", self.0.iter().flatten().count())
     }
 }
+
+/// What a cluster's nodes tell each other about their links: a PONG that waits behind bulk makes a node look dead
+/// (OpenSIPS 2.4 and later, `clusterer.c`).
+const LOCAL_NAME: &[u8] = b"clusterer-internal";
 
 /// Names that an engine may meet registrations for in its life; more than OpenSIPS has capabilities.
 pub const NAMES_MAX: usize = 64;

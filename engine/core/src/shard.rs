@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   ┌▶ orders? ─▶ mail ─▶ recv ─▶ for each datagram: mine? ─▶ parse ─▶ lookup ─▶ handle ─▶ count ─┐
+//!   │                     └▶ connections: the same for each packet of a stream ────────────────────┤
 //!   │                                                 └ no ─▶ mailbox of its owner                 │
 //!   ├───────────────────────────────────────────────── publish mail, send, release ◀──────────────┘
 //!   └─ nothing there: ask again for a while, then sleep until something comes or the bell rings
@@ -15,19 +16,22 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use binrush_net::{Batch, Bell, QUEUED_LEN_MIN, RxQueue, Slab, Tx, UdpSocket};
+use binrush_net::{Batch, Bell, QUEUED_LEN_MIN, RxQueue, Slab, StreamQueue, Tx, UdpSocket};
 
 use crate::clock::{Clock, Timestamp};
 use crate::dispatch::handler::ShardId;
 use crate::dispatch::registry::Dispatch;
 use crate::steering::Steering;
+use crate::stream::StreamSnapshot;
 use crate::telemetry::ledger::Ledger;
 use crate::telemetry::outcome::Outcome;
-use desk::{Desk, ListenerId, Order, Returned};
+use crate::telemetry::streams::StreamBook;
+use desk::{Connections, Desk, ListenerId, Order, Returned};
 use floor::Floor;
 use life::Leaving;
 use mailbox::Mailbox;
 use outbox::Outbox;
+use streams::{NoStreams, StreamParts, Streams};
 
 pub use life::Life;
 
@@ -41,12 +45,14 @@ mod life;
 pub mod mailbox;
 /// Packets that handlers send.
 pub mod outbox;
+/// Connections.
+pub mod streams;
 
 /// Everything one core needs to turn datagrams into calls of handlers.
 ///
 /// Generic over where datagrams come from, where packets go and what time it is, so that a test can script all
 /// three and whole engines run in a simulator, turn by turn.
-pub struct Shard<Q, T, C> {
+pub struct Shard<Q, T, C, S: StreamQueue = NoStreams> {
     queues: Vec<Q>,
     /// What else there is to know of each queue, in the same order.
     sources: Vec<Source>,
@@ -62,6 +68,9 @@ pub struct Shard<Q, T, C> {
     /// Waits that failed since the last one that did not.
     waits: Failures,
     floor: Floor<T>,
+    streams: Streams<S>,
+    /// Receives from connections that failed since the last one that did not.
+    stream_failures: Failures,
 }
 
 /// What a shard knows of one of its queues.
@@ -80,7 +89,7 @@ struct Failures {
 }
 
 /// What a shard is made of.
-pub struct Parts<Q, T, C> {
+pub struct Parts<Q, T, C, S: StreamQueue = NoStreams> {
     /// Its number.
     pub id: ShardId,
     /// Where its datagrams come from.
@@ -101,6 +110,8 @@ pub struct Parts<Q, T, C> {
     pub mailbox: Mailbox,
     /// Its handlers.
     pub dispatch: Dispatch,
+    /// Its connections; [`NoStreams::parts`] for none.
+    pub streams: StreamParts<S>,
 }
 
 /// Makes a queue and a sender of a socket, and says whether it is an IPv6 one.
@@ -110,10 +121,11 @@ pub type Open<Q, T> = dyn FnMut(Arc<UdpSocket>) -> io::Result<(Q, T, bool)> + Se
 #[derive(Debug, Clone)]
 pub(crate) struct Handle {
     pub(crate) ledger: Arc<Ledger>,
+    pub(crate) book: Arc<StreamBook>,
     pub(crate) desk: Arc<Desk>,
 }
 
-impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
+impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
     /// A shard of `parts`, and its counters, to read from anywhere.
     ///
     /// Datagrams are 1.x packets. Allocates what the loop will use; [`run`](Self::run) allocates nothing until
@@ -122,14 +134,14 @@ impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
     /// # Panics
     /// When `mailbox` has not as many shards as `steering`.
     #[must_use]
-    pub fn new(parts: Parts<Q, T, C>) -> (Self, Arc<Ledger>) {
+    pub fn new(parts: Parts<Q, T, C, S>) -> (Self, Arc<Ledger>) {
         let listeners = (0..).map(ListenerId).take(parts.queues.len()).collect();
         let (shard, handle) = Self::with_listeners(parts, listeners);
         (shard, handle.ledger)
     }
 
     pub(crate) fn with_listeners(
-        parts: Parts<Q, T, C>,
+        parts: Parts<Q, T, C, S>,
         listeners: Vec<ListenerId>,
     ) -> (Self, Handle) {
         let Parts {
@@ -143,6 +155,7 @@ impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
             steering,
             mailbox,
             dispatch,
+            streams,
         } = parts;
         assert!(
             mailbox.shards() == usize::from(steering.shards()),
@@ -154,8 +167,10 @@ impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
         }
         let bell = Arc::clone(mailbox.bell());
         let desk = Desk::new(Arc::clone(&bell));
+        let (book, book_writer) = StreamBook::new(id.0);
         let handle = Handle {
             ledger,
+            book,
             desk: Arc::clone(&desk),
         };
         let shard = Self {
@@ -178,8 +193,18 @@ impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
                 outbox,
                 ledger: writer,
             },
+            streams: Streams::new(streams, book_writer),
+            stream_failures: Failures::default(),
         };
         (shard, handle)
+    }
+
+    /// What was counted of its connections so far. For who has the shard itself, as a simulation does.
+    #[must_use]
+    pub fn stream_counts(&self) -> StreamSnapshot {
+        let mut counts = StreamSnapshot::default();
+        self.streams.read_into(&mut counts);
+        counts
     }
 
     /// Runs until `life` asks for the end, its queues are empty and all mail is read.
@@ -196,7 +221,8 @@ impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
             if self.turn()? {
                 idle = 0;
             } else if idle < SPIN_RECEIVES {
-                idle += self.queues.len().max(1);
+                let connections = usize::from(self.streams.has_connections());
+                idle += (self.queues.len() + connections).max(1);
             } else {
                 self.park(life)?;
             }
@@ -204,12 +230,13 @@ impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
         for index in 0..self.queues.len() {
             self.drain(index)?;
         }
+        self.drain_streams()?;
         drop(leaving);
         self.read_last_mail(life)
     }
 
-    /// One round: what control wants, what other shards posted, one receive from each queue. Whether anything
-    /// came. Never waits.
+    /// One round: what control wants, what other shards posted, one receive from each queue and one from all
+    /// connections. Whether anything came. Never waits.
     ///
     /// # Errors
     /// As [`run`](Self::run).
@@ -232,6 +259,15 @@ impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
                 }
             }
         }
+        if !self.streams.is_idle() {
+            match self.receive_streams() {
+                Ok(has_come) => came |= has_come,
+                Err(error) => {
+                    let failures = self.stream_failures;
+                    pause = pause.max(self.failed(failures, error)?);
+                }
+            }
+        }
         // A queue that fails must not hold up one that works.
         if !pause.is_zero() && !came {
             self.clock.sleep(pause);
@@ -240,15 +276,24 @@ impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
         Ok(came)
     }
 
-    /// Sleeps until something may have come; at most [`WAIT`].
+    /// Sleeps until something may have come; at most [`WAIT`], and less while packets wait for another shard, which
+    /// does not ring when it has room again.
     fn park(&mut self, life: &Life) -> io::Result<()> {
         self.bell.arm();
         // From here on whoever posts rings. What was posted before is seen now.
-        let posted = self.floor.mailbox.has_mail() || self.desk.is_waiting(self.obeyed);
+        let posted = self.floor.mailbox.has_mail()
+            || self.desk.is_waiting(self.obeyed)
+            || self.streams.is_ready();
         let waited = if posted || life.is_stopping() {
             Ok(())
         } else {
-            Q::wait(&mut self.queues, &self.bell, WAIT)
+            let most = if self.streams.is_spilling() {
+                SPILL_WAIT
+            } else {
+                WAIT
+            };
+            let connections = self.streams.queue().as_raw_fd();
+            Q::wait(&mut self.queues, connections, &self.bell, most)
         };
         self.bell.disarm();
         self.waited(waited)
@@ -296,10 +341,71 @@ impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
                 // It rang for the stop, and would end every wait at once.
                 self.bell.disarm();
                 let drained = &mut self.queues[index..=index];
-                let waited = Q::wait(drained, &self.bell, DRAIN_WAIT);
+                let waited = Q::wait(drained, None, &self.bell, DRAIN_WAIT);
                 self.waited(waited)?;
             }
         }
+    }
+
+    /// Receives from all connections; whether anything came.
+    fn receive_streams(&mut self) -> io::Result<bool> {
+        let Self {
+            clock,
+            slab,
+            streams,
+            floor,
+            ..
+        } = self;
+        let now = clock.now();
+        match streams.receive(now, slab, floor) {
+            Ok(came) => {
+                self.stream_failures = Failures::default();
+                if came {
+                    self.settle_streams();
+                }
+                Ok(came)
+            }
+            Err(error) => {
+                self.stream_failures.add(now);
+                Err(error)
+            }
+        }
+    }
+
+    /// Brings every packet of what came by connections to its counter or its owner.
+    fn settle_streams(&mut self) {
+        let Self {
+            clock,
+            slab,
+            streams,
+            floor,
+            ..
+        } = self;
+        let now = clock.now();
+        floor.ledger.received_pieces();
+        let (kept, bytes) = streams.settle(now, slab, floor);
+        floor.batch_done();
+        let busy_ns = clock.now().nanos_since(now);
+        floor.ledger.batch_done(kept, bytes, busy_ns, busy_ns);
+    }
+
+    /// Reads what the kernel has of each connection, closes them, and hands over what waits, as long as its owners
+    /// take it.
+    fn drain_streams(&mut self) -> io::Result<()> {
+        let now = self.clock.now();
+        let stopped = self.streams.stop(now, &mut self.slab, &mut self.floor);
+        let mut waits = 0;
+        while !self.streams.drain_last(&mut self.floor) {
+            // The others do the same, and wait for us.
+            if !self.read_mail() {
+                waits += 1;
+                self.clock.sleep(LAST_MAIL_WAIT);
+            }
+            if waits == SPILL_WAITS_MAX {
+                self.streams.give_up_spills(&mut self.floor);
+            }
+        }
+        stopped
     }
 
     /// Reads mail until all shards have drained their queues and nothing is left.
@@ -419,6 +525,7 @@ impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
                     Err(error) => self.give_back(error),
                 },
                 Order::Close(listener) => self.close(listener),
+                Order::EndConnections(of) => self.end_connections(&of),
             }
             self.obeyed += 1;
         }
@@ -439,6 +546,20 @@ impl<Q: RxQueue, T: Tx, C: Clock> Shard<Q, T, C> {
         self.queues.remove(index).disarm(&mut self.slab);
         self.floor.outbox.remove(listener);
         if let Err(error) = drained {
+            self.give_back(error);
+        }
+    }
+
+    fn end_connections(&mut self, of: &Connections) {
+        let now = self.clock.now();
+        let (slab, floor) = (&mut self.slab, &mut self.floor);
+        let ended = match of {
+            Connections::OfListener(id) => self.streams.end_of_listener(*id, now, slab, floor),
+            Connections::NotAllowedBy(access) => {
+                self.streams.end_not_allowed(access, now, slab, floor)
+            }
+        };
+        if let Err(error) = ended {
             self.give_back(error);
         }
     }
@@ -468,18 +589,19 @@ impl Failures {
     }
 }
 
-impl<Q: fmt::Debug, T, C: fmt::Debug> fmt::Debug for Shard<Q, T, C> {
+impl<Q: fmt::Debug, T, C: fmt::Debug, S: StreamQueue> fmt::Debug for Shard<Q, T, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shard")
             .field("id", &self.floor.id)
             .field("queues", &self.queues)
             .field("clock", &self.clock)
             .field("table", &self.floor.table)
+            .field("streams", &self.streams)
             .finish_non_exhaustive()
     }
 }
 
-impl<Q: fmt::Debug, T, C: fmt::Debug> fmt::Debug for Parts<Q, T, C> {
+impl<Q: fmt::Debug, T, C: fmt::Debug, S: StreamQueue> fmt::Debug for Parts<Q, T, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Parts")
             .field("id", &self.id)
@@ -497,6 +619,12 @@ pub const SPIN_RECEIVES: usize = 128;
 
 /// The longest sleep without a look around.
 pub const WAIT: Duration = Duration::from_millis(50);
+
+/// The longest sleep while packets wait for another shard: it handles about as much in that time as its ring holds.
+const SPILL_WAIT: Duration = Duration::from_millis(1);
+
+/// How often a shard that ends looks whether packets that wait are taken: ten seconds.
+const SPILL_WAITS_MAX: u32 = 100_000;
 
 /// Receive errors in a row, from one queue, after which a shard may give up.
 pub const RECV_FAILURES_MAX: u32 = 16;

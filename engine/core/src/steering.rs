@@ -210,7 +210,10 @@ mod tests {
         }
         assert_eq!(
             rows,
-            KEYED.iter().map(|keyed| usize::from(keyed.commands)).sum()
+            KEYED
+                .iter()
+                .map(|keyed| usize::from(keyed.commands))
+                .sum::<usize>()
         );
     }
 

@@ -10,3 +10,5 @@ pub mod outcome;
 pub mod samples;
 /// The counters at one moment, and what they must add up to.
 pub mod snapshot;
+/// The counters of one shard's connections.
+pub(crate) mod streams;

@@ -1,9 +1,9 @@
 //! What is called with a packet, and what it answers.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use binrush_wire::{Packet, WireError};
+use binrush_wire::{Generation, Packet, Release, WireError};
 
 use crate::clock::Timestamp;
 
@@ -38,10 +38,29 @@ pub enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ShardId(pub u16);
 
+/// What a packet came by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// A datagram, of a 1.x node. Where it came from is not asked for: that costs more than all else that is done
+    /// for it.
+    Datagram,
+    /// A connection.
+    Stream {
+        /// The address of the other side, an IPv4 one as such.
+        peer: IpAddr,
+        /// How the configuration says that it frames its packets.
+        generation: Generation,
+        /// Its release, where the configuration tells it.
+        release: Option<Release>,
+    },
+}
+
 /// Where and when a handler is called, and its way to answer.
 pub struct Context<'a> {
     now: Timestamp,
     shard: ShardId,
+    origin: Origin,
     outbox: &'a mut dyn Post,
 }
 
@@ -51,8 +70,25 @@ pub(crate) trait Post {
 }
 
 impl<'a> Context<'a> {
-    pub(crate) fn new(now: Timestamp, shard: ShardId, outbox: &'a mut dyn Post) -> Self {
-        Self { now, shard, outbox }
+    pub(crate) fn new(
+        now: Timestamp,
+        shard: ShardId,
+        origin: Origin,
+        outbox: &'a mut dyn Post,
+    ) -> Self {
+        Self {
+            now,
+            shard,
+            origin,
+            outbox,
+        }
+    }
+
+    /// What the packet came by.
+    #[inline]
+    #[must_use]
+    pub const fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// When the packet arrived at this process: one moment for all packets of a batch.
@@ -75,6 +111,18 @@ impl<'a> Context<'a> {
     /// family: nothing is sent, and it is counted.
     pub fn send(&mut self, to: SocketAddr, packet: &[u8]) -> bool {
         self.outbox.post(to, packet)
+    }
+}
+
+impl Origin {
+    /// How its packets are framed.
+    #[inline]
+    #[must_use]
+    pub const fn generation(&self) -> Generation {
+        match self {
+            Self::Datagram => Generation::Legacy,
+            Self::Stream { generation, .. } => *generation,
+        }
     }
 }
 

@@ -3,9 +3,10 @@
 use binrush_wire::Packet;
 use binrush_wire::schema::{self, SchemaError};
 
-use super::handler::{Context, Handler, Verdict};
+use super::handler::{Context, Handler, Origin, Verdict};
 
-/// Accepts a packet when a known layout of its name uses it up to the last byte, and does nothing with it.
+/// Accepts a packet when a known layout of its name uses it up to the last byte, and does nothing with it. Of a sender
+/// whose release is told the layouts of that release count, of others those of all.
 ///
 /// What a node that only watches needs: every packet is read in full and counted under its name and command,
 /// or under what is wrong with it.
@@ -13,8 +14,15 @@ use super::handler::{Context, Handler, Verdict};
 pub struct SchemaHandler;
 
 impl Handler for SchemaHandler {
-    fn handle(&mut self, _context: &mut Context<'_>, packet: &Packet<'_>) -> Verdict {
-        match schema::identify(packet) {
+    fn handle(&mut self, context: &mut Context<'_>, packet: &Packet<'_>) -> Verdict {
+        let found = match context.origin() {
+            Origin::Stream {
+                release: Some(release),
+                ..
+            } => schema::identify_from(release, packet),
+            _ => schema::identify(packet),
+        };
+        match found {
             Ok(_) => Verdict::Handled,
             // Registered under a name that no release sends: then all its commands are unknown.
             Err(SchemaError::UnknownName | SchemaError::UnknownCommand) => Verdict::UnknownCommand,
@@ -48,7 +56,12 @@ mod tests {
             .for_each(|field| builder.push_str(field).unwrap());
         let packet = Packet::parse(Generation::Legacy, builder.seal()).unwrap();
         let mut outbox = Nowhere;
-        let mut context = Context::new(Timestamp::default(), ShardId(0), &mut outbox);
+        let mut context = Context::new(
+            Timestamp::default(),
+            ShardId(0),
+            Origin::Datagram,
+            &mut outbox,
+        );
         SchemaHandler.handle(&mut context, &packet)
     }
 

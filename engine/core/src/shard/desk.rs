@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use binrush_net::{Bell, UdpSocket};
 use crossbeam_queue::SegQueue;
 
+use crate::access::Access;
 use crate::dispatch::handler::Handler;
 use crate::dispatch::{NameId, Table};
 
@@ -37,6 +38,16 @@ pub(crate) enum Order {
     Open(ListenerId, Arc<UdpSocket>),
     /// Receive what is queued and let go; arrivals were shut off before.
     Close(ListenerId),
+    /// Read what is there of these connections and close them.
+    EndConnections(Connections),
+}
+
+/// Some of a shard's connections.
+pub(crate) enum Connections {
+    /// Those that came to this listener.
+    OfListener(ListenerId),
+    /// Those of addresses that this does not allow.
+    NotAllowedBy(Access),
 }
 
 /// What a shard gives back.

@@ -1,15 +1,15 @@
-//! The way of one datagram: mine or mailed, parsed, handled, counted.
+//! The way of one datagram, or packet of a stream: mine or mailed, parsed, handled, counted.
 
 use std::sync::Arc;
 
 use binrush_net::Tx;
-use binrush_wire::{Generation, Packet};
+use binrush_wire::Packet;
 
 use super::mailbox::Mailbox;
 use super::outbox::Outbox;
 use crate::clock::Timestamp;
-use crate::dispatch::handler::{Context, ShardId, Verdict};
-use crate::dispatch::{Handlers, Table};
+use crate::dispatch::handler::{Context, Origin, ShardId, Verdict};
+use crate::dispatch::{Handlers, NameId, Table};
 use crate::steering::Steering;
 use crate::telemetry::ledger::LedgerWriter;
 use crate::telemetry::outcome::Outcome;
@@ -39,7 +39,7 @@ impl<T: Tx> Floor<T> {
         if owner == self.id {
             return true;
         }
-        if self.mailbox.post(owner, now, datagram) {
+        if self.mailbox.post(owner, now, &Origin::Datagram, datagram) {
             self.ledger.mailed();
         } else {
             self.ledger.refuse(Outcome::MailboxFull, datagram, None);
@@ -59,12 +59,12 @@ impl<T: Tx> Floor<T> {
             ..
         } = self;
         let (mut count, mut oldest) = (0, now);
-        mailbox.read(|arrived, datagram| {
+        mailbox.read(|arrived, origin, packet| {
             ledger.received_mail();
             count += 1;
             oldest = oldest.min(arrived);
-            let context = Context::new(arrived, *id, outbox);
-            dispatch(datagram, table, handlers, ledger, context);
+            let context = Context::new(arrived, *id, origin, outbox);
+            dispatch(packet, table, handlers, ledger, context);
         });
         (count, oldest)
     }
@@ -80,8 +80,87 @@ impl<T: Tx> Floor<T> {
             ledger,
             ..
         } = self;
-        let context = Context::new(now, *id, outbox);
+        let context = Context::new(now, *id, Origin::Datagram, outbox);
         dispatch(datagram, table, handlers, ledger, context);
+    }
+
+    /// Brings a packet of a stream to its counter or on its way; `waits_for` says whether others of its connection
+    /// wait for an owner already, so that it has to wait behind them.
+    #[inline]
+    pub(super) fn stream_packet(
+        &mut self,
+        now: Timestamp,
+        origin: &Origin,
+        packet: &[u8],
+        waits_for: impl Fn(ShardId) -> bool,
+    ) -> Way {
+        self.ledger.received_frame();
+        let parsed = match Packet::parse(origin.generation(), packet) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                self.ledger.refuse(error.kind.into(), packet, Some(error));
+                return Way::Settled;
+            }
+        };
+        let Some(name) = self.table.lookup(parsed.name()) else {
+            self.ledger.refuse_name(parsed.name(), packet);
+            return Way::Settled;
+        };
+        if self.mailbox.has_peers() && !self.table.is_local(name) {
+            let owner = ShardId(self.steering.owner(&parsed));
+            if owner != self.id {
+                return self.post_or_wait(owner, now, origin, packet, waits_for);
+            }
+        }
+        let Self {
+            id,
+            handlers,
+            outbox,
+            ledger,
+            ..
+        } = self;
+        let context = Context::new(now, *id, *origin, outbox);
+        deliver(&parsed, name, handlers, ledger, context);
+        Way::Settled
+    }
+
+    #[inline]
+    fn post_or_wait(
+        &mut self,
+        owner: ShardId,
+        now: Timestamp,
+        origin: &Origin,
+        packet: &[u8],
+        waits_for: impl Fn(ShardId) -> bool,
+    ) -> Way {
+        if waits_for(owner) || !self.mailbox.post(owner, now, origin, packet) {
+            self.ledger.spilled();
+            return Way::Full(owner);
+        }
+        self.ledger.mailed();
+        Way::Mailed
+    }
+
+    /// Posts a packet that waited; `false`: there is no room yet.
+    pub(super) fn post_again(
+        &mut self,
+        owner: ShardId,
+        arrived: Timestamp,
+        origin: &Origin,
+        packet: &[u8],
+    ) -> bool {
+        let taken = self.mailbox.post(owner, arrived, origin, packet);
+        if taken {
+            self.ledger.unspilled();
+            self.ledger.mailed();
+        }
+        taken
+    }
+
+    /// Counts a packet that waited for an owner who takes nothing any more.
+    pub(super) fn lose(&mut self, packet: &[u8]) {
+        self.ledger.unspilled();
+        self.ledger.refuse(Outcome::MailboxFull, packet, None);
     }
 
     /// Lets go out what the batch produced.
@@ -92,30 +171,53 @@ impl<T: Tx> Floor<T> {
     }
 }
 
-/// Parses a datagram, calls the handler of its name, and counts what became of it.
+/// What became of a packet of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// It came to its counter, here.
+    Settled,
+    /// It is on its way to its owner.
+    Mailed,
+    /// Its owner does not keep up: it has to wait.
+    Full(ShardId),
+}
+
+/// Parses a packet, calls the handler of its name, and counts what became of it.
 #[inline]
 fn dispatch(
-    datagram: &[u8],
+    bytes: &[u8],
     table: &Table,
+    handlers: &mut Handlers,
+    ledger: &mut LedgerWriter,
+    context: Context<'_>,
+) {
+    let packet = match Packet::parse(context.origin().generation(), bytes) {
+        Ok(packet) => packet,
+        Err(error) => return ledger.refuse(error.kind.into(), bytes, Some(error)),
+    };
+    match table.lookup(packet.name()) {
+        Some(id) => deliver(&packet, id, handlers, ledger, context),
+        None => ledger.refuse_name(packet.name(), bytes),
+    }
+}
+
+/// Calls the handler of `id`, and counts what became of the packet.
+#[inline]
+fn deliver(
+    packet: &Packet<'_>,
+    id: NameId,
     handlers: &mut Handlers,
     ledger: &mut LedgerWriter,
     mut context: Context<'_>,
 ) {
-    let packet = match Packet::parse(Generation::Legacy, datagram) {
-        Ok(packet) => packet,
-        Err(error) => return ledger.refuse(error.kind.into(), datagram, Some(error)),
+    let Some(handler) = handlers.of(id) else {
+        return ledger.refuse_name(packet.name(), packet.bytes());
     };
-    let found = table
-        .lookup(packet.name())
-        .and_then(|id| Some((id, handlers.of(id)?)));
-    let Some((id, handler)) = found else {
-        return ledger.refuse_name(packet.name(), datagram);
-    };
-    match handler.handle(&mut context, &packet) {
+    match handler.handle(&mut context, packet) {
         Verdict::Handled => ledger.handled(id, packet.command()),
         Verdict::Field(error) => {
-            ledger.declined(id, error.kind.into(), datagram, Some(error));
+            ledger.declined(id, error.kind.into(), packet.bytes(), Some(error));
         }
-        verdict => ledger.declined(id, verdict.into(), datagram, None),
+        verdict => ledger.declined(id, verdict.into(), packet.bytes(), None),
     }
 }

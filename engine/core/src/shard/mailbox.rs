@@ -18,7 +18,10 @@ use std::sync::Arc;
 use binrush_net::{Bell, Consumer, Producer, ring};
 
 use crate::clock::Timestamp;
-use crate::dispatch::handler::ShardId;
+use crate::dispatch::handler::{Origin, ShardId};
+
+/// What stands in front of a packet in the mail.
+mod envelope;
 
 /// One shard's ends of all rings it has a part in, and its bell.
 pub struct Mailbox {
@@ -74,18 +77,34 @@ impl Mailbox {
             .collect())
     }
 
-    /// Copies `datagram`, which arrived at `arrived`, for `owner`; `false`: its ring is full, nothing was copied.
+    /// Copies `packet`, which arrived at `arrived` by `origin`, for `owner`; `false`: its ring is full, nothing was
+    /// copied.
     ///
-    /// The owner sees it after [`publish`](Self::publish).
+    /// Packets of streams leave a quarter of the ring to datagrams: they can wait, and those would be lost. The owner
+    /// sees it after [`publish`](Self::publish).
     ///
     /// # Panics
     /// When `owner` is this shard itself or does not exist.
     #[inline]
-    pub(crate) fn post(&mut self, owner: ShardId, arrived: Timestamp, datagram: &[u8]) -> bool {
+    pub(crate) fn post(
+        &mut self,
+        owner: ShardId,
+        arrived: Timestamp,
+        origin: &Origin,
+        packet: &[u8],
+    ) -> bool {
         let lane = self.outbound[owner.index()]
             .as_mut()
             .expect("nobody mails to himself");
-        let taken = lane.producer.push(arrived.as_nanos(), datagram);
+        let producer = &mut lane.producer;
+        let taken = match envelope::of(origin) {
+            None => producer.push_parts(arrived.as_nanos(), [&[envelope::DATAGRAM], packet]),
+            Some(envelope) => {
+                let left = producer.capacity() / 4;
+                producer.has_free(left + packet.len())
+                    && producer.push_parts(arrived.as_nanos(), [&envelope, packet])
+            }
+        };
         lane.pushed |= taken;
         taken
     }
@@ -102,16 +121,17 @@ impl Mailbox {
         }
     }
 
-    /// Calls `each` with the arrival and bytes of what other shards posted, at most [`MAIL_BATCH`] from each of
+    /// Calls `each` with the arrival, origin and bytes of what other shards posted, at most [`MAIL_BATCH`] from each of
     /// them, in the order of each.
     #[inline]
-    pub(crate) fn read(&mut self, mut each: impl FnMut(Timestamp, &[u8])) {
+    pub(crate) fn read(&mut self, mut each: impl FnMut(Timestamp, Origin, &[u8])) {
         for consumer in &mut self.inbound {
             for _ in 0..MAIL_BATCH {
-                let Some((stamp, datagram)) = consumer.peek() else {
+                let Some((stamp, mail)) = consumer.peek() else {
                     break;
                 };
-                each(Timestamp::from_nanos(stamp), datagram);
+                let (origin, packet) = envelope::open(mail);
+                each(Timestamp::from_nanos(stamp), origin, packet);
                 consumer.pop();
             }
             consumer.free();
@@ -168,17 +188,57 @@ mod tests {
 
     fn read(mailbox: &mut Mailbox) -> Vec<(u64, Vec<u8>)> {
         let mut seen = Vec::new();
-        mailbox.read(|arrived, bytes| seen.push((arrived.as_nanos(), bytes.to_vec())));
+        mailbox.read(|arrived, origin, bytes| {
+            assert_eq!(origin, Origin::Datagram);
+            seen.push((arrived.as_nanos(), bytes.to_vec()));
+        });
         seen
+    }
+
+    fn post(mailbox: &mut Mailbox, owner: ShardId, arrived: u64, datagram: &[u8]) -> bool {
+        let arrived = Timestamp::from_nanos(arrived);
+        mailbox.post(owner, arrived, &Origin::Datagram, datagram)
+    }
+
+    #[test]
+    fn packets_of_streams_leave_room_for_datagrams() {
+        let mut mesh = Mailbox::mesh(2).unwrap();
+        let origin = Origin::Stream {
+            peer: [10, 0, 0, 7].into(),
+            generation: binrush_wire::Generation::Modern,
+            release: None,
+        };
+        let (now, packet) = (Timestamp::default(), [7; 1000]);
+        let mut posted = 0;
+        while mesh[0].post(ShardId(1), now, &origin, &packet) {
+            posted += 1;
+            assert!(posted < 10_000);
+        }
+        let mut datagrams = 0;
+        while post(&mut mesh[0], ShardId(1), 0, &packet) {
+            datagrams += 1;
+        }
+        assert!(datagrams >= posted / 4, "{posted} and {datagrams}");
+        mesh[0].publish();
+        let mut origins = Vec::new();
+        while mesh[1].has_mail() {
+            mesh[1].read(|_, origin, bytes| {
+                assert_eq!(bytes, packet);
+                origins.push(origin);
+            });
+        }
+        let (streams, rest) = origins.split_at(posted);
+        assert!(streams.iter().all(|each| *each == origin));
+        assert_eq!(rest, vec![Origin::Datagram; datagrams]);
     }
 
     #[test]
     fn what_is_posted_arrives_at_its_owner_alone_and_in_order() {
         let mut mesh = Mailbox::mesh(3).unwrap();
         for n in 0..5_u8 {
-            assert!(mesh[0].post(ShardId(2), Timestamp::from_nanos(n.into()), &[n; 3]));
+            assert!(post(&mut mesh[0], ShardId(2), n.into(), &[n; 3]));
         }
-        assert!(mesh[1].post(ShardId(2), Timestamp::from_nanos(9), b"other"));
+        assert!(post(&mut mesh[1], ShardId(2), 9, b"other"));
         assert!(!mesh[2].has_mail(), "not before it is published");
         mesh[0].publish();
         mesh[1].publish();
@@ -194,14 +254,14 @@ mod tests {
         let mut mesh = Mailbox::mesh(2).unwrap();
         let datagram = [7; 60_000];
         let mut posted = 0;
-        while mesh[0].post(ShardId(1), Timestamp::default(), &datagram) {
+        while post(&mut mesh[0], ShardId(1), 0, &datagram) {
             posted += 1;
             assert!(posted < 1000);
         }
         assert!(posted >= 2);
         mesh[0].publish();
         assert_eq!(read(&mut mesh[1]).len(), posted);
-        assert!(mesh[0].post(ShardId(1), Timestamp::default(), &datagram));
+        assert!(post(&mut mesh[0], ShardId(1), 0, &datagram));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::telemetry::snapshot::Counts;
 use binrush_net::{Sent, TxBatch};
 use binrush_wire::{Builder, ErrorKind, Generation, Packet, WireError, crc32};
 use std::collections::VecDeque;
+use std::os::fd::RawFd;
 use std::sync::Mutex;
 
 /// One receive of a scripted queue.
@@ -59,7 +60,7 @@ impl RxQueue for Script<'_> {
         Ok(())
     }
 
-    fn wait(queues: &mut [Self], _: &Bell, _: Duration) -> io::Result<()> {
+    fn wait(queues: &mut [Self], _: Option<RawFd>, _: &Bell, _: Duration) -> io::Result<()> {
         for queue in queues {
             queue.waits.push(queue.receives);
         }
@@ -125,6 +126,7 @@ fn parts<Q>(queue: Q, registry: &Registry) -> Parts<Q, Nowhere, Ticking> {
         steering: Steering::new(1, 0),
         mailbox: mesh.remove(0),
         dispatch: registry.build(ShardId(0), &Arc::new(registry.table())),
+        streams: NoStreams::parts(),
     }
 }
 
@@ -322,7 +324,7 @@ fn a_drain_that_finds_more_than_was_queued_is_cut_and_said() {
             Ok(())
         }
 
-        fn wait(_: &mut [Self], _: &Bell, _: Duration) -> io::Result<()> {
+        fn wait(_: &mut [Self], _: Option<RawFd>, _: &Bell, _: Duration) -> io::Result<()> {
             unreachable!("there is always something")
         }
 
@@ -349,7 +351,7 @@ fn a_drain_does_not_wait_forever_for_memory_that_is_not_given_back() {
             Ok(())
         }
 
-        fn wait(_: &mut [Self], _: &Bell, _: Duration) -> io::Result<()> {
+        fn wait(_: &mut [Self], _: Option<RawFd>, _: &Bell, _: Duration) -> io::Result<()> {
             Ok(())
         }
 

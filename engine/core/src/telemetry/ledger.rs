@@ -34,6 +34,10 @@ pub struct Ledger {
     turns: Counter,
     mailed_out: Counter,
     mailed_in: Counter,
+    frames: Counter,
+    /// Packets of streams that were spilled, and those of them that found room or were given up.
+    spilled: Counter,
+    unspilled: Counter,
     sent: Counter,
     send_failures: Counter,
     send_refused: Counter,
@@ -59,7 +63,7 @@ pub struct LedgerWriter {
 /// [`get`](Self::get), which sees it sooner or later; for exact totals the reader joins the writer's thread
 /// first. Only the order of two of them matters to a reader in between: see [`Ledger::counts`].
 #[derive(Debug, Default)]
-struct Counter(AtomicU64);
+pub(super) struct Counter(AtomicU64);
 
 #[derive(Debug, Default)]
 struct NameLedger {
@@ -107,6 +111,9 @@ impl Ledger {
             turns: Counter::default(),
             mailed_out: Counter::default(),
             mailed_in: Counter::default(),
+            frames: Counter::default(),
+            spilled: Counter::default(),
+            unspilled: Counter::default(),
             sent: Counter::default(),
             send_failures: Counter::default(),
             send_refused: Counter::default(),
@@ -149,10 +156,15 @@ impl Ledger {
         });
         let outcomes = std::array::from_fn(|index| self.outcomes[index].get());
         let mailed_out = self.mailed_out.get();
+        let unspilled = self.unspilled.get();
+        let spilled = self.spilled.get();
         // Pairs with the fences in `LedgerWriter`: whoever saw an outcome sees its datagram received.
         fence(Ordering::Acquire);
+        let frames = self.frames.get();
         Counts {
-            received: self.received.get(),
+            received: self.received.get() + frames,
+            frames,
+            waiting: spilled.saturating_sub(unspilled),
             bytes: self.bytes.get(),
             batches: self.batches.get(),
             busy_ns: self.busy_ns.get(),
@@ -178,6 +190,32 @@ impl LedgerWriter {
         self.ledger.batches.add(1);
         // Once per batch, and no instruction at all on x86: pairs with the fence in `Ledger::counts`.
         fence(Ordering::Release);
+    }
+
+    /// A packet was cut out of a stream.
+    #[inline]
+    pub fn received_frame(&mut self) {
+        self.ledger.frames.add(1);
+        // As in `received`.
+        fence(Ordering::Release);
+    }
+
+    /// Pieces of streams came.
+    #[inline]
+    pub fn received_pieces(&mut self) {
+        self.ledger.batches.add(1);
+    }
+
+    /// A packet of a stream waits for the shard that owns its record.
+    #[cold]
+    pub fn spilled(&mut self) {
+        self.ledger.spilled.add(1);
+    }
+
+    /// A packet that waited was handed over, or given up.
+    #[cold]
+    pub fn unspilled(&mut self) {
+        self.ledger.unspilled.add(1);
     }
 
     /// A datagram came from another shard.
@@ -268,12 +306,14 @@ impl LedgerWriter {
 
 impl Counter {
     #[inline]
-    fn add(&self, count: u64) {
-        self.0
-            .store(self.0.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+    pub(super) fn add(&self, count: u64) {
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_add(count),
+            Ordering::Relaxed,
+        );
     }
 
-    fn get(&self) -> u64 {
+    pub(super) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }

@@ -223,7 +223,7 @@ impl fmt::Display for Refusal {
             count,
             sample,
         } = self;
-        let unit = if *count == 1 { "datagram" } else { "datagrams" };
+        let unit = if *count == 1 { "packet" } else { "packets" };
         write!(
             f,
             "refused {count} {unit}: {outcome} ({})",
@@ -360,9 +360,9 @@ mod tests {
         assert_eq!(
             lines,
             [
-                format!("0: refused 100 datagrams: {meaning}, e.g. 9 bytes, \"garbage 0\""),
-                format!("10: refused 1000 datagrams: {meaning}, e.g. 11 bytes, \"garbage 100\""),
-                format!("20: refused 1000 datagrams: {meaning}, e.g. 12 bytes, \"garbage 1100\""),
+                format!("0: refused 100 packets: {meaning}, e.g. 9 bytes, \"garbage 0\""),
+                format!("10: refused 1000 packets: {meaning}, e.g. 11 bytes, \"garbage 100\""),
+                format!("20: refused 1000 packets: {meaning}, e.g. 12 bytes, \"garbage 1100\""),
             ]
         );
     }
@@ -374,7 +374,7 @@ mod tests {
         let text = |due: Vec<Refusal>| due.iter().map(Refusal::to_string).collect::<Vec<_>>();
         assert_eq!(
             text(log.due(at(1), &outcomes, &[])),
-            ["refused 1 datagram: too_short (shorter than the smallest packet)"]
+            ["refused 1 packet: too_short (shorter than the smallest packet)"]
         );
         let outcomes = counts([(Outcome::TooShort, 2), (Outcome::UnknownName, 3)]);
         let due = log.due(at(2), &outcomes, &[]);

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::latency::LatencyCounts;
 use super::outcome::Outcome;
+use crate::stream::StreamSnapshot;
 
 /// All counters of an engine at one moment, by value.
 ///
@@ -24,14 +25,20 @@ pub struct Snapshot {
     pub kernel: KernelDrops,
     /// What was lost on this host since the start, before a socket was found for it.
     pub host: HostLosses,
+    /// BIN over TCP and TLS.
+    pub streams: StreamSnapshot,
 }
 
 /// What one shard counted, or all of them together.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Counts {
-    /// Datagrams that the queues brought.
+    /// Datagrams that the queues brought, and packets that were cut out of streams.
     pub received: u64,
+    /// How many of them came by streams.
+    pub frames: u64,
+    /// Packets of streams that wait now for the shard that owns their record.
+    pub waiting: u64,
     /// Their bytes.
     pub bytes: u64,
     /// Receives that brought at least one.
@@ -142,16 +149,20 @@ impl Snapshot {
             listeners,
             kernel,
             host: HostLosses::default(),
+            streams: StreamSnapshot::default(),
         }
     }
 
     /// Whether every received datagram came to exactly one outcome, on the shard that got it or on the one it
-    /// was mailed to, every handled one is in the count of one name and command, and nothing is on the way or
-    /// was left in a queue.
+    /// was mailed to, every handled one is in the count of one name and command, every byte of a stream is told, and
+    /// nothing is on the way or was left in a queue.
     #[must_use]
     pub fn is_balanced(&self) -> bool {
         let each = self.shards.iter().all(Counts::is_balanced);
         each && self.total.mailed_out == self.total.mailed_in
+            && self.total.waiting == 0
+            && self.total.frames == self.streams.total.frames
+            && self.streams.is_balanced()
             && self.kernel.left_in_queue_bytes == 0
     }
 
@@ -184,6 +195,7 @@ impl Snapshot {
             // Not the sum of the rows, of which several may have become one meanwhile.
             kernel,
             host: self.host.since(earlier.host),
+            streams: self.streams.since(&earlier.streams),
             ..Self::of(shards.collect(), listeners.collect())
         }
     }
@@ -206,7 +218,7 @@ impl Counts {
     #[must_use]
     pub fn is_balanced(&self) -> bool {
         let by_name: u64 = self.names.iter().map(NameCounts::handled).sum();
-        self.received + self.mailed_in == self.settled() + self.mailed_out
+        self.received + self.mailed_in == self.settled() + self.mailed_out + self.waiting
             && self.outcome(Outcome::Handled) == by_name
     }
 
@@ -224,6 +236,8 @@ impl Counts {
         });
         Self {
             received: self.received - earlier.received,
+            frames: self.frames - earlier.frames,
+            waiting: self.waiting,
             bytes: self.bytes - earlier.bytes,
             batches: self.batches - earlier.batches,
             busy_ns: self.busy_ns - earlier.busy_ns,
@@ -243,6 +257,8 @@ impl Counts {
     /// Adds what another shard counted.
     fn add(&mut self, other: &Self) {
         self.received += other.received;
+        self.frames += other.frames;
+        self.waiting += other.waiting;
         self.bytes += other.bytes;
         self.batches += other.batches;
         self.busy_ns += other.busy_ns;

@@ -1,0 +1,511 @@
+//! The connections of one shard: bytes in, packets to their owners, and an end to everything that stays open.
+//!
+//! ```text
+//!   intake ─▶ table of connections                          ┌▶ ours: handler
+//!   recv ─▶ pieces ─▶ (TLS) ─▶ Framer ─▶ packet ─▶ Floor ───┤
+//!                                                           └▶ other shard: mail ─ full? ─▶ spill of the connection
+//!   sweep: begun and not finished? silent? ─▶ close                              at its limit: reading pauses
+//! ```
+//!
+//! Nothing here waits for another shard, and no connection waits for another connection.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use binrush_net::{Slab, StreamBatch, StreamQueue, Token, Tx, What};
+
+use super::desk::ListenerId;
+use super::floor::Floor;
+use crate::access::Access;
+use crate::clock::Timestamp;
+use crate::stream::{CloseReason, PeerTable, StreamLimits, StreamSnapshot};
+use crate::telemetry::streams::StreamWriter;
+use connection::Connection;
+
+/// One connection.
+mod connection;
+/// Connections that are handed to a shard.
+pub mod incoming;
+/// No connections at all.
+pub mod nowhere;
+/// Packets that wait for a shard that does not keep up.
+mod spill;
+
+pub use incoming::{Incoming, NewConnection};
+pub use nowhere::NoStreams;
+
+/// The connections of one shard.
+pub struct Streams<S: StreamQueue> {
+    queue: S,
+    /// Empty between receives.
+    batch: StreamBatch,
+    incoming: Arc<dyn Incoming<S::Socket>>,
+    /// By token.
+    table: Vec<Option<Box<Connection>>>,
+    /// Places of the table that are free.
+    free: Vec<u32>,
+    /// Connections whose socket is open.
+    open: usize,
+    /// Tokens of connections with packets that wait.
+    spilling: Vec<Token>,
+    /// Connections that were closed and have packets that wait.
+    orphans: Vec<Box<Connection>>,
+    /// Tokens of connections that end with this batch.
+    ending: Vec<Token>,
+    limits: StreamLimits,
+    peers: Arc<PeerTable>,
+    book: StreamWriter,
+    /// Bytes that all connections hold together.
+    memory: usize,
+    sweep: Sweep,
+}
+
+/// Where the round through the connections stands.
+#[derive(Debug, Default)]
+struct Sweep {
+    at: usize,
+    next: Timestamp,
+    told: Timestamp,
+}
+
+/// What the connections of a shard are made of.
+pub struct StreamParts<S: StreamQueue> {
+    /// Where their bytes come from.
+    pub queue: S,
+    /// Where new ones come from.
+    pub incoming: Arc<dyn Incoming<S::Socket>>,
+    /// Pieces that one receive brings at most.
+    pub batch: usize,
+    /// What they may cost.
+    pub limits: StreamLimits,
+    /// How the streams of which sender are read.
+    pub peers: Arc<PeerTable>,
+}
+
+impl<S: StreamQueue> Streams<S> {
+    pub(super) fn new(parts: StreamParts<S>, book: StreamWriter) -> Self {
+        Self {
+            queue: parts.queue,
+            batch: StreamBatch::new(parts.batch),
+            incoming: parts.incoming,
+            table: Vec::new(),
+            free: Vec::new(),
+            open: 0,
+            spilling: Vec::new(),
+            orphans: Vec::new(),
+            ending: Vec::new(),
+            limits: parts.limits,
+            peers: parts.peers,
+            book,
+            memory: 0,
+            sweep: Sweep::default(),
+        }
+    }
+
+    /// Whether there is anything to look at: a load, while there is no connection.
+    #[inline]
+    pub(super) fn is_idle(&self) -> bool {
+        self.open == 0 && !self.is_spilling() && !self.incoming.is_waiting()
+    }
+
+    /// Whether a shard that is about to sleep must not.
+    pub(super) fn is_ready(&mut self) -> bool {
+        self.incoming.is_waiting() || (self.open > 0 && self.queue.is_ready())
+    }
+
+    /// Whether packets wait for another shard, which does not ring when it has room again.
+    #[inline]
+    pub(super) fn is_spilling(&self) -> bool {
+        !self.spilling.is_empty() || !self.orphans.is_empty()
+    }
+
+    pub(super) fn read_into(&self, counts: &mut StreamSnapshot) {
+        self.book.read_into(counts);
+    }
+
+    pub(super) fn queue(&self) -> &S {
+        &self.queue
+    }
+
+    /// Whether any connection's socket is open.
+    #[inline]
+    pub(super) const fn has_connections(&self) -> bool {
+        self.open > 0
+    }
+
+    /// Takes over new connections, looks after those there are, and receives; whether anything came.
+    ///
+    /// # Errors
+    /// What concerns all connections.
+    pub(super) fn receive<T: Tx>(
+        &mut self,
+        now: Timestamp,
+        slab: &mut Slab,
+        floor: &mut Floor<T>,
+    ) -> io::Result<bool> {
+        self.take_over(now, floor);
+        let drained = self.is_spilling() && self.drain_spills(floor);
+        self.sweep(now);
+        if self.open == 0 {
+            return Ok(drained);
+        }
+        self.queue.recv(slab, &mut self.batch)?;
+        Ok(!self.batch.is_empty() || drained)
+    }
+
+    /// Brings every packet of the batch to its counter or its owner, and gives the frames back; how many packets were
+    /// settled here, and how many bytes came, inside TLS where there is any.
+    pub(super) fn settle<T: Tx>(
+        &mut self,
+        now: Timestamp,
+        slab: &mut Slab,
+        floor: &mut Floor<T>,
+    ) -> (usize, usize) {
+        let (mut kept, mut bytes) = (0, 0);
+        for arrival in self.batch.arrivals(slab) {
+            let place = self.table.get_mut(arrival.token.0 as usize);
+            let Some(connection) = place.and_then(Option::as_deref_mut) else {
+                continue;
+            };
+            let memory = connection.memory();
+            let was_spilling = connection.is_spilling();
+            match arrival.what {
+                What::Bytes(piece) => {
+                    let (settled, len) = connection.take_in(now, piece, floor);
+                    kept += settled;
+                    bytes += len;
+                    connection.answer(|bytes| self.queue.write(arrival.token, bytes));
+                }
+                What::End => connection.end(connection.reason_of_end()),
+                What::Failed(errno) => connection.end(reason_of(errno)),
+            }
+            self.memory = self.memory + connection.memory() - memory;
+            if self.memory > self.limits.memory && connection.memory() > memory {
+                connection.end(CloseReason::Memory);
+            }
+            if connection.is_spilling() && !was_spilling {
+                self.spilling.push(arrival.token);
+            }
+            if connection.wants_pause(self.limits.memory_per_connection) {
+                self.queue.pause(arrival.token);
+            }
+            if connection.just_ended() {
+                self.ending.push(arrival.token);
+            }
+            connection.report(&mut self.book);
+        }
+        self.batch.release(slab);
+        while let Some(token) = self.ending.pop() {
+            self.close(token);
+        }
+        (kept, bytes)
+    }
+
+    /// Takes over what the acceptor handed to this shard, a bounded number in each turn.
+    fn take_over<T: Tx>(&mut self, now: Timestamp, floor: &mut Floor<T>) {
+        for _ in 0..TAKE_OVER_MAX {
+            if !self.incoming.is_waiting() {
+                return;
+            }
+            let Some(new) = self.incoming.take() else {
+                return;
+            };
+            let token = self.free.pop().unwrap_or_else(|| {
+                self.table.push(None);
+                u32::try_from(self.table.len() - 1).expect("bounded by the number of descriptors")
+            });
+            let token = Token(token);
+            let (mut connection, socket, early) =
+                Connection::new(now, new, &self.peers, &self.limits);
+            self.open += 1;
+            connection.open_in(&mut self.book);
+            let added = self.queue.add(token, socket);
+            connection.take_early(now, &early, floor);
+            if added.is_err() {
+                connection.end(CloseReason::Failed);
+            }
+            connection.report(&mut self.book);
+            self.memory += connection.memory();
+            let (ends, spills) = (connection.just_ended(), connection.is_spilling());
+            self.table[token.0 as usize] = Some(connection);
+            if spills {
+                self.spilling.push(token);
+            }
+            if ends {
+                self.close_as(token, added.is_ok());
+            }
+        }
+    }
+
+    /// Posts what waits, as far as there is room; whether anything could be.
+    fn drain_spills<T: Tx>(&mut self, floor: &mut Floor<T>) -> bool {
+        let mut moved = false;
+        let mut index = 0;
+        while let Some(&token) = self.spilling.get(index) {
+            let connection = connection_at(&mut self.table, token);
+            let memory = connection.memory();
+            moved |= connection.drain_spill(floor);
+            self.memory = self.memory + connection.memory() - memory;
+            if connection.may_resume(self.limits.memory_per_connection) {
+                self.queue.resume(token);
+            }
+            connection.report(&mut self.book);
+            if connection.is_spilling() {
+                index += 1;
+                continue;
+            }
+            self.spilling.swap_remove(index);
+        }
+        for orphan in &mut self.orphans {
+            let memory = orphan.memory();
+            moved |= orphan.drain_spill(floor);
+            self.memory = self.memory + orphan.memory() - memory;
+            orphan.report(&mut self.book);
+        }
+        self.orphans.retain(|orphan| {
+            let waits = orphan.is_spilling();
+            self.memory -= if waits { 0 } else { orphan.memory() };
+            waits
+        });
+        moved
+    }
+
+    /// Ends connections that are due to, some in each round, so that thousands of them hold nobody up.
+    fn sweep(&mut self, now: Timestamp) {
+        if now < self.sweep.next || self.open == 0 {
+            return;
+        }
+        self.sweep.next = now.after(SWEEP_NS);
+        let end = (self.sweep.at + SWEEP_MAX).min(self.table.len());
+        for index in self.sweep.at..end {
+            let Some(connection) = self.table[index].as_deref_mut() else {
+                continue;
+            };
+            let memory = connection.memory();
+            connection.look_at_the_clock(now, &self.limits);
+            self.memory = self.memory + connection.memory() - memory;
+            if connection.just_ended() {
+                self.ending
+                    .push(Token(u32::try_from(index).expect("a token")));
+            }
+        }
+        self.sweep.at = if end == self.table.len() { 0 } else { end };
+        while let Some(token) = self.ending.pop() {
+            self.close(token);
+        }
+        if now.nanos_since(self.sweep.told) >= TELL_NS {
+            self.sweep.told = now;
+            self.tell_open();
+        }
+    }
+
+    fn tell_open(&mut self) {
+        let shard = self.book.shard();
+        let table = self.table.iter().flatten();
+        let open = table.filter(|connection| connection.is_open());
+        self.book
+            .tell_open(open.map(|connection| connection.told(None, shard)));
+    }
+
+    /// Closes a connection that was said to end.
+    fn close(&mut self, token: Token) {
+        self.close_as(token, true);
+    }
+
+    fn close_as(&mut self, token: Token, in_queue: bool) {
+        let place = &mut self.table[token.0 as usize];
+        let Some(mut connection) = place.take() else {
+            return;
+        };
+        self.free.push(token.0);
+        let memory = connection.memory();
+        connection.say_goodbye(|bytes| self.queue.write(token, bytes));
+        let how = connection.close(&mut self.book);
+        self.memory = self.memory + connection.memory() - memory;
+        if in_queue {
+            self.queue.close(token, how);
+        }
+        self.open -= 1;
+        if connection.is_spilling() {
+            self.spilling.retain(|other| *other != token);
+            self.orphans.push(connection);
+        } else {
+            self.memory -= connection.memory();
+        }
+    }
+
+    /// Ends the connections that `reason_of` gives a reason for, after what the kernel has of them now was read.
+    fn end_where<T: Tx>(
+        &mut self,
+        now: Timestamp,
+        slab: &mut Slab,
+        floor: &mut Floor<T>,
+        reason_of: impl Fn(&Connection) -> Option<CloseReason>,
+    ) -> io::Result<()> {
+        let mut ends = Vec::new();
+        for (index, connection) in (0_u32..).zip(&mut self.table) {
+            let Some(connection) = connection.as_deref_mut() else {
+                continue;
+            };
+            if let Some(reason) = reason_of(connection).filter(|_| connection.is_open()) {
+                // What a slow shard holds up is read to its end all the same: the socket's buffer bounds it.
+                if connection.may_resume(usize::MAX) {
+                    self.queue.resume(Token(index));
+                }
+                ends.push((Token(index), reason));
+            }
+        }
+        let drained = self.drain_sockets(now, slab, floor, &ends);
+        for (token, reason) in ends {
+            // Its own end may have come meanwhile.
+            let connection = self.table[token.0 as usize].as_deref_mut();
+            if let Some(connection) = connection.filter(|connection| connection.is_open()) {
+                connection.end(reason);
+                self.close(token);
+            }
+        }
+        self.tell_open();
+        drained
+    }
+
+    /// Reads what the kernel had of these connections; others may have their turn too, and peers that go on sending do
+    /// not make it endless.
+    fn drain_sockets<T: Tx>(
+        &mut self,
+        now: Timestamp,
+        slab: &mut Slab,
+        floor: &mut Floor<T>,
+        ends: &[(Token, CloseReason)],
+    ) -> io::Result<()> {
+        let queued = |queue: &S| -> usize {
+            let each = ends.iter().map(|(token, _)| queue.queued_bytes(*token));
+            let each = each.map(|bytes| bytes.unwrap_or(0));
+            usize::try_from(each.sum::<u64>()).unwrap_or(usize::MAX)
+        };
+        let mut most = queued(&self.queue).saturating_mul(4);
+        loop {
+            self.queue.recv(slab, &mut self.batch)?;
+            let (came, bytes) = (!self.batch.is_empty(), self.batch.bytes());
+            if came {
+                self.settle(now, slab, floor);
+                floor.batch_done();
+            }
+            if (!came && queued(&self.queue) == 0) || most == 0 {
+                return Ok(());
+            }
+            most = most.saturating_sub(bytes.max(1));
+        }
+    }
+
+    /// Ends the connections of `listener`.
+    pub(super) fn end_of_listener<T: Tx>(
+        &mut self,
+        listener: ListenerId,
+        now: Timestamp,
+        slab: &mut Slab,
+        floor: &mut Floor<T>,
+    ) -> io::Result<()> {
+        self.end_where(now, slab, floor, |connection| {
+            (connection.listener() == listener).then_some(CloseReason::ListenerClosed)
+        })
+    }
+
+    /// Ends the connections of addresses that `access` does not allow.
+    pub(super) fn end_not_allowed<T: Tx>(
+        &mut self,
+        access: &Access,
+        now: Timestamp,
+        slab: &mut Slab,
+        floor: &mut Floor<T>,
+    ) -> io::Result<()> {
+        self.end_where(now, slab, floor, |connection| {
+            (!access.allows(connection.peer().ip())).then_some(CloseReason::NotAllowed)
+        })
+    }
+
+    /// Reads what the kernel has of each connection, and closes them all. What waits for other shards still waits.
+    pub(super) fn stop<T: Tx>(
+        &mut self,
+        now: Timestamp,
+        slab: &mut Slab,
+        floor: &mut Floor<T>,
+    ) -> io::Result<()> {
+        while self.incoming.is_waiting() {
+            self.take_over(now, floor);
+        }
+        let ended = self.end_where(now, slab, floor, |_| Some(CloseReason::Stopping));
+        self.queue.disarm(slab);
+        ended
+    }
+
+    /// Posts what still waits; whether all of it could be.
+    pub(super) fn drain_last<T: Tx>(&mut self, floor: &mut Floor<T>) -> bool {
+        self.drain_spills(floor);
+        floor.batch_done();
+        !self.is_spilling()
+    }
+
+    /// Counts what waits for shards that take nothing any more as lost.
+    pub(super) fn give_up_spills<T: Tx>(&mut self, floor: &mut Floor<T>) {
+        for orphan in &mut self.orphans {
+            orphan.give_up_spill(floor);
+            orphan.report(&mut self.book);
+        }
+        self.orphans.clear();
+    }
+}
+
+/// What the kernel's word for a broken connection says of it (tcp(7)).
+fn reason_of(errno: i32) -> CloseReason {
+    match io::Error::from_raw_os_error(errno).kind() {
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => CloseReason::Reset,
+        io::ErrorKind::TimedOut
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable => CloseReason::TimedOut,
+        _ => CloseReason::Failed,
+    }
+}
+
+/// A connection that has its token on a list.
+fn connection_at(table: &mut [Option<Box<Connection>>], token: Token) -> &mut Connection {
+    table[token.0 as usize]
+        .as_deref_mut()
+        .expect("what is on a list is in the table")
+}
+
+impl<S: StreamQueue> fmt::Debug for Streams<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streams")
+            .field("shard", &self.book.shard())
+            .field("open", &self.open)
+            .field("spilling", &self.spilling.len())
+            .field("memory", &self.memory)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: StreamQueue> fmt::Debug for StreamParts<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamParts")
+            .field("batch", &self.batch)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// New connections per turn: each costs some microseconds.
+const TAKE_OVER_MAX: usize = 32;
+
+/// Connections that one round of the sweep looks at, and how often there is one: 10 000 take a fifth of a second,
+/// against deadlines of seconds.
+const SWEEP_MAX: usize = 512;
+const SWEEP_NS: u64 = 10_000_000;
+
+/// How often the open connections are told.
+const TELL_NS: u64 = 500_000_000;
+
+#[cfg(test)]
+mod tests;

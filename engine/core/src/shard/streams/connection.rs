@@ -1,0 +1,373 @@
+//! One connection: what it sent so far, what is begun, what waits, and how it ends.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use binrush_net::{Close, Tx};
+
+use super::incoming::NewConnection;
+use super::spill::Spill;
+use crate::clock::Timestamp;
+use crate::dispatch::handler::Origin;
+use crate::shard::desk::ListenerId;
+use crate::shard::floor::{Floor, Way};
+use crate::stream::{
+    CloseReason, ConnectionCounts, Cut, Framer, PeerTable, StreamCounts, StreamLimits,
+};
+use crate::telemetry::streams::{PeerRow, StreamWriter};
+use crate::tls::Session;
+
+/// A connection of this shard, from the acceptor's hand to the last packet that waited.
+pub(super) struct Connection {
+    peer: SocketAddr,
+    listener: ListenerId,
+    origin: Origin,
+    tls: Option<Box<Session>>,
+    framer: Framer,
+    spill: Spill,
+    /// When the packet that is held was begun.
+    begun: Option<Timestamp>,
+    /// When something came last.
+    last: Timestamp,
+    paused: bool,
+    state: State,
+    /// The counts of this connection, and what of them is not in the book yet.
+    counts: StreamCounts,
+    news: StreamCounts,
+    row: PeerRow,
+    /// Gives its place back when it goes.
+    seat: Option<Box<dyn Send>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// Its end was said and nobody has looked yet.
+    Ending(CloseReason),
+    /// Its end was said and is on its way.
+    Ended(CloseReason),
+    /// The socket is gone.
+    Closed,
+}
+
+impl Connection {
+    /// What the acceptor handed over, without its socket and what came with it.
+    pub(super) fn new<K>(
+        now: Timestamp,
+        new: NewConnection<K>,
+        peers: &PeerTable,
+        limits: &StreamLimits,
+    ) -> (Box<Self>, K, Vec<u8>) {
+        let settings = peers.of(new.peer.ip());
+        let connection = Self {
+            peer: new.peer,
+            listener: ListenerId(new.listener),
+            origin: Origin::Stream {
+                peer: new.peer.ip().to_canonical(),
+                generation: settings.generation,
+                release: settings.release,
+            },
+            tls: new.tls,
+            framer: Framer::new(settings.generation, settings.frame_len_max(), limits.pieces),
+            spill: Spill::default(),
+            begun: None,
+            last: now,
+            paused: false,
+            state: State::Open,
+            counts: StreamCounts::default(),
+            news: StreamCounts {
+                opened: 1,
+                open: 1,
+                ..StreamCounts::default()
+            },
+            row: PeerRow::Others,
+            seat: new.seat,
+        };
+        (Box::new(connection), new.socket, new.early)
+    }
+
+    /// Finds the row of its address.
+    pub(super) fn open_in(&mut self, book: &mut StreamWriter) {
+        self.row = book.row(self.peer.ip().to_canonical());
+    }
+
+    /// Takes the next bytes of the connection; how many packets were settled here, and how many bytes came, inside TLS
+    /// where there is any.
+    #[inline]
+    pub(super) fn take_in<T: Tx>(
+        &mut self,
+        now: Timestamp,
+        bytes: &[u8],
+        floor: &mut Floor<T>,
+    ) -> (usize, usize) {
+        if self.tls.is_some() {
+            return self.decrypt(now, bytes, floor);
+        }
+        self.last = now;
+        (self.feed(now, bytes, floor), bytes.len())
+    }
+
+    /// Takes what came behind the handshake.
+    pub(super) fn take_early<T: Tx>(&mut self, now: Timestamp, bytes: &[u8], floor: &mut Floor<T>) {
+        if !bytes.is_empty() {
+            self.feed(now, bytes, floor);
+        }
+    }
+
+    #[cold]
+    fn decrypt<T: Tx>(
+        &mut self,
+        now: Timestamp,
+        bytes: &[u8],
+        floor: &mut Floor<T>,
+    ) -> (usize, usize) {
+        let Some(mut tls) = self.tls.take() else {
+            return (0, 0);
+        };
+        let (mut kept, mut len) = (0, 0);
+        let received = tls.receive(bytes, |plain| {
+            // Ciphertext alone is no sign of life: a record may be dribbled for ever.
+            self.last = now;
+            len += plain.len();
+            kept += self.feed(now, plain, floor);
+        });
+        self.tls = Some(tls);
+        match received {
+            Ok(received) if received.closed => self.end(self.reason_of_end()),
+            Ok(_) => {}
+            Err(_) => self.end(CloseReason::Tls),
+        }
+        (kept, len)
+    }
+
+    /// Cuts packets out of bytes and brings each on its way; how many were settled here.
+    #[inline]
+    fn feed<T: Tx>(&mut self, now: Timestamp, bytes: &[u8], floor: &mut Floor<T>) -> usize {
+        let Self {
+            origin,
+            framer,
+            spill,
+            news,
+            ..
+        } = self;
+        let (mut kept, mut cut) = (0, Cut::default());
+        let held = framer.held();
+        let fed = framer.feed(bytes, &mut cut, |packet| {
+            match floor.stream_packet(now, origin, packet, |owner| spill.holds_for(owner)) {
+                Way::Settled => kept += 1,
+                Way::Mailed => {}
+                Way::Full(owner) => {
+                    spill.push(owner, now, packet);
+                    news.spilled += 1;
+                }
+            }
+        });
+        news.rx_bytes += cut.rx_bytes;
+        news.frames += cut.frames;
+        news.frame_bytes += cut.frame_bytes;
+        news.skipped_bytes += cut.skipped_bytes;
+        news.rejected_bytes += cut.rejected_bytes;
+        let holds = framer.held();
+        news.held_bytes = news
+            .held_bytes
+            .wrapping_add(holds as u64)
+            .wrapping_sub(held as u64);
+        if holds == 0 {
+            self.begun = None;
+        } else if cut.frames > 0 || self.begun.is_none() {
+            self.begun = Some(now);
+        }
+        if let Err(broken) = fed {
+            self.end(broken.reason);
+        }
+        kept
+    }
+
+    /// Writes what TLS has to say, through `write`; what is not taken now waits for the next time.
+    #[inline]
+    pub(super) fn answer(&mut self, write: impl FnMut(&[u8]) -> io::Result<usize>) {
+        if let Some(tls) = &mut self.tls
+            && tls.wants_write()
+        {
+            transmit(tls, write);
+        }
+    }
+
+    /// Says that no more will be written, where the protocol has a word for it.
+    pub(super) fn say_goodbye(&mut self, write: impl FnMut(&[u8]) -> io::Result<usize>) {
+        if let Some(tls) = &mut self.tls {
+            tls.close();
+            transmit(tls, write);
+        }
+    }
+
+    /// The connection ends for `reason`, unless it does already.
+    pub(super) fn end(&mut self, reason: CloseReason) {
+        if self.state == State::Open {
+            self.state = State::Ending(reason);
+        }
+    }
+
+    /// Whether its end was said since this was asked last.
+    #[inline]
+    pub(super) fn just_ended(&mut self) -> bool {
+        let State::Ending(reason) = self.state else {
+            return false;
+        };
+        self.state = State::Ended(reason);
+        true
+    }
+
+    /// What the end of its stream says of it.
+    pub(super) fn reason_of_end(&self) -> CloseReason {
+        match self.framer.held() {
+            0 => CloseReason::Peer,
+            _ => CloseReason::HalfFrame,
+        }
+    }
+
+    /// Ends it when it is due.
+    pub(super) fn look_at_the_clock(&mut self, now: Timestamp, limits: &StreamLimits) {
+        let is_over = |since: Timestamp, limit: Duration| {
+            u128::from(now.nanos_since(since)) > limit.as_nanos()
+        };
+        if self.paused || self.state != State::Open {
+            // It is we who keep it waiting.
+            return;
+        }
+        if self
+            .begun
+            .is_some_and(|begun| is_over(begun, limits.frame_deadline))
+        {
+            self.end(CloseReason::FrameDeadline);
+        } else if is_over(self.last, limits.idle) {
+            self.end(CloseReason::Idle);
+        } else if is_over(self.last, QUIET) {
+            self.framer.shrink();
+            self.spill.shrink();
+        }
+    }
+
+    /// Settles the books of a connection whose end was said, and lets go of what it had; how its socket goes.
+    pub(super) fn close(&mut self, book: &mut StreamWriter) -> Close {
+        let (State::Ending(reason) | State::Ended(reason)) = self.state else {
+            unreachable!("closed once, after its end was said");
+        };
+        self.state = State::Closed;
+        let held = self.framer.held() as u64;
+        self.news.partial_bytes += held;
+        self.news.held_bytes = self.news.held_bytes.wrapping_sub(held);
+        self.news.open = self.news.open.wrapping_sub(1);
+        self.news.closed[reason as usize] += 1;
+        self.report(book);
+        book.tell_closed(self.told(Some(reason), book.shard()));
+        self.framer.forget();
+        (self.tls, self.seat, self.begun) = (None, None, None);
+        match reason {
+            CloseReason::Peer
+            | CloseReason::HalfFrame
+            | CloseReason::NotAllowed
+            | CloseReason::ListenerClosed
+            | CloseReason::Stopping => Close::Orderly,
+            _ => Close::Reset,
+        }
+    }
+
+    /// Posts what waits, as far as there is room; whether any could be.
+    pub(super) fn drain_spill<T: Tx>(&mut self, floor: &mut Floor<T>) -> bool {
+        let origin = &self.origin;
+        self.spill
+            .drain(|owner, arrived, packet| floor.post_again(owner, arrived, origin, packet))
+    }
+
+    /// Counts what waits as lost: its owners take nothing any more.
+    pub(super) fn give_up_spill<T: Tx>(&mut self, floor: &mut Floor<T>) {
+        self.spill.drain(|_, _, packet| {
+            floor.lose(packet);
+            true
+        });
+    }
+
+    /// Brings what is new into the book.
+    #[inline]
+    pub(super) fn report(&mut self, book: &mut StreamWriter) {
+        let waits = self.spill.len() as u64;
+        let told = self.counts.spilled_bytes;
+        self.news.spilled_bytes = waits.wrapping_sub(told);
+        book.add(self.row, &self.news);
+        self.counts.add(&self.news);
+        self.news = StreamCounts::default();
+    }
+
+    /// Whether it holds more than `limit` bytes and has to pause; said once.
+    #[inline]
+    pub(super) fn wants_pause(&mut self, limit: usize) -> bool {
+        let wants = !self.paused && self.spill.len() > limit && self.state == State::Open;
+        if wants {
+            self.paused = true;
+            self.news.pauses += 1;
+        }
+        wants
+    }
+
+    /// Whether it was paused and has become short enough to go on; said once.
+    pub(super) fn may_resume(&mut self, limit: usize) -> bool {
+        let may = self.paused && self.spill.len() <= limit / 2 && self.state == State::Open;
+        if may {
+            self.paused = false;
+        }
+        may
+    }
+
+    /// As it is told.
+    pub(super) fn told(&self, closed: Option<CloseReason>, shard: u16) -> ConnectionCounts {
+        ConnectionCounts {
+            peer: self.peer,
+            shard,
+            tls: self.tls.is_some(),
+            closed,
+            counts: self.counts,
+        }
+    }
+
+    /// Whether packets of it wait for another shard.
+    #[inline]
+    pub(super) fn is_spilling(&self) -> bool {
+        !self.spill.is_empty()
+    }
+
+    /// Whether its socket is there.
+    #[inline]
+    pub(super) fn is_open(&self) -> bool {
+        self.state != State::Closed
+    }
+
+    /// Bytes of memory that it has for what it holds.
+    #[inline]
+    pub(super) fn memory(&self) -> usize {
+        self.framer.memory() + self.spill.memory()
+    }
+
+    pub(super) const fn listener(&self) -> ListenerId {
+        self.listener
+    }
+
+    pub(super) const fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+}
+
+/// Writes what a session has ready, until it is out or nothing more is taken.
+fn transmit(tls: &mut Session, mut write: impl FnMut(&[u8]) -> io::Result<usize>) {
+    // A failure shows in the next receive, with its reason.
+    let _ = tls.transmit(
+        |slices| match slices.iter().find(|slice| !slice.is_empty()) {
+            Some(slice) => write(slice),
+            None => Ok(0),
+        },
+    );
+}
+
+/// After so much silence a connection gives its memory back.
+const QUIET: Duration = Duration::from_secs(1);

@@ -1,0 +1,285 @@
+//! The counters of one shard's connections: by source address, one writer, any number of readers.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use crossbeam_queue::ArrayQueue;
+
+use super::ledger::Counter;
+use crate::stream::counts::{CONNECTIONS_TOLD_MAX, PEER_ROWS_MAX};
+use crate::stream::{CloseReason, ConnectionCounts, PeerCounts, StreamCounts, StreamSnapshot};
+
+/// What one shard counted of its connections, to read from any thread.
+#[derive(Debug)]
+pub(crate) struct StreamBook {
+    rows: Box<[Row]>,
+    others: Sums,
+    /// As they were told last: written a few times a second, so a lock is no burden.
+    open: Mutex<Vec<ConnectionCounts>>,
+    /// The last ones that were closed and not looked at yet.
+    closed: ArrayQueue<ConnectionCounts>,
+}
+
+/// The one right to write a [`StreamBook`]; belongs to its shard.
+#[derive(Debug)]
+pub(crate) struct StreamWriter {
+    book: Arc<StreamBook>,
+    shard: u16,
+}
+
+/// Where the counts of an address are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PeerRow {
+    /// In a row of their own.
+    Own(u8),
+    /// With those of all that came too late for one.
+    Others,
+}
+
+/// Addresses get their rows in the order in which they first come, and keep them.
+#[derive(Debug, Default)]
+struct Row {
+    addr: OnceLock<IpAddr>,
+    sums: Sums,
+}
+
+/// [`StreamCounts`] that others read meanwhile.
+#[derive(Debug, Default)]
+struct Sums {
+    opened: Counter,
+    open: Counter,
+    closed: [Counter; CloseReason::COUNT],
+    rx_bytes: Counter,
+    frames: Counter,
+    frame_bytes: Counter,
+    skipped_bytes: Counter,
+    partial_bytes: Counter,
+    rejected_bytes: Counter,
+    held_bytes: Counter,
+    spilled: Counter,
+    spilled_bytes: Counter,
+    pauses: Counter,
+}
+
+impl StreamBook {
+    /// Zeros, and the right to count.
+    pub(crate) fn new(shard: u16) -> (Arc<Self>, StreamWriter) {
+        let book = Arc::new(Self {
+            rows: (0..PEER_ROWS_MAX).map(|_| Row::default()).collect(),
+            others: Sums::default(),
+            open: Mutex::new(Vec::with_capacity(CONNECTIONS_TOLD_MAX)),
+            closed: ArrayQueue::new(CONNECTIONS_TOLD_MAX),
+        });
+        let writer = StreamWriter {
+            book: Arc::clone(&book),
+            shard,
+        };
+        (book, writer)
+    }
+
+    /// Adds what this shard counted to `snapshot`; what was closed is told once.
+    pub(crate) fn read_into(&self, snapshot: &mut StreamSnapshot) {
+        let others = self.others.get();
+        snapshot.others.add(&others);
+        snapshot.total.add(&others);
+        for row in &self.rows {
+            let Some(addr) = row.addr.get() else { break };
+            let counts = row.sums.get();
+            snapshot.total.add(&counts);
+            let known = snapshot.peers.iter().position(|peer| peer.addr == *addr);
+            match known {
+                Some(index) => snapshot.peers[index].counts.add(&counts),
+                None if snapshot.peers.len() < PEER_ROWS_MAX => snapshot.peers.push(PeerCounts {
+                    addr: *addr,
+                    name: None,
+                    counts,
+                }),
+                // Shards meet addresses in orders of their own.
+                None => snapshot.others.add(&counts),
+            }
+        }
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        snapshot.connections.extend_from_slice(&open);
+        while let Some(closed) = self.closed.pop() {
+            snapshot.connections.push(closed);
+        }
+    }
+}
+
+impl StreamWriter {
+    /// The row of `addr`, a new one if there is room.
+    pub(crate) fn row(&mut self, addr: IpAddr) -> PeerRow {
+        for (index, row) in (0..).zip(&self.book.rows) {
+            if *row.addr.get_or_init(|| addr) == addr {
+                return PeerRow::Own(index);
+            }
+        }
+        PeerRow::Others
+    }
+
+    /// Counts `news` of a connection.
+    #[inline]
+    pub(crate) fn add(&mut self, row: PeerRow, news: &StreamCounts) {
+        let sums = match row {
+            PeerRow::Own(index) => &self.book.rows[usize::from(index)].sums,
+            PeerRow::Others => &self.book.others,
+        };
+        sums.add(news);
+    }
+
+    /// A connection was closed; when nobody looks for long, the oldest is forgotten.
+    pub(crate) fn tell_closed(&mut self, closed: ConnectionCounts) {
+        self.book.closed.force_push(closed);
+    }
+
+    /// These are open now; of many, the first.
+    pub(crate) fn tell_open(&mut self, open: impl Iterator<Item = ConnectionCounts>) {
+        // Whoever reads now reads what was told before.
+        if let Ok(mut told) = self.book.open.try_lock() {
+            told.clear();
+            told.extend(open.take(CONNECTIONS_TOLD_MAX));
+        }
+    }
+
+    /// As [`StreamBook::read_into`].
+    pub(crate) fn read_into(&self, snapshot: &mut StreamSnapshot) {
+        self.book.read_into(snapshot);
+    }
+
+    pub(crate) const fn shard(&self) -> u16 {
+        self.shard
+    }
+}
+
+impl Sums {
+    #[inline]
+    fn add(&self, news: &StreamCounts) {
+        self.rx_bytes.add(news.rx_bytes);
+        self.frames.add(news.frames);
+        self.frame_bytes.add(news.frame_bytes);
+        self.held_bytes.add(news.held_bytes);
+        let common = StreamCounts {
+            rx_bytes: news.rx_bytes,
+            frames: news.frames,
+            frame_bytes: news.frame_bytes,
+            held_bytes: news.held_bytes,
+            ..StreamCounts::default()
+        };
+        if *news != common {
+            self.add_rare(news);
+        }
+    }
+
+    #[cold]
+    fn add_rare(&self, news: &StreamCounts) {
+        for (counter, count) in self.closed.iter().zip(news.closed) {
+            counter.add(count);
+        }
+        for (counter, count) in [
+            (&self.opened, news.opened),
+            (&self.open, news.open),
+            (&self.skipped_bytes, news.skipped_bytes),
+            (&self.partial_bytes, news.partial_bytes),
+            (&self.rejected_bytes, news.rejected_bytes),
+            (&self.spilled, news.spilled),
+            (&self.spilled_bytes, news.spilled_bytes),
+            (&self.pauses, news.pauses),
+        ] {
+            counter.add(count);
+        }
+    }
+
+    fn get(&self) -> StreamCounts {
+        StreamCounts {
+            opened: self.opened.get(),
+            open: self.open.get(),
+            closed: std::array::from_fn(|index| self.closed[index].get()),
+            rx_bytes: self.rx_bytes.get(),
+            frames: self.frames.get(),
+            frame_bytes: self.frame_bytes.get(),
+            skipped_bytes: self.skipped_bytes.get(),
+            partial_bytes: self.partial_bytes.get(),
+            rejected_bytes: self.rejected_bytes.get(),
+            held_bytes: self.held_bytes.get(),
+            spilled: self.spilled.get(),
+            spilled_bytes: self.spilled_bytes.get(),
+            pauses: self.pauses.get(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addr(n: u16) -> IpAddr {
+        let [high, low] = n.to_be_bytes();
+        IpAddr::from([10, 0, high, low])
+    }
+
+    #[test]
+    fn addresses_keep_their_rows_and_late_ones_share_one() {
+        let (book, mut writer) = StreamBook::new(3);
+        let one = StreamCounts {
+            opened: 1,
+            open: 1,
+            ..StreamCounts::default()
+        };
+        for n in (0..100).chain([5, 99]) {
+            let row = writer.row(addr(n));
+            writer.add(row, &one);
+        }
+        let mut snapshot = StreamSnapshot::default();
+        book.read_into(&mut snapshot);
+        assert_eq!(snapshot.peers.len(), PEER_ROWS_MAX);
+        assert_eq!(
+            (snapshot.peers[5].addr, snapshot.peers[5].counts.opened),
+            (addr(5), 2)
+        );
+        assert_eq!(snapshot.others.opened, 100 - 64 + 1);
+        assert_eq!(snapshot.total.opened, 102);
+        assert!(snapshot.is_balanced());
+    }
+
+    #[test]
+    fn shards_add_up_by_address_also_when_they_met_them_in_another_order() {
+        let mut snapshot = StreamSnapshot::default();
+        for order in [[1, 2], [2, 1]] {
+            let (book, mut writer) = StreamBook::new(0);
+            for n in order {
+                let row = writer.row(addr(n));
+                let news = StreamCounts {
+                    rx_bytes: n.into(),
+                    frame_bytes: n.into(),
+                    frames: 1,
+                    ..StreamCounts::default()
+                };
+                writer.add(row, &news);
+            }
+            book.read_into(&mut snapshot);
+        }
+        let rows: Vec<_> = snapshot
+            .peers
+            .iter()
+            .map(|peer| (peer.addr, peer.counts.frame_bytes))
+            .collect();
+        assert_eq!(rows, [(addr(1), 2), (addr(2), 4)]);
+        assert_eq!(snapshot.total.frames, 4);
+    }
+
+    #[test]
+    fn what_goes_down_again_adds_up_to_what_there_is() {
+        let (book, mut writer) = StreamBook::new(0);
+        let row = writer.row(addr(1));
+        for held in [50_u64, 0_u64.wrapping_sub(20), 0_u64.wrapping_sub(30), 7] {
+            let news = StreamCounts {
+                held_bytes: held,
+                ..StreamCounts::default()
+            };
+            writer.add(row, &news);
+        }
+        let mut snapshot = StreamSnapshot::default();
+        book.read_into(&mut snapshot);
+        assert_eq!(snapshot.total.held_bytes, 7);
+    }
+}
