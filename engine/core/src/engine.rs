@@ -1,9 +1,10 @@
 //! Assembly and life of an engine: start, watch, change, stop without a hole.
 //!
 //! ```text
-//!   start:   groups bound, shut ─▶ steering ─▶ threads: pin, slab, queues ─▶ groups opened ─▶ ready
+//!   start:   groups bound, shut ─▶ steering ─▶ threads: pin, slab, queues ─▶ groups opened, acceptor ─▶ ready
 //!   change:  order ─▶ each shard between two batches ─▶ done ─▶ what was replaced is dropped here
-//!   stop:    read drops ─▶ shut off arrivals ─▶ stop flag ─▶ queues drained, mail read ─▶ join ─▶ read drops ─▶ close
+//!   stop:    read drops ─▶ no more connections, arrivals shut off ─▶ stop flag ─▶ queues and connections drained,
+//!            mail read ─▶ join ─▶ read drops ─▶ close
 //! ```
 
 use std::io;
@@ -11,21 +12,28 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use binrush_net::{NetStat, OpenQueue, RecvMmsg, UdpOptions, UdpSocket, Uring, allowed_cores};
+use binrush_net::{
+    NetStat, OpenQueue, OpenStreams, PollStreams, RecvMmsg, UdpOptions, UdpSocket, Uring,
+    UringStreams, allowed_cores,
+};
 
+use crate::accept::Intake;
 use crate::access::Access;
 use crate::clock::MonotonicClock;
 use crate::dispatch::handler::{Handler, ShardId};
 use crate::dispatch::registry::Registry;
 use crate::dispatch::{NameId, Table};
+use crate::link::Links;
 use crate::shard::Life;
-use crate::shard::desk::{ListenerId, OBEY_MAX, Order, Returned};
+use crate::shard::desk::{OBEY_MAX, Order, Returned};
 use crate::shard::mailbox::Mailbox;
 use crate::steering::Steering;
+use crate::stream::{PeerTable, StreamSnapshot};
 use crate::telemetry::samples::Samples;
 use crate::telemetry::snapshot::{HostLosses, Snapshot};
 use listener::{Listener, SocketOptions};
-use thread::{Plan, ShardThread};
+use streams::StreamSide;
+use thread::{Plan, ShardThread, StreamPlan};
 
 /// Where to listen, for whom, and with what.
 pub mod config;
@@ -35,12 +43,15 @@ pub mod error;
 mod listener;
 /// Listeners that come and go.
 mod reload;
+/// Listeners of connections.
+mod streams;
 /// The threads of the shards.
 mod thread;
 
-pub use config::{Backend, EngineConfig, Gro, Pin};
+pub use config::{Backend, EngineConfig, Gro, Pin, StreamBackend, StreamConfig};
 pub use error::{ChangeError, StartError, StopCause, StopError, Trouble, Warning};
 pub use reload::Reloaded;
+pub use streams::Refusal;
 
 /// A running engine: sockets, and threads that turn their datagrams into calls of handlers.
 ///
@@ -67,6 +78,9 @@ pub struct Engine {
     listeners_max: usize,
     host_at_start: NetStat,
     host: HostLosses,
+    streams: StreamSide,
+    /// Connections to others, whose counts are told with ours.
+    links: Vec<Links>,
 }
 
 /// A shard, as it is told to people.
@@ -83,8 +97,12 @@ pub struct ShardInfo {
 pub struct ListenerInfo {
     /// Address and port.
     pub addr: SocketAddr,
-    /// The receive buffer that the kernel granted each of its sockets, in bytes.
-    pub rcvbuf: usize,
+    /// The receive buffer that the kernel granted each of its sockets for datagrams, in bytes; `None`: it takes none.
+    pub rcvbuf: Option<usize>,
+    /// Whether it takes connections.
+    pub tcp: bool,
+    /// Whether these have to be inside TLS.
+    pub tls: bool,
 }
 
 impl EngineConfig {
@@ -113,18 +131,28 @@ impl Engine {
             rcvbuf: config.rcvbuf,
             gro: config.gro.wanted(shards, backend),
         };
-        let listeners: Vec<Listener> = (0..)
-            .map(ListenerId)
-            .zip(&config.listen)
-            .map(|(id, addr)| Listener::bind(id, *addr, options, &steering, &config.access))
-            .collect::<Result<_, _>>()?;
+        let mesh = Mailbox::mesh(shards).map_err(StartError::Mailbox)?;
+        let intakes = mesh
+            .iter()
+            .map(|mailbox| Intake::new(Arc::clone(mailbox.bell())));
+        let (streams, no_uring_streams) = StreamSide::new(config.streams, intakes.collect())?;
+        let mut next_listener = 0;
+        let (listeners, stream_listeners) = streams::bind(
+            &config.listen,
+            &streams.config,
+            options,
+            &steering,
+            &config.access,
+            &mut next_listener,
+        )?;
         let listeners_max = listeners.len() + LISTENERS_SPARE;
         let mut warnings = of_registry(&registry);
         warnings.extend(of_listeners(&listeners));
-        warnings.extend(no_uring);
+        warnings.extend(no_uring.or(no_uring_streams));
+        warnings.extend(streams.warnings().into_iter().map(Warning::Certificate));
 
         let mut engine = Self {
-            next_listener: u32::try_from(listeners.len()).expect("at most LISTENERS_MAX"),
+            next_listener,
             listeners,
             shards: Vec::with_capacity(shards.into()),
             table: Arc::new(registry.table()),
@@ -140,29 +168,39 @@ impl Engine {
             listeners_max,
             host_at_start: NetStat::read().unwrap_or_default(),
             host: HostLosses::default(),
+            streams,
+            links: Vec::new(),
         };
         let cores = thread::cores(&config.pin, shards, &allowed);
-        match backend {
-            Backend::Uring => engine.start_shards::<Uring>(cores, config.batch)?,
-            Backend::Auto | Backend::RecvMmsg => {
-                engine.start_shards::<RecvMmsg>(cores, config.batch)?;
+        match (backend, engine.streams.backend) {
+            (Backend::Uring, StreamBackend::Uring) => {
+                engine.start_shards::<Uring, UringStreams>(cores, mesh, config.batch)?;
             }
+            (Backend::Uring, _) => {
+                engine.start_shards::<Uring, PollStreams>(cores, mesh, config.batch)?;
+            }
+            (_, StreamBackend::Uring) => {
+                engine.start_shards::<RecvMmsg, UringStreams>(cores, mesh, config.batch)?;
+            }
+            _ => engine.start_shards::<RecvMmsg, PollStreams>(cores, mesh, config.batch)?,
         }
         for listener in &mut engine.listeners {
             listener.open(&engine.access)?;
         }
+        engine.streams.open(stream_listeners, &engine.access)?;
         Ok(engine)
     }
 
     /// A start that fails half-way drops the engine, which ends the shards that run.
-    fn start_shards<Q: OpenQueue + 'static>(
+    fn start_shards<Q: OpenQueue + 'static, S: OpenStreams + 'static>(
         &mut self,
         cores: Vec<Option<thread::CoreWish>>,
+        mesh: Vec<Mailbox>,
         batch: usize,
     ) -> Result<(), StartError> {
         let clock = MonotonicClock;
         let shards = self.steering.shards();
-        let mesh = Mailbox::mesh(shards).map_err(StartError::Mailbox)?;
+        let peers = Arc::new(self.streams.config.peers.clone());
         for ((id, mailbox), core) in (0..shards).map(ShardId).zip(mesh).zip(cores) {
             let sockets = self.listeners.iter().map(|listener| {
                 let socket = listener.sockets().nth(id.index());
@@ -180,8 +218,13 @@ impl Engine {
                 mailbox,
                 dispatch: self.registry.build(id, &self.table),
                 life: Arc::clone(&self.life),
+                streams: StreamPlan {
+                    intake: Arc::clone(&self.streams.intakes[id.index()]),
+                    limits: self.streams.config.limits.clone(),
+                    peers: Arc::clone(&peers),
+                },
             };
-            let (shard, warning) = ShardThread::start::<Q>(plan)?;
+            let (shard, warning) = ShardThread::start::<Q, S>(plan)?;
             self.shards.push(shard);
             self.warnings.extend(warning);
         }
@@ -246,6 +289,12 @@ impl Engine {
         done
     }
 
+    /// Tells the counts of `links` in each [`snapshot`](Self::snapshot) from now on: handlers answer by links, and
+    /// have handles of their own.
+    pub fn tell_of(&mut self, links: Links) {
+        self.links.push(links);
+    }
+
     /// Gives every shard an order, waits until all have obeyed, and drops what they gave back.
     fn order(&self, order: impl Fn(ShardId) -> Order) -> Result<(), ChangeError> {
         let posted: Vec<(&ShardThread, u64)> = self
@@ -285,6 +334,7 @@ impl Engine {
     pub fn stop(mut self) -> Result<Snapshot, StopError> {
         // Whatever fails, the rest is done: what cannot be read keeps its last reading.
         let before = self.each_listener(Listener::read);
+        self.streams.stop();
         let shut = self.shut();
         let ended = self.end_shards();
         let mut left = 0;
@@ -320,10 +370,11 @@ impl Engine {
         Ok(self.counts())
     }
 
-    /// What is wrong with a shard, as the last [`snapshot`](Self::snapshot) found it.
+    /// What is wrong with a shard or with accepting connections, as the last [`snapshot`](Self::snapshot) found it.
     #[must_use]
     pub fn trouble(&self) -> Option<Trouble> {
-        self.shards.iter().find_map(ShardThread::trouble)
+        let of_shard = self.shards.iter().find_map(ShardThread::trouble);
+        of_shard.or_else(|| self.streams.trouble())
     }
 
     /// Whether all shards are still receiving; if not, [`stop`](Self::stop) says why.
@@ -332,13 +383,26 @@ impl Engine {
         self.shards.iter().all(ShardThread::is_running)
     }
 
-    /// The addresses it listens on.
+    /// The addresses it listens on, those for datagrams first; one that takes both is one.
     pub fn listeners(&self) -> impl Iterator<Item = ListenerInfo> {
         let open = self.listeners.iter().filter(|each| each.is_open());
-        open.map(|listener| ListenerInfo {
+        let streams = self.streams.listeners();
+        let with_datagrams = open.map(move |listener| ListenerInfo {
             addr: listener.addr,
-            rcvbuf: listener.rcvbuf,
-        })
+            rcvbuf: Some(listener.rcvbuf),
+            tcp: streams.iter().any(|tcp| is_at(tcp, listener.addr)),
+            tls: false,
+        });
+        let alone = streams.iter().filter(|tcp| {
+            let mut open = self.listeners.iter().filter(|each| each.is_open());
+            !open.any(|listener| is_at(tcp, listener.addr))
+        });
+        with_datagrams.chain(alone.map(|tcp| ListenerInfo {
+            addr: tcp.addr,
+            rcvbuf: None,
+            tcp: true,
+            tls: tcp.tls,
+        }))
     }
 
     /// The shards, in order.
@@ -362,7 +426,25 @@ impl Engine {
         (self.backend, &self.backend_reason)
     }
 
-    /// Whose datagrams are taken.
+    /// How bytes of connections are taken from the kernel, never [`StreamBackend::Auto`], and why so.
+    #[must_use]
+    pub fn stream_backend(&self) -> (StreamBackend, &str) {
+        (self.streams.backend, &self.streams.backend_reason)
+    }
+
+    /// What refused connections looked like: the last of each reason.
+    #[must_use]
+    pub fn refused_connections(&self) -> Vec<Refusal> {
+        self.streams.refusals()
+    }
+
+    /// How the streams of which sender are read.
+    #[must_use]
+    pub const fn peers(&self) -> &PeerTable {
+        &self.streams.config.peers
+    }
+
+    /// Whose datagrams and connections are taken.
     #[must_use]
     pub const fn access(&self) -> &Access {
         &self.access
@@ -385,6 +467,22 @@ impl Engine {
         let listeners = self.listeners.iter().map(Listener::counts);
         let mut counts = Snapshot::of(shards.collect(), listeners.collect());
         counts.host = self.host;
+        counts.streams = self.stream_counts();
+        counts
+    }
+
+    fn stream_counts(&self) -> StreamSnapshot {
+        let mut counts = StreamSnapshot {
+            accept: self.streams.counts(),
+            links: self.links.iter().flat_map(Links::counts).collect(),
+            ..StreamSnapshot::default()
+        };
+        for shard in &self.shards {
+            shard.handle.book.read_into(&mut counts);
+        }
+        for peer in &mut counts.peers {
+            peer.name.clone_from(&self.peers().of(peer.addr).name);
+        }
         counts
     }
 
@@ -428,10 +526,11 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if self.listeners.iter().all(|each| !each.is_open()) {
+        if self.shards.iter().all(|shard| !shard.is_running()) {
             // Stopped in order.
             return;
         }
+        self.streams.stop();
         // Without the filter the drains would end in errors. Nobody is left to tell of one.
         let _ = self.shut();
         // Those that never started post no mail either.
@@ -446,6 +545,7 @@ fn check(config: &EngineConfig) -> Result<(), StartError> {
         batch,
         shards,
         listen,
+        streams,
         ..
     } = config;
     if !(1..=BATCH_MAX).contains(batch) {
@@ -456,18 +556,28 @@ fn check(config: &EngineConfig) -> Result<(), StartError> {
     {
         return Err(StartError::Shards { shards: *shards });
     }
-    if !(1..=LISTENERS_MAX).contains(&listen.len()) {
-        let listeners = listen.len();
+    // An address that takes both is one.
+    let alone = streams.listen.iter().filter(|addr| !listen.contains(addr));
+    let listeners = listen.len() + alone.count() + streams.listen_tls.len();
+    if !(1..=LISTENERS_MAX).contains(&listeners) {
         return Err(StartError::Listeners { listeners });
     }
-    for (index, addr) in listen.iter().enumerate() {
-        // Port 0 is another port each time.
-        if addr.port() != 0 && listen[..index].contains(addr) {
-            let (addr, ours) = (*addr, *addr);
-            return Err(StartError::OurOwn { addr, ours });
+    let connections: Vec<SocketAddr> = [&streams.listen[..], &streams.listen_tls].concat();
+    for listen in [listen, &connections] {
+        for (index, addr) in listen.iter().enumerate() {
+            // Port 0 is another port each time.
+            if addr.port() != 0 && listen[..index].contains(addr) {
+                let (addr, ours) = (*addr, *addr);
+                return Err(StartError::OurOwn { addr, ours });
+            }
         }
     }
     Ok(())
+}
+
+/// Whether connections come to the address of a listener of datagrams.
+fn is_at(tcp: &streams::StreamListener, addr: SocketAddr) -> bool {
+    !tcp.tls && tcp.addr == addr
 }
 
 /// What to receive with, why, and what the user should know about it.

@@ -39,6 +39,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+/// Taking connections: who may come in, and to which shard.
+pub(crate) mod accept;
 /// Whose datagrams are taken.
 pub mod access;
 /// The BIN functions of OpenSIPS, and what they are here.
@@ -51,12 +53,18 @@ pub mod config;
 pub mod dispatch;
 /// Assembly and life: start, watch, change, stop without a hole.
 pub mod engine;
+/// Connections to other nodes, and what waits for them.
+pub mod link;
 /// The loop. Read this first.
 pub mod shard;
 /// Which shard a record belongs to.
 pub mod steering;
+/// Connections: BIN over TCP and TLS.
+pub mod stream;
 /// What is counted, and how it adds up.
 pub mod telemetry;
+/// TLS sessions, their certificates and keys.
+pub mod tls;
 
 /// Addresses of this machine, as the tests find them.
 #[cfg(test)]
@@ -64,13 +72,14 @@ mod loopback;
 
 pub use access::{Access, Cidr};
 pub use clock::{Clock, MonotonicClock, Timestamp};
-pub use dispatch::handler::{Context, Handler, ShardId, Verdict};
+pub use dispatch::handler::{Context, Handler, Origin, ShardId, Verdict};
 pub use dispatch::registry::{NameReplaced, RegisterError, Registry};
 pub use dispatch::schema_handler::SchemaHandler;
 pub use engine::{
     Backend, ChangeError, Engine, EngineConfig, Gro, Pin, Reloaded, StartError, StopCause,
-    StopError, Trouble, Warning,
+    StopError, StreamBackend, StreamConfig, Trouble, Warning,
 };
+pub use link::{Lane, LinkConfig, LinkError, LinkId, LinkLimits, Links, LinksConfig, Refused};
 pub use shard::Shard;
 pub use steering::Steering;
 pub use telemetry::ledger::Ledger;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use binrush_engine::shard::mailbox::Mailbox;
 use binrush_engine::shard::outbox::Outbox;
+use binrush_engine::shard::streams::NoStreams;
 use binrush_engine::shard::{Parts, Shard};
 use binrush_engine::{
     Context, Ledger, MonotonicClock, Outcome, Registry, ShardId, Snapshot, Steering, Verdict,
@@ -101,6 +102,7 @@ impl Pair {
                 steering: steering.clone(),
                 mailbox,
                 dispatch: registry.build(ShardId(id), &table),
+                streams: NoStreams::parts(),
             });
             shards.push(shard);
             ledgers.push(ledger);

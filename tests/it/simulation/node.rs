@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use binrush_engine::shard::mailbox::Mailbox;
 use binrush_engine::shard::outbox::Outbox;
+use binrush_engine::shard::streams::NoStreams;
 use binrush_engine::shard::{Life, Parts, RECV_FAILURES_MAX};
 use binrush_engine::{
     Clock, Context, Handler as _, Ledger, Registry, SchemaHandler, Shard, ShardId, Snapshot,
@@ -114,6 +116,7 @@ impl Node {
                 steering: plan.steering(),
                 mailbox,
                 dispatch: registry.build(id, &table),
+                streams: NoStreams::parts(),
             });
             node.shards.push(shard);
             node.ledgers.push(ledger);
@@ -301,7 +304,7 @@ impl RxQueue for Tap {
         unreachable!("no listener is closed while its shard goes on")
     }
 
-    fn wait(_: &mut [Self], _: &Bell, _: Duration) -> io::Result<()> {
+    fn wait(_: &mut [Self], _: Option<RawFd>, _: &Bell, _: Duration) -> io::Result<()> {
         unreachable!("a turn does not wait, and what a shut queue holds can be received")
     }
 }

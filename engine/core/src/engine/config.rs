@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 
 use crate::access::Access;
+use crate::stream::{PeerTable, StreamLimits};
+use crate::tls::TlsFiles;
 
 /// Where to listen, for whom, and with what.
 #[derive(Debug, Clone)]
@@ -24,6 +26,38 @@ pub struct EngineConfig {
     pub gro: Gro,
     /// Datagrams (trains of them, where merged) per receive, 1 to 1024.
     pub batch: usize,
+    /// BIN over TCP and TLS.
+    pub streams: StreamConfig,
+}
+
+/// Where to accept connections, and on what terms.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StreamConfig {
+    /// Addresses to accept BIN over TCP on. Port 0 takes the port of the datagram listener that asked for the same
+    /// address, if there is one, or a free one.
+    pub listen: Vec<SocketAddr>,
+    /// Addresses to accept BIN over TLS on; port 0 takes a free one.
+    pub listen_tls: Vec<SocketAddr>,
+    /// How bytes are taken from the kernel.
+    pub backend: StreamBackend,
+    /// What connections may cost.
+    pub limits: StreamLimits,
+    /// How the streams of which sender are read.
+    pub peers: PeerTable,
+    /// Certificates and keys; needed as soon as `listen_tls` is not empty.
+    pub tls: Option<TlsFiles>,
+}
+
+/// How bytes of connections are taken from the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StreamBackend {
+    /// The one that costs less here.
+    #[default]
+    Auto,
+    /// epoll(7) and recv(2).
+    Recv,
+    /// io_uring(7): multishot receives into provided buffers; `Recv` with a warning where the kernel has none.
+    Uring,
 }
 
 /// Which cores the shards' threads are kept on. Cores count from 0, as in /proc/cpuinfo.
@@ -81,6 +115,7 @@ impl EngineConfig {
             rcvbuf: 4 << 20,
             gro: Gro::Auto,
             batch: 64,
+            streams: StreamConfig::default(),
         }
     }
 }
@@ -92,6 +127,18 @@ impl Backend {
         match self {
             Self::Auto => "auto",
             Self::RecvMmsg => "recvmmsg",
+            Self::Uring => "io_uring",
+        }
+    }
+}
+
+impl StreamBackend {
+    /// Its name on the command line and in configurations.
+    #[must_use]
+    pub const fn symbol(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Recv => "recv",
             Self::Uring => "io_uring",
         }
     }

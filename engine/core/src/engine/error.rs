@@ -11,6 +11,7 @@ use crate::dispatch::handler::ShardId;
 use crate::dispatch::registry::{NameReplaced, RegisterError};
 use crate::steering::ProgramError;
 use crate::telemetry::snapshot::Snapshot;
+use crate::tls::TlsError;
 
 /// Something the user should know, but no reason not to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub enum Warning {
     NotPinned(AffinityError),
     /// io_uring was asked for and cannot be used; why.
     NoUring(String),
+    /// Something about a certificate.
+    Certificate(String),
 }
 
 /// Why an engine could not start. The text says what to do about it.
@@ -40,6 +43,25 @@ pub enum StartError {
         /// The address asked for.
         addr: SocketAddr,
     },
+    /// Another process has the port, for connections.
+    #[error(
+        "cannot accept connections on {addr}: the port is in use\n  \
+         `ss -tlpn sport = :{port}` names the process; stop it, or listen on another port",
+        port = addr.port()
+    )]
+    StreamPortInUse {
+        /// The address asked for.
+        addr: SocketAddr,
+    },
+    /// A certificate, a key or a list could not be used.
+    #[error(transparent)]
+    Tls(TlsError),
+    /// TLS is asked for, and there is no certificate.
+    #[error(
+        "cannot listen for TLS without a certificate\n  \
+         name one in the configuration: modparam(\"tls_mgm\", \"server_domain\", ...), \"certificate\" and \"private_key\""
+    )]
+    NoCertificate,
     /// No interface has the address.
     #[error(
         "cannot listen on {addr}: no interface has this address\n  \
@@ -153,6 +175,9 @@ pub enum StartError {
     /// The thread could not be made.
     #[error("cannot start the shard's thread: {0}")]
     Thread(io::Error),
+    /// The thread that accepts connections could not be made, or does not take a listener.
+    #[error("cannot accept connections: {0}")]
+    Acceptor(io::Error),
     /// The thread ended before it could say whether it works.
     #[error("a shard's thread ended at its start; please report this")]
     ThreadEnded,
@@ -214,6 +239,15 @@ pub enum Trouble {
         /// Which one.
         shard: ShardId,
     },
+    /// The thread that accepts connections has ended.
+    #[error("no connections are accepted any more: the thread that does has ended; restart")]
+    AcceptorEnded,
+    /// Accepting fails at a listener, and is tried again.
+    #[error("connections to {addr} cannot be accepted; it is tried again")]
+    NotAccepting {
+        /// Its address.
+        addr: SocketAddr,
+    },
     /// It has not gone round its loop for a while: a handler does not return, or nobody lets the thread run.
     #[error("{shard} hangs: a handler does not return, or the thread is not run")]
     Hangs {
@@ -257,6 +291,9 @@ pub enum ChangeError {
     /// The kernel's counts could not be read, or arrivals not be shut off.
     #[error("cannot account for the datagrams of a listener: {0}")]
     Kernel(io::Error),
+    /// The thread that accepts connections does not answer.
+    #[error("{0}")]
+    Acceptor(io::Error),
 }
 
 impl ChangeError {
@@ -273,6 +310,14 @@ impl ChangeError {
 impl StartError {
     pub(super) fn of_call(addr: SocketAddr, call: &'static str, error: io::Error) -> Self {
         Self::of_socket(addr, UdpError { call, error })
+    }
+
+    /// What `error` means for who asked to accept connections on `addr`.
+    pub(super) fn of_stream(addr: SocketAddr, call: &'static str, error: io::Error) -> Self {
+        match Self::of_call(addr, call, error) {
+            Self::PortInUse { addr } => Self::StreamPortInUse { addr },
+            other => other,
+        }
     }
 
     /// What `error` means for who asked to listen on `addr`.
@@ -308,6 +353,7 @@ impl fmt::Display for Warning {
             Self::Rcvbuf(warning) => warning.fmt(f),
             Self::NameReplaced(warning) => warning.fmt(f),
             Self::NotPinned(error) => write!(f, "a shard is kept on no core: {error}"),
+            Self::Certificate(text) => f.write_str(text),
             Self::NoUring(why) => write!(f, "io_uring cannot be used, recvmmsg is: {why}"),
         }
     }

@@ -7,9 +7,11 @@ use binrush_net::UdpSocket;
 
 use super::error::{ChangeError, StartError, Warning};
 use super::listener::Listener;
-use super::{Engine, of_listeners};
+use super::{Engine, LISTENERS_MAX, of_listeners};
 use crate::access::Access;
-use crate::shard::desk::{ListenerId, Order};
+use crate::engine::streams::StreamListener;
+use crate::shard::desk::{Connections, ListenerId, Order};
+use crate::tls::TlsFiles;
 
 /// What a reload changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,7 +52,8 @@ impl Engine {
             }
         }
         // Those that go leave only after the new ones came.
-        if self.open_listeners().count() + new.len() > self.listeners_max || listen.is_empty() {
+        let none_left = listen.is_empty() && self.streams.listeners().is_empty();
+        if self.open_listeners().count() + new.len() > self.listeners_max || none_left {
             let max = self.listeners_max;
             return Err(ChangeError::Listeners { max });
         }
@@ -62,6 +65,7 @@ impl Engine {
         };
         if reloaded.access {
             self.let_in(access)?;
+            self.streams.set_access(&self.access)?;
         }
         for listener in bound {
             reloaded.opened.push(listener.addr);
@@ -74,6 +78,84 @@ impl Engine {
             .collect();
         for id in gone {
             reloaded.closed.push(self.remove(id)?);
+        }
+        if reloaded.access {
+            let access = &self.access;
+            self.order(|_| Order::EndConnections(Connections::NotAllowedBy(access.clone())))?;
+        }
+        Ok(reloaded)
+    }
+
+    /// Accepts connections on `listen`, and inside TLS on `listen_tls`, from now on, by certificates that are read
+    /// again. A listener that is in both lists goes on untouched, and so do its connections; those of one that goes
+    /// are read to the end of what has come, and closed.
+    ///
+    /// # Errors
+    /// As [`reload`](Self::reload). Certificates that cannot be used leave all as it was.
+    pub fn reload_streams(
+        &mut self,
+        listen: &[SocketAddr],
+        listen_tls: &[SocketAddr],
+        tls: Option<&TlsFiles>,
+    ) -> Result<Reloaded, ChangeError> {
+        let wanted = listen.iter().map(|addr| (*addr, false));
+        let wanted: Vec<_> = wanted
+            .chain(listen_tls.iter().map(|addr| (*addr, true)))
+            .collect();
+        let open = self.streams.listeners();
+        let is_open = |(addr, tls): &(SocketAddr, bool)| {
+            open.iter()
+                .any(|each| each.asked == *addr && each.tls == *tls)
+        };
+        let new: Vec<_> = wanted
+            .iter()
+            .filter(|each| !is_open(each))
+            .copied()
+            .collect();
+        let gone = open
+            .iter()
+            .filter(|each| !wanted.contains(&(each.asked, each.tls)));
+        let gone: Vec<ListenerId> = gone.map(|each| each.id).collect();
+        if open.len() + new.len() > LISTENERS_MAX {
+            return Err(ChangeError::Listeners { max: LISTENERS_MAX });
+        }
+        match tls {
+            Some(files) if !listen_tls.is_empty() => self.streams.reload_tls(files)?,
+            None if !listen_tls.is_empty() => return Err(StartError::NoCertificate.into()),
+            _ => {}
+        }
+        let mut bound = Vec::with_capacity(new.len());
+        for (addr, tls) in new {
+            let id = ListenerId(self.next_listener);
+            self.next_listener += 1;
+            // Of a pair with port 0 the other half knows the port.
+            let pair = self
+                .open_listeners()
+                .find(|each| !tls && each.asked == addr);
+            let at = pair.map_or(addr, |pair| pair.addr);
+            bound.push(StreamListener::bind(
+                id,
+                addr,
+                at,
+                tls,
+                &self.streams.config,
+            )?);
+        }
+        let mut reloaded = Reloaded {
+            opened: bound.iter().map(|listener| listener.addr).collect(),
+            warnings: self
+                .streams
+                .warnings()
+                .into_iter()
+                .map(Warning::Certificate)
+                .collect(),
+            ..Reloaded::default()
+        };
+        let access = self.access.clone();
+        self.streams.open(bound, &access)?;
+        for id in gone {
+            reloaded.closed.extend(self.streams.close(id)?);
+            self.order(|_| Order::EndConnections(Connections::OfListener(id)))?;
         }
         Ok(reloaded)
     }

@@ -6,18 +6,23 @@ use std::sync::mpsc::{self, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use binrush_net::{AffinityError, Batch, OpenQueue, SendMmsg, Slab, UdpSocket, pin_current_thread};
+use binrush_net::{
+    AffinityError, Batch, OpenQueue, OpenStreams, SendMmsg, Slab, UdpSocket, pin_current_thread,
+};
 
 use super::config::Pin;
 use super::error::{StartError, StopCause, Trouble, Warning};
+use crate::accept::Intake;
 use crate::clock::MonotonicClock;
 use crate::dispatch::handler::ShardId;
 use crate::dispatch::registry::Dispatch;
 use crate::shard::desk::ListenerId;
 use crate::shard::mailbox::Mailbox;
 use crate::shard::outbox::Outbox;
+use crate::shard::streams::StreamParts;
 use crate::shard::{Handle, Life, Parts, Shard};
 use crate::steering::Steering;
+use crate::stream::{PeerTable, StreamLimits};
 
 /// A shard's thread, and what control needs of it.
 #[derive(Debug)]
@@ -45,6 +50,15 @@ pub(super) struct Plan {
     pub(super) mailbox: Mailbox,
     pub(super) dispatch: Dispatch,
     pub(super) life: Arc<Life>,
+    pub(super) streams: StreamPlan,
+}
+
+/// What the connections of a shard are started with.
+#[derive(Debug)]
+pub(super) struct StreamPlan {
+    pub(super) intake: Arc<Intake>,
+    pub(super) limits: StreamLimits,
+    pub(super) peers: Arc<PeerTable>,
 }
 
 /// A core to keep a thread on.
@@ -63,18 +77,18 @@ struct Ready {
 }
 
 impl ShardThread {
-    /// Starts the thread of a shard that receives by `Q`, and returns when it is about to receive.
+    /// Starts the thread of a shard that receives by `Q` and `S`, and returns when it is about to receive.
     ///
     /// Queues and slab are made on that thread once it is pinned, so that the core that will use the memory is
     /// the first to touch it.
-    pub(super) fn start<Q: OpenQueue + 'static>(
+    pub(super) fn start<Q: OpenQueue + 'static, S: OpenStreams + 'static>(
         plan: Plan,
     ) -> Result<(Self, Option<Warning>), StartError> {
         let id = plan.id;
         let (ready_tx, ready_rx) = mpsc::sync_channel(1);
         let builder = thread::Builder::new().name(id.to_string());
         let thread = builder
-            .spawn(move || live::<Q>(plan, &ready_tx))
+            .spawn(move || live::<Q, S>(plan, &ready_tx))
             .map_err(StartError::Thread)?;
         match ready_rx.recv().unwrap_or(Err(StartError::ThreadEnded)) {
             Ok(ready) => {
@@ -150,13 +164,13 @@ impl ShardThread {
 }
 
 /// The whole life of a shard's thread.
-fn live<Q: OpenQueue + 'static>(
+fn live<Q: OpenQueue + 'static, S: OpenStreams + 'static>(
     plan: Plan,
     ready: &SyncSender<Result<Ready, StartError>>,
 ) -> io::Result<()> {
     let life = Arc::clone(&plan.life);
     let made = keep_on_core(plan.core, pin_current_thread)
-        .and_then(|(core, warning)| Ok((core, warning, make::<Q>(plan)?)));
+        .and_then(|(core, warning)| Ok((core, warning, make::<Q, S>(plan)?)));
     match made {
         Ok((core, warning, (mut shard, handle))) => {
             let _ = ready.send(Ok(Ready {
@@ -173,10 +187,24 @@ fn live<Q: OpenQueue + 'static>(
     }
 }
 
-type Made<Q> = (Shard<Q, SendMmsg, MonotonicClock>, Handle);
+type Made<Q, S> = (Shard<Q, SendMmsg, MonotonicClock, S>, Handle);
 
-fn make<Q: OpenQueue + 'static>(plan: Plan) -> Result<Made<Q>, StartError> {
-    let Plan { batch, frames, .. } = plan;
+fn make<Q: OpenQueue + 'static, S: OpenStreams>(plan: Plan) -> Result<Made<Q, S>, StartError> {
+    let Plan {
+        batch,
+        frames,
+        streams,
+        ..
+    } = plan;
+    let connections = usize::try_from(streams.limits.connections).unwrap_or(usize::MAX);
+    let streams = StreamParts {
+        queue: S::open(connections).map_err(StartError::Queue)?,
+        incoming: streams.intake,
+        batch: STREAM_PIECES,
+        limits: streams.limits,
+        peers: streams.peers,
+    };
+    let frames = frames + STREAM_PIECES + S::FRAMES_HELD;
     let slab = Slab::new(frames).map_err(|error| StartError::Slab { frames, error })?;
     let open = move |socket: Arc<UdpSocket>| {
         let is_ipv6 = socket.local_addr()?.is_ipv6();
@@ -202,6 +230,7 @@ fn make<Q: OpenQueue + 'static>(plan: Plan) -> Result<Made<Q>, StartError> {
         steering: plan.steering,
         mailbox: plan.mailbox,
         dispatch: plan.dispatch,
+        streams,
     };
     Ok(Shard::with_listeners(parts, listeners))
 }
@@ -243,6 +272,9 @@ fn keep_on_core(
         Err(error) => Ok((None, Some(Warning::NotPinned(error)))),
     }
 }
+
+/// Pieces of streams per receive, of up to 64 KiB each: what is read is looked at while it is in the cache.
+const STREAM_PIECES: usize = 8;
 
 /// How long a shard may take for one round before it is said to hang; who looks each second sees it in three.
 const HANG_MIN: Duration = Duration::from_secs(2);
