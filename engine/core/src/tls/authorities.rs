@@ -1,0 +1,248 @@
+//! Whom a domain trusts, read from its files.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use webpki::{CertRevocationList, OwnedCertRevocationList, RevocationCheckDepth};
+use x509_cert::crl::CertificateList;
+use x509_cert::der::Decode;
+
+use super::TlsDomain;
+use super::certificate::{Facts, date};
+use super::error::{TlsError, TlsProblem};
+use super::failure::TlsFailure;
+use super::files::Files;
+use super::trust::{Trust, in_words};
+use super::watch::{Watch, Watched};
+
+/// Reads what `domain` demands of the other side; what may become a problem later goes to `watch`.
+pub(super) fn load(
+    domain: &TlsDomain,
+    provider: &CryptoProvider,
+    now: UnixTime,
+    watch: &mut Watch,
+) -> Result<Trust, TlsError> {
+    let mut reading = Reading {
+        domain,
+        files: Files {
+            domain: &domain.name,
+        },
+        now,
+        watch,
+    };
+    let anchors = match domain.verify {
+        true => Some(reading.anchors()?),
+        false => None,
+    };
+    let lists = match (&domain.crl_dir, domain.verify) {
+        (Some(folder), true) => reading.lists(folder)?,
+        (Some(_), false) => {
+            reading.note("crl_dir has no effect, because verify_cert is 0".to_owned());
+            Vec::new()
+        }
+        (None, _) => Vec::new(),
+    };
+    if anchors.is_none() && domain.pins.is_empty() {
+        reading.note(
+            "takes any certificate, because verify_cert is 0 and no key is pinned".to_owned(),
+        );
+    }
+    let hints = match &anchors {
+        Some(anchors) if anchors.len() <= HINTS_MAX => anchors.subjects(),
+        _ => Vec::new(),
+    };
+    Ok(Trust {
+        algorithms: provider.signature_verification_algorithms,
+        // A pin that could be passed by showing nothing would be none.
+        require: !domain.pins.is_empty() || (domain.require && domain.verify),
+        depth: match domain.crl_check_all {
+            true => RevocationCheckDepth::Chain,
+            false => RevocationCheckDepth::EndEntity,
+        },
+        pins: domain.pins.clone(),
+        anchors,
+        lists,
+        hints,
+    })
+}
+
+/// The reading of one domain.
+struct Reading<'a> {
+    domain: &'a TlsDomain,
+    files: Files<'a>,
+    now: UnixTime,
+    watch: &'a mut Watch,
+}
+
+impl Reading<'_> {
+    fn anchors(&mut self) -> Result<RootCertStore, TlsError> {
+        let mut anchors = Anchors {
+            store: RootCertStore::empty(),
+            seen: HashSet::new(),
+        };
+        if let Some(path) = &self.domain.ca_list {
+            for (index, certificate) in self.files.certificates(path)?.into_iter().enumerate() {
+                self.add(&mut anchors, path, index + 1, certificate)?;
+            }
+        }
+        if let Some(folder) = &self.domain.ca_dir {
+            for path in self.files.in_folder(folder)? {
+                self.anchors_of(&mut anchors, &path)?;
+            }
+        }
+        match anchors.store.is_empty() {
+            true => Err(TlsError::of(&self.domain.name, TlsProblem::NobodyTrusted)),
+            false => Ok(anchors.store),
+        }
+    }
+
+    /// One file of a folder. One that is of no use does not keep the others from being used, as with OpenSSL, which
+    /// looks for a CA only when it needs it.
+    fn anchors_of(&mut self, anchors: &mut Anchors, path: &Path) -> Result<(), TlsError> {
+        let found = match self.files.certificates_if_any(path) {
+            Ok(found) => found,
+            Err(error) => {
+                self.note(format!(
+                    "{}: {}; passed over",
+                    path.display(),
+                    error.problem
+                ));
+                return Ok(());
+            }
+        };
+        if found.is_empty() {
+            self.note(format!(
+                "{}: holds no certificate; passed over",
+                path.display()
+            ));
+        }
+        for (index, certificate) in found.into_iter().enumerate() {
+            match self.add(anchors, path, index + 1, certificate) {
+                Err(error) if matches!(error.problem, TlsProblem::BadCertificate { .. }) => {
+                    self.note(format!(
+                        "{}: {}; passed over",
+                        path.display(),
+                        error.problem
+                    ));
+                }
+                added => added?,
+            }
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        anchors: &mut Anchors,
+        path: &Path,
+        number: usize,
+        certificate: CertificateDer<'static>,
+    ) -> Result<(), TlsError> {
+        if !anchors.seen.insert(certificate.clone()) {
+            return Ok(());
+        }
+        if anchors.seen.len() > ANCHORS_MAX {
+            let (what, max) = ("trusted certificates of a domain", ANCHORS_MAX);
+            return Err(self.files.problem(path, TlsProblem::TooMuch { what, max }));
+        }
+        if let Ok(facts) = Facts::of(&certificate) {
+            self.watch.add(Watched {
+                domain: self.domain.name.clone(),
+                what: format!(
+                    "the CA's certificate {:?} in {}",
+                    facts.subject,
+                    path.display()
+                ),
+                not_before: Some(facts.not_before),
+                not_after: facts.not_after,
+            });
+        }
+        anchors.store.add(certificate).map_err(|error| {
+            let why = match TlsFailure::from(error) {
+                TlsFailure::BadCertificate(why) => why,
+                failure => failure.to_string(),
+            };
+            self.files
+                .problem(path, TlsProblem::BadCertificate { number, why })
+        })
+    }
+
+    fn lists(&mut self, folder: &Path) -> Result<Vec<CertRevocationList<'static>>, TlsError> {
+        let mut lists = Vec::new();
+        for path in self.files.in_folder(folder)? {
+            let found = self.files.lists(&path)?;
+            if found.is_empty() {
+                self.note(format!(
+                    "{}: holds no revocation list; passed over",
+                    path.display()
+                ));
+            }
+            for list in found {
+                if lists.len() == LISTS_MAX {
+                    let (what, max) = ("revocation lists of a domain", LISTS_MAX);
+                    return Err(self.files.problem(&path, TlsProblem::TooMuch { what, max }));
+                }
+                lists.push(self.list(&path, &list)?);
+            }
+        }
+        if lists.is_empty() {
+            self.note(format!(
+                "{}: holds no revocation list, so nobody is revoked",
+                folder.display()
+            ));
+        }
+        Ok(lists)
+    }
+
+    /// One list. Unlike a CA that is passed over, a list that is would let in who must not come in, so it is an error.
+    fn list(
+        &mut self,
+        path: &Path,
+        list: &CertificateRevocationListDer<'static>,
+    ) -> Result<CertRevocationList<'static>, TlsError> {
+        let bad = |why| self.files.problem(path, TlsProblem::BadList(why));
+        let read =
+            OwnedCertRevocationList::from_der(list).map_err(|error| bad(in_words(&error)))?;
+        let facts = CertificateList::from_der(list).map_err(|error| bad(error.to_string()))?;
+        let Some(next) = facts.tbs_cert_list.next_update else {
+            return Err(bad(
+                "it does not say until when it is good (nextUpdate)".to_owned()
+            ));
+        };
+        let next = UnixTime::since_unix_epoch(next.to_unix_duration());
+        if next <= self.now {
+            return Err(self
+                .files
+                .problem(path, TlsProblem::ListExpired(date(next))));
+        }
+        self.watch.add(Watched {
+            domain: self.domain.name.clone(),
+            what: format!("the revocation list {}", path.display()),
+            not_before: None,
+            not_after: next,
+        });
+        Ok(read.into())
+    }
+
+    fn note(&mut self, words: String) {
+        self.watch.note(&self.domain.name, &words);
+    }
+}
+
+struct Anchors {
+    store: RootCertStore,
+    /// Folders that were rehashed for OpenSSL have each file twice.
+    seen: HashSet<CertificateDer<'static>>,
+}
+
+/// CAs of one domain: several times those that the public ones are.
+const ANCHORS_MAX: usize = 4096;
+
+/// CAs that a server names to clients; a client that is told of hundreds learns nothing from it.
+const HINTS_MAX: usize = 32;
+
+/// Revocation lists of one domain.
+const LISTS_MAX: usize = 1024;
