@@ -2,7 +2,7 @@
 
 use std::process::ExitStatus;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::process::{Finished, Running, Scratch, run};
 
@@ -40,6 +40,7 @@ fn the_example_of_the_3_6_manual_is_understood_as_it_is_written() {
     assert_eq!(status.code(), Some(0));
     assert_eq!(meaning["ok"], true);
     assert_eq!(meaning["listen"][0]["endpoint"], "bin:10.0.0.150:5062");
+    assert_eq!(meaning["listen"][0]["transports"], json!(["udp", "tcp"]));
     assert_eq!(meaning["shards"], Value::Null);
     let parts = meaning["parts"].as_array().expect("a list");
     let parts: Vec<_> = parts
@@ -104,6 +105,108 @@ fn the_example_of_the_1_11_manual_is_understood_as_it_is_written() {
     );
 }
 
+/// A node of 3.x with a cluster over TLS, as its configuration has it about BIN.
+const OVER_TLS: &str = r#"
+socket = bin:127.0.0.1:5566 tag clear
+socket = bins:127.0.0.1:5567
+tcp_max_connections = 100
+tcp_keepalive = no
+loadmodule "proto_bin.so"
+loadmodule "proto_bins.so"
+loadmodule "tls_openssl.so"
+loadmodule "tls_mgm.so"
+modparam("proto_bins", "bins_handshake_timeout", 1500)
+modparam("tls_mgm", "server_domain", "node")
+modparam("tls_mgm", "tls_method", "[node]TLSv1_2-TLSv1_3")
+modparam("tls_mgm", "certificate", "[node]/etc/tls/cert.pem")
+modparam("tls_mgm", "private_key", "[node]/etc/tls/key.pem")
+modparam("tls_mgm", "ca_list", "[node]/etc/tls/ca.pem")
+modparam("binrush", "tls_pin", "[node]1111111111111111111111111111111111111111111111111111111111111111")
+modparam("binrush", "peer", "addr=127.0.0.2, generation=2.2, name=sip2")
+modparam("binrush", "stream_backend", "recv")
+"#;
+
+#[test]
+fn connections_and_tls_are_told_with_all_that_holds_for_them() {
+    let (finished, _folder) = check("check-tls", OVER_TLS, &[]);
+    let finished = finished.ok();
+    for line in [
+        "listen    bin:127.0.0.1:5566 (udp, tcp, tag clear)",
+        "listen    bins:127.0.0.1:5567 (tls, domain node)",
+        "streams   recv, 100 connections, 64 of one address, backlog 511",
+        "deadlines a packet within 4 s, idle 120 s, unacknowledged 20 s, keepalive off",
+        "memory    1048576 bytes for a connection, 67108864 for those of a shard",
+        "peer      127.0.0.2/32 2.2, sip2",
+        "tls       1.5 s for a handshake, 64 at once",
+        "tls       server node: TLS 1.2 to TLS 1.3, certificate /etc/tls/cert.pem, key /etc/tls/key.pem, trusts \
+         /etc/tls/ca.pem, a certificate is required, 1 pin",
+        "parts     proto_bin, proto_bins, tls_mgm",
+    ] {
+        assert!(
+            finished.lines().contains(&line),
+            "no {line} in: {}",
+            finished.text()
+        );
+    }
+    finished.says(&["tls_openssl is not needed: TLS is built in"]);
+}
+
+#[test]
+fn connections_and_tls_are_told_to_tools() {
+    let (meaning, status) = check_json("check-tls-json", OVER_TLS);
+    assert_eq!(status.code(), Some(0));
+    let listen = &meaning["listen"][1];
+    assert_eq!(
+        (&listen["transports"], &listen["domain"]),
+        (&json!(["tls"]), &json!("node"))
+    );
+    let streams = &meaning["streams"];
+    for (key, value) in [
+        ("backend", json!("recv")),
+        ("connections", json!(100)),
+        ("frame_deadline_ms", json!(4000)),
+        ("keepalive", Value::Null),
+        ("handshake_ms", json!(1500)),
+        ("pieces", Value::Null),
+    ] {
+        assert_eq!(streams[key], value, "{key}");
+    }
+    let peer = json!({ "addr": "127.0.0.2/32", "generation": "2.2", "name": "sip2" });
+    assert_eq!(streams["peers"], json!([peer]));
+    let domain = &streams["tls"]["server"][0];
+    assert_eq!(domain["certificate"], "/etc/tls/cert.pem");
+    assert_eq!(domain["versions"], json!(["TLS 1.2", "TLS 1.3"]));
+    assert_eq!(domain["pins"], json!(["11".repeat(32)]));
+}
+
+#[test]
+fn a_listener_over_tls_without_a_certificate_is_an_error_with_its_line() {
+    let text = "listen = bin:127.0.0.1:5566\nlisten = bins:127.0.0.1:5567\n";
+    let (finished, folder) = check("check-no-certificate", text, &[]);
+    let place = format!("{}:2:10: ", folder.path("binrush.cfg"));
+    let added = "modparam(\"tls_mgm\", \"server_domain\", \"node\")";
+    finished
+        .exits(2)
+        .says(&[&place, "bins:127.0.0.1:5567 has no certificate", added]);
+    // The same from the command line, where no file says anything.
+    run(&["serve", "--listen", "bins:127.0.0.1:0"])
+        .exits(2)
+        .says(&["--listen bins:127.0.0.1:0", "--config FILE"]);
+}
+
+#[test]
+fn a_node_of_1_x_takes_no_connections() {
+    let text = "bin_listen = 127.0.0.1:5566\n";
+    let (finished, _folder) = check("check-datagrams", text, &[]);
+    let finished = finished.ok();
+    assert_eq!(finished.lines()[0], "listen    bin:127.0.0.1:5566 (udp)");
+    assert!(
+        !finished.text().contains("\nstreams "),
+        "{}",
+        finished.text()
+    );
+}
+
 #[test]
 fn an_error_is_told_with_its_place_its_line_and_exit_code_2() {
     let text = "listen = bin:127.0.0.1:5566\nloadmodule \"dialog.so\"\n\tmodparam(\"dialog\", \"db_mod\", 0)\n";
@@ -140,7 +243,10 @@ fn files_are_included_from_the_folder_of_the_including_one() {
         b"listen = bin:127.0.0.1:5566\nloadmodule \"usrloc.so\"\n",
     );
     let finished = run(&["check", &main]).ok();
-    assert_eq!(finished.lines()[0], "listen    bin:127.0.0.1:5566 (udp)");
+    assert_eq!(
+        finished.lines()[0],
+        "listen    bin:127.0.0.1:5566 (udp, tcp)"
+    );
     finished.says(&["none.cfg\" is not there, so nothing is imported"]);
 
     folder.file("b.cfg", b"include_file \"a.cfg\"\n");

@@ -69,13 +69,15 @@ const ALL: [&str; 10] = [
 ];
 
 /// Inside `engine/core`: what each part must not know.
-const STRANGERS: [(&str, &[&str]); 7] = [
+const STRANGERS: [(&str, &[&str]); 9] = [
     ("access", &ABOVE),
     ("bin", &ABOVE),
     ("config", &ABOVE),
     ("dispatch", &ABOVE),
     ("steering", &ABOVE),
+    ("stream", &ABOVE),
     ("telemetry", &ABOVE),
+    ("tls", &ABOVE),
     ("shard", &["crate::engine"]),
 ];
 
@@ -92,6 +94,8 @@ const ACQUAINTANCES: [(&str, &str, &[&str]); 2] = [
             "EngineConfig",
             "Gro",
             "Pin",
+            "StreamBackend",
+            "StreamConfig",
             "BATCH_MAX",
             "LISTENERS_MAX",
             "SHARDS_MAX",

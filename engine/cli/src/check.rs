@@ -5,16 +5,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use binrush_engine::config::{
-    Config, ConfigError, Listener, Loaded, Place, Protocol, Value, without_password,
+    Config, ConfigError, Listener, Loaded, Place, Protocol, Value, tls_domain_for, without_password,
 };
 use binrush_engine::{EngineConfig, Gro};
 use serde_json::{Map, json};
 
 use crate::output::event;
 
+/// What is about connections.
+mod streams;
+
 /// Say what a configuration means, or where it is wrong
 ///
-/// Nothing is opened or listened on. Exit code 2 and file:line:column when it is wrong; with --json the same as
+/// Nothing is opened or listened on, so whether certificates are there and fit is for `binrush serve` to say. Exit code 2 and file:line:column when it is wrong; with --json the same as
 /// one JSON object on standard output.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -52,7 +55,7 @@ fn meaning(config: &Config) -> String {
     let mut text = String::new();
     let mut line = |what: &str, value: String| text.push_str(&format!("{what:<9} {value}\n"));
     for listener in &config.listeners {
-        line("listen", listener_text(listener));
+        line("listen", listener_text(config, listener));
     }
     let engine = config.engine();
     line("access", config.access.to_string());
@@ -60,6 +63,9 @@ fn meaning(config: &Config) -> String {
     line("pin", engine.pin.to_string());
     line("backend", engine.backend.symbol().to_owned());
     line("receive", receive_text(&engine));
+    for (what, value) in streams::lines(&engine) {
+        line(what, value);
+    }
     line(
         "verify",
         if config.verify {
@@ -104,16 +110,32 @@ fn meaning(config: &Config) -> String {
     text
 }
 
-fn listener_text(listener: &Listener) -> String {
-    let served = match listener.endpoint.protocol {
-        Protocol::Bin => "udp",
-        Protocol::Bins => "not served yet",
-    };
+fn listener_text(config: &Config, listener: &Listener) -> String {
+    let endpoint = listener.endpoint;
+    let transports = transports(listener).join(", ");
+    let domain =
+        domain(config, listener).map_or_else(String::new, |name| format!(", domain {name}"));
     let tag = listener
         .tag
         .as_deref()
         .map_or_else(String::new, |tag| format!(", tag {tag}"));
-    format!("{} ({served}{tag})", listener.endpoint)
+    format!("{endpoint} ({transports}{domain}{tag})")
+}
+
+const fn transports(listener: &Listener) -> &'static [&'static str] {
+    match listener.endpoint.protocol {
+        Protocol::Bin if listener.datagrams_only => &["udp"],
+        Protocol::Bin => &["udp", "tcp"],
+        Protocol::Bins => &["tls"],
+    }
+}
+
+/// The TLS domain of a listener that has one.
+fn domain<'a>(config: &'a Config, listener: &Listener) -> Option<&'a str> {
+    let endpoint = listener.endpoint;
+    let domain = tls_domain_for(&config.tls, endpoint.addr);
+    let domain = domain.filter(|_| endpoint.protocol == Protocol::Bins);
+    domain.map(|domain| &domain.name[..])
 }
 
 fn shards_text(config: &Config) -> String {
@@ -160,7 +182,8 @@ fn meaning_json(loaded: &Loaded) -> String {
         json!({
             "endpoint": listener.endpoint.to_string(),
             "tag": listener.tag,
-            "served": listener.endpoint.protocol == Protocol::Bin,
+            "transports": transports(listener),
+            "domain": domain(config, listener),
             "place": listener.place.to_string(),
         })
     });
@@ -198,6 +221,7 @@ fn meaning_json(loaded: &Loaded) -> String {
         "batch": engine.batch,
         "rcvbuf": engine.rcvbuf,
         "gro": gro_text(engine.gro),
+        "streams": streams::json(&engine),
         "verify": config.verify,
         "http": config.http.map(|http| http.to_string()),
         "stats": config.stats,

@@ -40,7 +40,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::access::Access;
-use crate::engine::{Backend, EngineConfig, Gro, Pin};
+use crate::engine::{Backend, EngineConfig, Gro, Pin, StreamBackend, StreamConfig};
+use crate::stream::{PeerTable, StreamLimits};
+use crate::tls::TlsFiles;
 
 /// What the statements mean together.
 mod assembly;
@@ -52,6 +54,8 @@ mod error;
 mod globals;
 /// Text to tokens.
 mod lexer;
+/// What connections may cost.
+mod limits;
 /// Addresses to listen on.
 mod listener;
 /// Files to statements.
@@ -70,24 +74,29 @@ mod peers;
 mod source;
 /// Tokens to statements.
 mod syntax;
+/// Certificates, keys, and who is trusted.
+mod tls;
 /// Words that the command line knows too.
 mod values;
 
 pub use doubts::{Doubt, doubts};
 pub use error::{ConfigError, ConfigWarning, PROBLEMS_MAX, Problem, Topic};
+pub use limits::CONNECTIONS_MAX;
 pub use listener::{Endpoint, EndpointError, Listener, Protocol};
 pub use modules::Part;
 pub use parameters::{Parameters, Setting};
 pub use password::without_password;
 pub use source::{Disk, Excerpt, Place, ReadFile};
 pub use syntax::Value;
+pub use tls::{tls_domain_for, tls_needed};
 pub use values::{Allowed, AllowedError, PinError, RCVBUF_MAX, STATS_MAX};
 
 /// What a configuration means. Plain data: it holds no file and no socket, and what the command line says may be
 /// written over it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// At least one of [`Protocol::Bin`], in the order of the text; no address twice.
+    /// At least one, in the order of the text; no address twice. Each of [`Protocol::Bins`] has a domain in
+    /// [`tls`](Self::tls) that is for it.
     pub listeners: Vec<Listener>,
     /// Who may send. Without `allow`: this host, and the nodes that `my_node_info`, `neighbor_node_info` and the
     /// destinations of 1.x (`replicate_dialogs_to`, `replicate_contacts_to`) name by address.
@@ -115,6 +124,15 @@ pub struct Config {
     /// Names of the packets that are measured, each once; empty: the probe is off. Never together with an
     /// [`access`](Self::access) of everybody.
     pub probe: Vec<String>,
+    /// How bytes of connections are taken from the kernel.
+    pub stream_backend: StreamBackend,
+    /// What connections may cost.
+    pub stream_limits: StreamLimits,
+    /// How the streams of which sender are read.
+    pub stream_peers: PeerTable,
+    /// The domains of `tls_mgm` that have what they need, those of the servers in the order in which they are asked.
+    /// Whether the files are there, whoever reads them finds out.
+    pub tls: TlsFiles,
     /// The built-in parts that are on.
     pub parts: BTreeSet<Part>,
     /// What was set about them.
@@ -158,17 +176,15 @@ impl Config {
         load::load(path, files)
     }
 
-    /// What the engine is to be told: the addresses of [`Protocol::Bin`] and all else that it understands.
+    /// What the engine is to be told: where to listen, and all else that it understands. Of the domains of `tls_mgm` it
+    /// gets those that a listener needs.
     #[must_use]
     pub fn engine(&self) -> EngineConfig {
-        let bin = self
-            .listeners
-            .iter()
-            .filter(|listener| listener.endpoint.protocol == Protocol::Bin);
-        let listen: Vec<SocketAddr> = bin.map(|listener| listener.endpoint.addr).collect();
         let defaults = EngineConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let listen_tls = self.addrs(|each| each.endpoint.protocol == Protocol::Bins);
+        let tls = tls_needed(&self.tls, &listen_tls);
         EngineConfig {
-            listen,
+            listen: self.addrs(|each| each.endpoint.protocol == Protocol::Bin),
             access: self.access.clone(),
             shards: self.shards.count,
             pin: self.pin.clone(),
@@ -176,7 +192,21 @@ impl Config {
             rcvbuf: self.rcvbuf.unwrap_or(defaults.rcvbuf),
             gro: self.gro,
             batch: self.batch.unwrap_or(defaults.batch),
+            streams: StreamConfig {
+                listen: self
+                    .addrs(|each| each.endpoint.protocol == Protocol::Bin && !each.datagrams_only),
+                listen_tls,
+                backend: self.stream_backend,
+                limits: self.stream_limits.clone(),
+                peers: self.stream_peers.clone(),
+                tls,
+            },
         }
+    }
+
+    fn addrs(&self, wanted: impl Fn(&Listener) -> bool) -> Vec<SocketAddr> {
+        let listeners = self.listeners.iter().filter(|each| wanted(each));
+        listeners.map(|each| each.endpoint.addr).collect()
     }
 }
 

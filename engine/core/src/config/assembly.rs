@@ -9,18 +9,24 @@ use regex_lite::{Regex, RegexBuilder};
 
 use super::error::{ConfigWarning, PROBLEMS_MAX, Problem, Topic, did_you_mean, quoted};
 use super::globals;
+use super::limits::{Limit, Limits};
 use super::listener::{self, Host, Protocol};
 use super::modules::Part;
-use super::own::{Own, Refused};
+use super::own::{Added, Own, Refused, TlsPin};
 use super::parameters::Parameters;
 use super::peers::{self, Peer};
 use super::source::{Excerpt, Place, Source, Span};
 use super::syntax::{Socket, Spanned, Statement, Value};
+use super::tls::Domains;
 use super::values::Allowed;
+use crate::access::Cidr;
 use crate::engine::LISTENERS_MAX;
+use crate::stream::PeerTable;
 
 /// What turns the statements into a configuration.
 mod settle;
+/// What is about connections.
+mod streams;
 
 /// What the statements so far amount to.
 #[derive(Debug, Default)]
@@ -45,7 +51,16 @@ pub(super) struct Assembly {
     /// Where everybody is let in, once that is settled.
     anybody: Option<Excerpt>,
     peers: Vec<(Peer, Place)>,
+    limits: Limits,
+    tls: Domains,
+    /// Whether something is wrong with the domains already.
+    tls_was_refused: bool,
+    tls_pins: Vec<(TlsPin, Excerpt)>,
+    /// `peer`: how the streams of which sender are read.
+    senders: PeerTable,
+    sender_places: Vec<(Cidr, Place)>,
     no_effect: Gathered,
+    tls_no_effect: Gathered,
     sip: Gathered,
     routes: Gathered,
 }
@@ -83,6 +98,7 @@ impl Assembly {
             Statement::BinListen(socket) => self.listener(source, &socket, Protocol::Bin, true),
             Statement::Workers { name, count } => self.workers(source, name, count),
             Statement::Mpath(path) => self.mpath = Some(path.value),
+            Statement::Limit { name, limit, value } => self.limit(source, name, limit, value),
             Statement::NoEffect { name } => self.no_effect.add(name, place),
             Statement::LoadModule(name) => self.load(source, &name),
             Statement::ModParam {
@@ -168,15 +184,32 @@ impl Assembly {
         self.workers[rank] = Some((name.to_owned(), count.value, place));
     }
 
+    fn limit(&mut self, source: &Source, name: &str, limit: Limit, value: Spanned<i32>) {
+        let place = source.excerpt(value.span).place;
+        match self.limits.set(limit, value.value, place.clone()) {
+            Ok(None) => {}
+            Ok(Some(before)) => self.replaces(name, before, place),
+            Err(expected) => {
+                let message = format!("{name}: {expected} expected, not {}", value.value);
+                self.refuse(source, value.span, message);
+            }
+        }
+    }
+
     /// `loadmodule`: switches a part on.
     fn load(&mut self, source: &Source, path: &Spanned<String>) {
         let file = path.value.rsplit('/').next().unwrap_or_default();
         let name = file.strip_suffix(".so").unwrap_or(file);
+        let place = source.excerpt(path.span).place;
         let Some(part) = Part::named(name) else {
+            if TLS_LIBRARIES.contains(&name) {
+                self.strangers.push(name.to_owned());
+                let message = format!("{name} is not needed: TLS is built in");
+                return self.warn(Some(place), message);
+            }
             let message = self.stranger(&path.value, name);
             return self.refuse(source, path.span, message);
         };
-        let place = source.excerpt(path.span).place;
         if let Some((_, excerpt)) = self.early.iter().find(|(early, _)| *early == part) {
             let message = format!(
                 "{part} is loaded below, in {place}: modparam expected behind its loadmodule"
@@ -299,6 +332,12 @@ impl Assembly {
                 return self.refuse(source, value.span, format!("{}: {message}", parameter.name));
             }
         }
+        if part == Part::TlsMgm
+            && let Err(message) = self.tls_mgm(source, parameter.name, value)
+        {
+            self.tls_was_refused = true;
+            return self.refuse(source, value.span, format!("{}: {message}", parameter.name));
+        }
         if let Some(before) =
             self.parameters
                 .set(part, &parameter, value.value.clone(), place.clone())
@@ -311,7 +350,9 @@ impl Assembly {
     fn own(&mut self, source: &Source, name: &Spanned<String>, value: Spanned<Value>) {
         let excerpt = source.excerpt(value.span);
         match self.own.set(&name.value, &value.value) {
-            Ok(Some(allowed)) => self.allowed.push((allowed, excerpt)),
+            Ok(Some(Added::Allowed(allowed))) => self.allowed.push((allowed, excerpt)),
+            Ok(Some(Added::TlsPin(pin))) => self.tls_pins.push((pin, excerpt)),
+            Ok(Some(Added::Peer(addr, settings))) => self.sender(addr, settings, &excerpt),
             Ok(None) => {
                 let place = excerpt.place;
                 if let Some(before) = self.own_places.insert(name.value.clone(), place.clone()) {
@@ -371,6 +412,9 @@ fn expression(text: &str) -> Result<Regex, regex_lite::Error> {
 
 /// The module whose parameters are our own.
 const OWN: &str = "binrush";
+
+/// Modules that `tls_mgm` of 3.2 and later needs one of: here TLS has one library.
+const TLS_LIBRARIES: [&str; 2] = ["tls_openssl", "tls_wolfssl"];
 
 /// Enough to see what kind of file it is.
 const WARNINGS_MAX: usize = 100;

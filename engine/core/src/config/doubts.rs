@@ -42,6 +42,18 @@ pub fn doubts(config: &EngineConfig) -> Vec<Doubt> {
             ),
         });
     }
+    let limits = &config.streams.limits;
+    if limits.memory < limits.memory_per_connection {
+        doubts.push(Doubt {
+            topic: Topic::Other,
+            parameter: "stream_memory",
+            message: format!(
+                "stream_memory ({} bytes for all connections of a shard) is below connection_memory ({} bytes for one): a \
+                 slow shard's connection is closed before its reading pauses; let stream_memory be several times larger",
+                limits.memory, limits.memory_per_connection
+            ),
+        });
+    }
     doubts
 }
 
@@ -66,6 +78,17 @@ mod tests {
         assert_eq!(doubted(None, Gro::On, "auto"), ["gro"]);
         assert!(doubted(Some(1), Gro::On, "auto").is_empty());
         assert!(doubted(Some(2), Gro::Auto, "auto").is_empty());
+    }
+
+    #[test]
+    fn memory_for_all_connections_below_that_for_one_is_doubted() {
+        let mut config = EngineConfig::new(([127, 0, 0, 1], 0).into());
+        let limits = &mut config.streams.limits;
+        limits.memory = limits.memory_per_connection;
+        assert!(doubts(&config).is_empty());
+        config.streams.limits.memory -= 1;
+        let doubts = doubts(&config);
+        assert_eq!(doubts[0].parameter, "stream_memory");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The parameters that stand outside of modules.
 
+use super::limits::Limit;
+
 /// What a parameter is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Global {
@@ -11,6 +13,8 @@ pub(super) enum Global {
     Workers,
     /// Where modules are looked for.
     Mpath,
+    /// What connections may cost.
+    Limit(Limit),
     /// OpenSIPS knows it, and it makes no difference here.
     NoEffect,
 }
@@ -22,6 +26,7 @@ pub(super) fn find(name: &str) -> Option<Global> {
         "bin_listen" => Some(Global::BinListen),
         "mpath" => Some(Global::Mpath),
         name if worker_rank(name).is_some() => Some(Global::Workers),
+        name if Limit::named(name).is_some() => Limit::named(name).map(Global::Limit),
         name if NO_EFFECT.contains(&name) => Some(Global::NoEffect),
         _ => None,
     }
@@ -42,16 +47,19 @@ pub(super) fn worker_rank(name: &str) -> Option<usize> {
 /// Every known name.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     let ours = ["listen", "socket", "bin_listen", "mpath", "tcp_children"];
-    ours.into_iter().chain(WORKERS).chain(NO_EFFECT)
+    ours.into_iter()
+        .chain(WORKERS)
+        .chain(Limit::names())
+        .chain(NO_EFFECT)
 }
 
 pub(super) const WORKERS: [&str; 4] = ["bin_children", "udp_workers", "tcp_workers", "children"];
 
 /// What a configuration of OpenSIPS, 1.10 to 4.0 (`cfg.y`, `assign_stm`), may set and a receiver of BIN packets has
-/// no use for: logging (binrush writes to its standard output), processes and memory, SIP and its transports, DNS
-/// (addresses are written as such), databases. What is not a plain value (`auto_scaling_profile`, `dst_blacklist`,
+/// no use for: logging (binrush writes to its standard output), processes and memory, SIP and what its transports have
+/// apart from those of BIN, DNS (addresses are written as such), databases. What is not a plain value (`auto_scaling_profile`, `dst_blacklist`,
 /// `mem-group`) is not taken.
-const NO_EFFECT: [&str; 115] = [
+const NO_EFFECT: [&str; 107] = [
     // Logging.
     "debug",
     "log_level",
@@ -140,21 +148,13 @@ const NO_EFFECT: [&str; 115] = [
     "tcp_accept_aliases",
     "tcp_async",
     "tcp_connect_timeout",
-    "tcp_connection_lifetime",
     "tcp_crlf_pingpong",
-    "tcp_keepalive",
-    "tcp_keepcount",
-    "tcp_keepidle",
-    "tcp_keepinterval",
-    "tcp_listen_backlog",
-    "tcp_max_connections",
-    "tcp_max_msg_time",
     "tcp_no_new_conn_bflag",
+    "tcp_no_new_conn_rplflag",
     "tcp_poll_method",
     "tcp_send_timeout",
     "tcp_threads",
     "tcp_parallel_read_on_workers",
-    "tcp_socket_backlog",
     "tos",
     "user_agent_header",
     // DNS and databases.

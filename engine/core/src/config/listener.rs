@@ -11,7 +11,7 @@ use super::syntax::Socket;
 /// What is spoken at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
-    /// BIN in the clear: UDP for 1.x, TCP later.
+    /// BIN in the clear: UDP, as 1.x has it, and TCP, as later releases do.
     Bin,
     /// BIN over TLS.
     Bins,
@@ -31,6 +31,8 @@ pub struct Endpoint {
 pub struct Listener {
     /// What to listen on.
     pub endpoint: Endpoint,
+    /// Whether it is written as 1.x does (`bin_listen`), which has no TCP for BIN.
+    pub datagrams_only: bool,
     /// The name that a script has for it (`tag NAME`).
     pub tag: Option<String>,
     /// Where it stands.

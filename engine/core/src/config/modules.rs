@@ -16,6 +16,8 @@ pub enum Part {
     ProtoBin,
     /// BIN over TLS.
     ProtoBins,
+    /// Certificates, keys, and who is trusted.
+    TlsMgm,
     /// The cluster's own messages.
     Clusterer,
     /// Dialogs and their profiles.
@@ -65,9 +67,10 @@ pub(super) enum Preset {
 
 impl Part {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::ProtoBin,
         Self::ProtoBins,
+        Self::TlsMgm,
         Self::Clusterer,
         Self::Dialog,
         Self::Usrloc,
@@ -82,6 +85,7 @@ impl Part {
         match self {
             Self::ProtoBin => "proto_bin",
             Self::ProtoBins => "proto_bins",
+            Self::TlsMgm => "tls_mgm",
             Self::Clusterer => "clusterer",
             Self::Dialog => "dialog",
             Self::Usrloc => "usrloc",
@@ -100,7 +104,10 @@ impl Part {
     /// Whether it does something yet; the parameters of one that does not are checked and kept.
     #[must_use]
     pub const fn is_active(self) -> bool {
-        matches!(self, Self::ProtoBin | Self::Dialog | Self::Usrloc)
+        matches!(
+            self,
+            Self::ProtoBin | Self::ProtoBins | Self::TlsMgm | Self::Dialog | Self::Usrloc
+        )
     }
 
     /// The parameter with this name.
@@ -128,6 +135,7 @@ impl Part {
         match self {
             Self::ProtoBin => (table::PROTO_BIN, &[]),
             Self::ProtoBins => (table::PROTO_BINS, &[]),
+            Self::TlsMgm => (table::TLS_MGM, table::TLS_MGM_COLUMNS),
             Self::Clusterer => (table::CLUSTERER, table::CLUSTERER_COLUMNS),
             Self::Dialog => (table::DIALOG, table::DIALOG_COLUMNS),
             Self::Usrloc => (table::USRLOC, table::USRLOC_COLUMNS),
@@ -244,6 +252,6 @@ mod tests {
                 renamed += 1;
             }
         }
-        assert_eq!(renamed, 5);
+        assert_eq!(renamed, 6);
     }
 }

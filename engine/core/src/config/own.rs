@@ -1,11 +1,22 @@
 //! `modparam("binrush", ...)`: what OpenSIPS has no word for.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::error::{did_you_mean, quoted};
+use super::limits::CONNECTIONS_MAX;
 use super::syntax::Value;
 use super::values::{Allowed, AllowedError, PinError, RCVBUF_MAX, STATS_MAX};
-use crate::engine::{Backend, Gro, Pin, SHARDS_MAX};
+use crate::access::Cidr;
+use crate::engine::{Backend, Gro, Pin, SHARDS_MAX, StreamBackend};
+use crate::stream::{PeerSettings, StreamLimits};
+
+pub(super) use pin::TlsPin;
+
+/// What is known of senders.
+mod peer;
+/// Keys that are trusted.
+mod pin;
 
 /// The settings that were made; `None` where none was.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,6 +33,23 @@ pub(super) struct Own {
     pub(super) stats: Option<u32>,
     /// Not empty.
     pub(super) probe: Option<Vec<String>>,
+    pub(super) stream_backend: Option<StreamBackend>,
+    pub(super) connections_per_source: Option<u32>,
+    pub(super) connection_memory: Option<usize>,
+    pub(super) stream_memory: Option<usize>,
+    pub(super) tcp_user_timeout: Option<u32>,
+    pub(super) tls_handshakes: Option<u32>,
+}
+
+/// A value of a setting whose values add up, so that they are not kept here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Added {
+    /// `allow`.
+    Allowed(Allowed),
+    /// `peer`.
+    Peer(Cidr, PeerSettings),
+    /// `tls_pin`.
+    TlsPin(TlsPin),
 }
 
 /// Why a setting cannot be made.
@@ -34,8 +62,8 @@ pub(super) enum Refused {
 }
 
 impl Own {
-    /// Makes the setting `name`. `Some`: it was `allow`, whose values add up and are not kept here.
-    pub(super) fn set(&mut self, name: &str, value: &Value) -> Result<Option<Allowed>, Refused> {
+    /// Makes the setting `name`. `Some`: it is one whose values add up.
+    pub(super) fn set(&mut self, name: &str, value: &Value) -> Result<Option<Added>, Refused> {
         self.try_set(name, value).map_err(|refused| match refused {
             Refused::Value(expected) => Refused::Value(format!(
                 "{name}: {expected} expected, not {}",
@@ -48,28 +76,48 @@ impl Own {
         })
     }
 
-    fn try_set(&mut self, name: &str, value: &Value) -> Result<Option<Allowed>, Refused> {
+    fn try_set(&mut self, name: &str, value: &Value) -> Result<Option<Added>, Refused> {
         match name {
-            "allow" => {
-                return allowed(text(
-                    value,
-                    "a range of addresses such as \"10.0.0.0/8\", or \"any\"",
-                )?)
-                .map(Some);
+            "allow" => return allowed(value).map(|allowed| Some(Added::Allowed(allowed))),
+            "peer" => {
+                let (addr, settings) = peer::peer(value)?;
+                return Ok(Some(Added::Peer(addr, settings)));
             }
+            "tls_pin" => return pin::pin(value).map(|pin| Some(Added::TlsPin(pin))),
             "shards" => self.shards = Some(number(value, 0, SHARDS_MAX.into())?),
             "backend" => self.backend = Some(choice(value, &BACKENDS)?),
             "rcvbuf" => self.rcvbuf = Some(number(value, 1, RCVBUF_MAX)?),
             "gro" => self.gro = Some(choice(value, &GROS)?),
             "verify" => self.verify = Some(number::<u8>(value, 0, 1)? == 1),
-            "pin" => self.pin = Some(pin(value)?),
+            "pin" => self.pin = Some(cores(value)?),
             "batch" => self.batch = Some(number(value, 1, BATCH_MAX)?),
             "http" => self.http = Some(address(value)?),
             "stats" => self.stats = Some(number(value, 0, STATS_MAX)?),
             "probe" => self.probe = Some(probed(value)?),
+            "stream_backend" => self.stream_backend = Some(choice(value, &STREAM_BACKENDS)?),
+            "connections_per_source" => {
+                self.connections_per_source = Some(number(value, 1, CONNECTIONS_MAX)?);
+            }
+            "connection_memory" => self.connection_memory = Some(memory(value)?),
+            "stream_memory" => self.stream_memory = Some(memory(value)?),
+            "tcp_user_timeout" => self.tcp_user_timeout = Some(number(value, 1, USER_TIMEOUT_MAX)?),
+            "tls_handshakes" => self.tls_handshakes = Some(number(value, 1, HANDSHAKES_MAX)?),
             name => return Err(Refused::Name(name.to_owned())),
         }
         Ok(None)
+    }
+
+    /// Writes what was set about connections over `limits`.
+    pub(super) fn apply(&self, limits: &mut StreamLimits) {
+        limits.per_source = self.connections_per_source.unwrap_or(limits.per_source);
+        limits.memory_per_connection = self
+            .connection_memory
+            .unwrap_or(limits.memory_per_connection);
+        limits.memory = self.stream_memory.unwrap_or(limits.memory);
+        let user_timeout = self.tcp_user_timeout;
+        let user_timeout = user_timeout.map(|seconds| Duration::from_secs(seconds.into()));
+        limits.user_timeout = user_timeout.unwrap_or(limits.user_timeout);
+        limits.handshakes = self.tls_handshakes.unwrap_or(limits.handshakes);
     }
 }
 
@@ -101,13 +149,19 @@ fn choice<T: Copy>(value: &Value, choices: &[(&str, T)]) -> Result<T, Refused> {
     })
 }
 
-fn allowed(text: &str) -> Result<Allowed, Refused> {
+fn allowed(value: &Value) -> Result<Allowed, Refused> {
     let refused =
         |AllowedError(error)| Refused::Value(format!("\"any\" or a range of addresses ({error})"));
-    text.parse().map_err(refused)
+    let expected = "a range of addresses such as \"10.0.0.0/8\", or \"any\"";
+    text(value, expected)?.parse().map_err(refused)
 }
 
-fn pin(value: &Value) -> Result<Pin, Refused> {
+/// Bytes that connections may hold: no less than the largest packet has, which could never be finished otherwise.
+fn memory(value: &Value) -> Result<usize, Refused> {
+    number(value, MEMORY_MIN, MEMORY_MAX)
+}
+
+fn cores(value: &Value) -> Result<Pin, Refused> {
     let refused = |error: PinError| Refused::Value(error.to_string());
     text(value, &PinError::Text.to_string())?
         .parse()
@@ -146,9 +200,26 @@ fn address(value: &Value) -> Result<SocketAddr, Refused> {
     text(value, expected)?.parse().map_err(refused)
 }
 
-const NAMES: [&str; 11] = [
-    "allow", "shards", "backend", "rcvbuf", "gro", "verify", "pin", "batch", "http", "stats",
+const NAMES: [&str; 19] = [
+    "allow",
+    "shards",
+    "backend",
+    "rcvbuf",
+    "gro",
+    "verify",
+    "pin",
+    "batch",
+    "http",
+    "stats",
     "probe",
+    "peer",
+    "stream_backend",
+    "connections_per_source",
+    "connection_memory",
+    "stream_memory",
+    "tcp_user_timeout",
+    "tls_handshakes",
+    "tls_pin",
 ];
 
 const BACKENDS: [(&str, Backend); 3] = [
@@ -157,9 +228,25 @@ const BACKENDS: [(&str, Backend); 3] = [
     (Backend::Uring.symbol(), Backend::Uring),
 ];
 
+const STREAM_BACKENDS: [(&str, StreamBackend); 3] = [
+    (StreamBackend::Auto.symbol(), StreamBackend::Auto),
+    (StreamBackend::Recv.symbol(), StreamBackend::Recv),
+    (StreamBackend::Uring.symbol(), StreamBackend::Uring),
+];
+
 const GROS: [(&str, Gro); 3] = [("auto", Gro::Auto), ("on", Gro::On), ("off", Gro::Off)];
 
 const BATCH_MAX: u32 = 1024;
+
+/// 64 KiB and a GiB, in bytes.
+const MEMORY_MIN: u32 = 64 << 10;
+const MEMORY_MAX: u32 = 1 << 30;
+
+/// A day, in seconds.
+const USER_TIMEOUT_MAX: u32 = 24 * 60 * 60;
+
+/// TLS handshakes at once; each takes a processor for about a millisecond.
+const HANDSHAKES_MAX: u32 = 4096;
 
 const PROBED: &str = "names of packets such as \"dialog,ul\"";
 
@@ -192,6 +279,12 @@ mod tests {
             ("http", string("[::1]:9100")),
             ("stats", Value::Int(0)),
             ("probe", string("dialog, ul,binrush-miss")),
+            ("stream_backend", string("recv")),
+            ("connections_per_source", Value::Int(8)),
+            ("connection_memory", Value::Int(1 << 16)),
+            ("stream_memory", Value::Int(1 << 30)),
+            ("tcp_user_timeout", Value::Int(30)),
+            ("tls_handshakes", Value::Int(2)),
         ] {
             assert_eq!(own.set(name, &value), Ok(None), "{name}");
         }
@@ -206,12 +299,50 @@ mod tests {
             http: Some("[::1]:9100".parse().unwrap()),
             stats: Some(0),
             probe: Some(["dialog", "ul", "binrush-miss"].map(str::to_owned).into()),
+            stream_backend: Some(StreamBackend::Recv),
+            connections_per_source: Some(8),
+            connection_memory: Some(1 << 16),
+            stream_memory: Some(1 << 30),
+            tcp_user_timeout: Some(30),
+            tls_handshakes: Some(2),
         };
         assert_eq!(own, expected);
-        assert_eq!(own.set("allow", &string("any")), Ok(Some(Allowed::Any)));
-        let range = Allowed::Range("10.0.0.0/8".parse().unwrap());
-        assert_eq!(own.set("allow", &string("10.0.0.0/8")), Ok(Some(range)));
-        assert_eq!(own, expected);
+        let mut limits = StreamLimits::default();
+        own.apply(&mut limits);
+        let of_limits = (limits.per_source, limits.handshakes, limits.user_timeout);
+        assert_eq!(of_limits, (8, 2, Duration::from_secs(30)));
+        let memory = (limits.memory_per_connection, limits.memory);
+        assert_eq!(memory, (1 << 16, 1 << 30));
+    }
+
+    #[test]
+    fn values_that_add_up_are_handed_out() {
+        let mut own = Own::default();
+        let range = "10.0.0.0/8".parse().unwrap();
+        let pin = TlsPin {
+            domain: None,
+            digest: [0x11; 32],
+        };
+        for (name, value, added) in [
+            ("allow", "any", Added::Allowed(Allowed::Any)),
+            ("allow", "10.0.0.0/8", Added::Allowed(Allowed::Range(range))),
+            (
+                "peer",
+                "addr=10.0.0.0/8",
+                Added::Peer(range, PeerSettings::default()),
+            ),
+            ("tls_pin", &"1".repeat(64), Added::TlsPin(pin)),
+        ] {
+            assert_eq!(own.set(name, &string(value)), Ok(Some(added)), "{name}");
+        }
+        assert_eq!(own, Own::default());
+    }
+
+    #[test]
+    fn without_settings_the_limits_stay_as_they_are() {
+        let mut limits = StreamLimits::default();
+        Own::default().apply(&mut limits);
+        assert_eq!(limits, StreamLimits::default());
     }
 
     #[test]
@@ -270,6 +401,34 @@ mod tests {
             ("stats", Value::Int(-1), "a number from 0"),
             ("stats", Value::Int(86401), "a number from 0 to 86400"),
             ("allow", Value::Int(1), "or \"any\""),
+            ("peer", Value::Int(1), "\"addr=10.0.0.7"),
+            ("tls_pin", string("sha256/x"), "SHA-256 digest"),
+            (
+                "stream_backend",
+                string("epoll"),
+                "one of \"auto\", \"recv\", \"io_uring\" expected",
+            ),
+            (
+                "connections_per_source",
+                Value::Int(0),
+                "a number from 1 to 65536",
+            ),
+            (
+                "connection_memory",
+                Value::Int(65_535),
+                "a number from 65536 to 1073741824",
+            ),
+            ("stream_memory", Value::Int(-1), "a number from 65536"),
+            (
+                "tcp_user_timeout",
+                Value::Int(0),
+                "a number from 1 to 86400",
+            ),
+            (
+                "tls_handshakes",
+                Value::Int(4097),
+                "a number from 1 to 4096",
+            ),
             ("allow", string("10.0.0.1/8"), "10.0.0.0/8"),
         ] {
             let mut own = Own::default();

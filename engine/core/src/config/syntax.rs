@@ -9,6 +9,7 @@ use std::{fmt, mem};
 use super::error::{Problem, did_you_mean, quoted};
 use super::globals::{self, Global};
 use super::lexer::{Lexeme, Lexer, Token};
+use super::limits::Limit;
 use super::source::Span;
 
 pub(super) use socket::Socket;
@@ -27,6 +28,12 @@ pub(super) enum Statement<'a> {
     Workers { name: &'a str, count: Spanned<i32> },
     /// `mpath = "..."`.
     Mpath(Spanned<String>),
+    /// `tcp_max_connections = N` and its kin.
+    Limit {
+        name: &'a str,
+        limit: Limit,
+        value: Spanned<i32>,
+    },
     /// A parameter of OpenSIPS that means nothing here.
     NoEffect { name: &'a str },
     /// `loadmodule "..."`.
@@ -148,6 +155,10 @@ impl<'a> Parser<'a> {
                 Statement::Workers { name, count }
             }
             Global::Mpath => Statement::Mpath(self.string("a folder in quotes")?),
+            Global::Limit(limit) => {
+                let value = self.integer("a number")?;
+                Statement::Limit { name, limit, value }
+            }
             Global::NoEffect => {
                 self.any_value()?;
                 Statement::NoEffect { name }

@@ -8,6 +8,10 @@ mod any_bytes;
 mod includes;
 /// Where to listen, for whom, and with how many shards.
 mod listeners;
+/// Connections: what they may cost, and who sends.
+mod streams;
+/// Certificates, keys, and who is trusted.
+mod tls;
 
 /// The configuration of one file, or what is wrong with it.
 fn read(text: &str) -> Result<Loaded, String> {
@@ -73,7 +77,9 @@ fn the_example_of_the_3_6_manual_starts_as_it_is_written() {
 "#,
     );
     let config = found.config;
-    assert_eq!(config.engine().listen, ["10.0.0.150:5062".parse().unwrap()]);
+    let engine = config.engine();
+    assert_eq!(engine.listen, ["10.0.0.150:5062".parse().unwrap()]);
+    assert_eq!(engine.streams.listen, engine.listen);
     assert_eq!(config.shards, Shards::default());
     let parts = [Part::ProtoBin, Part::Clusterer, Part::Dialog, Part::Usrloc];
     assert_eq!(config.parts, parts.into());
@@ -87,7 +93,6 @@ fn the_example_of_the_3_6_manual_starts_as_it_is_written() {
     let warnings: Vec<String> = found.warnings.iter().map(ToString::to_string).collect();
     let told = [
         "a.cfg:4:15: clusterer is not active yet",
-        "a.cfg:2:13: TCP is not served yet: only datagrams of 1.x peers are received on bin:10.0.0.150:5062",
         "a.cfg:2:13: only this host may send to bin:10.0.0.150:5062",
     ];
     assert_eq!(warnings.len(), told.len(), "{warnings:?}");
@@ -107,6 +112,8 @@ fn what_the_manuals_show_without_loadmodule_starts_too_and_is_told() {
 "#;
     let found = config(text);
     assert_eq!(endpoints(text), ["bin:10.0.0.150:5062"]);
+    let engine = found.engine();
+    assert_eq!((engine.listen.len(), engine.streams.listen.len()), (1, 0));
     let source = Some("bin_children".to_owned());
     assert_eq!(
         found.shards,

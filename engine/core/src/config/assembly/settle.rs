@@ -19,7 +19,11 @@ impl Assembly {
     pub(in crate::config) fn settle(mut self, main: Arc<str>) -> Result<Loaded, ConfigError> {
         self.switch_on_what_is_set();
         let listeners = self.settle_listeners(&main);
+        let tls = self.settle_tls(&listeners);
+        let listeners: Vec<Listener> = listeners.into_iter().map(|(each, _)| each).collect();
+        let stream_limits = self.settle_limits(&listeners);
         let access = self.settle_access(&listeners);
+        self.tell_of_senders(&access);
         let shards = self.settle_shards();
         self.refuse_to_measure_for_anybody();
         self.tell_what_is_not_done();
@@ -42,6 +46,10 @@ impl Assembly {
             http: own.http,
             stats: own.stats,
             probe: own.probe.unwrap_or_default(),
+            stream_backend: own.stream_backend.unwrap_or_default(),
+            stream_limits,
+            stream_peers: mem::take(&mut self.senders),
+            tls,
             parts: mem::take(&mut self.loaded).into_keys().collect(),
             parameters: mem::take(&mut self.parameters),
             mpath: self.mpath.take(),
@@ -73,32 +81,29 @@ impl Assembly {
         }
     }
 
-    fn settle_listeners(&mut self, main: &Arc<str>) -> Vec<Listener> {
+    fn settle_listeners(&mut self, main: &Arc<str>) -> Vec<(Listener, Excerpt)> {
         let mut written = mem::take(&mut self.listeners);
         if let Some(one_more) = written.get(LISTENERS_MAX) {
             let message = format!("one listener too many: at most {LISTENERS_MAX} expected");
             self.refuse_at(&one_more.excerpt, message);
             written.truncate(LISTENERS_MAX);
         }
-        let receives = written
-            .iter()
-            .any(|written| written.protocol == Protocol::Bin);
-        if !receives && self.problems.is_empty() {
-            let message = "no address to receive on: `listen = bin:IP:PORT` (or `socket = ...`, or 1.x's \
-                           `bin_listen = IP:PORT`) expected";
+        if written.is_empty() && self.problems.is_empty() {
+            let message = "no address to receive on: `listen = bin:IP:PORT` (or `bins:IP:PORT`, `socket = ...`, or \
+                           1.x's `bin_listen = IP:PORT`) expected";
             self.problems
                 .push(Problem::in_file(Arc::clone(main), message));
         }
-        let mut listeners = Vec::<Listener>::new();
+        let mut listeners = Vec::<(Listener, Excerpt)>::new();
         for written in written {
             let protocol = written.protocol;
             let port = written.port.unwrap_or_else(|| self.default_port(protocol));
             let addr = written.host.at(port);
             // Two listeners on port 0 get two ports.
-            let same = |known: &&Listener| known.endpoint.addr == addr && port != 0;
+            let mut known = listeners.iter().map(|(known, _)| known);
             if let Some(Listener {
                 endpoint, place, ..
-            }) = listeners.iter().find(same)
+            }) = known.find(|known| known.endpoint.addr == addr && port != 0)
             {
                 let message = format!(
                     "{addr} is taken already, by {endpoint} in {place}: another address expected"
@@ -108,16 +113,16 @@ impl Assembly {
             }
             let listener = Listener {
                 endpoint: Endpoint { protocol, addr },
+                datagrams_only: written.is_legacy,
                 tag: written.tag,
-                place: written.excerpt.place,
+                place: written.excerpt.place.clone(),
             };
-            self.tell_what_is_not_served(&listener, written.is_legacy);
-            listeners.push(listener);
+            listeners.push((listener, written.excerpt));
         }
         listeners
     }
 
-    fn refuse_at(&mut self, excerpt: &Excerpt, message: String) {
+    pub(super) fn refuse_at(&mut self, excerpt: &Excerpt, message: String) {
         self.problems.push(Problem::at(excerpt.clone(), message));
     }
 
@@ -128,21 +133,6 @@ impl Assembly {
         };
         let set = set.and_then(|port| u16::try_from(port).ok());
         set.unwrap_or_else(|| protocol.default_port())
-    }
-
-    fn tell_what_is_not_served(&mut self, listener: &Listener, is_legacy: bool) {
-        let endpoint = listener.endpoint;
-        let message = match endpoint.protocol {
-            Protocol::Bins => format!("TLS is not served yet: nothing is received on {endpoint}"),
-            // A node of 1.x sends datagrams only, so nothing is missing.
-            Protocol::Bin if is_legacy => return,
-            Protocol::Bin => {
-                format!(
-                    "TCP is not served yet: only datagrams of 1.x peers are received on {endpoint}"
-                )
-            }
-        };
-        self.warn_of(Topic::Listener, Some(listener.place.clone()), message);
     }
 
     /// Who may send: what `allow` says; without it this host and the nodes that parameters name.
@@ -259,10 +249,12 @@ impl Assembly {
 
     fn tell_what_is_not_done(&mut self) {
         let no_effect = "these parameters have no effect here";
+        let tls = "these parameters of tls_mgm have no effect here, because its library is another";
         let sip = "SIP is not served: these addresses are ignored";
         let routes = "scripts are not run yet: these blocks are skipped";
         for (topic, warning) in [
             (Topic::Other, self.no_effect.warning(no_effect)),
+            (Topic::Other, self.tls_no_effect.warning(tls)),
             (Topic::Listener, self.sip.warning(sip)),
             (Topic::Other, self.routes.warning(routes)),
         ] {

@@ -1,5 +1,5 @@
 //! Every parameter of the built-in parts in OpenSIPS 1.10 to 4.0, from the `param_export_t` arrays of its modules
-//! (`proto_bin.c`, `proto_bins.c`, `clusterer_mod.c`, `dialog.c`, `ul_mod.c`, `ratelimit.c`, `cachedb_local.c`);
+//! (`proto_bin.c`, `proto_bins.c`, `tls_mgm.c`, `clusterer_mod.c`, `dialog.c`, `ul_mod.c`, `ratelimit.c`, `cachedb_local.c`);
 //! ranges are what `mod_init` there takes without a complaint. Times are in the unit of OpenSIPS.
 
 use super::{Kind, Parameter, Preset};
@@ -25,6 +25,57 @@ pub(super) const PROTO_BINS: &[Parameter] = &[
     int("bins_async_handshake_timeout", 0, 10),
     text("trace_destination"),
     flag_unset("trace_on"),
+];
+
+/// What stands behind `[domain]` is checked where the domains are put together.
+pub(super) const TLS_MGM: &[Parameter] = &[
+    text("server_domain").repeats(),
+    text("client_domain").repeats(),
+    text("match_ip_address").repeats(),
+    text("match_sip_domain").repeats(),
+    text("tls_method").repeats(),
+    text("verify_cert").repeats(),
+    text("require_cert").repeats(),
+    text("certificate").repeats(),
+    text("private_key").repeats(),
+    text("ca_list").repeats(),
+    text("ca_dir").repeats(),
+    text("crl_dir").repeats(),
+    text("crl_check_all").repeats(),
+    text("ciphers_list").repeats(),
+    text("dh_params").repeats(),
+    text("ec_curve").repeats(),
+    choice("tls_library", &["auto", "none", "openssl", "wolfssl"]),
+    text("client_domain_avp").now("client_tls_domain_avp"),
+    text("client_tls_domain_avp"),
+    text("client_sip_domain_avp"),
+    // Up to 3.0.
+    int_unset("tls_handshake_timeout", 1),
+    int_unset("tls_send_timeout", 1),
+    // 2.2 and 2.3.
+    flag_unset("db_mode"),
+    text("db_url"),
+    named("db_table", "tls_mgm"),
+];
+
+pub(super) const TLS_MGM_COLUMNS: &[&str] = &[
+    "id_col",
+    "domain_col",
+    "address_col",
+    "match_ip_address_col",
+    "match_sip_domain_col",
+    "tls_method_col",
+    "verify_cert_col",
+    "require_cert_col",
+    "certificate_col",
+    "private_key_col",
+    "crl_check_all_col",
+    "crl_dir_col",
+    "ca_list_col",
+    "ca_dir_col",
+    "ciphers_list_col",
+    "dh_params_col",
+    "ec_curve_col",
 ];
 
 pub(super) const CLUSTERER: &[Parameter] = &[

@@ -13,13 +13,13 @@ fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
     let files = HashMap::from([(PathBuf::from("a.cfg"), bytes.to_vec())]);
     match Config::read(Path::new("a.cfg"), &files) {
         Ok(loaded) => {
-            prop_assert!(
-                loaded
-                    .config
-                    .listeners
-                    .iter()
-                    .any(|listener| listener.endpoint.protocol == Protocol::Bin)
-            );
+            let config = &loaded.config;
+            prop_assert!(!config.listeners.is_empty());
+            for listener in &config.listeners {
+                let Endpoint { protocol, addr } = listener.endpoint;
+                let domain = tls_domain_for(&config.tls, addr);
+                prop_assert!(protocol == Protocol::Bin || domain.is_some());
+            }
             prop_assert!(loaded.warnings.len() <= 100);
         }
         Err(error) => {
@@ -80,7 +80,7 @@ proptest! {
 
 #[test]
 fn what_is_damaged_was_whole_before() {
-    assert_eq!(config(VALID).listeners.len(), 2);
+    assert_eq!(config(VALID).listeners.len(), 3);
 }
 
 const VALID: &str = r#"
@@ -97,6 +97,17 @@ modparam("dialog", "profiles_with_value", "a\x41" 'b')
 modparam("clusterer", "neighbor_node_info", "cluster_id=1,node_id=2,url=bin:10.0.0.2:5555")
 modparam("binrush", "pin", "0,1")
 modparam("binrush", "allow", "10.0.0.0/8")
+listen = bins:10.0.0.1:5556
+loadmodule "tls_mgm.so"
+modparam("tls_mgm", "server_domain", "node")
+modparam("tls_mgm", "match_ip_address", "[node]10.0.0.1:5556, [::1]:5556")
+modparam("tls_mgm", "tls_method", "[node]TLSv1_2-")
+modparam("tls_mgm", "certificate", "[node]/c")
+modparam("tls_mgm", "private_key", "[node]/k")
+modparam("tls_mgm", "ca_dir", "[node]/d")
+modparam("binrush", "tls_pin", "[node]1111111111111111111111111111111111111111111111111111111111111111")
+modparam("binrush", "peer", "addr=10.0.0.7, generation=2.2, name=sip1")
+tcp_max_connections = 9
 import_file "none.cfg"
 route[x] { if ($var(a) == "}") { exit; } }
 "#;
@@ -157,6 +168,15 @@ const PIECES: &[&str] = &[
     "\"allow\"",
     "\"any\"",
     "\"pin\"",
+    "\"peer\"",
+    "\"tls_pin\"",
+    "\"tls_mgm\"",
+    "\"server_domain\"",
+    "\"certificate\"",
+    "\"match_ip_address\"",
+    "\"[n]",
+    "tcp_keepidle",
+    "listen = bins:10.0.0.1\n",
     "listen = bin:10.0.0.1:5555\n",
     "modparam(\"binrush\", \"",
     "\", \"",

@@ -14,6 +14,12 @@ fn listeners_are_written_as_opensips_writes_them() {
         tos = 16
         loadmodule "proto_bin.so"
         modparam("proto_bin", "bin_port", 5777)
+        bin_listen = 10.0.0.6:5555
+        loadmodule "tls_mgm.so"
+        modparam("tls_mgm", "server_domain", "node")
+        modparam("tls_mgm", "certificate", "[node]/cert.pem")
+        modparam("tls_mgm", "private_key", "[node]/key.pem")
+        modparam("tls_mgm", "ca_list", "[node]/ca.pem")
     "#;
     // A port is decimal, as everywhere.
     refused(text, "a.cfg:5:33: \"0x10\" is no port");
@@ -26,18 +32,21 @@ fn listeners_are_written_as_opensips_writes_them() {
         "bin:10.0.0.5:0",
         "bin:10.0.0.5:0",
         "bins:10.0.0.1:5556",
+        "bin:10.0.0.6:5555",
     ];
     assert_eq!(endpoints(&text), expected);
     let found = config(&text);
     assert_eq!(found.listeners[0].tag.as_deref(), Some("internal"));
-    assert_eq!(found.engine().listen.len(), 6);
-    warned(
-        &text,
-        "a.cfg:5:36: SIP is not served: these addresses are ignored: udp:10.0.0.4, sctp:eth0:5060, 10.0.0.9:5060, 10.0.0.8, 10.0.0.7",
+    let engine = found.engine();
+    assert_eq!(engine.listen.len(), 7);
+    assert_eq!(engine.streams.listen, engine.listen[..6]);
+    assert_eq!(
+        engine.streams.listen_tls,
+        ["10.0.0.1:5556".parse().unwrap()]
     );
     warned(
         &text,
-        "a.cfg:6:18: TLS is not served yet: nothing is received on bins:10.0.0.1:5556",
+        "a.cfg:5:36: SIP is not served: these addresses are ignored: udp:10.0.0.4, sctp:eth0:5060, 10.0.0.9:5060, 10.0.0.8, 10.0.0.7",
     );
 }
 
@@ -120,12 +129,7 @@ fn an_address_that_is_listened_on_twice_is_told_with_both_places() {
 
 #[test]
 fn a_configuration_that_receives_nothing_is_refused() {
-    for text in [
-        "",
-        "# nothing",
-        "listen = udp:10.0.0.1:5060",
-        "listen = bins:10.0.0.1:5556",
-    ] {
+    for text in ["", "# nothing", "listen = udp:10.0.0.1:5060"] {
         refused(
             text,
             "a.cfg: no address to receive on: `listen = bin:IP:PORT`",

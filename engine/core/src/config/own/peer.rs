@@ -1,0 +1,154 @@
+//! `modparam("binrush", "peer", "addr=10.0.0.7, generation=2.2, name=sip1")`: what is known of a sender beforehand.
+
+use binrush_wire::{Generation, Release};
+
+use super::Refused;
+use crate::access::Cidr;
+use crate::config::error::{did_you_mean, quoted};
+use crate::config::syntax::Value;
+use crate::stream::PeerSettings;
+
+/// The addresses that a value is about, and how their streams are read.
+pub(super) fn peer(value: &Value) -> Result<(Cidr, PeerSettings), Refused> {
+    let Value::Text(text) = value else {
+        return Err(Refused::Value(FORM.to_owned()));
+    };
+    parse(text).map_err(Refused::Value)
+}
+
+/// What was expected instead, when `text` is no peer.
+fn parse(text: &str) -> Result<(Cidr, PeerSettings), String> {
+    let mut found = [None; KEYS.len()];
+    for field in text.split(',') {
+        let (key, value) = field.split_once('=').ok_or(FORM)?;
+        let (key, value) = (key.trim(), value.trim());
+        let Some(index) = KEYS.iter().position(|known| *known == key) else {
+            let (key, near) = (quoted(key), did_you_mean(key, KEYS));
+            return Err(format!("{FORM} (there is no {key}{near})"));
+        };
+        if found[index].replace(value).is_some() {
+            return Err(format!("each key once ({key} is there twice)"));
+        }
+    }
+    let [addr, generation, name] = found;
+    let addr = addr.ok_or_else(|| format!("{FORM} (addr is missing)"))?;
+    let addr = addr
+        .parse()
+        .map_err(|error| format!("addr: a range of addresses ({error})"))?;
+    let mut settings = generation.map_or_else(|| Ok(PeerSettings::default()), of_generation)?;
+    settings.name = name.map(named).transpose()?;
+    Ok((addr, settings))
+}
+
+/// Senders of a release, or of any release of a generation. 2.2 is both.
+fn of_generation(text: &str) -> Result<PeerSettings, String> {
+    if let Some(release) = RELEASES.into_iter().find(|known| known.as_str() == text) {
+        return Ok(PeerSettings::of_release(release));
+    }
+    match text.parse() {
+        Ok(Generation::Modern) => Ok(PeerSettings::default()),
+        Ok(Generation::Legacy) => Err(format!(
+            "generation: {GENERATIONS} (nodes of 1.x send datagrams only, which need no peer)"
+        )),
+        _ => Err(format!("generation: {GENERATIONS}")),
+    }
+}
+
+/// A name is a label of counters, so it is a short word.
+fn named(text: &str) -> Result<String, String> {
+    let is_plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_');
+    if (1..=NAME_LEN_MAX).contains(&text.len()) && text.bytes().all(is_plain) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "name: 1 to {NAME_LEN_MAX} letters, digits, dots, dashes or underscores"
+    ))
+}
+
+const KEYS: [&str; 3] = ["addr", "generation", "name"];
+
+const FORM: &str =
+    "an address and what is known of it, such as \"addr=10.0.0.7, generation=2.2, name=sip1\"";
+
+const GENERATIONS: &str = "a release from 2.2 to 4.0, or 2.3+ for any but 2.2";
+
+/// Those that have streams.
+const RELEASES: [Release; 11] = [
+    Release::V2_2,
+    Release::V2_3,
+    Release::V2_4,
+    Release::V3_0,
+    Release::V3_1,
+    Release::V3_2,
+    Release::V3_3,
+    Release::V3_4,
+    Release::V3_5,
+    Release::V3_6,
+    Release::V4_0,
+];
+
+const NAME_LEN_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_an_address_and_what_is_known_of_it() {
+        let (addr, settings) = parse(" name = sip1 ,addr=10.0.0.0/24,generation=2.2").unwrap();
+        assert_eq!(addr.to_string(), "10.0.0.0/24");
+        let expected = PeerSettings {
+            name: Some("sip1".into()),
+            ..PeerSettings::of_release(Release::V2_2)
+        };
+        assert_eq!(settings, expected);
+        assert_eq!(settings.generation, Generation::Transitional);
+        for (generation, release) in [("2.3+", None), ("3.6", Some(Release::V3_6))] {
+            let (_, settings) = parse(&format!("addr=::1, generation={generation}")).unwrap();
+            assert_eq!(settings.generation, Generation::Modern);
+            assert_eq!((settings.release, settings.name), (release, None));
+        }
+        assert_eq!(parse("addr=::1").unwrap().1, PeerSettings::default());
+    }
+
+    #[test]
+    fn every_release_that_has_streams_can_be_named() {
+        for release in RELEASES {
+            let (_, settings) = parse(&format!("addr=::1, generation={release}")).unwrap();
+            assert_eq!(settings, PeerSettings::of_release(release));
+        }
+    }
+
+    #[test]
+    fn what_is_no_peer_is_told_with_what_was_expected() {
+        let long = format!("addr=::1, name={}", "x".repeat(65));
+        for (text, told) in [
+            ("", "such as \"addr="),
+            ("10.0.0.7", "such as \"addr="),
+            ("name=sip1", "addr is missing"),
+            (
+                "addr=sip1",
+                "addr: a range of addresses (\"sip1\" is no IP address",
+            ),
+            ("addr=10.0.0.7/8", "10.0.0.0/8 for the range"),
+            ("addr=::1, addr=::2", "addr is there twice"),
+            (
+                "addr=::1, genration=2.2",
+                "no \"genration\"; did you mean \"generation\"?",
+            ),
+            ("addr=::1, generation=1.x", "datagrams only"),
+            (
+                "addr=::1, generation=2.1",
+                "generation: a release from 2.2 to 4.0",
+            ),
+            ("addr=::1, generation=", "2.3+ for any but 2.2"),
+            ("addr=::1, name=", "name: 1 to 64"),
+            ("addr=::1, name=a b", "name: 1 to 64"),
+            (&long, "name: 1 to 64"),
+            ("addr=::1,", "such as \"addr="),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(told), "{text}: {error}");
+        }
+    }
+}
