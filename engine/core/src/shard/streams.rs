@@ -50,7 +50,7 @@ pub struct Streams<S: StreamQueue> {
     /// Tokens of connections with packets that wait.
     spilling: Vec<Token>,
     /// Connections that were closed and have packets that wait.
-    orphans: Vec<Box<Connection>>,
+    orphans: Vec<Connection>,
     /// Tokens of connections that end with this batch.
     ending: Vec<Token>,
     limits: StreamLimits,
@@ -329,7 +329,7 @@ impl<S: StreamQueue> Streams<S> {
         self.open -= 1;
         if connection.is_spilling() {
             self.spilling.retain(|other| *other != token);
-            self.orphans.push(connection);
+            self.orphans.push(*connection);
         } else {
             self.memory -= connection.memory();
         }

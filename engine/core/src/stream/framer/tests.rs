@@ -37,7 +37,7 @@ fn cut_in_pieces(
         cut.frame_bytes += piece_cut.frame_bytes;
         cut.skipped_bytes += piece_cut.skipped_bytes;
         cut.rejected_bytes += piece_cut.rejected_bytes;
-        broken = broken.or(fed.err());
+        broken = broken.or_else(|| fed.err());
     }
     assert_eq!(cut.frames, frames.len() as u64);
     (frames, cut, broken)
@@ -79,7 +79,7 @@ fn what_is_no_packet_ends_a_stream_of_2_3_and_all_behind_it_is_rejected() {
         for first in 0..=stream.len() {
             let mut framer = framer(Generation::Modern);
             let (frames, cut, broken) = cut_in_pieces(&mut framer, &stream, [first]);
-            assert_eq!(frames, [good.clone()], "{first}");
+            assert_eq!(frames, std::slice::from_ref(&good), "{first}");
             assert_eq!(broken.map(|broken| broken.reason), Some(reason));
             assert_eq!(
                 cut.rejected_bytes,
@@ -141,7 +141,7 @@ fn a_packet_in_too_many_pieces_is_given_up() {
         cut_in_pieces(&mut framer, &stream, (0..stream.len()).step_by(10))
     };
     // The first "piece" of each run is empty.
-    let many = stream.len().div_ceil(10) as u32;
+    let many = u32::try_from(stream.len().div_ceil(10)).unwrap();
     assert_eq!(pieces(None).0.len(), 1);
     assert_eq!(pieces(Some(many)).0.len(), 1);
     let (frames, cut, broken) = pieces(Some(many - 2));
