@@ -27,6 +27,7 @@ use crate::link::Links;
 use crate::shard::Life;
 use crate::shard::desk::{OBEY_MAX, Order, Returned};
 use crate::shard::mailbox::Mailbox;
+use crate::shard::streams::PeerRows;
 use crate::steering::Steering;
 use crate::stream::{PeerTable, StreamSnapshot};
 use crate::telemetry::samples::Samples;
@@ -81,6 +82,8 @@ pub struct Engine {
     streams: StreamSide,
     /// Connections to others, whose counts are told with ours.
     links: Vec<Links>,
+    /// The access list was changed and not everybody has heard of it.
+    access_unsettled: bool,
 }
 
 /// A shard, as it is told to people.
@@ -170,6 +173,7 @@ impl Engine {
             host: HostLosses::default(),
             streams,
             links: Vec::new(),
+            access_unsettled: false,
         };
         let cores = thread::cores(&config.pin, shards, &allowed);
         match (backend, engine.streams.backend) {
@@ -201,6 +205,9 @@ impl Engine {
         let clock = MonotonicClock;
         let shards = self.steering.shards();
         let peers = Arc::new(self.streams.config.peers.clone());
+        let rows = PeerRows::new(&peers);
+        let mut limits = self.streams.config.limits.clone();
+        limits.memory /= usize::from(shards);
         for ((id, mailbox), core) in (0..shards).map(ShardId).zip(mesh).zip(cores) {
             let sockets = self.listeners.iter().map(|listener| {
                 let socket = listener.sockets().nth(id.index());
@@ -220,8 +227,9 @@ impl Engine {
                 life: Arc::clone(&self.life),
                 streams: StreamPlan {
                     intake: Arc::clone(&self.streams.intakes[id.index()]),
-                    limits: self.streams.config.limits.clone(),
+                    limits: limits.clone(),
                     peers: Arc::clone(&peers),
+                    rows: Arc::clone(&rows),
                 },
             };
             let (shard, warning) = ShardThread::start::<Q, S>(plan)?;

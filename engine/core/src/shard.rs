@@ -22,7 +22,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::dispatch::handler::ShardId;
 use crate::dispatch::registry::Dispatch;
 use crate::steering::Steering;
-use crate::stream::StreamSnapshot;
+use crate::stream::{CloseReason, StreamSnapshot};
 use crate::telemetry::ledger::Ledger;
 use crate::telemetry::outcome::Outcome;
 use crate::telemetry::streams::StreamBook;
@@ -31,7 +31,7 @@ use floor::Floor;
 use life::Leaving;
 use mailbox::Mailbox;
 use outbox::Outbox;
-use streams::{NoStreams, StreamParts, Streams};
+use streams::{Connection, NoStreams, StreamParts, Streams};
 
 pub use life::Life;
 
@@ -167,7 +167,7 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
         }
         let bell = Arc::clone(mailbox.bell());
         let desk = Desk::new(Arc::clone(&bell));
-        let (book, book_writer) = StreamBook::new(id.0);
+        let (book, book_writer) = StreamBook::new(id.0, Arc::clone(&streams.rows));
         let handle = Handle {
             ledger,
             book,
@@ -349,20 +349,14 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
 
     /// Receives from all connections; whether anything came.
     fn receive_streams(&mut self) -> io::Result<bool> {
-        let Self {
-            clock,
-            slab,
-            streams,
-            floor,
-            ..
-        } = self;
-        let now = clock.now();
-        match streams.receive(now, slab, floor) {
+        let now = self.clock.now();
+        match self.streams.receive(now, &mut self.slab, &mut self.floor) {
             Ok(came) => {
                 self.stream_failures = Failures::default();
                 if came {
                     self.settle_streams();
                 }
+                self.streams.sweep(now);
                 Ok(came)
             }
             Err(error) => {
@@ -382,30 +376,69 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
             ..
         } = self;
         let now = clock.now();
-        floor.ledger.received_pieces();
         let (kept, bytes) = streams.settle(now, slab, floor);
+        if bytes > 0 {
+            floor.ledger.received_pieces();
+        }
         floor.batch_done();
         let busy_ns = clock.now().nanos_since(now);
         floor.ledger.batch_done(kept, bytes, busy_ns, busy_ns);
     }
 
-    /// Reads what the kernel has of each connection, closes them, and hands over what waits, as long as its owners
-    /// take it.
-    fn drain_streams(&mut self) -> io::Result<()> {
-        let now = self.clock.now();
-        let stopped = self.streams.stop(now, &mut self.slab, &mut self.floor);
-        let mut waits = 0;
-        while !self.streams.drain_last(&mut self.floor) {
-            // The others do the same, and wait for us.
-            if !self.read_mail() {
-                waits += 1;
-                self.clock.sleep(LAST_MAIL_WAIT);
+    /// Ends the connections that `reason_of` names, after what the kernel has of them now was read. Others have their
+    /// turn meanwhile, and mail is read, because those who are to take ours may do the same.
+    fn end_connections(
+        &mut self,
+        reason_of: impl Fn(&Connection) -> Option<CloseReason>,
+    ) -> io::Result<()> {
+        if !self.streams.has_connections() && !self.streams.has_newcomers() {
+            return Ok(());
+        }
+        let begun = self.clock.now();
+        self.streams.dismiss(begun, &mut self.floor, reason_of);
+        let (mut done, mut quiet) = (Ok(()), 0);
+        while quiet < DISMISS_QUIET {
+            match self.receive_streams() {
+                Ok(came) => {
+                    quiet = if self.streams.has_unread() {
+                        0
+                    } else {
+                        quiet + 1
+                    };
+                    if !self.read_mail() && !came {
+                        self.clock.sleep(LAST_MAIL_WAIT);
+                    }
+                }
+                Err(error) => {
+                    done = Err(error);
+                    break;
+                }
             }
-            if waits == SPILL_WAITS_MAX {
-                self.streams.give_up_spills(&mut self.floor);
+            if self.clock.now().nanos_since(begun) >= DISMISS_MAX_NS {
+                break;
             }
         }
-        stopped
+        self.streams.close_dismissed();
+        done
+    }
+
+    /// Ends all connections, and hands over what waits, as long as its owners take it.
+    fn drain_streams(&mut self) -> io::Result<()> {
+        let ended = self.end_connections(|_| Some(CloseReason::Stopping));
+        self.streams.disarm(&mut self.slab);
+        let mut moved = self.clock.now();
+        while self.streams.is_spilling() {
+            let now = self.clock.now();
+            // The others do the same, and wait for us.
+            if self.streams.drain_last(now, &mut self.floor) {
+                moved = now;
+            } else if now.nanos_since(moved) >= DISMISS_MAX_NS {
+                self.streams.give_up_spills(&mut self.floor);
+            } else if !self.read_mail() {
+                self.clock.sleep(LAST_MAIL_WAIT);
+            }
+        }
+        ended
     }
 
     /// Reads mail until all shards have drained their queues and nothing is left.
@@ -525,7 +558,7 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
                     Err(error) => self.give_back(error),
                 },
                 Order::Close(listener) => self.close(listener),
-                Order::EndConnections(of) => self.end_connections(&of),
+                Order::EndConnections(of) => self.end_some(&of),
             }
             self.obeyed += 1;
         }
@@ -550,14 +583,15 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
         }
     }
 
-    fn end_connections(&mut self, of: &Connections) {
-        let now = self.clock.now();
-        let (slab, floor) = (&mut self.slab, &mut self.floor);
+    fn end_some(&mut self, of: &Connections) {
         let ended = match of {
-            Connections::OfListener(id) => self.streams.end_of_listener(*id, now, slab, floor),
-            Connections::NotAllowedBy(access) => {
-                self.streams.end_not_allowed(access, now, slab, floor)
-            }
+            Connections::OfListener(id) => self.end_connections(|each| {
+                (each.listener() == *id).then_some(CloseReason::ListenerClosed)
+            }),
+            Connections::NotAllowedBy(access) => self.end_connections(|each| {
+                let is_allowed = access.allows(each.peer().ip());
+                (!is_allowed).then_some(CloseReason::NotAllowed)
+            }),
         };
         if let Err(error) = ended {
             self.give_back(error);
@@ -623,8 +657,11 @@ pub const WAIT: Duration = Duration::from_millis(50);
 /// The longest sleep while packets wait for another shard: it handles about as much in that time as its ring holds.
 const SPILL_WAIT: Duration = Duration::from_millis(1);
 
-/// How often a shard that ends looks whether packets that wait are taken: ten seconds.
-const SPILL_WAITS_MAX: u32 = 100_000;
+/// How long connections that are to go may be read, and how long packets that wait may find no room at the end.
+const DISMISS_MAX_NS: u64 = 2_000_000_000;
+
+/// Rounds in a row in which nothing is left to read of them, for what a backend has taken and not brought.
+const DISMISS_QUIET: u32 = 3;
 
 /// Receive errors in a row, from one queue, after which a shard may give up.
 pub const RECV_FAILURES_MAX: u32 = 16;

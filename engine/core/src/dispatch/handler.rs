@@ -10,7 +10,8 @@ use crate::clock::Timestamp;
 /// Receives the packets of one module name, on one shard.
 ///
 /// Called by the shard's thread only, so it needs no lock. It must not block and must return soon: nothing is
-/// received meanwhile. The packets of one record come to one shard, in the order in which they arrived.
+/// received meanwhile. The packets of one record come to one shard, in the order in which they arrived; by connections,
+/// those of one connection do, and on the same shard of a peer that connected anew.
 ///
 /// A closure `FnMut(&mut Context<'_>, &Packet<'_>) -> Verdict` is a handler too.
 pub trait Handler: Send {

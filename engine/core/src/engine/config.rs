@@ -2,6 +2,9 @@
 
 use std::net::SocketAddr;
 
+use binrush_net::allowed_cores;
+use binrush_net::sys::nofile;
+
 use crate::access::Access;
 use crate::stream::{PeerTable, StreamLimits};
 use crate::tls::TlsFiles;
@@ -120,6 +123,49 @@ impl EngineConfig {
     }
 }
 
+impl EngineConfig {
+    /// Raises the process's limit of descriptors as far as it goes, and lowers
+    /// [`connections`](StreamLimits::connections) to what there is room for beside the engine's own sockets and some for
+    /// the rest of the process: else who connects often enough would keep it from reading its own files.
+    ///
+    /// `Some`: the limit of descriptors, when connections had to be lowered for it.
+    pub fn fit_descriptors(&mut self) -> Option<u64> {
+        let limit = nofile::raise_limit().ok()?;
+        let streams = self.streams.addresses().count();
+        if streams == 0 {
+            return None;
+        }
+        let shards = match self.shards {
+            Some(shards) => u64::from(shards),
+            None => allowed_cores().len() as u64,
+        };
+        let of_shard = DESCRIPTORS_OF_SHARD + 2 * self.listen.len() as u64;
+        let own = DESCRIPTORS_OF_ENGINE + shards * of_shard + 2 * streams as u64;
+        let connections = room_for_connections(limit, own);
+        let is_too_much = connections < self.streams.limits.connections;
+        is_too_much.then(|| {
+            self.streams.limits.connections = connections;
+            limit
+        })
+    }
+}
+
+/// Of `limit` descriptors, those that are left for connections when the engine has `own`; at least one.
+fn room_for_connections(limit: u64, own: u64) -> u32 {
+    let kept = DESCRIPTORS_KEPT.min(limit / 4);
+    let room = limit.saturating_sub(own).saturating_sub(kept).max(1);
+    u32::try_from(room).unwrap_or(u32::MAX)
+}
+
+/// Descriptors of an engine whatever it is told, above what was counted: standard streams, threads' wake-ups, timers.
+const DESCRIPTORS_OF_ENGINE: u64 = 24;
+
+/// Of each shard: its poller, its bell, its rings, what it sends by.
+const DESCRIPTORS_OF_SHARD: u64 = 6;
+
+/// For whatever else the process does: HTTP clients, a configuration and certificates that are read again.
+const DESCRIPTORS_KEPT: u64 = 64;
+
 impl Backend {
     /// Its name on the command line and in configurations.
     #[must_use]
@@ -129,6 +175,14 @@ impl Backend {
             Self::RecvMmsg => "recvmmsg",
             Self::Uring => "io_uring",
         }
+    }
+}
+
+impl StreamConfig {
+    /// All addresses, and whether each is for TLS.
+    pub fn addresses(&self) -> impl Iterator<Item = (SocketAddr, bool)> {
+        let clear = self.listen.iter().map(|addr| (*addr, false));
+        clear.chain(self.listen_tls.iter().map(|addr| (*addr, true)))
     }
 }
 
@@ -152,5 +206,27 @@ impl Gro {
             Self::On => true,
             Self::Off => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_room_for_everything_else() {
+        assert_eq!(room_for_connections(1024, 40), 1024 - 40 - 64);
+        assert_eq!(room_for_connections(u64::MAX, 40), u32::MAX);
+        // Of a few, a quarter is kept.
+        assert_eq!(room_for_connections(64, 32), 16);
+        assert_eq!(room_for_connections(8, 32), 1);
+    }
+
+    #[test]
+    fn who_accepts_no_connection_needs_no_room_for_them() {
+        let mut config = EngineConfig::new(([127, 0, 0, 1], 0).into());
+        config.streams.limits.connections = u32::MAX;
+        assert_eq!(config.fit_descriptors(), None);
+        assert_eq!(config.streams.limits.connections, u32::MAX);
     }
 }

@@ -111,7 +111,8 @@ pub enum StartError {
     /// We listen there already, or at an address that covers it.
     #[error(
         "cannot listen on {addr}: this process listens on {ours} already\n  \
-         an address and the wildcard address of its port cannot be had together; a restart goes from one to the other"
+         an address cannot be had twice: not in clear and for TLS, and not beside the wildcard address of its port; a \
+         restart goes from one to the other"
     )]
     OurOwn {
         /// The address asked for.
@@ -266,6 +267,9 @@ pub enum ChangeError {
     /// A new listener could not be had, or the kernel refused the access list; nothing has changed.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// As [`Start`](Self::Start), but after something had changed already.
+    #[error(transparent)]
+    InPart(StartError),
     /// More listeners than there are frames for, or none.
     #[error(
         "1 to {max} listeners while running, those that go counted until the new ones are there; restart for more"

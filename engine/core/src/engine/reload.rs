@@ -7,28 +7,39 @@ use binrush_net::UdpSocket;
 
 use super::error::{ChangeError, StartError, Warning};
 use super::listener::Listener;
-use super::{Engine, LISTENERS_MAX, of_listeners};
+use super::{Engine, LISTENERS_MAX, StreamConfig, of_listeners};
 use crate::access::Access;
 use crate::engine::streams::StreamListener;
 use crate::shard::desk::{Connections, ListenerId, Order};
-use crate::tls::TlsFiles;
 
 /// What a reload changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reloaded {
-    /// Addresses that are received on now.
+    /// Addresses that datagrams are received on now.
     pub opened: Vec<SocketAddr>,
     /// Addresses that are not any more.
     pub closed: Vec<SocketAddr>,
+    /// Addresses that connections are accepted on now, and whether inside TLS.
+    pub opened_streams: Vec<(SocketAddr, bool)>,
+    /// Addresses at which none are any more.
+    pub closed_streams: Vec<(SocketAddr, bool)>,
     /// Whether other sources are let in than before.
     pub access: bool,
     /// What the user should know about the new listeners.
     pub warnings: Vec<Warning>,
 }
 
+/// What a change needs, all of it got before anything changes.
+struct Prepared {
+    new: Vec<Listener>,
+    gone: Vec<ListenerId>,
+    new_streams: Vec<StreamListener>,
+    gone_streams: Vec<ListenerId>,
+}
+
 impl Engine {
-    /// Listens on `listen` and lets in `access` from now on. A listener that is in both lists goes on
-    /// untouched: its sockets, its queue, its counters.
+    /// Listens for datagrams on `listen`, for connections as before, and lets in `access` from now on. A listener that
+    /// is in both lists goes on untouched: its sockets, its queue, its counters.
     ///
     /// New addresses are bound before anything changes, so an address that cannot be had leaves all as it
     /// was. What is queued on a listener that goes is received first.
@@ -41,9 +52,101 @@ impl Engine {
         listen: &[SocketAddr],
         access: Access,
     ) -> Result<Reloaded, ChangeError> {
+        self.change(listen, access, None)
+    }
+
+    /// [`reload`](Self::reload), and accepts connections where `streams` says, by certificates that are read again. The
+    /// connections of a listener that goes are read to the end of what has come, and closed, and so are those of
+    /// addresses that are not allowed any more; sessions that are up stay. Of `streams` the rest takes effect at a start
+    /// only.
+    ///
+    /// # Errors
+    /// As `reload`. Certificates that cannot be used leave all as it was.
+    pub fn reload_with(
+        &mut self,
+        listen: &[SocketAddr],
+        access: Access,
+        streams: &StreamConfig,
+    ) -> Result<Reloaded, ChangeError> {
+        self.change(listen, access, Some(streams))
+    }
+
+    fn change(
+        &mut self,
+        listen: &[SocketAddr],
+        access: Access,
+        streams: Option<&StreamConfig>,
+    ) -> Result<Reloaded, ChangeError> {
+        let prepared = self.prepare(listen, &access, streams)?;
+        let applied = self.apply(prepared, access, streams.is_some());
+        applied.map_err(|error| match error {
+            // From here on it is not so that nothing has changed.
+            ChangeError::Start(error) => ChangeError::InPart(error),
+            other => other,
+        })
+    }
+
+    fn apply(
+        &mut self,
+        prepared: Prepared,
+        access: Access,
+        with_streams: bool,
+    ) -> Result<Reloaded, ChangeError> {
+        let Prepared {
+            new,
+            gone,
+            new_streams,
+            gone_streams,
+        } = prepared;
+        let mut reloaded = Reloaded {
+            access: access != self.access,
+            warnings: of_listeners(&new).into_iter().collect(),
+            ..Reloaded::default()
+        };
+        if with_streams {
+            let told = self.streams.warnings().into_iter();
+            reloaded.warnings.extend(told.map(Warning::Certificate));
+        }
+        if reloaded.access {
+            self.let_in(access)?;
+            self.access_unsettled = true;
+        }
+        if self.access_unsettled {
+            self.streams.set_access(&self.access)?;
+        }
+        for listener in new {
+            reloaded.opened.push(listener.addr);
+            self.add(listener)?;
+        }
+        let opened = new_streams.iter().map(|each| (each.addr, each.tls));
+        reloaded.opened_streams.extend(opened);
+        self.streams.open(new_streams, &self.access)?;
+        for id in gone {
+            reloaded.closed.push(self.remove(id)?);
+        }
+        for id in gone_streams {
+            reloaded.closed_streams.extend(self.streams.close(id)?);
+            self.order(|_| Order::EndConnections(Connections::OfListener(id)))?;
+        }
+        if self.access_unsettled {
+            let access = &self.access;
+            self.order(|_| Order::EndConnections(Connections::NotAllowedBy(access.clone())))?;
+            self.access_unsettled = false;
+        }
+        Ok(reloaded)
+    }
+
+    /// Binds what is new and reads the certificates; whatever fails, nothing has changed.
+    fn prepare(
+        &mut self,
+        listen: &[SocketAddr],
+        access: &Access,
+        streams: Option<&StreamConfig>,
+    ) -> Result<Prepared, ChangeError> {
         let mut new = Vec::new();
         for (index, addr) in listen.iter().enumerate() {
-            if listen[..index].contains(addr) {
+            // Port 0 is another port each time.
+            if addr.port() != 0 && listen[..index].contains(addr) {
                 let (addr, ours) = (*addr, *addr);
                 return Err(StartError::OurOwn { addr, ours }.into());
             }
@@ -51,113 +154,66 @@ impl Engine {
                 new.push(*addr);
             }
         }
+        let gone = self.open_listeners();
+        let gone = gone.filter(|listener| !listen.contains(&listener.asked));
+        let gone = gone.map(|listener| listener.id).collect();
+        let open = self.streams.listeners();
+        let wanted: Vec<_> = match streams {
+            Some(streams) => streams.addresses().collect(),
+            None => open.iter().map(|each| (each.asked, each.tls)).collect(),
+        };
+        let is_open = |(addr, tls): &(SocketAddr, bool)| {
+            let mut open = open.iter();
+            open.any(|each| each.asked == *addr && each.tls == *tls)
+        };
+        let new_streams: Vec<_> = wanted.iter().filter(|each| !is_open(each)).collect();
+        let gone_streams = open.iter();
+        let gone_streams = gone_streams.filter(|each| !wanted.contains(&(each.asked, each.tls)));
+        let gone_streams = gone_streams.map(|each| each.id).collect();
         // Those that go leave only after the new ones came.
-        let none_left = listen.is_empty() && self.streams.listeners().is_empty();
-        if self.open_listeners().count() + new.len() > self.listeners_max || none_left {
+        if self.open_listeners().count() + new.len() > self.listeners_max
+            || (listen.is_empty() && wanted.is_empty())
+        {
             let max = self.listeners_max;
             return Err(ChangeError::Listeners { max });
         }
-        let bound = self.bind_all(&new, &access)?;
-        let mut reloaded = Reloaded {
-            access: access != self.access,
-            warnings: of_listeners(&bound).into_iter().collect(),
-            ..Reloaded::default()
-        };
-        if reloaded.access {
-            self.let_in(access)?;
-            self.streams.set_access(&self.access)?;
-        }
-        for listener in bound {
-            reloaded.opened.push(listener.addr);
-            self.add(listener)?;
-        }
-        let gone: Vec<ListenerId> = self
-            .open_listeners()
-            .filter(|listener| !listen.contains(&listener.asked))
-            .map(|listener| listener.id)
-            .collect();
-        for id in gone {
-            reloaded.closed.push(self.remove(id)?);
-        }
-        if reloaded.access {
-            let access = &self.access;
-            self.order(|_| Order::EndConnections(Connections::NotAllowedBy(access.clone())))?;
-        }
-        Ok(reloaded)
-    }
-
-    /// Accepts connections on `listen`, and inside TLS on `listen_tls`, from now on, by certificates that are read
-    /// again. A listener that is in both lists goes on untouched, and so do its connections; those of one that goes
-    /// are read to the end of what has come, and closed.
-    ///
-    /// # Errors
-    /// As [`reload`](Self::reload). Certificates that cannot be used leave all as it was.
-    pub fn reload_streams(
-        &mut self,
-        listen: &[SocketAddr],
-        listen_tls: &[SocketAddr],
-        tls: Option<&TlsFiles>,
-    ) -> Result<Reloaded, ChangeError> {
-        let wanted = listen.iter().map(|addr| (*addr, false));
-        let wanted: Vec<_> = wanted
-            .chain(listen_tls.iter().map(|addr| (*addr, true)))
-            .collect();
-        let open = self.streams.listeners();
-        let is_open = |(addr, tls): &(SocketAddr, bool)| {
-            open.iter()
-                .any(|each| each.asked == *addr && each.tls == *tls)
-        };
-        let new: Vec<_> = wanted
-            .iter()
-            .filter(|each| !is_open(each))
-            .copied()
-            .collect();
-        let gone = open
-            .iter()
-            .filter(|each| !wanted.contains(&(each.asked, each.tls)));
-        let gone: Vec<ListenerId> = gone.map(|each| each.id).collect();
-        if open.len() + new.len() > LISTENERS_MAX {
+        if open.len() + new_streams.len() > LISTENERS_MAX {
             return Err(ChangeError::Listeners { max: LISTENERS_MAX });
         }
-        match tls {
-            Some(files) if !listen_tls.is_empty() => self.streams.reload_tls(files)?,
-            None if !listen_tls.is_empty() => return Err(StartError::NoCertificate.into()),
-            _ => {}
+        let new_streams: Vec<_> = new_streams.into_iter().copied().collect();
+        let new = self.bind_all(&new, access)?;
+        let new_streams = self.bind_streams(new_streams, &new)?;
+        // The last that can fail: from here on handshakes are by the new ones.
+        if let Some(streams) = streams.filter(|streams| !streams.listen_tls.is_empty()) {
+            let files = streams.tls.as_ref().ok_or(StartError::NoCertificate)?;
+            self.streams.reload_tls(files)?;
         }
+        Ok(Prepared {
+            new,
+            gone,
+            new_streams,
+            gone_streams,
+        })
+    }
+
+    fn bind_streams(
+        &mut self,
+        new: Vec<(SocketAddr, bool)>,
+        beside: &[Listener],
+    ) -> Result<Vec<StreamListener>, StartError> {
         let mut bound = Vec::with_capacity(new.len());
         for (addr, tls) in new {
             let id = ListenerId(self.next_listener);
             self.next_listener += 1;
             // Of a pair with port 0 the other half knows the port.
-            let pair = self
-                .open_listeners()
-                .find(|each| !tls && each.asked == addr);
+            let mut datagrams = self.open_listeners().chain(beside);
+            let pair = datagrams.find(|each| !tls && each.asked == addr);
             let at = pair.map_or(addr, |pair| pair.addr);
-            bound.push(StreamListener::bind(
-                id,
-                addr,
-                at,
-                tls,
-                &self.streams.config,
-            )?);
+            let config = &self.streams.config;
+            let listener = StreamListener::bind(id, addr, at, tls, config);
+            bound.push(listener.map_err(|error| self.streams.of_our_own(error))?);
         }
-        let mut reloaded = Reloaded {
-            opened: bound.iter().map(|listener| listener.addr).collect(),
-            warnings: self
-                .streams
-                .warnings()
-                .into_iter()
-                .map(Warning::Certificate)
-                .collect(),
-            ..Reloaded::default()
-        };
-        let access = self.access.clone();
-        self.streams.open(bound, &access)?;
-        for id in gone {
-            reloaded.closed.extend(self.streams.close(id)?);
-            self.order(|_| Order::EndConnections(Connections::OfListener(id)))?;
-        }
-        Ok(reloaded)
+        Ok(bound)
     }
 
     fn open_listeners(&self) -> impl Iterator<Item = &Listener> {
@@ -184,12 +240,8 @@ impl Engine {
         let StartError::PortInUse { addr } = error else {
             return error;
         };
-        let covers = |ours: &&Listener| {
-            let same_family = ours.addr.is_ipv4() == addr.is_ipv4();
-            let either_any = ours.addr.ip().is_unspecified() || addr.ip().is_unspecified();
-            same_family && ours.addr.port() == addr.port() && (either_any || ours.addr == addr)
-        };
-        match self.open_listeners().find(covers) {
+        let mut ours = self.open_listeners();
+        match ours.find(|ours| covers(ours.addr, addr)) {
             Some(ours) => StartError::OurOwn {
                 addr,
                 ours: ours.addr,
@@ -279,6 +331,13 @@ impl Engine {
             self.listeners[oldest].absorb(&next);
         }
     }
+}
+
+/// Whether a socket at `ours` keeps another one from being bound to `addr`.
+pub(super) fn covers(ours: SocketAddr, addr: SocketAddr) -> bool {
+    let same_family = ours.is_ipv4() == addr.is_ipv4();
+    let either_any = ours.ip().is_unspecified() || addr.ip().is_unspecified();
+    same_family && ours.port() == addr.port() && (either_any || ours == addr)
 }
 
 /// Closed listeners whose counts are kept apart.

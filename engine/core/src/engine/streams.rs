@@ -8,6 +8,7 @@ use binrush_net::{OpenStreams, TcpListener, TcpOptions, TcpSocket, UringStreams}
 use super::config::{StreamBackend, StreamConfig};
 use super::error::{ChangeError, StartError, Trouble, Warning};
 use super::listener::{Listener, SocketOptions};
+use super::reload::covers;
 use crate::accept::{Acceptor, Intake};
 use crate::access::Access;
 use crate::shard::desk::ListenerId;
@@ -193,8 +194,11 @@ impl StreamSide {
         Ok(())
     }
 
-    /// Lets nobody in at `id` any more; what its address was.
-    pub(super) fn close(&mut self, id: ListenerId) -> Result<Option<SocketAddr>, ChangeError> {
+    /// Lets nobody in at `id` any more; what its address was, and whether it was for TLS.
+    pub(super) fn close(
+        &mut self,
+        id: ListenerId,
+    ) -> Result<Option<(SocketAddr, bool)>, ChangeError> {
         let mut listeners = self.listeners.iter();
         let Some(index) = listeners.position(|each| each.id == id) else {
             return Ok(None);
@@ -202,7 +206,8 @@ impl StreamSide {
         if let Some(acceptor) = &self.acceptor {
             acceptor.close(id).map_err(ChangeError::Acceptor)?;
         }
-        Ok(Some(self.listeners.remove(index).addr))
+        let listener = self.listeners.remove(index);
+        Ok(Some((listener.addr, listener.tls)))
     }
 
     pub(super) fn set_access(&self, access: &Access) -> Result<(), ChangeError> {
@@ -231,6 +236,18 @@ impl StreamSide {
         }
         self.config.tls = Some(files.clone());
         Ok(())
+    }
+
+    /// `error`, unless it is we who have the port.
+    pub(super) fn of_our_own(&self, error: StartError) -> StartError {
+        let StartError::StreamPortInUse { addr } = error else {
+            return error;
+        };
+        let mut listeners = self.listeners.iter().map(|each| each.addr);
+        match listeners.find(|ours| covers(*ours, addr)) {
+            Some(ours) => StartError::OurOwn { addr, ours },
+            None => error,
+        }
     }
 
     /// Lets nobody in any more, anywhere.

@@ -19,7 +19,7 @@ use crate::dispatch::registry::Dispatch;
 use crate::shard::desk::ListenerId;
 use crate::shard::mailbox::Mailbox;
 use crate::shard::outbox::Outbox;
-use crate::shard::streams::StreamParts;
+use crate::shard::streams::{PeerRows, StreamParts};
 use crate::shard::{Handle, Life, Parts, Shard};
 use crate::steering::Steering;
 use crate::stream::{PeerTable, StreamLimits};
@@ -59,6 +59,7 @@ pub(super) struct StreamPlan {
     pub(super) intake: Arc<Intake>,
     pub(super) limits: StreamLimits,
     pub(super) peers: Arc<PeerTable>,
+    pub(super) rows: Arc<PeerRows>,
 }
 
 /// A core to keep a thread on.
@@ -203,6 +204,7 @@ fn make<Q: OpenQueue + 'static, S: OpenStreams>(plan: Plan) -> Result<Made<Q, S>
         batch: STREAM_PIECES,
         limits: streams.limits,
         peers: streams.peers,
+        rows: streams.rows,
     };
     let frames = frames + STREAM_PIECES + S::FRAMES_HELD;
     let slab = Slab::new(frames).map_err(|error| StartError::Slab { frames, error })?;

@@ -174,8 +174,9 @@ impl fmt::Debug for Mailbox {
     }
 }
 
-/// Datagrams read from one other shard before the next one's turn, so that nobody waits long.
-pub(crate) const MAIL_BATCH: usize = 64;
+/// Packets read from one other shard before the next one's turn, so that nobody waits long; of streams a shard reads up
+/// to 2600 of its own in a turn, and the others' shall not wait for many of those.
+pub(crate) const MAIL_BATCH: usize = 512;
 
 /// What all rings into one shard take together, about.
 const MAILBOX_LEN: usize = 8 << 20;

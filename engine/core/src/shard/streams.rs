@@ -9,6 +9,7 @@
 //!
 //! Nothing here waits for another shard, and no connection waits for another connection.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -17,11 +18,11 @@ use binrush_net::{Slab, StreamBatch, StreamQueue, Token, Tx, What};
 
 use super::desk::ListenerId;
 use super::floor::Floor;
-use crate::access::Access;
 use crate::clock::Timestamp;
 use crate::stream::{CloseReason, PeerTable, StreamLimits, StreamSnapshot};
+pub use crate::telemetry::streams::PeerRows;
 use crate::telemetry::streams::StreamWriter;
-use connection::Connection;
+pub(super) use connection::Connection;
 
 /// One connection.
 mod connection;
@@ -48,7 +49,7 @@ pub struct Streams<S: StreamQueue> {
     /// Connections whose socket is open.
     open: usize,
     /// Tokens of connections with packets that wait.
-    spilling: Vec<Token>,
+    spilling: VecDeque<Token>,
     /// Connections that were closed and have packets that wait.
     orphans: Vec<Connection>,
     /// Tokens of connections that end with this batch.
@@ -81,6 +82,8 @@ pub struct StreamParts<S: StreamQueue> {
     pub limits: StreamLimits,
     /// How the streams of which sender are read.
     pub peers: Arc<PeerTable>,
+    /// Whose counts stand in which row; the same for all shards of an engine.
+    pub rows: Arc<PeerRows>,
 }
 
 impl<S: StreamQueue> Streams<S> {
@@ -92,7 +95,7 @@ impl<S: StreamQueue> Streams<S> {
             table: Vec::new(),
             free: Vec::new(),
             open: 0,
-            spilling: Vec::new(),
+            spilling: VecDeque::new(),
             orphans: Vec::new(),
             ending: Vec::new(),
             limits: parts.limits,
@@ -134,7 +137,12 @@ impl<S: StreamQueue> Streams<S> {
         self.open > 0
     }
 
-    /// Takes over new connections, looks after those there are, and receives; whether anything came.
+    /// Whether connections wait to be taken over.
+    pub(super) fn has_newcomers(&self) -> bool {
+        self.incoming.is_waiting()
+    }
+
+    /// Takes over new connections, hands over what waits, and receives; whether anything came or went.
     ///
     /// # Errors
     /// What concerns all connections.
@@ -144,14 +152,15 @@ impl<S: StreamQueue> Streams<S> {
         slab: &mut Slab,
         floor: &mut Floor<T>,
     ) -> io::Result<bool> {
-        self.take_over(now, floor);
-        let drained = self.is_spilling() && self.drain_spills(floor);
-        self.sweep(now);
-        if self.open == 0 {
-            return Ok(drained);
+        let early = self.take_over(now, floor);
+        let drained = self.is_spilling() && self.drain_spills(now, floor);
+        if self.open > 0
+            && let Err(error) = self.queue.recv(slab, &mut self.batch)
+        {
+            floor.batch_done();
+            return Err(error);
         }
-        self.queue.recv(slab, &mut self.batch)?;
-        Ok(!self.batch.is_empty() || drained)
+        Ok(!self.batch.is_empty() || drained || early > 0)
     }
 
     /// Brings every packet of the batch to its counter or its owner, and gives the frames back; how many packets were
@@ -181,13 +190,15 @@ impl<S: StreamQueue> Streams<S> {
                 What::Failed(errno) => connection.end(reason_of(errno)),
             }
             self.memory = self.memory + connection.memory() - memory;
-            if self.memory > self.limits.memory && connection.memory() > memory {
+            let is_full = self.memory > self.limits.memory;
+            if is_full && connection.memory() > memory && !connection.is_spilling() {
+                // A packet that was begun, by whoever goes on beginning them.
                 connection.end(CloseReason::Memory);
             }
             if connection.is_spilling() && !was_spilling {
-                self.spilling.push(arrival.token);
+                self.spilling.push_back(arrival.token);
             }
-            if connection.wants_pause(self.limits.memory_per_connection) {
+            if connection.wants_pause(self.limits.memory_per_connection, is_full) {
                 self.queue.pause(arrival.token);
             }
             if connection.just_ended() {
@@ -202,61 +213,72 @@ impl<S: StreamQueue> Streams<S> {
         (kept, bytes)
     }
 
-    /// Takes over what the acceptor handed to this shard, a bounded number in each turn.
-    fn take_over<T: Tx>(&mut self, now: Timestamp, floor: &mut Floor<T>) {
+    /// Takes over what the acceptor handed to this shard, a bounded number in each turn and none while memory is used
+    /// up; how many bytes came with them.
+    fn take_over<T: Tx>(&mut self, now: Timestamp, floor: &mut Floor<T>) -> usize {
+        let mut early = 0;
         for _ in 0..TAKE_OVER_MAX {
-            if !self.incoming.is_waiting() {
-                return;
+            if !self.incoming.is_waiting() || self.memory > self.limits.memory {
+                break;
             }
             let Some(new) = self.incoming.take() else {
-                return;
+                break;
             };
-            let token = self.free.pop().unwrap_or_else(|| {
-                self.table.push(None);
-                u32::try_from(self.table.len() - 1).expect("bounded by the number of descriptors")
-            });
-            let token = Token(token);
-            let (mut connection, socket, early) =
-                Connection::new(now, new, &self.peers, &self.limits);
-            self.open += 1;
-            connection.open_in(&mut self.book);
-            let added = self.queue.add(token, socket);
-            connection.take_early(now, &early, floor);
-            if added.is_err() {
-                connection.end(CloseReason::Failed);
-            }
-            connection.report(&mut self.book);
-            self.memory += connection.memory();
-            let (ends, spills) = (connection.just_ended(), connection.is_spilling());
-            self.table[token.0 as usize] = Some(connection);
-            if spills {
-                self.spilling.push(token);
-            }
-            if ends {
-                self.close_as(token, added.is_ok());
-            }
+            early += new.early.len();
+            self.take_over_one(now, new, floor);
+        }
+        if early > 0 {
+            floor.ledger.batch_done(0, early, 0, 0);
+        }
+        early
+    }
+
+    fn take_over_one<T: Tx>(
+        &mut self,
+        now: Timestamp,
+        new: NewConnection<S::Socket>,
+        floor: &mut Floor<T>,
+    ) {
+        let token = Token(self.free.pop().unwrap_or_else(|| {
+            self.table.push(None);
+            u32::try_from(self.table.len() - 1).expect("bounded by the number of descriptors")
+        }));
+        let (mut connection, socket, early) = Connection::new(now, new, &self.peers, &self.limits);
+        self.open += 1;
+        connection.open_in(&mut self.book);
+        self.inherit(&mut connection);
+        let added = self.queue.add(token, socket);
+        connection.take_early(now, &early, floor);
+        if added.is_err() {
+            connection.end(CloseReason::Failed);
+        }
+        connection.report(&mut self.book);
+        self.memory += connection.memory();
+        let (ends, spills) = (connection.just_ended(), connection.is_spilling());
+        self.table[token.0 as usize] = Some(connection);
+        if spills {
+            self.spilling.push_back(token);
+        }
+        if ends {
+            self.close_as(token, added.is_ok());
         }
     }
 
-    /// Posts what waits, as far as there is room; whether anything could be.
-    fn drain_spills<T: Tx>(&mut self, floor: &mut Floor<T>) -> bool {
-        let mut moved = false;
-        let mut index = 0;
-        while let Some(&token) = self.spilling.get(index) {
-            let connection = connection_at(&mut self.table, token);
-            let memory = connection.memory();
-            moved |= connection.drain_spill(floor);
-            self.memory = self.memory + connection.memory() - memory;
-            if connection.may_resume(self.limits.memory_per_connection) {
-                self.queue.resume(token);
-            }
-            connection.report(&mut self.book);
-            if connection.is_spilling() {
-                index += 1;
-                continue;
-            }
-            self.spilling.swap_remove(index);
+    /// A peer that connects again does not overtake itself: what waits of its last connection goes first.
+    fn inherit(&mut self, connection: &mut Connection) {
+        let ip = connection.peer().ip();
+        while let Some(index) = self.orphans.iter().position(|each| each.peer().ip() == ip) {
+            let mut orphan = self.orphans.swap_remove(index);
+            self.memory -= orphan.memory();
+            connection.inherit(&mut orphan);
+            orphan.report(&mut self.book);
         }
+    }
+
+    /// Posts what waits, as far as there is room, some of each connection in turn and of those first that have ended;
+    /// whether anything could be.
+    fn drain_spills<T: Tx>(&mut self, now: Timestamp, floor: &mut Floor<T>) -> bool {
+        let mut moved = false;
         for orphan in &mut self.orphans {
             let memory = orphan.memory();
             moved |= orphan.drain_spill(floor);
@@ -268,11 +290,33 @@ impl<S: StreamQueue> Streams<S> {
             self.memory -= if waits { 0 } else { orphan.memory() };
             waits
         });
+        for _ in 0..self.spilling.len() {
+            let Some(token) = self.spilling.pop_front() else {
+                break;
+            };
+            let connection = connection_at(&mut self.table, token);
+            let memory = connection.memory();
+            moved |= connection.drain_spill(floor);
+            self.memory = self.memory + connection.memory() - memory;
+            let is_full = self.memory > self.limits.memory;
+            if connection.may_resume(now, self.limits.memory_per_connection, is_full) {
+                self.queue.resume(token);
+            }
+            connection.report(&mut self.book);
+            if connection.is_spilling() {
+                self.spilling.push_back(token);
+            }
+        }
+        // Who came first this time comes last the next.
+        if !self.spilling.is_empty() {
+            self.spilling.rotate_left(1);
+        }
         moved
     }
 
-    /// Ends connections that are due to, some in each round, so that thousands of them hold nobody up.
-    fn sweep(&mut self, now: Timestamp) {
+    /// Ends connections that are due to, some in each round, so that thousands of them hold nobody up. After a receive:
+    /// who has sent is not late because we are.
+    pub(super) fn sweep(&mut self, now: Timestamp) {
         if now < self.sweep.next || self.open == 0 {
             return;
         }
@@ -282,12 +326,16 @@ impl<S: StreamQueue> Streams<S> {
             let Some(connection) = self.table[index].as_deref_mut() else {
                 continue;
             };
+            let token = Token(u32::try_from(index).expect("a token"));
             let memory = connection.memory();
-            connection.look_at_the_clock(now, &self.limits);
+            if let Some(due) = connection.look_at_the_clock(now, &self.limits)
+                && self.queue.queued_bytes(token).is_ok_and(|bytes| bytes == 0)
+            {
+                connection.end(due);
+            }
             self.memory = self.memory + connection.memory() - memory;
             if connection.just_ended() {
-                self.ending
-                    .push(Token(u32::try_from(index).expect("a token")));
+                self.ending.push(token);
             }
         }
         self.sweep.at = if end == self.table.len() { 0 } else { end };
@@ -321,7 +369,8 @@ impl<S: StreamQueue> Streams<S> {
         self.free.push(token.0);
         let memory = connection.memory();
         connection.say_goodbye(|bytes| self.queue.write(token, bytes));
-        let how = connection.close(&mut self.book);
+        let unread = self.queue.queued_bytes(token).ok().filter(|_| in_queue);
+        let how = connection.close(unread.unwrap_or(0), &mut self.book);
         self.memory = self.memory + connection.memory() - memory;
         if in_queue {
             self.queue.close(token, how);
@@ -333,117 +382,67 @@ impl<S: StreamQueue> Streams<S> {
         } else {
             self.memory -= connection.memory();
         }
+        if self.open == 0 {
+            self.tell_open();
+        }
     }
 
-    /// Ends the connections that `reason_of` gives a reason for, after what the kernel has of them now was read.
-    fn end_where<T: Tx>(
+    /// Says of those connections that `reason_of` names that they are to go, once what the kernel has of them now was
+    /// read; those that wait to be taken over included.
+    pub(super) fn dismiss<T: Tx>(
         &mut self,
         now: Timestamp,
-        slab: &mut Slab,
         floor: &mut Floor<T>,
         reason_of: impl Fn(&Connection) -> Option<CloseReason>,
-    ) -> io::Result<()> {
-        let mut ends = Vec::new();
-        for (index, connection) in (0_u32..).zip(&mut self.table) {
-            let Some(connection) = connection.as_deref_mut() else {
-                continue;
+    ) {
+        while self.incoming.is_waiting() {
+            let Some(new) = self.incoming.take() else {
+                break;
             };
-            if let Some(reason) = reason_of(connection).filter(|_| connection.is_open()) {
-                // What a slow shard holds up is read to its end all the same: the socket's buffer bounds it.
-                if connection.may_resume(usize::MAX) {
-                    self.queue.resume(Token(index));
-                }
-                ends.push((Token(index), reason));
+            self.take_over_one(now, new, floor);
+        }
+        floor.batch_done();
+        for (index, connection) in (0..).zip(&mut self.table) {
+            if let Some(connection) = connection.as_deref_mut()
+                && let Some(reason) = reason_of(connection)
+            {
+                let queued = self.queue.queued_bytes(Token(index)).unwrap_or(0);
+                connection.dismiss(reason, queued);
             }
         }
-        let drained = self.drain_sockets(now, slab, floor, &ends);
-        for (token, reason) in ends {
-            // Its own end may have come meanwhile.
-            let connection = self.table[token.0 as usize].as_deref_mut();
-            if let Some(connection) = connection.filter(|connection| connection.is_open()) {
-                connection.end(reason);
-                self.close(token);
+    }
+
+    /// Whether there is something left to read of those that were dismissed, as much as is theirs to be read: peers that
+    /// go on sending do not make it endless.
+    pub(super) fn has_unread(&self) -> bool {
+        (0..).zip(&self.table).any(|(index, connection)| {
+            let connection = connection.as_deref();
+            connection.is_some_and(Connection::is_to_be_read)
+                && self.queue.queued_bytes(Token(index)).unwrap_or(0) > 0
+        })
+    }
+
+    /// Closes those that were dismissed. What waits of them for other shards still waits.
+    pub(super) fn close_dismissed(&mut self) {
+        for index in 0..self.table.len() {
+            let connection = self.table[index].as_deref_mut();
+            if connection.is_some_and(Connection::end_dismissed) {
+                self.close(Token(u32::try_from(index).expect("a token")));
             }
         }
         self.tell_open();
-        drained
     }
 
-    /// Reads what the kernel had of these connections; others may have their turn too, and peers that go on sending do
-    /// not make it endless.
-    fn drain_sockets<T: Tx>(
-        &mut self,
-        now: Timestamp,
-        slab: &mut Slab,
-        floor: &mut Floor<T>,
-        ends: &[(Token, CloseReason)],
-    ) -> io::Result<()> {
-        let queued = |queue: &S| -> usize {
-            let each = ends.iter().map(|(token, _)| queue.queued_bytes(*token));
-            let each = each.map(|bytes| bytes.unwrap_or(0));
-            usize::try_from(each.sum::<u64>()).unwrap_or(usize::MAX)
-        };
-        let mut most = queued(&self.queue).saturating_mul(4);
-        loop {
-            self.queue.recv(slab, &mut self.batch)?;
-            let (came, bytes) = (!self.batch.is_empty(), self.batch.bytes());
-            if came {
-                self.settle(now, slab, floor);
-                floor.batch_done();
-            }
-            if (!came && queued(&self.queue) == 0) || most == 0 {
-                return Ok(());
-            }
-            most = most.saturating_sub(bytes.max(1));
-        }
-    }
-
-    /// Ends the connections of `listener`.
-    pub(super) fn end_of_listener<T: Tx>(
-        &mut self,
-        listener: ListenerId,
-        now: Timestamp,
-        slab: &mut Slab,
-        floor: &mut Floor<T>,
-    ) -> io::Result<()> {
-        self.end_where(now, slab, floor, |connection| {
-            (connection.listener() == listener).then_some(CloseReason::ListenerClosed)
-        })
-    }
-
-    /// Ends the connections of addresses that `access` does not allow.
-    pub(super) fn end_not_allowed<T: Tx>(
-        &mut self,
-        access: &Access,
-        now: Timestamp,
-        slab: &mut Slab,
-        floor: &mut Floor<T>,
-    ) -> io::Result<()> {
-        self.end_where(now, slab, floor, |connection| {
-            (!access.allows(connection.peer().ip())).then_some(CloseReason::NotAllowed)
-        })
-    }
-
-    /// Reads what the kernel has of each connection, and closes them all. What waits for other shards still waits.
-    pub(super) fn stop<T: Tx>(
-        &mut self,
-        now: Timestamp,
-        slab: &mut Slab,
-        floor: &mut Floor<T>,
-    ) -> io::Result<()> {
-        while self.incoming.is_waiting() {
-            self.take_over(now, floor);
-        }
-        let ended = self.end_where(now, slab, floor, |_| Some(CloseReason::Stopping));
+    /// For a queue that is about to go.
+    pub(super) fn disarm(&mut self, slab: &mut Slab) {
         self.queue.disarm(slab);
-        ended
     }
 
-    /// Posts what still waits; whether all of it could be.
-    pub(super) fn drain_last<T: Tx>(&mut self, floor: &mut Floor<T>) -> bool {
-        self.drain_spills(floor);
+    /// Posts what still waits; whether any of it could be.
+    pub(super) fn drain_last<T: Tx>(&mut self, now: Timestamp, floor: &mut Floor<T>) -> bool {
+        let moved = self.drain_spills(now, floor);
         floor.batch_done();
-        !self.is_spilling()
+        moved
     }
 
     /// Counts what waits for shards that take nothing any more as lost.

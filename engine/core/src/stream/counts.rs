@@ -70,6 +70,9 @@ pub struct StreamCounts {
     pub partial_bytes: u64,
     /// Bytes that were received and not read any more, because the connection was closed for what stood before them.
     pub rejected_bytes: u64,
+    /// Bytes that the kernel had acknowledged and that were not read, because the connection was closed. They are in no
+    /// other count here.
+    pub unread_bytes: u64,
     /// Bytes of packets that are begun now.
     pub held_bytes: u64,
     /// Packets that had to wait for a shard that did not keep up.
@@ -160,7 +163,7 @@ impl StreamSnapshot {
 }
 
 impl StreamSnapshot {
-    /// What was counted since `earlier`. Open connections and links are told as they are now, with all they counted.
+    /// What was counted since `earlier`. Open connections are told as they are now, with all they counted.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let peers = self.peers.iter().map(|now| {
@@ -171,13 +174,17 @@ impl StreamSnapshot {
                 ..now.clone()
             }
         });
+        let of_link = |now: &LinkCounts| {
+            let then = earlier.links.iter().find(|then| then.to == now.to);
+            then.map_or_else(|| now.clone(), |then| now.since(then))
+        };
         Self {
             accept: self.accept.since(&earlier.accept),
             total: self.total.since(&earlier.total),
             peers: peers.collect(),
             others: self.others.since(&earlier.others),
             connections: self.connections.clone(),
-            links: self.links.clone(),
+            links: self.links.iter().map(of_link).collect(),
         }
     }
 }
@@ -262,6 +269,7 @@ impl StreamCounts {
             (&mut self.skipped_bytes, other.skipped_bytes),
             (&mut self.partial_bytes, other.partial_bytes),
             (&mut self.rejected_bytes, other.rejected_bytes),
+            (&mut self.unread_bytes, other.unread_bytes),
             (&mut self.held_bytes, other.held_bytes),
             (&mut self.spilled, other.spilled),
             (&mut self.spilled_bytes, other.spilled_bytes),
@@ -273,6 +281,25 @@ impl StreamCounts {
 }
 
 impl LinkCounts {
+    /// What was counted since `earlier`; what is now stays as it is, so a difference does not balance.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        // A link that was removed and made anew begins at zero.
+        let since = |now: u64, then: u64| now.checked_sub(then).unwrap_or(now);
+        Self {
+            connects: since(self.connects, earlier.connects),
+            connect_failures: since(self.connect_failures, earlier.connect_failures),
+            breaks: since(self.breaks, earlier.breaks),
+            queued: since(self.queued, earlier.queued),
+            sent: since(self.sent, earlier.sent),
+            sent_bytes: since(self.sent_bytes, earlier.sent_bytes),
+            lost: since(self.lost, earlier.lost),
+            postponed: since(self.postponed, earlier.postponed),
+            refused: since(self.refused, earlier.refused),
+            ..self.clone()
+        }
+    }
+
     /// Whether every packet taken was sent, lost, or waits.
     #[must_use]
     pub const fn is_balanced(&self) -> bool {

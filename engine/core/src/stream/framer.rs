@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A packet that lies within a piece is handed on where it lies. Of one that does not, the beginning is kept, and then
-//! as many bytes as it lacks are copied behind it, once each: so a peer that dribbles costs no more than one that does
-//! not. No system call, no clock: the same code runs under the simulator and the fuzzer.
+//! as many bytes as it lacks are copied behind it, from wherever they come: so a peer that dribbles costs no more than one
+//! that does not. No system call, no clock: the same code runs under the simulator and the fuzzer.
 
 use binrush_wire::{ErrorKind, Generation, Head, WireError, frame_len, next_marker};
 
@@ -97,7 +97,11 @@ impl Framer {
             return Ok(());
         }
         let mut rest = bytes;
-        if !self.held.is_empty() {
+        if !self.held.is_empty() && !rest.is_empty() {
+            self.pieces = self.pieces.saturating_add(1);
+            if self.pieces > self.pieces_max {
+                return Err(self.give_up(CloseReason::TooManyPieces, None, rest, cut));
+            }
             rest = self.complete(rest, cut, &mut frame)?;
         }
         while !rest.is_empty() {
@@ -133,10 +137,6 @@ impl Framer {
             match frame_len(self.generation, &self.held, self.frame_len_max) {
                 Head::NeedMore { missing } => {
                     let Some((some, behind)) = split_first(rest, missing) else {
-                        self.pieces = self.pieces.saturating_add(1);
-                        if self.pieces > self.pieces_max {
-                            return Err(self.give_up(CloseReason::TooManyPieces, None, &[], cut));
-                        }
                         break;
                     };
                     self.hold(some);

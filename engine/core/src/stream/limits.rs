@@ -24,10 +24,12 @@ pub struct StreamLimits {
     pub user_timeout: Duration,
     /// `None` sends none (`tcp_keepalive` 0).
     pub keepalive: Option<Keepalive>,
-    /// Bytes that one connection may hold: begun packets, and packets that wait for a slow shard. At this many its
-    /// reading pauses.
+    /// Bytes that one connection may hold: a begun packet, and packets that wait for a slow shard. When packets wait and
+    /// it is more, reading pauses, and goes on at half of it.
     pub memory_per_connection: usize,
-    /// Bytes that all connections of one shard may hold together; beyond, the one that wants more is closed.
+    /// Memory for what all connections of one shard hold together, in bytes; an engine gives each of its shards its part
+    /// of `stream_memory`. Beyond, those that wait for other shards pause, no new ones are taken over, and one that begins
+    /// another packet is closed. TLS sessions, some 8 KiB each, are not in it.
     pub memory: usize,
     /// From a connection's arrival to the end of its TLS handshake (`bins_handshake_timeout`).
     pub handshake: Duration,

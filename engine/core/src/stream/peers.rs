@@ -53,8 +53,16 @@ impl PeerSettings {
 
 impl PeerTable {
     /// Senders in no row are read as `others`.
+    ///
+    /// # Panics
+    /// For senders of 1.x, which have no streams.
     #[must_use]
-    pub const fn new(others: PeerSettings) -> Self {
+    pub fn new(others: PeerSettings) -> Self {
+        assert_ne!(
+            others.generation,
+            Generation::Legacy,
+            "a stream of datagrams"
+        );
         Self {
             rows: Vec::new(),
             others,
@@ -65,7 +73,15 @@ impl PeerTable {
     ///
     /// # Errors
     /// [`PeersFull`] at [`PEERS_MAX`] rows.
+    ///
+    /// # Panics
+    /// For senders of 1.x, which have no streams.
     pub fn add(&mut self, cidr: Cidr, settings: PeerSettings) -> Result<(), PeersFull> {
+        assert_ne!(
+            settings.generation,
+            Generation::Legacy,
+            "a stream of datagrams"
+        );
         if let Some(row) = self.rows.iter_mut().find(|(known, _)| *known == cidr) {
             row.1 = settings;
             return Ok(());

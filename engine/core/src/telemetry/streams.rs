@@ -7,12 +7,20 @@ use crossbeam_queue::ArrayQueue;
 
 use super::ledger::Counter;
 use crate::stream::counts::{CONNECTIONS_TOLD_MAX, PEER_ROWS_MAX};
-use crate::stream::{CloseReason, ConnectionCounts, PeerCounts, StreamCounts, StreamSnapshot};
+use crate::stream::{
+    CloseReason, ConnectionCounts, PeerCounts, PeerTable, StreamCounts, StreamSnapshot,
+};
+
+/// Which address has which row, the same on all shards of an engine: so what was counted of one is in one place, and
+/// stays there.
+#[derive(Debug)]
+pub struct PeerRows([OnceLock<IpAddr>; PEER_ROWS_MAX]);
 
 /// What one shard counted of its connections, to read from any thread.
 #[derive(Debug)]
 pub(crate) struct StreamBook {
-    rows: Box<[Row]>,
+    addresses: Arc<PeerRows>,
+    rows: Box<[Sums]>,
     others: Sums,
     /// As they were told last: written a few times a second, so a lock is no burden.
     open: Mutex<Vec<ConnectionCounts>>,
@@ -36,13 +44,6 @@ pub(crate) enum PeerRow {
     Others,
 }
 
-/// Addresses get their rows in the order in which they first come, and keep them.
-#[derive(Debug, Default)]
-struct Row {
-    addr: OnceLock<IpAddr>,
-    sums: Sums,
-}
-
 /// [`StreamCounts`] that others read meanwhile.
 #[derive(Debug, Default)]
 struct Sums {
@@ -55,17 +56,42 @@ struct Sums {
     skipped_bytes: Counter,
     partial_bytes: Counter,
     rejected_bytes: Counter,
+    unread_bytes: Counter,
     held_bytes: Counter,
     spilled: Counter,
     spilled_bytes: Counter,
     pauses: Counter,
 }
 
+impl PeerRows {
+    /// Rows for those that `peers` names one by one; the others are for who comes first.
+    #[must_use]
+    pub fn new(peers: &PeerTable) -> Arc<Self> {
+        let rows = Self([const { OnceLock::new() }; PEER_ROWS_MAX]);
+        let named = peers.rows().iter().filter(|(cidr, _)| {
+            let all = if cidr.is_ipv6() { 128 } else { 32 };
+            cidr.prefix_len() == all
+        });
+        for (cidr, _) in named {
+            rows.of(cidr.network());
+        }
+        Arc::new(rows)
+    }
+
+    /// The row of `addr`, a new one if there is room.
+    fn of(&self, addr: IpAddr) -> PeerRow {
+        let mut rows = (0..).zip(&self.0);
+        let own = rows.find(|(_, row)| *row.get_or_init(|| addr) == addr);
+        own.map_or(PeerRow::Others, |(index, _)| PeerRow::Own(index))
+    }
+}
+
 impl StreamBook {
     /// Zeros, and the right to count.
-    pub(crate) fn new(shard: u16) -> (Arc<Self>, StreamWriter) {
+    pub(crate) fn new(shard: u16, addresses: Arc<PeerRows>) -> (Arc<Self>, StreamWriter) {
         let book = Arc::new(Self {
-            rows: (0..PEER_ROWS_MAX).map(|_| Row::default()).collect(),
+            addresses,
+            rows: (0..PEER_ROWS_MAX).map(|_| Sums::default()).collect(),
             others: Sums::default(),
             open: Mutex::new(Vec::with_capacity(CONNECTIONS_TOLD_MAX)),
             closed: ArrayQueue::new(CONNECTIONS_TOLD_MAX),
@@ -82,20 +108,17 @@ impl StreamBook {
         let others = self.others.get();
         snapshot.others.add(&others);
         snapshot.total.add(&others);
-        for row in &self.rows {
-            let Some(addr) = row.addr.get() else { break };
-            let counts = row.sums.get();
+        for (addr, sums) in self.addresses.0.iter().zip(&self.rows) {
+            let Some(addr) = addr.get() else { break };
+            let counts = sums.get();
             snapshot.total.add(&counts);
-            let known = snapshot.peers.iter().position(|peer| peer.addr == *addr);
-            match known {
-                Some(index) => snapshot.peers[index].counts.add(&counts),
-                None if snapshot.peers.len() < PEER_ROWS_MAX => snapshot.peers.push(PeerCounts {
+            match snapshot.peers.iter_mut().find(|peer| peer.addr == *addr) {
+                Some(peer) => peer.counts.add(&counts),
+                None => snapshot.peers.push(PeerCounts {
                     addr: *addr,
                     name: None,
                     counts,
                 }),
-                // Shards meet addresses in orders of their own.
-                None => snapshot.others.add(&counts),
             }
         }
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -109,19 +132,14 @@ impl StreamBook {
 impl StreamWriter {
     /// The row of `addr`, a new one if there is room.
     pub(crate) fn row(&mut self, addr: IpAddr) -> PeerRow {
-        for (index, row) in (0..).zip(&self.book.rows) {
-            if *row.addr.get_or_init(|| addr) == addr {
-                return PeerRow::Own(index);
-            }
-        }
-        PeerRow::Others
+        self.book.addresses.of(addr)
     }
 
     /// Counts `news` of a connection.
     #[inline]
     pub(crate) fn add(&mut self, row: PeerRow, news: &StreamCounts) {
         let sums = match row {
-            PeerRow::Own(index) => &self.book.rows[usize::from(index)].sums,
+            PeerRow::Own(index) => &self.book.rows[usize::from(index)],
             PeerRow::Others => &self.book.others,
         };
         sums.add(news);
@@ -181,6 +199,7 @@ impl Sums {
             (&self.skipped_bytes, news.skipped_bytes),
             (&self.partial_bytes, news.partial_bytes),
             (&self.rejected_bytes, news.rejected_bytes),
+            (&self.unread_bytes, news.unread_bytes),
             (&self.spilled, news.spilled),
             (&self.spilled_bytes, news.spilled_bytes),
             (&self.pauses, news.pauses),
@@ -200,6 +219,7 @@ impl Sums {
             skipped_bytes: self.skipped_bytes.get(),
             partial_bytes: self.partial_bytes.get(),
             rejected_bytes: self.rejected_bytes.get(),
+            unread_bytes: self.unread_bytes.get(),
             held_bytes: self.held_bytes.get(),
             spilled: self.spilled.get(),
             spilled_bytes: self.spilled_bytes.get(),
@@ -211,6 +231,11 @@ impl Sums {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream::PeerSettings;
+
+    fn rows() -> Arc<PeerRows> {
+        PeerRows::new(&PeerTable::default())
+    }
 
     fn addr(n: u16) -> IpAddr {
         let [high, low] = n.to_be_bytes();
@@ -219,7 +244,7 @@ mod tests {
 
     #[test]
     fn addresses_keep_their_rows_and_late_ones_share_one() {
-        let (book, mut writer) = StreamBook::new(3);
+        let (book, mut writer) = StreamBook::new(3, rows());
         let one = StreamCounts {
             opened: 1,
             open: 1,
@@ -243,9 +268,9 @@ mod tests {
 
     #[test]
     fn shards_add_up_by_address_also_when_they_met_them_in_another_order() {
-        let mut snapshot = StreamSnapshot::default();
+        let (mut snapshot, rows) = (StreamSnapshot::default(), rows());
         for order in [[1, 2], [2, 1]] {
-            let (book, mut writer) = StreamBook::new(0);
+            let (book, mut writer) = StreamBook::new(0, Arc::clone(&rows));
             for n in order {
                 let row = writer.row(addr(n));
                 let news = StreamCounts {
@@ -268,8 +293,24 @@ mod tests {
     }
 
     #[test]
+    fn who_is_named_has_a_row_also_when_strangers_come_first() {
+        let mut peers = PeerTable::default();
+        for cidr in ["10.9.9.9", "10.8.0.0/16"] {
+            peers
+                .add(cidr.parse().unwrap(), PeerSettings::default())
+                .unwrap();
+        }
+        let rows = PeerRows::new(&peers);
+        for n in 0..100 {
+            rows.of(addr(n));
+        }
+        assert_eq!(rows.of([10, 9, 9, 9].into()), PeerRow::Own(0));
+        assert_eq!(rows.of([10, 8, 0, 1].into()), PeerRow::Others);
+    }
+
+    #[test]
     fn what_goes_down_again_adds_up_to_what_there_is() {
-        let (book, mut writer) = StreamBook::new(0);
+        let (book, mut writer) = StreamBook::new(0, rows());
         let row = writer.row(addr(1));
         for held in [50_u64, 0_u64.wrapping_sub(20), 0_u64.wrapping_sub(30), 7] {
             let news = StreamCounts {

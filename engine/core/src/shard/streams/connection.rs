@@ -19,7 +19,7 @@ use crate::telemetry::streams::{PeerRow, StreamWriter};
 use crate::tls::Session;
 
 /// A connection of this shard, from the acceptor's hand to the last packet that waited.
-pub(super) struct Connection {
+pub(in crate::shard) struct Connection {
     peer: SocketAddr,
     listener: ListenerId,
     origin: Origin,
@@ -31,6 +31,8 @@ pub(super) struct Connection {
     /// When something came last.
     last: Timestamp,
     paused: bool,
+    /// Why it is to go once what had come was read, and how much of that is left.
+    dismissed: Option<(CloseReason, u64)>,
     state: State,
     /// The counts of this connection, and what of them is not in the book yet.
     counts: StreamCounts,
@@ -74,6 +76,7 @@ impl Connection {
             begun: None,
             last: now,
             paused: false,
+            dismissed: None,
             state: State::Open,
             counts: StreamCounts::default(),
             news: StreamCounts {
@@ -101,6 +104,9 @@ impl Connection {
         bytes: &[u8],
         floor: &mut Floor<T>,
     ) -> (usize, usize) {
+        if let Some((_, left)) = &mut self.dismissed {
+            *left = left.saturating_sub(bytes.len() as u64);
+        }
         if self.tls.is_some() {
             return self.decrypt(now, bytes, floor);
         }
@@ -227,43 +233,78 @@ impl Connection {
         }
     }
 
-    /// Ends it when it is due.
-    pub(super) fn look_at_the_clock(&mut self, now: Timestamp, limits: &StreamLimits) {
+    /// Whether its time is over, and why; one that is quiet gives its memory back.
+    pub(super) fn look_at_the_clock(
+        &mut self,
+        now: Timestamp,
+        limits: &StreamLimits,
+    ) -> Option<CloseReason> {
         let is_over = |since: Timestamp, limit: Duration| {
             u128::from(now.nanos_since(since)) > limit.as_nanos()
         };
         if self.paused || self.state != State::Open {
             // It is we who keep it waiting.
-            return;
+            return None;
         }
-        if self
-            .begun
-            .is_some_and(|begun| is_over(begun, limits.frame_deadline))
-        {
-            self.end(CloseReason::FrameDeadline);
-        } else if is_over(self.last, limits.idle) {
-            self.end(CloseReason::Idle);
-        } else if is_over(self.last, QUIET) {
+        let mut begun = self.begun.iter();
+        if begun.any(|begun| is_over(*begun, limits.frame_deadline)) {
+            return Some(CloseReason::FrameDeadline);
+        }
+        if is_over(self.last, limits.idle) {
+            return Some(CloseReason::Idle);
+        }
+        if is_over(self.last, QUIET) {
             self.framer.shrink();
             self.spill.shrink();
         }
+        None
+    }
+
+    /// It is to go for `reason` once `queued` bytes were read, and what follows on their heels.
+    pub(super) fn dismiss(&mut self, reason: CloseReason, queued: u64) {
+        self.dismissed = Some((reason, queued.saturating_mul(2)));
+    }
+
+    /// Whether it is to go, and not all of what had come was read.
+    pub(super) fn is_to_be_read(&self) -> bool {
+        self.state == State::Open && self.dismissed.is_some_and(|(_, left)| left > 0)
+    }
+
+    /// Says its end, if it was to go; whether it was.
+    pub(super) fn end_dismissed(&mut self) -> bool {
+        let Some((reason, _)) = self.dismissed else {
+            return false;
+        };
+        self.end(reason);
+        true
+    }
+
+    /// Takes over what waits of an earlier connection of this peer, in front of all that will.
+    pub(super) fn inherit(&mut self, orphan: &mut Self) {
+        self.spill.put_in_front(&mut orphan.spill);
     }
 
     /// Settles the books of a connection whose end was said, and lets go of what it had; how its socket goes.
-    pub(super) fn close(&mut self, book: &mut StreamWriter) -> Close {
+    /// `unread` bytes are still with the kernel.
+    pub(super) fn close(&mut self, unread: u64, book: &mut StreamWriter) -> Close {
         let (State::Ending(reason) | State::Ended(reason)) = self.state else {
             unreachable!("closed once, after its end was said");
         };
         self.state = State::Closed;
         let held = self.framer.held() as u64;
         self.news.partial_bytes += held;
+        self.news.unread_bytes += unread;
         self.news.held_bytes = self.news.held_bytes.wrapping_sub(held);
         self.news.open = self.news.open.wrapping_sub(1);
         self.news.closed[reason as usize] += 1;
         self.report(book);
         book.tell_closed(self.told(Some(reason), book.shard()));
         self.framer.forget();
-        (self.tls, self.seat, self.begun) = (None, None, None);
+        (self.tls, self.begun) = (None, None);
+        if !self.is_spilling() {
+            // What waits still takes the place of a connection, so that nobody gets more of them by connecting anew.
+            self.seat = None;
+        }
         match reason {
             CloseReason::Peer
             | CloseReason::HalfFrame
@@ -277,13 +318,18 @@ impl Connection {
     /// Posts what waits, as far as there is room; whether any could be.
     pub(super) fn drain_spill<T: Tx>(&mut self, floor: &mut Floor<T>) -> bool {
         let origin = &self.origin;
-        self.spill
-            .drain(|owner, arrived, packet| floor.post_again(owner, arrived, origin, packet))
+        let moved = self.spill.drain(DRAIN_MAX, |owner, arrived, packet| {
+            floor.post_again(owner, arrived, origin, packet)
+        });
+        if self.state == State::Closed && !self.is_spilling() {
+            self.seat = None;
+        }
+        moved
     }
 
     /// Counts what waits as lost: its owners take nothing any more.
     pub(super) fn give_up_spill<T: Tx>(&mut self, floor: &mut Floor<T>) {
-        self.spill.drain(|_, _, packet| {
+        self.spill.drain(usize::MAX, |_, _, packet| {
             floor.lose(packet);
             true
         });
@@ -300,10 +346,13 @@ impl Connection {
         self.news = StreamCounts::default();
     }
 
-    /// Whether it holds more than `limit` bytes and has to pause; said once.
+    /// Whether it has to pause, because it holds more than `limit` bytes, or anything while `is_full` says that all
+    /// together hold too much; said once.
     #[inline]
-    pub(super) fn wants_pause(&mut self, limit: usize) -> bool {
-        let wants = !self.paused && self.spill.len() > limit && self.state == State::Open;
+    pub(super) fn wants_pause(&mut self, limit: usize, is_full: bool) -> bool {
+        let holds_too_much = self.spill.len() + self.framer.held() > limit || is_full;
+        let wants =
+            self.is_spilling() && holds_too_much && !self.paused && self.state == State::Open;
         if wants {
             self.paused = true;
             self.news.pauses += 1;
@@ -311,11 +360,14 @@ impl Connection {
         wants
     }
 
-    /// Whether it was paused and has become short enough to go on; said once.
-    pub(super) fn may_resume(&mut self, limit: usize) -> bool {
-        let may = self.paused && self.spill.len() <= limit / 2 && self.state == State::Open;
+    /// Whether it was paused and holds little enough to go on; said once. What it owes is due from `now` on.
+    pub(super) fn may_resume(&mut self, now: Timestamp, limit: usize, is_full: bool) -> bool {
+        let holds_little = self.spill.is_empty() || (self.spill.len() <= limit / 2 && !is_full);
+        let may = self.paused && holds_little && self.state == State::Open;
         if may {
             self.paused = false;
+            self.last = now;
+            self.begun = self.begun.map(|_| now);
         }
         may
     }
@@ -349,11 +401,11 @@ impl Connection {
         self.framer.memory() + self.spill.memory()
     }
 
-    pub(super) const fn listener(&self) -> ListenerId {
+    pub(in crate::shard) const fn listener(&self) -> ListenerId {
         self.listener
     }
 
-    pub(super) const fn peer(&self) -> SocketAddr {
+    pub(in crate::shard) const fn peer(&self) -> SocketAddr {
         self.peer
     }
 }
@@ -368,6 +420,9 @@ fn transmit(tls: &mut Session, mut write: impl FnMut(&[u8]) -> io::Result<usize>
         },
     );
 }
+
+/// Packets of one connection that one round hands to one owner, so that others have their turn.
+const DRAIN_MAX: usize = 64;
 
 /// After so much silence a connection gives its memory back.
 const QUIET: Duration = Duration::from_secs(1);

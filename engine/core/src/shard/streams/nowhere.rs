@@ -8,8 +8,8 @@ use std::sync::Arc;
 use binrush_net::{Close, Slab, StreamBatch, StreamQueue, Token};
 use crossbeam_queue::SegQueue;
 
-use super::StreamParts;
-use crate::stream::StreamLimits;
+use super::{PeerRows, StreamParts};
+use crate::stream::{PeerTable, StreamLimits};
 
 /// The queue of a shard that reads datagrams only: nothing ever comes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -25,6 +25,7 @@ impl NoStreams {
             batch: 1,
             limits: StreamLimits::default(),
             peers: Arc::default(),
+            rows: PeerRows::new(&PeerTable::default()),
         }
     }
 }

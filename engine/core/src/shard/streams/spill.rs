@@ -43,14 +43,19 @@ impl Spill {
         self.len += packet.len();
     }
 
-    /// Offers the packets of each line to `post`, until it refuses one of that line; whether it took any.
+    /// Offers the packets of each line to `post`, `most` of them and until it refuses one of that line; whether it took
+    /// any.
     pub(super) fn drain(
         &mut self,
+        most: usize,
         mut post: impl FnMut(ShardId, Timestamp, &[u8]) -> bool,
     ) -> bool {
         let before = self.len;
         for line in &mut self.lines {
-            while let Some(&(arrived, len)) = line.packets.front() {
+            for _ in 0..most {
+                let Some(&(arrived, len)) = line.packets.front() else {
+                    break;
+                };
                 let end = line.at + len as usize;
                 if !post(line.owner, arrived, &line.bytes[line.at..end]) {
                     break;
@@ -62,6 +67,16 @@ impl Spill {
             line.tidy();
         }
         self.len < before
+    }
+
+    /// Takes all that waits in `earlier`, in front of what waits here.
+    pub(super) fn put_in_front(&mut self, earlier: &mut Self) {
+        for line in &self.lines {
+            for (arrived, packet) in line.packets() {
+                earlier.push(line.owner, arrived, packet);
+            }
+        }
+        *self = std::mem::take(earlier);
     }
 
     /// Whether packets wait for `owner`, so that later ones have to wait behind them.
@@ -111,6 +126,16 @@ impl Line {
         }
     }
 
+    /// What waits, in order.
+    fn packets(&self) -> impl Iterator<Item = (Timestamp, &[u8])> {
+        let mut rest = &self.bytes[self.at..];
+        self.packets.iter().map(move |(arrived, len)| {
+            let (packet, behind) = rest.split_at(*len as usize);
+            rest = behind;
+            (*arrived, packet)
+        })
+    }
+
     /// Takes the room of what is gone back into use: all of it costs nothing, half of it a copy of the other half.
     fn tidy(&mut self) {
         if self.at == self.bytes.len() {
@@ -143,7 +168,7 @@ mod tests {
         }
         assert!(spill.holds_for(ShardId(1)) && !spill.holds_for(ShardId(0)));
         let mut seen = Vec::new();
-        assert!(spill.drain(|owner, arrived, packet| {
+        assert!(spill.drain(9, |owner, arrived, packet| {
             assert_eq!(arrived, NOW);
             seen.push((owner, packet[0]));
             owner == ShardId(2)
@@ -152,11 +177,32 @@ mod tests {
         assert_eq!(seen, [(ShardId(1), 0), (two, 0), (two, 1), (two, 2)]);
         assert!(!spill.holds_for(two) && spill.holds_for(ShardId(1)));
         assert_eq!(spill.len(), 300);
-        assert!(!spill.drain(|_, _, _| false));
-        assert!(spill.drain(|_, _, _| true));
+        assert!(!spill.drain(9, |_, _, _| false));
+        assert!(spill.drain(9, |_, _, _| true));
         assert!(spill.is_empty() && spill.memory() > 0);
         spill.shrink();
         assert_eq!(spill.memory(), 0);
+    }
+
+    #[test]
+    fn what_an_earlier_connection_left_goes_first() {
+        let (mut earlier, mut spill) = (Spill::default(), Spill::default());
+        for n in 0..3_u8 {
+            earlier.push(ShardId(1), NOW, &[n; 4]);
+            spill.push(ShardId(1), NOW, &[n + 10; 4]);
+            spill.push(ShardId(2), NOW, &[n + 20; 4]);
+        }
+        assert!(earlier.drain(1, |_, _, _| true));
+        spill.put_in_front(&mut earlier);
+        assert!(earlier.is_empty());
+        let mut seen = Vec::new();
+        spill.drain(9, |owner, _, packet| {
+            seen.push((owner.0, packet[0]));
+            true
+        });
+        let expected = [1, 2, 10, 11, 12].map(|n| (1, n));
+        assert_eq!(seen[..5], expected);
+        assert_eq!(seen[5..], [(2, 20), (2, 21), (2, 22)]);
     }
 
     proptest! {
@@ -171,7 +217,7 @@ mod tests {
                 spill.push(ShardId(owner), NOW, &vec![fill; len]);
                 model[usize::from(owner)].push_back(vec![fill; len]);
                 let mut room = [takes; 3];
-                spill.drain(|owner, _, packet| {
+                spill.drain(4, |owner, _, packet| {
                     let index = owner.index();
                     if room[index] == 0 {
                         return false;

@@ -1,7 +1,9 @@
 use super::*;
+use crate::access::Access;
 use crate::clock::Clock;
 use crate::dispatch::handler::{Context, Origin, ShardId, Verdict};
 use crate::dispatch::registry::Registry;
+use crate::shard::desk::{Connections, Order};
 use crate::shard::mailbox::Mailbox;
 use crate::shard::outbox::Outbox;
 use crate::shard::{Handle, Life, Parts, Shard};
@@ -218,6 +220,7 @@ impl Cluster {
         let mut peers = PeerTable::default();
         let old = PeerSettings::of_release(Release::V2_2);
         peers.add("10.0.2.2".parse().unwrap(), old).unwrap();
+        let rows = PeerRows::new(&peers);
         let (table, clock) = (Arc::new(registry.table()), Hand::default());
         let mut cluster = Self {
             shards: Vec::new(),
@@ -235,6 +238,7 @@ impl Cluster {
                 batch: 4,
                 limits: limits.clone(),
                 peers: Arc::new(peers.clone()),
+                rows: Arc::clone(&rows),
             };
             let parts = Parts {
                 id,
@@ -533,10 +537,9 @@ fn a_slow_owner_holds_up_its_own_packets_alone_and_at_the_limit_their_sender() {
     other.send([&ping[..], &contact_of(0, 1)].concat());
     cluster.turn(0, 3);
     assert_eq!(cluster.seen.lock().unwrap().len(), 2);
-    assert_eq!(
-        cluster.snapshot().streams.total.rx_bytes,
-        counts.rx_bytes + 83 + other_len(&ping)
-    );
+    let read = (ping.len() + contact_of(0, 1).len()) as u64;
+    let now = cluster.snapshot().streams.total;
+    assert_eq!(now.rx_bytes, counts.rx_bytes + read);
     // It goes on as soon as shard 1 does, and nothing is lost or overtaken.
     for _ in 0..40 {
         cluster.turn_all(1);
@@ -546,11 +549,6 @@ fn a_slow_owner_holds_up_its_own_packets_alone_and_at_the_limit_their_sender() {
     let totals = cluster.stop();
     assert!(totals.is_balanced(), "{totals:?}");
     assert_eq!(totals.total.outcome(Outcome::Handled), sent as u64 + 3);
-}
-
-/// What is left of the sum of the two packets above.
-fn other_len(ping: &[u8]) -> u64 {
-    (ping.len() + contact_of(0, 1).len()) as u64 - 83
 }
 
 #[test]
@@ -654,4 +652,207 @@ fn a_stop_reads_what_has_come() {
         (wire.closed(), late.closed()),
         (Some(Close::Orderly), Some(Close::Orderly))
     );
+}
+
+#[test]
+fn a_stop_reads_what_a_paused_connection_has_and_does_not_spin() {
+    let limits = StreamLimits {
+        memory_per_connection: 100_000,
+        ..StreamLimits::default()
+    };
+    let mut cluster = Cluster::new(2, &limits);
+    let wire = cluster.connect("10.0.0.1");
+    for _ in 0..100 {
+        wire.send(contact_of(1, 30_000));
+    }
+    cluster.turn(0, 60);
+    assert!(wire.is_paused());
+    let totals = cluster.stop();
+    assert!(totals.is_balanced(), "{totals:?}");
+    assert_eq!(totals.total.outcome(Outcome::Handled), 100);
+    assert_eq!(totals.streams.total.unread_bytes, 0);
+    assert_eq!(totals.total.bytes, totals.streams.total.rx_bytes);
+}
+
+#[test]
+fn who_is_not_allowed_any_more_goes_also_from_the_intake_and_others_do_not_use_up_its_time() {
+    let mut cluster = Cluster::new(1, &StreamLimits::default());
+    let busy: Vec<_> = (0..4).map(|_| cluster.connect("127.0.0.1")).collect();
+    let gone = cluster.connect("10.0.0.1");
+    cluster.turn(0, 1);
+    let late = cluster.connect("10.0.0.2");
+    for _ in 0..50 {
+        busy.iter()
+            .for_each(|wire| wire.send(contact("busy", 3000)));
+    }
+    (0..10).for_each(|_| gone.send(contact("gone", 10)));
+    late.send(contact("late", 10));
+    let order = Order::EndConnections(Connections::NotAllowedBy(Access::loopback()));
+    cluster.handles[0].desk.post(order);
+    cluster.turn(0, 1);
+    assert_eq!(
+        (gone.closed(), late.closed()),
+        (Some(Close::Orderly), Some(Close::Orderly))
+    );
+    assert!(busy.iter().all(|wire| wire.closed().is_none()));
+    let counts = cluster.snapshot().streams.total;
+    assert_eq!(
+        (
+            counts.closed_for(CloseReason::NotAllowed),
+            counts.unread_bytes
+        ),
+        (2, 0)
+    );
+    let totals = cluster.stop();
+    assert!(totals.is_balanced());
+    assert_eq!(totals.total.outcome(Outcome::Handled), 50 * 4 + 10 + 1);
+}
+
+#[test]
+fn nobody_is_late_because_we_were() {
+    let limits = StreamLimits {
+        memory_per_connection: 100_000,
+        ..StreamLimits::default()
+    };
+    let mut cluster = Cluster::new(2, &limits);
+    let packet = contact_of(0, 100);
+    let wire = cluster.connect("10.0.0.1");
+    wire.send(&packet[..50]);
+    cluster.turn(0, 1);
+    // The shard stood still, and the rest has been there all the time.
+    wire.send(&packet[50..]);
+    cluster.clock.pass(limits.frame_deadline * 3);
+    cluster.turn(0, 2);
+    assert_eq!(wire.closed(), None);
+    // And so while it is we who hold it up.
+    let paused = cluster.connect("10.0.0.2");
+    for _ in 0..40 {
+        paused.send([&contact_of(1, 30_000)[..], &packet[..50]].concat());
+        paused.send(&packet[50..]);
+    }
+    cluster.turn(0, 100);
+    assert!(paused.is_paused());
+    cluster.clock.pass(limits.idle * 2);
+    for _ in 0..60 {
+        wire.send(&packet[..]);
+        cluster.turn_all(3);
+    }
+    assert_eq!(paused.closed(), None);
+    assert!(cluster.stop().is_balanced());
+}
+
+#[test]
+fn what_came_with_the_handshake_reaches_its_owner_at_once() {
+    let mut cluster = Cluster::new(2, &StreamLimits::default());
+    let _wire = cluster.connect_with("10.0.0.1", contact_of(1, 10));
+    cluster.turn_all(3);
+    assert_eq!(cluster.seen.lock().unwrap().len(), 1);
+    let totals = cluster.stop();
+    assert!(totals.is_balanced());
+    assert_eq!(totals.total.bytes, totals.streams.total.rx_bytes);
+}
+
+/// Packets of a peer that connects anew for each of `count`, while shard 1, to whom they belong, stands still; the numbers
+/// in the order in which they were handled in the end.
+fn connecting_anew(count: u32, limits: &StreamLimits, meanwhile: impl Fn(&Cluster)) -> Vec<u32> {
+    let mut cluster = Cluster::new(2, limits);
+    let filler = cluster.connect("10.0.0.9");
+    for _ in 0..30 {
+        filler.send(contact_of(1, 30_000));
+    }
+    cluster.turn(0, 40);
+    for n in 0..count {
+        let strings = [&n.to_be_bytes()[..], &key_of(1), &[b'x'; 50_000]];
+        let wire = cluster.connect("10.0.0.1");
+        wire.send(packet_of(Generation::Modern, NAMES[0], 3, 4, &strings));
+        wire.push(Piece::End);
+        cluster.turn(0, 3);
+    }
+    meanwhile(&cluster);
+    (0..300).for_each(|_| cluster.turn_all(2));
+    let seen = cluster.seen.lock().unwrap().clone();
+    assert!(cluster.stop().is_balanced());
+    let numbers = seen
+        .iter()
+        .filter_map(|(.., first)| first[..].try_into().ok());
+    numbers.map(u32::from_be_bytes).collect()
+}
+
+#[test]
+fn who_connects_anew_does_not_overtake_what_waits_of_him() {
+    let numbers = connecting_anew(15, &StreamLimits::default(), |_| {});
+    assert_eq!(numbers, (0..15).collect::<Vec<_>>());
+}
+
+#[test]
+fn connecting_anew_gives_nobody_more_memory() {
+    let limits = StreamLimits {
+        memory: 1 << 20,
+        ..StreamLimits::default()
+    };
+    let mut numbers = connecting_anew(200, &limits, |cluster| {
+        let counts = cluster.snapshot().streams.total;
+        assert!(counts.spilled_bytes < (1 << 20) + 200_000, "{counts:?}");
+    });
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..200).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_greedy_connection_does_not_keep_others_from_a_busy_owner() {
+    let mut cluster = Cluster::new(2, &StreamLimits::default());
+    let (greedy, modest) = (cluster.connect("10.0.0.1"), cluster.connect("10.0.0.2"));
+    let bulk = contact_of(1, 3000);
+    let piece = bulk.repeat(20);
+    for _ in 0..600 {
+        greedy.send(&piece[..]);
+    }
+    cluster.turn(0, 60);
+    modest.send(packet_of(
+        Generation::Modern,
+        NAMES[0],
+        3,
+        4,
+        &[b"modest", &key_of(1), b"x"],
+    ));
+    let mut turns = 0;
+    while !cluster
+        .seen
+        .lock()
+        .unwrap()
+        .iter()
+        .any(|(.., first)| first == b"modest")
+    {
+        cluster.turn_all(1);
+        turns += 1;
+        assert!(turns < 20, "it does not get its turn");
+    }
+    for _ in 0..200 {
+        cluster.turn_all(1);
+    }
+    assert!(cluster.stop().is_balanced());
+}
+
+/// A key that belongs to `shard` of two.
+fn key_of(shard: u16) -> Vec<u8> {
+    let steering = Steering::new(2, 0);
+    let keys = (0..).map(|n| format!("user{n}").into_bytes());
+    { keys }
+        .find(|key| steering.owner_of_key(key) == shard)
+        .unwrap()
+}
+
+#[test]
+fn the_last_connection_that_goes_is_not_told_as_open() {
+    let mut cluster = Cluster::new(1, &StreamLimits::default());
+    let wire = cluster.connect("10.0.0.1");
+    cluster.turn(0, 100);
+    assert_eq!(cluster.snapshot().streams.connections.len(), 1);
+    wire.push(Piece::End);
+    cluster.turn(0, 2);
+    let closed: Vec<_> = cluster.snapshot().streams.connections;
+    assert_eq!(closed.len(), 1);
+    assert_eq!(closed[0].closed, Some(CloseReason::Peer));
+    assert_eq!(cluster.snapshot().streams.connections, []);
+    assert!(cluster.stop().is_balanced());
 }
