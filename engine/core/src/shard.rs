@@ -292,7 +292,10 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
             } else {
                 WAIT
             };
-            let connections = self.streams.queue().as_raw_fd();
+            // Without any, nobody receives, and what the descriptor still says of the last one stays.
+            let connections = self.streams.has_connections();
+            let connections = connections.then(|| self.streams.queue().as_raw_fd());
+            let connections = connections.flatten();
             Q::wait(&mut self.queues, connections, &self.bell, most)
         };
         self.bell.disarm();

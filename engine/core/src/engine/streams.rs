@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use binrush_net::{OpenStreams, TcpListener, TcpOptions, TcpSocket, UringStreams};
+use binrush_net::{OpenStreams, TcpKeepalive, TcpListener, TcpOptions, TcpSocket, UringStreams};
 
 use super::config::{StreamBackend, StreamConfig};
 use super::error::{ChangeError, StartError, Trouble, Warning};
@@ -122,7 +122,13 @@ impl StreamListener {
         let options = TcpOptions {
             backlog: limits.backlog,
             rcvbuf: limits.rcvbuf,
-            ..TcpOptions::default()
+            user_timeout: Some(limits.user_timeout),
+            keepalive: limits.keepalive.map(|keepalive| TcpKeepalive {
+                idle: keepalive.idle,
+                interval: keepalive.interval,
+                count: keepalive.count,
+            }),
+            nodelay: false,
         };
         let of_call = |call, error| StartError::of_stream(asked, call, error);
         let socket =

@@ -16,7 +16,6 @@ use std::sync::Arc;
 
 use binrush_net::{Slab, StreamBatch, StreamQueue, Token, Tx, What};
 
-use super::desk::ListenerId;
 use super::floor::Floor;
 use crate::clock::Timestamp;
 use crate::stream::{CloseReason, PeerTable, StreamLimits, StreamSnapshot};
@@ -368,7 +367,9 @@ impl<S: StreamQueue> Streams<S> {
         };
         self.free.push(token.0);
         let memory = connection.memory();
-        connection.say_goodbye(|bytes| self.queue.write(token, bytes));
+        if in_queue {
+            connection.say_goodbye(|bytes| self.queue.write(token, bytes));
+        }
         let unread = self.queue.queued_bytes(token).ok().filter(|_| in_queue);
         let how = connection.close(unread.unwrap_or(0), &mut self.book);
         self.memory = self.memory + connection.memory() - memory;

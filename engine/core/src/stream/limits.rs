@@ -20,7 +20,8 @@ pub struct StreamLimits {
     /// Pieces that one packet may come in (`bin_max_msg_chunks`); `None`: the deadline alone counts, because a far peer's
     /// packet of 64 KiB comes in more segments than OpenSIPS's 32.
     pub pieces: Option<u32>,
-    /// TCP_USER_TIMEOUT, for what we send.
+    /// TCP_USER_TIMEOUT: how long the peer may leave data, or keepalives, unanswered. It takes the place of the
+    /// keepalives' count (tcp(7)).
     pub user_timeout: Duration,
     /// `None` sends none (`tcp_keepalive` 0).
     pub keepalive: Option<Keepalive>,

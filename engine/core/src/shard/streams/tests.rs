@@ -3,7 +3,7 @@ use crate::access::Access;
 use crate::clock::Clock;
 use crate::dispatch::handler::{Context, Origin, ShardId, Verdict};
 use crate::dispatch::registry::Registry;
-use crate::shard::desk::{Connections, Order};
+use crate::shard::desk::{Connections, ListenerId, Order};
 use crate::shard::mailbox::Mailbox;
 use crate::shard::outbox::Outbox;
 use crate::shard::{Handle, Life, Parts, Shard};
