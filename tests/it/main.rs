@@ -57,6 +57,8 @@ mod shards;
 mod simulation;
 /// The kernel's steering against that of user space.
 mod steering;
+/// Connections: streams as they come, and peers that misbehave.
+mod streams;
 /// Handlers that change under load.
 mod swaps;
 /// What the sources themselves must keep to.

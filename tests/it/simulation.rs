@@ -244,7 +244,7 @@ impl Reached {
 }
 
 /// What [`SEEDS`] asks for.
-fn seeds(wanted: Option<&str>) -> Result<Range<u64>, String> {
+pub(crate) fn seeds(wanted: Option<&str>) -> Result<Range<u64>, String> {
     let Some(wanted) = wanted else {
         return Ok(SEEDS_DEFAULT);
     };
@@ -263,5 +263,5 @@ fn seeds(wanted: Option<&str>) -> Result<Range<u64>, String> {
     }
 }
 
-const SEEDS: &str = "BINRUSH_SIMULATION_SEEDS";
+pub(crate) const SEEDS: &str = "BINRUSH_SIMULATION_SEEDS";
 const SEEDS_DEFAULT: Range<u64> = 0..200;

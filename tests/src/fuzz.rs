@@ -6,6 +6,7 @@
 //! payload   | capability: u8 | message: u8 | generation: u8 | version: u8 | body, trailer included ...
 //! builder   | generation: u8 | room: u32 | limit: u32 | name | command | version | steps ... (plan.rs)
 //! capture   | options: u8 | the file ...
+//! receiver  | options: u8 | n: u8 | n piece sizes: u8 each | the stream ...
 //! ```
 //!
 //! A byte that chooses from a list is taken modulo the list's length, so no input is wasted on a bad choice.
@@ -24,6 +25,8 @@ mod check;
 mod plan;
 /// What must hold while a capture is read.
 mod reading;
+/// Receiving a stream within limits, next to a model.
+mod receiver;
 /// The inputs that fuzzing starts from.
 pub mod seeds;
 
@@ -120,6 +123,16 @@ pub fn capture(data: &[u8]) {
     }
 }
 
+/// A connection's bytes, as the engine receives them, within its limits: the packets must not depend on the cuts, every
+/// byte is in one place, and memory follows what was sent.
+pub fn receiver(data: &[u8]) {
+    let Some((&[options, piece_count], data)) = data.split_first_chunk() else {
+        return;
+    };
+    let (pieces, data) = data.split_at(usize::from(piece_count).min(data.len()));
+    receiver::both_ways(options, pieces, data);
+}
+
 /// Start and end of each frame when `data` arrives in pieces of the given sizes, over and over; all at
 /// once when there are none.
 fn frames_in_pieces(
@@ -201,6 +214,6 @@ const GENERATIONS: [Generation; 3] = [
 /// Tried where no receiver looks at the version.
 const ANY_VERSION: (i16, i16) = (0, 5);
 
-/// Options of a stream.
+/// Options of a stream; for `receiver`, the six bits above them are the pieces that a packet may come in, 0 any number.
 const TRANSITIONAL: u8 = 1;
 const LIMIT_4_0: u8 = 2;

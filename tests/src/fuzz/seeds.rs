@@ -43,7 +43,11 @@ pub fn all() -> Vec<Seed> {
         };
         match generation {
             Generation::Legacy => seed("datagram", bytes.clone()),
-            _ => seed("stream", stream(*generation, &[], bytes)),
+            _ => {
+                seed("stream", stream(*generation, &[], bytes));
+                // Cut in the length word, in the header and in the body.
+                seed("receiver", stream(*generation, &[5, 9, 40], bytes));
+            }
         }
         // The target's inputs are short, and a SYNC cut off in the middle tells nothing.
         if packet.body().len() <= PAYLOAD_LEN_MAX {
@@ -90,10 +94,18 @@ fn bursts() -> Vec<Seed> {
         if frames[0].generation == Generation::Modern {
             let frames = frames.into_iter().take(BURST);
             let bytes = frames.flat_map(|frame| frame.bytes).collect::<Vec<_>>();
+            for target in ["stream", "receiver"] {
+                seeds.push(Seed {
+                    target,
+                    name: format!("{capture}-burst"),
+                    bytes: stream(Generation::Modern, &[3, 1, 60, 200, 7], &bytes),
+                });
+            }
+            let limited = stream(Generation::Modern, &[100], &bytes);
             seeds.push(Seed {
-                target: "stream",
-                name: format!("{capture}-burst"),
-                bytes: stream(Generation::Modern, &[3, 1, 60, 200, 7], &bytes),
+                target: "receiver",
+                name: format!("{capture}-burst-limited"),
+                bytes: [&[limited[0] | 3 << 2], &limited[1..]].concat(),
             });
         }
     }
@@ -353,6 +365,7 @@ mod tests {
                 "payload" => super::super::payload(&bytes),
                 "builder" => super::super::build(&bytes),
                 "capture" => super::super::capture(&bytes),
+                "receiver" => super::super::receiver(&bytes),
                 _ => panic!("{target} is no target"),
             }
             assert!(seen.insert((target, name)));
