@@ -43,8 +43,6 @@ fn without_descriptors_it_turns_away_goes_on_and_recovers() {
     let folder = Scratch::new("streams-emfile");
     let config = "listen = bin:127.0.0.1:0\nmodparam(\"binrush\", \"shards\", 1)\n\
                   modparam(\"binrush\", \"connections_per_source\", 1000)\n";
-    // Enough for its own files, and for some dozens of connections.
-    let prlimit = ["prlimit", "--nofile=64:64"];
     if Command::new("prlimit")
         .arg("--version")
         .stdout(Stdio::null())
@@ -53,7 +51,15 @@ fn without_descriptors_it_turns_away_goes_on_and_recovers() {
     {
         return skip("no prlimit(1)");
     }
-    let receiver = serve(&folder, config, &prlimit);
+    let process = start(&folder, config, &["env"]);
+    let pid = process.id().to_string();
+    let receiver = Receiver::of(process);
+    // At its start it would take no more connections than there are descriptors for. They are taken away later: enough
+    // are left for its own files, and for some dozens of connections.
+    let prlimit = Command::new("prlimit")
+        .args(["--pid", &pid, "--nofile=64:64"])
+        .status();
+    assert!(prlimit.is_ok_and(|status| status.success()));
     let mut first = connect(receiver.addr);
     let mut held: Vec<TcpStream> = (0..200)
         .filter_map(|_| try_connect(receiver.addr))

@@ -370,8 +370,11 @@ impl<S: StreamQueue> Streams<S> {
         if in_queue {
             connection.say_goodbye(|bytes| self.queue.write(token, bytes));
         }
-        let unread = self.queue.queued_bytes(token).ok().filter(|_| in_queue);
-        let how = connection.close(unread.unwrap_or(0), &mut self.book);
+        let unread = match in_queue {
+            true => self.queue.queued_bytes(token).unwrap_or(0),
+            false => 0,
+        };
+        let how = connection.close(unread, &mut self.book);
         self.memory = self.memory + connection.memory() - memory;
         if in_queue {
             self.queue.close(token, how);
