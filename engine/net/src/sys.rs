@@ -10,6 +10,8 @@ pub(crate) mod membarrier;
 pub mod meminfo;
 /// What was lost before a socket was found for it.
 pub mod netstat;
+/// How many descriptors there may be.
+pub mod nofile;
 /// Sleeping until a descriptor has something.
 pub(crate) mod poll;
 /// Options of sockets.
