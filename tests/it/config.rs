@@ -287,6 +287,74 @@ fn cores_that_serve_cannot_use_are_told_with_their_place_and_exit_code_2() {
 }
 
 #[test]
+fn certificates_that_serve_cannot_use_are_told_with_their_place_and_exit_code_2() {
+    let folder = Scratch::new("serve-certificates");
+    let none = folder.path("none.pem");
+    let text = format!(
+        "listen = bins:127.0.0.1:0\nloadmodule \"usrloc.so\"\nloadmodule \"tls_mgm.so\"\n\
+         modparam(\"tls_mgm\", \"server_domain\", \"node\")\n\
+         modparam(\"tls_mgm\", \"certificate\", \"[node]{none}\")\n\
+         modparam(\"tls_mgm\", \"private_key\", \"[node]{none}.key\")\n\
+         modparam(\"tls_mgm\", \"ca_list\", \"[node]{none}.ca\")\n"
+    );
+    let file = folder.file("binrush.cfg", text.as_bytes());
+    let said = run(&["serve", "--config", &file, "--shards", "1", "--pin", "off"]).exits(2);
+    let begin = format!("{file}:");
+    assert!(said.stderr.starts_with(&begin), "{}", said.stderr);
+    let rest = &said.stderr[begin.len()..];
+    // Whichever of the three is read first, its line is named, and the cause once.
+    let line = rest.split(':').next();
+    assert!(["5", "6", "7"].map(Some).contains(&line), "{rest}");
+    assert!(rest.contains(": TLS domain \"node\": "), "{rest}");
+    assert_eq!(rest.matches("No such file").count(), 1, "{rest}");
+}
+
+#[test]
+fn an_address_that_is_asked_for_twice_is_refused_with_the_other_and_exit_code_2() {
+    let args = [
+        "serve",
+        "--listen",
+        "bin:127.0.0.1:5999",
+        "--listen",
+        "bin:0.0.0.0:5999",
+    ];
+    run(&args).exits(2).says(&[
+        "--listen bin:0.0.0.0:5999: 0.0.0.0:5999 is taken already, by --listen bin:127.0.0.1:5999",
+    ]);
+}
+
+#[test]
+fn whoever_is_heard_over_tls_without_a_certificate_is_warned_of() {
+    let folder = Scratch::new("serve-tls-anybody");
+    let issued = rcgen::generate_simple_self_signed(["node".to_owned()]).expect("it is issued");
+    let certificate = folder.file("node.pem", issued.cert.pem().as_bytes());
+    let key = folder.file("node.key", issued.signing_key.serialize_pem().as_bytes());
+    let text = format!(
+        "listen = bins:0.0.0.0:0\nloadmodule \"usrloc.so\"\nloadmodule \"tls_mgm.so\"\n\
+         modparam(\"tls_mgm\", \"server_domain\", \"node\")\n\
+         modparam(\"tls_mgm\", \"certificate\", \"[node]{certificate}\")\n\
+         modparam(\"tls_mgm\", \"private_key\", \"[node]{key}\")\n\
+         modparam(\"tls_mgm\", \"ca_list\", \"[node]{certificate}\")\n"
+    );
+    let told = "is heard, and who connects needs no certificate";
+    for (verify, is_told) in [(0, true), (1, false)] {
+        let more = format!("modparam(\"tls_mgm\", \"verify_cert\", \"[node]{verify}\")\n");
+        let file = folder.file("binrush.cfg", (text.clone() + &more).as_bytes());
+        let args = [
+            "--config", &file, "--allow", "any", "--shards", "1", "--pin", "off", "--json",
+        ];
+        let mut process = Running::start(&[&["serve"], &args[..]].concat());
+        let ready = process.event("ready");
+        assert_eq!(
+            ready["warnings"].to_string().contains(told),
+            is_told,
+            "{ready}"
+        );
+        process.stop("TERM").ok();
+    }
+}
+
+#[test]
 fn what_is_off_is_called_off() {
     let text = "listen = bin:127.0.0.1:5566\nmodparam(\"binrush\", \"stats\", 0)\n";
     let (finished, _folder) = check("check-off", text, &[]);

@@ -222,8 +222,14 @@ impl Assembly {
             return self.warn(Some(place), message);
         }
         if !part.is_active() {
-            let message =
-                format!("{part} is not active yet: its parameters are checked, and that is all");
+            let message = match part.is_counted_only() {
+                true => {
+                    format!("{part}: its packets are read and counted; it does not act on them yet")
+                }
+                false => {
+                    format!("{part} is not active yet: its parameters are checked, and that is all")
+                }
+            };
             self.warn(Some(place.clone()), message);
         }
         self.loaded.insert(part, place);

@@ -1,7 +1,8 @@
 //! Settings that work, and together do what may not be meant.
 
 use super::error::Topic;
-use crate::engine::{EngineConfig, Gro, Pin};
+use crate::engine::{EngineConfig, Gro, Pin, StreamConfig};
+use crate::stream::StreamLimits;
 
 /// Something that an engine does as it was told, and that may not be meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,11 +43,19 @@ pub fn doubts(config: &EngineConfig) -> Vec<Doubt> {
             ),
         });
     }
-    let limits = &config.streams.limits;
-    if limits.memory < limits.memory_per_connection {
+    let StreamConfig {
+        listen,
+        listen_tls,
+        limits,
+        ..
+    } = &config.streams;
+    let accepts = !listen.is_empty() || !listen_tls.is_empty();
+    if accepts && limits.memory < limits.memory_per_connection {
+        // The one of the two that was set.
+        let is_set = limits.memory != StreamLimits::default().memory;
         doubts.push(Doubt {
             topic: Topic::Other,
-            parameter: "stream_memory",
+            parameter: if is_set { "stream_memory" } else { "connection_memory" },
             message: format!(
                 "stream_memory ({} bytes for all connections of a shard) is below connection_memory ({} bytes for one): a \
                  slow shard's connection is closed before its reading pauses; let stream_memory be several times larger",
@@ -83,12 +92,21 @@ mod tests {
     #[test]
     fn memory_for_all_connections_below_that_for_one_is_doubted() {
         let mut config = EngineConfig::new(([127, 0, 0, 1], 0).into());
+        config.streams.listen = config.listen.clone();
         let limits = &mut config.streams.limits;
         limits.memory = limits.memory_per_connection;
         assert!(doubts(&config).is_empty());
         config.streams.limits.memory -= 1;
-        let doubts = doubts(&config);
-        assert_eq!(doubts[0].parameter, "stream_memory");
+        assert_eq!(doubts(&config)[0].parameter, "stream_memory");
+        // Where no connection is accepted, neither counts.
+        config.streams.listen.clear();
+        assert!(doubts(&config).is_empty());
+        // What is blamed is what was set.
+        config.streams.listen_tls = config.listen.clone();
+        let limits = &mut config.streams.limits;
+        limits.memory = StreamLimits::default().memory;
+        limits.memory_per_connection = limits.memory + 1;
+        assert_eq!(doubts(&config)[0].parameter, "connection_memory");
     }
 
     #[test]

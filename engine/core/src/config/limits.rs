@@ -92,6 +92,14 @@ impl Limits {
         self.set[limit as usize].as_ref().map(|(_, place)| place)
     }
 
+    /// Those that were set, by their newest names, and where.
+    pub(super) fn all_set(&self) -> impl Iterator<Item = (&'static str, &Place)> {
+        let mut rows = ROWS.iter().collect::<Vec<_>>();
+        rows.dedup_by_key(|row| row.limit);
+        rows.into_iter()
+            .filter_map(|row| Some((row.name, self.place(row.limit)?)))
+    }
+
     /// Writes what was set over `limits`.
     pub(super) fn apply(&self, limits: &mut StreamLimits) {
         let seconds = |limit| Some(Duration::from_secs(self.get(limit)?.into()));

@@ -80,6 +80,19 @@ impl Protocol {
     }
 }
 
+impl Endpoint {
+    /// Whether one socket would keep the other from being bound: the same address and port, also where one is for
+    /// TLS, or an address and the wildcard of its family. Two times port 0 are two ports.
+    #[must_use]
+    pub fn collides(self, other: Self) -> bool {
+        let (mine, theirs) = (self.addr, other.addr);
+        let is_wild = mine.ip().is_unspecified() || theirs.ip().is_unspecified();
+        mine.port() == theirs.port()
+            && mine.port() != 0
+            && (mine == theirs || (is_wild && mine.is_ipv4() == theirs.is_ipv4()))
+    }
+}
+
 impl Host {
     pub(super) const fn at(self, port: u16) -> SocketAddr {
         match self.ip {

@@ -110,6 +110,12 @@ impl Part {
         )
     }
 
+    /// Whether nothing but this is done with its packets yet: they are taken, read and counted.
+    #[must_use]
+    pub const fn is_counted_only(self) -> bool {
+        matches!(self, Self::Clusterer | Self::Ratelimit | Self::CachedbLocal)
+    }
+
     /// The parameter with this name.
     pub(super) fn parameter(self, name: &str) -> Option<Parameter> {
         let (known, columns) = self.table();

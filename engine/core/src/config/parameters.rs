@@ -20,8 +20,16 @@ pub struct Setting {
     pub name: &'static str,
     /// Its values in order; several only where each of them counts.
     pub values: Vec<Value>,
+    /// Where each of them stands.
+    pub places: Vec<Place>,
+}
+
+impl Setting {
     /// Where the last value stands.
-    pub place: Place,
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        self.places.last().expect("a setting has a value")
+    }
 }
 
 impl Parameters {
@@ -39,21 +47,21 @@ impl Parameters {
             .iter_mut()
             .find(|setting| setting.part == part && setting.name == name);
         let Some(setting) = known else {
-            let values = vec![value];
             self.settings.push(Setting {
                 part,
                 name,
-                values,
-                place,
+                values: vec![value],
+                places: vec![place],
             });
             return None;
         };
-        let before = std::mem::replace(&mut setting.place, place);
-        let replaced = (!parameter.repeats).then_some(before);
-        if replaced.is_some() {
+        let mut replaced = None;
+        if !parameter.repeats {
             setting.values.clear();
+            replaced = setting.places.pop();
         }
         setting.values.push(value);
+        setting.places.push(place);
         replaced
     }
 

@@ -1,6 +1,7 @@
 //! Whom a domain trusts, read from its files.
 
 use std::collections::HashSet;
+use std::fmt::Display;
 use std::path::Path;
 
 use rustls::RootCertStore;
@@ -13,7 +14,6 @@ use x509_cert::der::Decode;
 use super::TlsDomain;
 use super::certificate::{Facts, date};
 use super::error::{TlsError, TlsProblem};
-use super::failure::TlsFailure;
 use super::files::Files;
 use super::trust::{Trust, in_words};
 use super::watch::{Watch, Watched};
@@ -89,9 +89,11 @@ impl Reading<'_> {
             }
         }
         if let Some(folder) = &self.domain.ca_dir {
+            let mut useless = Vec::new();
             for path in self.files.in_folder(folder)? {
-                self.anchors_of(&mut anchors, &path)?;
+                self.anchors_of(&mut anchors, &path, &mut useless)?;
             }
+            self.note_useless(folder, &useless);
         }
         match anchors.store.is_empty() {
             true => Err(TlsError::of(&self.domain.name, TlsProblem::NobodyTrusted)),
@@ -100,38 +102,50 @@ impl Reading<'_> {
     }
 
     /// One file of a folder. One that is of no use does not keep the others from being used, as with OpenSSL, which
-    /// looks for a CA only when it needs it.
-    fn anchors_of(&mut self, anchors: &mut Anchors, path: &Path) -> Result<(), TlsError> {
+    /// looks for a CA only when it needs it; what is the matter with it goes to `useless`.
+    fn anchors_of(
+        &mut self,
+        anchors: &mut Anchors,
+        path: &Path,
+        useless: &mut Vec<String>,
+    ) -> Result<(), TlsError> {
+        let mut note = |what: &dyn Display| useless.push(format!("{}: {what}", path.display()));
         let found = match self.files.certificates_if_any(path) {
             Ok(found) => found,
             Err(error) => {
-                self.note(format!(
-                    "{}: {}; passed over",
-                    path.display(),
-                    error.problem
-                ));
+                note(&error.problem);
                 return Ok(());
             }
         };
         if found.is_empty() {
-            self.note(format!(
-                "{}: holds no certificate; passed over",
-                path.display()
-            ));
+            note(&"holds no certificate");
         }
         for (index, certificate) in found.into_iter().enumerate() {
             match self.add(anchors, path, index + 1, certificate) {
                 Err(error) if matches!(error.problem, TlsProblem::BadCertificate { .. }) => {
-                    self.note(format!(
-                        "{}: {}; passed over",
-                        path.display(),
-                        error.problem
-                    ));
+                    note(&error.problem);
                 }
                 added => added?,
             }
         }
         Ok(())
+    }
+
+    /// A few are told one by one; of hundreds, such as where a folder for something else is named, their number and
+    /// one.
+    fn note_useless(&mut self, folder: &Path, useless: &[String]) {
+        if useless.len() > USELESS_TOLD_MAX {
+            self.note(format!(
+                "{}: {} of its files or certificates cannot be used and are passed over, e.g. {}",
+                folder.display(),
+                useless.len(),
+                useless[0]
+            ));
+            return;
+        }
+        for each in useless {
+            self.note(format!("{each}; passed over"));
+        }
     }
 
     fn add(
@@ -160,13 +174,9 @@ impl Reading<'_> {
                 not_after: facts.not_after,
             });
         }
-        anchors.store.add(certificate).map_err(|error| {
-            let why = match TlsFailure::from(error) {
-                TlsFailure::BadCertificate(why) => why,
-                failure => failure.to_string(),
-            };
-            self.files
-                .problem(path, TlsProblem::BadCertificate { number, why })
+        anchors.store.add(certificate.clone()).map_err(|error| {
+            let problem = TlsProblem::of_certificate(number, &certificate, error);
+            self.files.problem(path, problem)
         })
     }
 
@@ -244,5 +254,48 @@ const ANCHORS_MAX: usize = 4096;
 /// CAs that a server names to clients; a client that is told of hundreds learns nothing from it.
 const HINTS_MAX: usize = 32;
 
+/// Files of no use in a folder of CAs that are told one by one.
+const USELESS_TOLD_MAX: usize = 3;
+
 /// Revocation lists of one domain.
 const LISTS_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::mint::{Authority, Folder};
+    use crate::tls::version::TlsVersion;
+
+    #[test]
+    fn a_folder_full_of_other_things_is_one_warning_with_their_number_and_one_of_them() {
+        let folder = Folder::new();
+        folder.write("cas/zz.pem", Authority::new("CA").certificate);
+        for index in 100..400 {
+            folder.write(&format!("cas/{index}.txt"), "no PEM");
+        }
+        let domain = TlsDomain {
+            name: "node".to_owned(),
+            addresses: Vec::new(),
+            certificate: Default::default(),
+            private_key: Default::default(),
+            ca_list: None,
+            ca_dir: Some(folder.path().join("cas")),
+            crl_dir: None,
+            crl_check_all: false,
+            verify: true,
+            require: true,
+            lowest: TlsVersion::V1_2,
+            highest: TlsVersion::V1_3,
+            pins: Vec::new(),
+        };
+        let (mut watch, now) = (Watch::default(), UnixTime::now());
+        let provider = rustls::crypto::ring::default_provider();
+        let trust = load(&domain, &provider, now, &mut watch).unwrap();
+        assert_eq!(trust.anchors.map(|anchors| anchors.len()), Some(1));
+        let warnings = watch.warnings(now);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        for words in ["300 of its files", "e.g. ", "100.txt: holds no certificate"] {
+            assert!(warnings[0].contains(words), "{warnings:?}");
+        }
+    }
+}

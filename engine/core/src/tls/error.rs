@@ -4,6 +4,11 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustls::pki_types::CertificateDer;
+use x509_cert::certificate::{Certificate, Version};
+use x509_cert::der::Decode as _;
+
+use super::failure::TlsFailure;
 use super::version::TlsVersion;
 
 /// Domains that cannot be used. Displayed: `TLS domain "default": /etc/sip1.pem: what is wrong, and what to do`.
@@ -23,7 +28,7 @@ pub struct TlsError {
 pub enum TlsProblem {
     /// The kernel refused it.
     #[error("cannot be read: {0}")]
-    Unreadable(#[source] io::Error),
+    Unreadable(io::Error),
     /// There is more of something than anybody needs.
     #[error("{what}: there may be {max} at most")]
     TooMuch {
@@ -106,6 +111,30 @@ pub enum TlsProblem {
     Refused(String),
 }
 
+impl TlsProblem {
+    /// What the library finds wrong with `certificate`, which is number `number` of its file.
+    pub(super) fn of_certificate(
+        number: usize,
+        certificate: &CertificateDer<'_>,
+        error: rustls::Error,
+    ) -> Self {
+        // The library has no word for it, and `openssl x509 -req` makes such ones when no file of extensions is named.
+        let is_v3 = Certificate::from_der(certificate)
+            .map_or(true, |read| read.tbs_certificate.version == Version::V3);
+        let why = match (is_v3, error) {
+            (false, _) => "it is of X.509 version 1 or 2, and TLS needs 3: issue it with extensions (openssl x509 -req \
+                           ... -extfile FILE)"
+                .to_owned(),
+            (true, rustls::Error::General(words)) => words,
+            (true, error) => match TlsFailure::from(error) {
+                TlsFailure::BadCertificate(why) => why,
+                failure => failure.to_string(),
+            },
+        };
+        Self::BadCertificate { number, why }
+    }
+}
+
 impl TlsError {
     pub(super) fn of(domain: &str, problem: TlsProblem) -> Self {
         Self {
@@ -136,8 +165,51 @@ impl fmt::Display for TlsError {
     }
 }
 
-impl std::error::Error for TlsError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        std::error::Error::source(&self.problem)
+/// Without a source: its words are among ours, and would be told twice.
+impl std::error::Error for TlsError {}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use rustls::pki_types::pem::PemObject as _;
+    use rustls::server::ParsedCertificate;
+
+    use super::*;
+
+    /// What `openssl x509 -req` makes without a file of extensions.
+    const OF_VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIBAjCBqgIBATAKBggqhkjOPQQDAjANMQswCQYDVQQDDAJjYTAgFw0yNjExMjEx\n\
+NDE4NTBaGA8yMTI2MTAyODE0MTg1MFowDTELMAkGA1UEAwwCdjEwWTATBgcqhkjO\n\
+PQIBBggqhkjOPQMBBwNCAARFvEYy/LL4X2bmvRqEQtQY9toxXnjQt7Q4rfA8J3r6\n\
+70sXf52scXWFhS0924QPO5KpR3iZUG4xuwOWkI9xztdTMAoGCCqGSM49BAMCA0cA\n\
+MEQCIDRSqbg6MociLfdp9F3R6ZtkU1b7YsaNwaihJNIiqb8bAiAbQSJlPQXKCygz\n\
+cwBJWwySJfdM0AfkJyZ1TglgYdU4sw==\n\
+-----END CERTIFICATE-----\n";
+
+    #[test]
+    fn a_certificate_of_version_1_is_called_one_and_how_to_issue_another_is_said() {
+        let certificate = CertificateDer::from_pem_slice(OF_VERSION_1.as_bytes()).unwrap();
+        let error = ParsedCertificate::try_from(&certificate).err().unwrap();
+        let problem = TlsProblem::of_certificate(1, &certificate, error);
+        assert_eq!(
+            problem.to_string(),
+            "its certificate number 1 cannot be used: it is of X.509 version 1 or 2, and TLS needs 3: issue it with \
+             extensions (openssl x509 -req ... -extfile FILE)"
+        );
+    }
+
+    #[test]
+    fn the_cause_is_told_once() {
+        let error = TlsError::in_file(
+            "node",
+            Path::new("/etc/key.pem"),
+            TlsProblem::Unreadable(io::ErrorKind::PermissionDenied.into()),
+        );
+        let told = "TLS domain \"node\": /etc/key.pem: cannot be read: permission denied";
+        assert_eq!(error.to_string(), told);
+        // Whoever tells the sources too would tell it again.
+        assert!(error.source().is_none() && error.problem.source().is_none());
     }
 }

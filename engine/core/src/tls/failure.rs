@@ -1,8 +1,10 @@
 //! Why a session ended before its time.
 
-use std::fmt::Write as _;
+use std::fmt::{Debug, Write as _};
 
-use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
+use rustls::{
+    AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible, PeerMisbehaved,
+};
 
 use super::certificate::date;
 use crate::stream::RefuseReason;
@@ -98,7 +100,7 @@ impl From<Error> for TlsFailure {
             | Error::InvalidMessage(_)
             | Error::PeerMisbehaved(_)
             | Error::DecryptError
-            | Error::PeerSentOversizedRecord) => Self::BadTls(error.to_string()),
+            | Error::PeerSentOversizedRecord) => Self::BadTls(of_broken(&error)),
             error => Self::Failed(error.to_string()),
         }
     }
@@ -184,8 +186,46 @@ fn of_incompatible(what: &PeerIncompatible) -> String {
             "it cannot check signatures by our kind of key; take one of ECDSA P-256 or RSA"
                 .to_owned()
         }
-        other => format!("{other:?}"),
+        P::SignatureAlgorithmsExtensionRequired => {
+            "it does not say which signatures it checks (signature_algorithms); a TLS library of today does".to_owned()
+        }
+        P::ExtendedMasterSecretExtensionRequired => {
+            "it has no extended master secret (RFC 7627); give it a TLS library of today".to_owned()
+        }
+        P::NoCertificateRequestSignatureSchemesInCommon => {
+            "it takes no signature that our key can make; take one of ECDSA P-256 or RSA".to_owned()
+        }
+        other => spaced(other),
     }
+}
+
+/// What is wrong with the bytes that came.
+fn of_broken(error: &Error) -> String {
+    match error {
+        Error::InvalidMessage(what) => format!("a message cannot be read: {}", spaced(what)),
+        Error::PeerMisbehaved(PeerMisbehaved::AttemptedDowngradeToTls12WhenTls13IsSupported) => {
+            "Downgrade protection (RFC 8446 4.1.3) tells that somebody between the two talks them down to an older version"
+                .to_owned()
+        }
+        Error::PeerMisbehaved(what) => format!("a rule of TLS is broken: {}", spaced(what)),
+        other => other.to_string(),
+    }
+}
+
+/// The name of a variant as words: those of the library have no others.
+fn spaced(variant: &dyn Debug) -> String {
+    let debug = format!("{variant:?}");
+    let name = debug
+        .split(|char: char| !char.is_ascii_alphanumeric())
+        .next();
+    let mut words = String::new();
+    for char in name.unwrap_or_default().chars() {
+        if char.is_ascii_uppercase() && words.ends_with(|last: char| !last.is_ascii_digit()) {
+            words.push(' ');
+        }
+        words.push(char.to_ascii_lowercase());
+    }
+    words
 }
 
 /// Bytes as people compare them.
@@ -194,4 +234,34 @@ pub(super) fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_library_says_in_names_of_variants_is_told_in_words() {
+        for (error, told) in [
+            (
+                Error::PeerIncompatible(PeerIncompatible::SignatureAlgorithmsExtensionRequired),
+                "no version of TLS, cipher or kind of key in common: it does not say which signatures it checks",
+            ),
+            (
+                Error::PeerIncompatible(PeerIncompatible::NullCompressionRequired),
+                "no version of TLS, cipher or kind of key in common: null compression required",
+            ),
+            (
+                Error::InvalidMessage(InvalidMessage::MissingData("ClientHello")),
+                "what it sent is no TLS: a message cannot be read: missing data",
+            ),
+            (
+                Error::PeerMisbehaved(PeerMisbehaved::InvalidKeyShare),
+                "what it sent is no TLS: a rule of TLS is broken: invalid key share",
+            ),
+        ] {
+            let text = TlsFailure::from(error).to_string();
+            assert!(text.starts_with(told), "{text}");
+        }
+    }
 }

@@ -27,6 +27,7 @@ impl Assembly {
         let shards = self.settle_shards();
         self.refuse_to_measure_for_anybody();
         self.tell_what_is_not_done();
+        self.tell_what_connections_have(&listeners);
         self.problems.truncate(PROBLEMS_MAX);
         if let Some(error) = ConfigError::of(mem::take(&mut self.problems)) {
             return Err(error);
@@ -99,12 +100,19 @@ impl Assembly {
             let protocol = written.protocol;
             let port = written.port.unwrap_or_else(|| self.default_port(protocol));
             let addr = written.host.at(port);
-            // Two listeners on port 0 get two ports.
+            let endpoint = Endpoint { protocol, addr };
             let mut known = listeners.iter().map(|(known, _)| known);
             if let Some(Listener {
                 endpoint, place, ..
-            }) = known.find(|known| known.endpoint.addr == addr && port != 0)
-            {
+            }) = known.find(|known| {
+                // A wildcard of UDP alone does not cover what TLS has.
+                let is_apart = written.is_legacy && known.endpoint.protocol == Protocol::Bins
+                    || known.datagrams_only && protocol == Protocol::Bins;
+                match is_apart {
+                    true => known.endpoint.addr == addr && port != 0,
+                    false => known.endpoint.collides(endpoint),
+                }
+            }) {
                 let message = format!(
                     "{addr} is taken already, by {endpoint} in {place}: another address expected"
                 );
@@ -112,7 +120,7 @@ impl Assembly {
                 continue;
             }
             let listener = Listener {
-                endpoint: Endpoint { protocol, addr },
+                endpoint,
                 datagrams_only: written.is_legacy,
                 tag: written.tag,
                 place: written.excerpt.place.clone(),

@@ -3,7 +3,7 @@
 use std::mem;
 use std::time::Duration;
 
-use super::Assembly;
+use super::{Assembly, Gathered};
 use crate::access::{Access, Cidr};
 use crate::config::error::Topic;
 use crate::config::limits::Limit;
@@ -145,8 +145,29 @@ impl Assembly {
         let mut set = self.parameters.iter();
         let set = set.find(|set| set.part == part && set.name == name)?;
         match set.values.last()? {
-            Value::Int(number) => Some((u32::try_from(*number).ok()?, set.place.clone())),
+            Value::Int(number) => Some((u32::try_from(*number).ok()?, set.place().clone())),
             Value::Text(_) => None,
+        }
+    }
+
+    /// Without a listener that accepts connections, what is said about them has no effect.
+    pub(super) fn tell_what_connections_have(&mut self, listeners: &[Listener]) {
+        if listeners.iter().any(|each| !each.datagrams_only) {
+            return;
+        }
+        let mut idle = Gathered::default();
+        for (name, place) in self.limits.all_set() {
+            idle.add(name, || place.clone());
+        }
+        for name in OF_CONNECTIONS {
+            if let Some(place) = self.own_places.get(name) {
+                idle.add(name, || place.clone());
+            }
+        }
+        let message = "these parameters have no effect here, because no connection is accepted: bin_listen is for \
+                       datagrams alone (`listen = bin:IP:PORT` takes both)";
+        if let Some((place, message)) = idle.warning(message) {
+            self.warn_of(Topic::Listener, Some(place), message);
         }
     }
 
@@ -165,6 +186,16 @@ impl Assembly {
         }
     }
 }
+
+/// Settings of our own about connections.
+const OF_CONNECTIONS: [&str; 6] = [
+    "stream_backend",
+    "connections_per_source",
+    "connection_memory",
+    "stream_memory",
+    "tcp_user_timeout",
+    "tls_handshakes",
+];
 
 /// Parameters of `tls_mgm` about what another library decides here, or what sends SIP.
 const NO_EFFECT: [&str; 10] = [

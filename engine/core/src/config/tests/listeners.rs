@@ -260,3 +260,33 @@ fn a_link_local_address_keeps_the_number_of_its_interface() {
         });
     assert_eq!(scopes.collect::<Vec<_>>(), [2, 3, 2]);
 }
+
+#[test]
+fn an_address_and_the_wildcard_of_its_port_are_not_had_together() {
+    for (one, other) in [
+        ("bin:0.0.0.0:5555", "bin:127.0.0.1:5555"),
+        ("bin:[::1]:5555", "bin:[::]:5555"),
+    ] {
+        let text = format!("listen = {one}\nlisten = {other}\n");
+        refused(
+            &text,
+            &format!(
+                "a.cfg:2:10: {} is taken already, by {one} in a.cfg:1:10",
+                &other[4..]
+            ),
+        );
+    }
+    // The two families are apart, and so are the ports.
+    for (one, other) in [
+        ("bin:0.0.0.0:5555", "bin:[::]:5555"),
+        ("bin:0.0.0.0:5555", "bin:127.0.0.1:5556"),
+        ("bin:0.0.0.0:0", "bin:127.0.0.1:0"),
+    ] {
+        assert_eq!(
+            config(&format!("listen = {one}\nlisten = {other}\n"))
+                .listeners
+                .len(),
+            2
+        );
+    }
+}

@@ -225,3 +225,38 @@ modparam("dialog", "dialog_replication_cluster", 1)
     };
     assert!(!loaded(text).warnings.iter().any(told));
 }
+
+#[test]
+fn what_is_said_about_connections_where_none_is_accepted_is_told_to_have_no_effect() {
+    let rest = "tcp_max_connections = 10\ntcp_socket_backlog = 9\nmodparam(\"binrush\", \"stream_memory\", 65536)\n";
+    let told = "have no effect here, because no connection is accepted";
+    let datagrams = format!("bin_listen = 127.0.0.1:5555\n{rest}");
+    let warnings = loaded(&datagrams).warnings;
+    let found: Vec<_> = warnings
+        .iter()
+        .filter(|each| each.message().contains(told))
+        .collect();
+    assert_eq!(found.len(), 1, "{warnings:?}");
+    let names = ": tcp_max_connections, tcp_socket_backlog, stream_memory";
+    assert!(found[0].message().ends_with(names), "{warnings:?}");
+    // Nor is it doubted how they go together.
+    assert!(
+        warnings
+            .iter()
+            .all(|each| !each.message().contains("is below")),
+        "{warnings:?}"
+    );
+    let both = loaded(&with_listener(rest)).warnings;
+    assert!(
+        both.iter().all(|each| !each.message().contains(told)),
+        "{both:?}"
+    );
+}
+
+#[test]
+fn memory_is_doubted_where_it_was_set() {
+    warned(
+        &with_listener("modparam(\"binrush\", \"connection_memory\", 1073741824)"),
+        "a.cfg:2:42: stream_memory (67108864 bytes for all connections of a shard) is below connection_memory",
+    );
+}

@@ -160,8 +160,9 @@ impl Draft {
         };
         let place = self.place_of(attribute).unwrap_or(&self.excerpt.place);
         let name = quoted(&self.name);
-        let message =
-            format!("{attribute} 0 of {name}: {message}, so that the address alone says who it is");
+        let message = format!(
+            "{attribute} 0 of {name}: {message}, so that nothing but its address says whether it is heard"
+        );
         Some((Topic::Other, place.clone(), message))
     }
 
