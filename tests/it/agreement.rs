@@ -52,7 +52,7 @@ fn intervals_metrics_and_totals_agree_to_the_last_datagram() {
         &["names", "dialog", "types", "DELETED"],
         &["kernel_drops", "acl"],
         &["kernel_drops", "buffer"],
-        &["unknown_names", "ratelimit"],
+        &["unknown_names", "acme"],
     ] {
         assert_eq!(sum(&intervals, path), at(&total, path), "{path:?} {total}");
     }
@@ -101,7 +101,7 @@ fn send_mix(receiver: &Receiver, round: u64) -> u64 {
     let mut datagrams = vec![
         b"garbage that is long enough".to_vec(),
         b"short".to_vec(),
-        legacy(b"ratelimit", 1, &[b"pipe"]),
+        legacy(b"acme", 1, &[b"pipe"]),
         legacy(b"ul", 77, &[b"location"]),
     ];
     for n in 0..40 {

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::process::{Running, binary, run, skip};
 use crate::receiver::{addresses, count, dropped};
@@ -24,21 +24,22 @@ fn everything_sent_is_received_or_dropped_by_name_and_understood() {
         (&5000.into(), &2.into())
     );
     assert_eq!(addresses(ready).len(), 1);
+    assert_eq!(ready["transport"], json!(["udp", "tcp"]));
     balanced(total);
     // A machine under load may be late, and is told so; it may not lose count.
-    let kinds = ["dialog", "ul"].map(|name| total["names"][name]["types"].as_object());
-    let seen: u64 = kinds
-        .into_iter()
-        .flat_map(|types| types.expect("counts by type").values())
-        .map(|count| count.as_u64().expect("a count"))
-        .sum();
+    let names = total["names"].as_object().expect("counts by name").values();
+    let types = names.flat_map(|name| name["types"].as_object().expect("counts by type").values());
+    let seen: u64 = types.map(|count| count.as_u64().expect("a count")).sum();
     assert_eq!(seen, count(total, "received"), "{total}");
-    // One sender, two shards: the records are spread, and the rows tell it second by second.
-    let share = |event: &Value, shard: usize| count(&event["shards"][shard], "received");
+    // Two senders, two shards: the records are spread, and the rows tell it second by second.
+    let share = |event: &Value, shard: usize| {
+        let outcomes = &event["shards"][shard]["outcomes"];
+        outcomes["handled"].as_u64().unwrap_or(0)
+    };
     assert!((0..2).all(|shard| share(total, shard) > 0), "{total}");
     assert!(!rows.is_empty());
+    assert!(rows.iter().all(|row| row["event"] == "interval"));
     for shard in 0..2 {
-        assert!(rows.iter().all(|row| row["event"] == "interval"));
         let told: u64 = rows.iter().map(|row| share(row, shard)).sum();
         assert_eq!(told, share(total, shard), "{events:?}");
     }
@@ -57,16 +58,24 @@ fn what_is_no_terminal_gets_a_line_for_each_second_and_the_sums() {
     let text = demo.text();
     for word in [
         "packets of a genuine OpenSIPS 1.11 node",
+        " of a genuine 3.6 node",
+        " (udp, tcp), 2 shards",
+        "  udp ",
+        "  tcp ",
         "\n  1 s ",
         "  shard0 ",
         "  shard1 ",
         " us, p99.9 ",
         "dropped 0",
         "  dialog CREATED ",
-        " | ul AOR_INSERT ",
-        "  sent 6000 = received ",
+        "  ul AOR_INSERT ",
+        "  dialog-dlg-repl CREATED ",
+        "  usrloc-contact-repl AOR_INSERT ",
+        "  udp: sent 6000 = received ",
         "kernel dropped ",
+        "  tcp: sent 6000 = received 6000\n",
         "  received ",
+        "  taken 1 = peer 1\n",
         "Every packet sent is in exactly one counter",
     ] {
         assert!(text.contains(word), "no \"{word}\" in {text}");
@@ -90,9 +99,17 @@ fn a_terminal_gets_a_table_that_each_second_overwrites() {
     terminal.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
     let shown = Running::start_command(terminal).finish().ok();
     let text = shown.text();
-    // Heading, two shards, their sum, what was lost, what came: six lines, drawn again over themselves.
-    assert!(text.matches("\x1b[6A").count() >= 2, "{text:?}");
-    for word in [" packets/s ", "p99.9 us", "    all ", "dropped 0"] {
+    // Heading, two shards, their sum, two transports, what was lost, and a line for each of six modules: drawn again
+    // over themselves.
+    assert!(text.matches("\x1b[13A").count() >= 1, "{text:?}");
+    for word in [
+        " packets/s ",
+        "p99.9 us",
+        "    all ",
+        "    udp ",
+        "    tcp ",
+        "dropped 0",
+    ] {
         assert!(text.contains(word), "no \"{word}\" in {text:?}");
     }
     // The end stands below it.
@@ -124,7 +141,7 @@ fn wrong_arguments_are_refused() {
     }
 }
 
-/// `sent = received + kernel drops`, and all that was received was handled.
+/// `sent = received + kernel drops`, over each transport and together, and all that was received was handled.
 #[track_caller]
 fn balanced(total: &Value) {
     assert_eq!(total["balanced"], true, "{total}");
@@ -132,10 +149,10 @@ fn balanced(total: &Value) {
     assert_eq!(total["unaccounted"], 0, "{total}");
     let (sent, received) = (count(total, "sent"), count(total, "received"));
     assert_eq!(sent, received + dropped(total), "{total}");
-    assert!(received > 0, "{total}");
-    assert_eq!(
-        total["outcomes"],
-        serde_json::json!({ "handled": received }),
-        "{total}"
-    );
+    let tcp = &total["tcp"];
+    assert_eq!(count(tcp, "sent"), count(tcp, "received"), "{total}");
+    let of_each = [&total["udp"], tcp].map(|each| count(each, "received"));
+    assert_eq!(of_each.iter().sum::<u64>(), received, "{total}");
+    assert!(of_each.iter().all(|count| *count > 0), "{total}");
+    assert_eq!(total["outcomes"], json!({ "handled": received }), "{total}");
 }

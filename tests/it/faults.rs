@@ -429,7 +429,15 @@ fn a_load_through_faults_arrives_as_the_proxy_counted_it() {
                   modparam(\"binrush\", \"probe\", \"ul\")\n";
     let config = scratch.file("probe.cfg", config.as_bytes());
     // On several shards, none of which sees all numbers, who overtook whom would be known only in part.
-    let mut server = Running::start(&["serve", "--config", &config, "--shards=1", "--json"]);
+    let args = [
+        "serve",
+        "--config",
+        &config,
+        "--shards=1",
+        "--json",
+        "--stats=0",
+    ];
+    let mut server = Running::start(&args);
     let to = format!("udp:{}", listens(&server.event("ready")));
     let faults = [
         "--loss=1/400",

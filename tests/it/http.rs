@@ -1,13 +1,16 @@
 //! `binrush serve --http`: what a scraper and a health check are told, and what a bad client cannot do.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use binrush_wire::Generation;
 use serde_json::Value;
 
-use crate::made::legacy;
-use crate::process::{Running, json, run, wait_until};
+use crate::made::{legacy, packet};
+use crate::process::{Running, Scratch, binary, json, run, wait_until};
 use exposition::Exposition;
 
 /// The strict reader of the format that the command's own tests use.
@@ -26,7 +29,7 @@ fn the_counters_of_a_running_engine_are_served_and_add_up() {
     let served = Served::start();
     let peer = UdpSocket::bind("127.0.0.1:0").expect("loopback");
     let insert = legacy(b"ul", 1, &[b"location", b"alice"]);
-    let unknown = legacy(b"ratelimit", 1, &[b"pipe"]);
+    let unknown = legacy(b"acme", 1, &[b"pipe"]);
     let garbage = b"GET / HTTP/1.1\r\n\r\n".to_vec();
     for datagram in [&insert, &insert, &unknown, &garbage, &garbage, &garbage] {
         peer.send_to(datagram, served.bin).expect("loopback");
@@ -71,6 +74,108 @@ fn the_counters_of_a_running_engine_are_served_and_add_up() {
         (&total["received"], &total["balanced"]),
         (&6.into(), &true.into())
     );
+}
+
+#[test]
+fn connections_are_served_by_peer_and_by_reason_and_their_bytes_add_up() {
+    let served = Served::start();
+    let insert = packet(
+        Generation::Modern,
+        b"usrloc-contact-repl",
+        1,
+        &[b"location", b"alice"],
+    );
+    let mut open = TcpStream::connect(served.bin).expect("it listens");
+    open.write_all(&[&insert[..], &insert, &insert[..5]].concat())
+        .expect("it reads");
+    let mut broken = TcpStream::connect(served.bin).expect("it listens");
+    broken.write_all(b"garbage").expect("it reads");
+    let peer = ("peer", "127.0.0.1");
+    wait_until("both connections to be seen", || {
+        let page = served.metrics();
+        let closed = [("reason", "bad_marker")];
+        page.value("binrush_stream_closed_connections_total", &closed) == Some(1.0)
+            && page.value("binrush_stream_held_bytes", &[peer]) == Some(5.0)
+    });
+    let page = served.metrics();
+    for (name, value) in [
+        ("binrush_stream_open_connections", 1.0),
+        ("binrush_stream_opened_connections_total", 2.0),
+        ("binrush_stream_packets_total", 2.0),
+    ] {
+        assert_eq!(page.value(name, &[peer]), Some(value), "{name}");
+    }
+    let sum = |name: &str| page.sum(name, &[]);
+    assert_eq!(sum("binrush_stream_arrived_connections_total"), 2.0);
+    // What is held is in none yet.
+    assert_eq!(
+        sum("binrush_stream_received_bytes_total"),
+        sum("binrush_stream_bytes_total") + 5.0
+    );
+    assert_eq!(sum("binrush_received_stream_packets_total"), 2.0);
+    assert_eq!(sum("binrush_received_datagrams_total"), 0.0);
+    assert_eq!(sum("binrush_datagrams_total"), 2.0);
+    drop(open);
+    let total = served.stop();
+    assert_eq!(
+        (&total["frames"], &total["balanced"]),
+        (&2.into(), &true.into())
+    );
+}
+
+#[test]
+fn who_connects_again_and_again_leaves_descriptors_for_everything_else() {
+    let folder = Scratch::new("serve-descriptors");
+    let text = "listen = bin:127.0.0.1:0\nloadmodule \"usrloc.so\"\nmodparam(\"binrush\", \"http\", \"127.0.0.1:0\")\n";
+    let config = folder.file("binrush.cfg", text.as_bytes());
+    let (mut served, ready) = Served::with_descriptors("-n 64", &config);
+    let warnings = ready["warnings"].to_string();
+    for words in ["not the 2048 of tcp_max_connections", "have 64 descriptors"] {
+        assert!(warnings.contains(words), "{warnings}");
+    }
+    let knocking: Vec<TcpStream> = (0..100)
+        .map(|_| TcpStream::connect(served.bin).expect("the kernel takes it"))
+        .collect();
+    wait_until("all of them to be taken or refused", || {
+        let page = served.metrics();
+        page.sum("binrush_stream_arrived_connections_total", &[]) == 100.0
+    });
+    assert!(
+        served
+            .ask("GET /healthz HTTP/1.0\r\n\r\n")
+            .ends_with("ok\n")
+    );
+    let page = served.metrics();
+    // Nobody had to be refused for want of a descriptor: there were enough of them for as many as may be.
+    for (reason, is_met) in [("total", true), ("no_descriptor", false)] {
+        let refused = page.value(
+            "binrush_stream_refused_connections_total",
+            &[("reason", reason)],
+        );
+        assert_eq!(refused > Some(0.0), is_met, "{reason}");
+    }
+    assert_eq!(
+        page.value("binrush_stream_accept_pauses_total", &[]),
+        Some(0.0)
+    );
+    served.process.signal("HUP");
+    let reload = served.process.event("reload");
+    assert_eq!(reload["done"], true, "{reload}");
+    assert_eq!(reload["text"][0], "nothing changed", "{reload}");
+    drop(knocking);
+    assert_eq!(served.stop()["balanced"], true);
+    // What may be raised, is.
+    let (served, ready) = Served::with_descriptors("-Sn 64", &config);
+    let hard = fs::read_to_string("/proc/self/limits").expect("it is there");
+    let hard = hard.lines().find(|line| line.starts_with("Max open files"));
+    let hard = hard.and_then(|line| line.split_whitespace().nth(4)?.parse().ok());
+    if hard.is_none_or(|hard: u64| hard > 4096) {
+        assert!(
+            !ready["warnings"].to_string().contains("descriptors"),
+            "{ready}"
+        );
+    }
+    served.stop();
 }
 
 #[test]
@@ -150,7 +255,14 @@ impl Served {
             "--http",
             "127.0.0.1:0",
         ];
-        let mut process = Running::start(&[&fixed[..], &["--json", "--stats", "0"]].concat());
+        Self::of(Running::start(
+            &[&fixed[..], &["--json", "--stats", "0"]].concat(),
+        ))
+        .0
+    }
+
+    /// A process that was just started, and what it said when it was ready.
+    fn of(mut process: Running) -> (Self, Value) {
         let ready = process.event("ready");
         let addr = |value: &Value| {
             let text = value
@@ -159,11 +271,22 @@ impl Served {
             let addr = text.strip_prefix("bin:").unwrap_or(text).parse();
             addr.unwrap_or_else(|error| panic!("{error}: {ready}"))
         };
-        Self {
+        let served = Self {
             bin: addr(&ready["listen"][0]),
             http: addr(&ready["http"]),
             process,
-        }
+        };
+        (served, ready)
+    }
+
+    /// With a limit of descriptors as `ulimit` takes it.
+    fn with_descriptors(limit: &str, config: &str) -> (Self, Value) {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!(
+            "ulimit {limit}; exec '{}' serve --config '{config}' --json --stats 0 --shards 1 --pin off",
+            binary().display()
+        ));
+        Self::of(Running::start_command(shell))
     }
 
     /// The whole answer to `request`, up to the close.

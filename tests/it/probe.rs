@@ -339,7 +339,16 @@ fn only_the_names_that_were_told_are_measured() {
     server.send(&stream(1, 1, 10, &whole, |_| dialog_gone("call")));
     server.send(&stream(1, 2, 10, &whole, |_| miss()));
     assert_eq!(server.receiver.ready["probe"], json!(["dialog"]));
-    assert_eq!(server.receiver.ready["handlers"], json!(["dialog", "ul"]));
+    assert_eq!(
+        server.receiver.ready["handlers"],
+        json!([
+            "dialog",
+            "ul",
+            "dialog-dlg-repl",
+            "usrloc-contact-repl",
+            "dialog-prof-repl"
+        ])
+    );
     let (total, report) = server.stop();
     let streams = &report.runs[0].streams;
     assert_eq!(

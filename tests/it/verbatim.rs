@@ -45,7 +45,16 @@ fn the_examples_of_the_manuals_start_and_receive() {
         if let Some(shards) = shards {
             assert_eq!(ready["shards"].as_array().map(Vec::len), Some(shards));
         }
-        assert_eq!(ready["handlers"], serde_json::json!(["dialog", "ul"]));
+        assert_eq!(
+            ready["handlers"],
+            serde_json::json!([
+                "dialog",
+                "ul",
+                "dialog-dlg-repl",
+                "usrloc-contact-repl",
+                "dialog-prof-repl"
+            ])
+        );
         send_from_inside(&server);
         let total = server.stop("TERM").ok().json().pop().expect("a last line");
         // The kernel takes the address of the host itself as the source, which nobody allowed.

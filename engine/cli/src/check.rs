@@ -93,9 +93,10 @@ fn meaning(config: &Config) -> String {
     if !config.probe.is_empty() {
         line("probe", config.probe.join(" "));
     }
-    let parts = config.parts.iter().map(|part| match part.is_active() {
-        true => part.to_string(),
-        false => format!("{part} (not active yet)"),
+    let parts = config.parts.iter().map(|part| match part {
+        part if part.is_active() => part.to_string(),
+        part if part.is_counted_only() => format!("{part} (packets read and counted only)"),
+        part => format!("{part} (not active yet)"),
     });
     line("parts", parts.collect::<Vec<_>>().join(", "));
     for setting in config.parameters.iter() {
@@ -200,7 +201,7 @@ fn meaning_json(loaded: &Loaded) -> String {
             "module": setting.part.name(),
             "name": setting.name,
             "values": values.collect::<Vec<_>>(),
-            "place": setting.place.to_string(),
+            "place": setting.place().to_string(),
         })
     });
     let warnings = loaded.warnings.iter().map(|warning| {

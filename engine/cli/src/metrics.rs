@@ -4,7 +4,7 @@
 //! shards, and what it is given here are the values of one snapshot. (`prometheus-client` writes OpenMetrics
 //! only, which older scrapers do not read.) Values are doubles there, so a count is exact up to 2^53.
 //!
-//! The number of series is bounded: shards, listeners, names and types have limits, and a name that nobody
+//! The number of series is bounded: shards, listeners, peers, names and types have limits, and a name that nobody
 //! registered is one more `unknown_name`, never a label.
 
 use std::collections::BTreeMap;
@@ -23,13 +23,15 @@ use family::{counter, counters, gauge, gauges, histogram, histograms, seconds};
 mod exposition;
 /// Values in the shapes that the writer of the format takes.
 mod family;
+/// The families about connections.
+mod streams;
 
 /// What an engine looked like at one moment, and what it was asked for besides its counters.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Status {
     /// The counters.
     pub(crate) counts: Snapshot,
-    /// Where it listens or listened, each address once.
+    /// Where it takes or took datagrams, each address once.
     pub(crate) listeners: BTreeMap<SocketAddr, Listener>,
     /// How long it had been running.
     pub(crate) uptime: Duration,
@@ -55,8 +57,9 @@ impl Status {
             let of_addr = listeners.entry(each.addr).or_default();
             of_addr.kernel.add(each.kernel);
         }
-        for each in engine.listeners() {
-            listeners.entry(each.addr).or_default().rcvbuf = Some(each.rcvbuf);
+        // Of connections the kernel drops nothing, and TLS may have the same port.
+        for each in engine.listeners().filter(|each| each.rcvbuf.is_some()) {
+            listeners.entry(each.addr).or_default().rcvbuf = each.rcvbuf;
         }
         let trouble = engine.trouble().map(|trouble| trouble.to_string());
         Self {
@@ -73,6 +76,7 @@ impl Status {
         families.extend(self.shards());
         families.extend(self.modules());
         families.extend(self.kernel());
+        families.extend(streams::families(&self.counts.streams));
         families.retain(|family| !family.get_metric().is_empty());
         TextEncoder::new()
             .encode_to_string(&families)
@@ -118,14 +122,14 @@ impl Status {
         families.extend([
             counters(
                 "binrush_datagrams_total",
-                "Datagrams by what became of them; each comes to exactly one outcome.",
+                "Datagrams, and packets of connections, by what became of them; each comes to exactly one outcome.",
                 shards
                     .iter()
                     .flat_map(|(shard, counts)| outcomes(shard, counts)),
             ),
             counters(
                 "binrush_mailed_datagrams_total",
-                "Datagrams handed to (out) and taken from (in) the shard that owns their record.",
+                "Datagrams and packets of connections handed to (out) and taken from (in) the shard that owns their record.",
                 shards
                     .iter()
                     .flat_map(|(shard, counts)| mailed(shard, counts)),
@@ -139,7 +143,7 @@ impl Status {
             ),
             histograms(
                 "binrush_settle_seconds",
-                "From the arrival of a datagram's batch in the process to the end of its handling.",
+                "From the arrival of a packet's batch in the process to the end of its handling.",
                 shards.iter().map(|(shard, counts)| latency(shard, counts)),
             ),
         ]);
@@ -255,20 +259,26 @@ fn drops(addr: &str, kernel: KernelDrops) -> [Metric; 4] {
 }
 
 /// Counters that each shard has once.
-const BY_SHARD: [ByShard; 5] = [
+const BY_SHARD: [ByShard; 6] = [
     (
         "binrush_received_datagrams_total",
         "Datagrams that came out of the sockets of a shard.",
-        |counts| counts.received as f64,
+        // A snapshot reads one counter after the other.
+        |counts| counts.received.saturating_sub(counts.frames) as f64,
+    ),
+    (
+        "binrush_received_stream_packets_total",
+        "Packets that were cut out of the connections of a shard.",
+        |counts| counts.frames as f64,
     ),
     (
         "binrush_received_bytes_total",
-        "Bytes of the datagrams that came out of the sockets of a shard.",
+        "Bytes of the datagrams that came out of the sockets of a shard, and of the packets of its connections.",
         |counts| counts.bytes as f64,
     ),
     (
         "binrush_receive_batches_total",
-        "Receives that brought at least one datagram.",
+        "Receives that brought something.",
         |counts| counts.batches as f64,
     ),
     (
@@ -296,6 +306,7 @@ mod tests {
     fn shard(received: u64) -> Counts {
         let mut counts = Counts::default();
         counts.received = received;
+        counts.frames = received / 4;
         counts.bytes = 200 * received;
         counts.busy_ns = 1_500_000_000;
         counts.mailed_in = 3;
@@ -351,7 +362,11 @@ mod tests {
         let shard = [("shard", "1")];
         assert_eq!(
             value("binrush_received_datagrams_total", &shard),
-            Some(20.0)
+            Some(15.0)
+        );
+        assert_eq!(
+            value("binrush_received_stream_packets_total", &shard),
+            Some(5.0)
         );
         assert_eq!(value("binrush_received_bytes_total", &shard), Some(4000.0));
         assert_eq!(value("binrush_busy_seconds_total", &shard), Some(1.5));

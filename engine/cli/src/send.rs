@@ -1,28 +1,35 @@
 //! `binrush send`: one packet onto the wire.
 
-use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::fmt;
+use std::io::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use binrush_wire::schema::{self, Message};
 use binrush_wire::{Builder, Generation, MAX_PACKET_LEN, Packet, Trailer};
 
 use crate::line::{unhex, usual_version};
+use stream::{REFUSAL_WAIT, Receiver, Terms};
 
-/// Send one packet: over UDP as 1.x nodes do, over TCP as later ones do
+/// One packet over a connection.
+mod stream;
+
+/// Send one packet: over UDP as 1.x nodes do, over TCP or TLS as later ones do
 ///
 /// Example: binrush send --to udp:127.0.0.1:5566 ul 1 str:location str:alice
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Receiver; IPv6 in brackets.
-    #[arg(long, value_name = "udp:IP:PORT|tcp:IP:PORT")]
+    #[arg(long, value_name = "udp:IP:PORT|tcp:IP:PORT|tls:IP:PORT")]
     to: Target,
 
-    /// What the receiver speaks [default: 1.x over UDP, 2.3+ over TCP].
+    #[command(flatten)]
+    terms: Terms,
+
+    /// What the receiver speaks [default: 1.x over UDP, 2.3+ over TCP and TLS].
     #[arg(long, value_name = "1.x|2.2|2.3+")]
     generation: Option<Generation>,
 
@@ -49,7 +56,7 @@ pub(crate) struct Args {
 #[derive(Debug, Clone, Copy)]
 enum Target {
     Udp(SocketAddr),
-    Tcp(SocketAddr),
+    Stream(Receiver),
 }
 
 #[derive(Debug, Clone)]
@@ -62,18 +69,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut buffer = vec![0; MAX_PACKET_LEN];
     let packet = build(args, &mut buffer)?;
     match args.to {
-        Target::Udp(to) => send_udp(to, packet)?,
-        Target::Tcp(to) => send_tcp(to, packet)?,
+        Target::Udp(to) => {
+            args.terms.check(false)?;
+            send_udp(to, args.terms.bind, packet)?;
+        }
+        Target::Stream(to) => {
+            args.terms.check(to.tls)?;
+            stream::send(to, &args.terms, packet)?;
+        }
     }
-    let (transport, to) = match args.to {
-        Target::Udp(to) => ("udp", to),
-        Target::Tcp(to) => ("tcp", to),
-    };
-    writeln!(
-        io::stdout(),
-        "sent {} bytes to {transport}:{to}",
-        packet.len()
-    )?;
+    writeln!(io::stdout(), "sent {} bytes to {}", packet.len(), args.to)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -81,8 +86,10 @@ fn build<'b>(args: &Args, buffer: &'b mut [u8]) -> anyhow::Result<&'b [u8]> {
     let generation = match (args.to, args.generation) {
         (Target::Udp(_), None | Some(Generation::Legacy)) => Generation::Legacy,
         (Target::Udp(_), Some(other)) => bail!("{other} goes over TCP: --to tcp:IP:PORT"),
-        (Target::Tcp(_), Some(Generation::Legacy)) => bail!("1.x goes over UDP: --to udp:IP:PORT"),
-        (Target::Tcp(_), generation) => generation.unwrap_or(Generation::Modern),
+        (Target::Stream(_), Some(Generation::Legacy)) => {
+            bail!("1.x goes over UDP: --to udp:IP:PORT")
+        }
+        (Target::Stream(_), generation) => generation.unwrap_or(Generation::Modern),
     };
     let name = args.name.as_bytes();
     let command = command(generation, name, &args.kind)?;
@@ -143,12 +150,12 @@ fn command(generation: Generation, name: &[u8], kind: &str) -> anyhow::Result<i3
     }
 }
 
-fn send_udp(to: SocketAddr, packet: &[u8]) -> anyhow::Result<()> {
-    let from = match to {
-        SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
-        SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
-    };
-    let socket = UdpSocket::bind((from, 0)).context("cannot open a UDP socket")?;
+fn send_udp(to: SocketAddr, from: Option<IpAddr>, packet: &[u8]) -> anyhow::Result<()> {
+    let from = from.unwrap_or_else(|| match to {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    });
+    let socket = UdpSocket::bind((from, 0)).with_context(|| format!("cannot send from {from}"))?;
     socket
         .connect(to)
         .with_context(|| format!("cannot reach udp:{to}"))?;
@@ -163,33 +170,32 @@ fn send_udp(to: SocketAddr, packet: &[u8]) -> anyhow::Result<()> {
     }
 }
 
-fn send_tcp(to: SocketAddr, packet: &[u8]) -> anyhow::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&to, TCP_TIMEOUT)
-        .with_context(|| format!("cannot connect to tcp:{to}"))?;
-    stream.set_write_timeout(Some(TCP_TIMEOUT))?;
-    stream.set_read_timeout(Some(REFUSAL_WAIT))?;
-    let lost = || format!("cannot send to tcp:{to}");
-    stream.write_all(packet).with_context(lost)?;
-    stream.shutdown(Shutdown::Write).with_context(lost)?;
-    // A receiver answers nothing on this connection; one that refuses the packet resets it.
-    match stream.read(&mut [0; 1]) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-            Err(error).with_context(|| format!("tcp:{to} refused the packet"))
-        }
-        _ => Ok(()),
-    }
-}
-
 impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let parsed = match text.split_once(':') {
             Some(("udp", addr)) => addr.parse().map(Self::Udp).ok(),
-            Some(("tcp", addr)) => addr.parse().map(Self::Tcp).ok(),
+            Some((transport @ ("tcp" | "tls"), addr)) => {
+                let tls = transport == "tls";
+                let to = |addr| Self::Stream(Receiver { tls, addr });
+                addr.parse().map(to).ok()
+            }
             _ => None,
         };
-        parsed.ok_or_else(|| "udp:IP:PORT or tcp:IP:PORT, such as udp:127.0.0.1:5566".to_owned())
+        parsed.ok_or_else(|| {
+            "udp:IP:PORT or tcp:IP:PORT, such as udp:127.0.0.1:5566; tls:IP:PORT for bins"
+                .to_owned()
+        })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Udp(to) => write!(f, "udp:{to}"),
+            Self::Stream(to) => to.fmt(f),
+        }
     }
 }
 
@@ -218,11 +224,6 @@ fn trailer(text: &str) -> Result<Trailer, String> {
         _ => Err("three numbers: cluster,source,destination".to_owned()),
     }
 }
-
-/// How long a refusal is waited for; over loopback it is there at once.
-const REFUSAL_WAIT: Duration = Duration::from_millis(20);
-
-const TCP_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

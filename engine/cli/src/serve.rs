@@ -1,5 +1,6 @@
-//! `binrush serve`: receive BIN datagrams and say what came.
+//! `binrush serve`: receive BIN packets and say what came.
 
+use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,19 +13,22 @@ use anyhow::anyhow;
 use binrush_engine::config::{Allowed, RCVBUF_MAX, STATS_MAX};
 use binrush_engine::telemetry::samples::RefusalLog;
 use binrush_engine::{
-    ChangeError, Clock as _, Engine, MonotonicClock, Registry, Snapshot, StartError,
+    ChangeError, Clock as _, Engine, EngineConfig, MonotonicClock, Registry, Snapshot, StartError,
 };
 use binrush_probe::Report;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use crate::arguments::{self, Shards};
 use crate::http::Http;
 use crate::output::{Output, event};
 use crate::probe::{self, Probe};
 use crate::signal::Signals;
+use crate::tally::streams::{Closed, LINES_MAX};
+use crate::text::counted;
 use crate::{modules, tally};
 use losses::LossLog;
 use settings::{Listen, Settings};
+use streams::StreamLog;
 
 /// What was lost without a sample to show.
 mod losses;
@@ -32,8 +36,10 @@ mod losses;
 mod ready;
 /// What the command line and the configuration come to together.
 pub(crate) mod settings;
+/// Connections that were refused or ended badly.
+mod streams;
 
-/// Receive BIN packets of 1.x nodes over UDP until SIGTERM or SIGINT, and say what came.
+/// Receive BIN packets until SIGTERM or SIGINT, and say what came: of 1.x nodes over UDP, of later ones over TCP and TLS.
 ///
 /// SIGHUP reads the configuration again; listeners that stay are not touched.
 ///
@@ -47,9 +53,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Where to listen; IPv6 in brackets, and then no IPv4; port 0 takes a free one. Instead of the
-    /// configuration's listeners.
-    #[arg(long, value_name = "bin:IP:PORT")]
+    /// Where to listen, bin: for UDP and TCP, bins: for TLS; IPv6 in brackets, and then no IPv4; port 0 takes a free
+    /// one. Instead of the configuration's listeners.
+    #[arg(long, value_name = "bin:IP:PORT|bins:IP:PORT")]
     listen: Vec<Listen>,
 
     /// Receiving threads, each with a socket of its own; auto is one for each core.
@@ -60,7 +66,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "auto|recvmmsg|io_uring", value_parser = arguments::backend)]
     backend: Option<binrush_engine::Backend>,
 
-    /// Whose datagrams to take, instead of this host's and the configuration's; any lets everybody in.
+    /// Whose packets to take, instead of this host's and the configuration's; any lets everybody in.
     #[arg(long, value_name = "CIDR|any")]
     allow: Vec<Allowed>,
 
@@ -96,6 +102,9 @@ struct Server<'a> {
     clock: MonotonicClock,
     refusals: RefusalLog,
     losses: LossLog,
+    streams: StreamLog,
+    /// Closed since the last line of counts.
+    closed: Closed,
 }
 
 /// A configuration that was gone over to.
@@ -122,12 +131,14 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// Receives until a signal ends it, and tells on `output`.
 fn receive(
     args: &Args,
-    settings: Settings,
+    mut settings: Settings,
     signals: &Signals,
     output: Output,
 ) -> anyhow::Result<ExitCode> {
     let (registry, probe) = handlers(&settings)?;
-    let mut engine = match Engine::start(settings.engine.clone(), registry) {
+    let (config, too_few) = with_descriptors(&settings.engine);
+    settings.warnings.extend(too_few);
+    let mut engine = match Engine::start(config, registry) {
         Ok(engine) => engine,
         Err(error) => match settings.refused_by_config(&error) {
             Some(text) => {
@@ -152,6 +163,8 @@ fn receive(
         clock: MonotonicClock,
         refusals: RefusalLog::new(),
         losses: LossLog::default(),
+        streams: StreamLog::default(),
+        closed: Closed::default(),
     };
     let watched = server.watch(signals);
     signals.stopping();
@@ -161,10 +174,13 @@ fn receive(
         engine,
         probe,
         http,
+        mut closed,
         ..
     } = server;
     drop(http);
-    let (totals, stopped) = tally::of_stopped(engine);
+    let (mut totals, stopped) = tally::of_stopped(engine);
+    closed.gather(&totals.streams);
+    closed.put_into(&mut totals.streams);
     let measured = probe.map(Probe::finish);
     let text = last(&totals, measured.as_ref(), args.json);
     let written = output.finish(text.clone());
@@ -176,6 +192,22 @@ fn receive(
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// `config` with as many connections as there are descriptors for, and a warning where these are fewer than it asks
+/// for. What was asked for stays what the configuration says, and is what a reload compares with.
+fn with_descriptors(config: &EngineConfig) -> (EngineConfig, Option<String>) {
+    let mut fitting = config.clone();
+    let warning = fitting.fit_descriptors().map(|limit| {
+        let asked = config.streams.limits.connections;
+        let had = counted(fitting.streams.limits.connections.into(), "connection");
+        format!(
+            "{had} at most, not the {asked} of tcp_max_connections: this process may have {limit} descriptors, of which \
+             its listeners, HTTP and the reading of files need some; raise the limit (LimitNOFILE= of systemd, or \
+             `ulimit -Hn`), or lower tcp_max_connections"
+        )
+    });
+    (fitting, warning)
 }
 
 /// What is done with packets, and the probe if it is on.
@@ -211,6 +243,7 @@ impl Server<'_> {
             // Also when nothing is printed: the kernel's count of drops must not come round unseen.
             let now = self.engine.snapshot()?;
             sampled = Instant::now();
+            self.closed.gather(&now.streams);
             self.tell_refusals(&now);
             if let Some(http) = &self.http {
                 http.show(&self.engine, &now);
@@ -219,11 +252,13 @@ impl Server<'_> {
             if every.is_zero() || elapsed < every {
                 continue;
             }
-            let news = told
+            let mut news = told
                 .as_ref()
                 .map_or_else(|| now.clone(), |told| now.since(told));
+            self.closed.put_into(&mut news.streams);
             if self.output.print(interval(&news, elapsed, self.args.json)) {
                 (then, told) = (sampled, Some(now));
+                self.closed.forget();
             }
         }
         Ok(())
@@ -234,28 +269,28 @@ impl Server<'_> {
         let samples: Vec<_> = self.engine.samples().collect();
         let outcomes = &now.total.outcomes;
         for refusal in self.refusals.due(self.clock.now(), outcomes, &samples) {
-            let text = if self.args.json {
-                let more = json!({
-                    "outcome": refusal.outcome.symbol(),
-                    "count": refusal.count,
-                    "text": refusal.to_string(),
-                });
-                event("refused", Map::new(), more)
-            } else {
-                refusal.to_string()
-            };
-            self.output.print(text);
+            let more = json!({ "outcome": refusal.outcome.symbol(), "count": refusal.count });
+            self.tell("refused", &refusal, more);
+        }
+        let refused = self.engine.refused_connections();
+        for notice in self.streams.due(Instant::now(), &now.streams, &refused) {
+            self.tell(notice.event(), &notice, notice.json());
         }
         for loss in self.losses.due(Instant::now(), now) {
-            let text = if self.args.json {
-                let more =
-                    json!({ "kind": loss.symbol, "count": loss.count, "text": loss.to_string() });
-                event("lost", Map::new(), more)
-            } else {
-                loss.to_string()
-            };
-            self.output.print(text);
+            let more = json!({ "kind": loss.symbol, "count": loss.count });
+            self.tell("lost", &loss, more);
         }
+    }
+
+    /// A line in words, or the event with `more` and the words.
+    fn tell(&self, name: &str, what: &impl Display, more: Value) {
+        let text = what.to_string();
+        self.output.print(if self.args.json {
+            let words = Map::from_iter([("text".to_owned(), text.into())]);
+            event(name, words, more)
+        } else {
+            text
+        });
     }
 
     /// Reads the configuration again and goes over to it; with a wrong one, the old one goes on.
@@ -284,25 +319,36 @@ impl Server<'_> {
             let text = "letting everybody in needs a restart: the probe is on, which measures for senders that are known";
             return Err((text.to_owned(), AS_BEFORE));
         }
-        let reloaded = self.engine.reload(&engine.listen, engine.access.clone());
+        let before = ready::listening(&self.engine);
+        let access = engine.access.clone();
+        let reloaded = self
+            .engine
+            .reload_with(&engine.listen, access, &engine.streams);
         if let Some(probe) = &self.probe {
             let listeners = self.engine.listeners().map(|listener| listener.addr);
             probe.admit(self.engine.access(), listeners);
         }
-        let reloaded = reloaded.map_err(|error| (error.to_string(), end_of(&error)))?;
+        let reloaded = reloaded.map_err(|error| {
+            let said = match &error {
+                ChangeError::Start(StartError::Tls(error)) => new.placed(error),
+                error => error.to_string(),
+            };
+            (said, end_of(&error))
+        })?;
+        let after = ready::listening(&self.engine);
+        let (opened, closed) = (after.without(&before), before.without(&after));
         let mut said = Vec::new();
-        let addrs = |addrs: &[SocketAddr]| {
-            let addrs: Vec<String> = addrs.iter().map(|addr| format!("bin:{addr}")).collect();
-            addrs.join(" ")
-        };
-        if !reloaded.opened.is_empty() {
-            said.push(format!("opened {}", addrs(&reloaded.opened)));
+        if !opened.is_empty() {
+            said.push(format!("opened {opened}"));
         }
-        if !reloaded.closed.is_empty() {
-            said.push(format!("closed {}", addrs(&reloaded.closed)));
+        if !closed.is_empty() {
+            said.push(format!("closed {closed}"));
         }
         if reloaded.access {
             said.push(format!("access: {}", self.engine.access()));
+        }
+        if !engine.streams.listen_tls.is_empty() {
+            said.push("certificates read again".to_owned());
         }
         if new.stats != self.settings.stats {
             self.settings.stats = new.stats;
@@ -317,14 +363,25 @@ impl Server<'_> {
         if said.is_empty() {
             said.push("nothing changed".into());
         }
-        let mut warnings = new.warnings;
+        let mut warnings = new.warnings.clone();
         warnings.extend(reloaded.warnings.iter().map(ToString::to_string));
-        for addr in &reloaded.opened {
-            let of_addr = ready::of_listener(*addr, &self.engine, new.has_told_reach);
-            warnings.extend(of_addr);
+        for listener in self.engine.listeners() {
+            if opened.has(&listener) {
+                let of_listener = ready::of_listener(&listener, &self.engine, &new);
+                warnings.extend(of_listener);
+            }
         }
-        self.settings.engine.listen = new.engine.listen;
-        self.settings.engine.access = new.engine.access;
+        let EngineConfig {
+            listen,
+            access,
+            streams,
+            ..
+        } = new.engine;
+        let old = &mut self.settings.engine;
+        (old.listen, old.access) = (listen, access);
+        old.streams.listen = streams.listen;
+        old.streams.listen_tls = streams.listen_tls;
+        old.streams.tls = streams.tls;
         Ok(Applied { said, warnings })
     }
 }
@@ -354,19 +411,26 @@ fn interval(counts: &Snapshot, elapsed: Duration, json: bool) -> String {
     }
     let total = &counts.total;
     let mut text = format!(
-        "{} packets, {} bytes, {:.0}/s",
-        total.received,
-        total.bytes,
+        "{}, {}, {:.0}/s",
+        counted(total.received, "packet"),
+        counted(total.bytes, "byte"),
         total.received as f64 / seconds
     );
     for part in [
         tally::latency(total).unwrap_or_default(),
         tally::line(counts),
+        tally::streams::part(&counts.streams),
     ] {
         if !part.is_empty() {
             text.push_str(" | ");
             text.push_str(&part);
         }
+    }
+    let peers = tally::streams::peers(tally::streams::rows(&counts.streams), LINES_MAX);
+    let links = tally::streams::links(&counts.streams.links, LINES_MAX);
+    for line in peers.into_iter().chain(links) {
+        text.push('\n');
+        text.push_str(&line);
     }
     text
 }
@@ -383,8 +447,9 @@ fn last(totals: &Snapshot, measured: Option<&Report>, json: bool) -> String {
     let separator = if words.is_empty() { "" } else { " | " };
     let mut lines = vec![
         format!(
-            "total: {} packets, {} bytes{separator}{words}",
-            total.received, total.bytes
+            "total: {}, {}{separator}{words}",
+            counted(total.received, "packet"),
+            counted(total.bytes, "byte")
         ),
         tally::received_equation(total),
     ];
@@ -392,6 +457,7 @@ fn last(totals: &Snapshot, measured: Option<&Report>, json: bool) -> String {
         lines.push(tally::by_shard(totals));
     }
     lines.extend(tally::meanings(total));
+    lines.extend(tally::streams::closing(&totals.streams));
     lines.push(tally::kernel(totals.kernel));
     lines.extend(tally::host(totals.host));
     lines.extend(measured.into_iter().flat_map(probe::lines));

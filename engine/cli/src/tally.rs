@@ -10,6 +10,9 @@ use binrush_wire::Release;
 use binrush_wire::schema;
 use serde_json::{Map, Value, json};
 
+/// Connections.
+pub(crate) mod streams;
+
 /// Stops `engine`. There are totals in any case; with an error they are what is known.
 pub(crate) fn of_stopped(engine: Engine) -> (Snapshot, Result<(), StopCause>) {
     match engine.stop() {
@@ -46,8 +49,12 @@ pub(crate) fn line(counts: &Snapshot) -> String {
 
 /// What was handled, by module and type: `dialog CREATED 12 UPDATED 30 | ul AOR_INSERT 4`.
 pub(crate) fn modules(counts: &Counts) -> String {
-    let modules: Vec<String> = counts.names.iter().filter_map(module_words).collect();
-    modules.join(" | ")
+    each_module(counts).collect::<Vec<_>>().join(" | ")
+}
+
+/// The same, one by one.
+pub(crate) fn each_module(counts: &Counts) -> impl Iterator<Item = String> {
+    counts.names.iter().filter_map(module_words)
 }
 
 /// What was refused, by name: `refused: bad_crc 1 unknown_name 2 (ratelimit 2)`; empty when nothing was.
@@ -78,6 +85,9 @@ pub(crate) fn received_equation(totals: &Counts) -> String {
     );
     for (outcome, count) in refused(totals) {
         let _ = write!(text, " + {outcome} {count}");
+    }
+    if totals.waiting > 0 {
+        let _ = write!(text, " + waiting {}", totals.waiting);
     }
     text
 }
@@ -179,6 +189,7 @@ pub(crate) fn json(counts: &Snapshot) -> Map<String, Value> {
         "left_in_queue_bytes": counts.kernel.left_in_queue_bytes,
         "shards": shards.collect::<Vec<_>>(),
         "listeners": listeners.collect::<Vec<_>>(),
+        "streams": streams::json(&counts.streams),
     }) else {
         unreachable!("written as an object right above")
     };
@@ -201,6 +212,9 @@ fn counts_json(counts: &Counts) -> Map<String, Value> {
         .collect();
     let Value::Object(map) = json!({
         "received": counts.received,
+        // Of these, packets that came by connections; and those that are on their way to the shard of their record.
+        "frames": counts.frames,
+        "waiting": counts.waiting,
         "bytes": counts.bytes,
         "batches": counts.batches,
         "busy_ns": counts.busy_ns,
@@ -269,16 +283,29 @@ fn module_json(counts: &NameCounts) -> (String, Value) {
 
 /// The counts of a module by what OpenSIPS calls them.
 pub(crate) fn labelled(counts: &NameCounts) -> impl Iterator<Item = (String, u64)> {
-    let label = |command: i32| match schema::find(Release::V1x, &counts.name, command) {
-        Some(message) => message.name.to_owned(),
-        None => command.to_string(),
-    };
+    let label = |command| type_name(&counts.name, command).unwrap_or_else(|| command.to_string());
     let other = (counts.other_commands > 0).then(|| ("other".to_owned(), counts.other_commands));
     counts
         .commands
         .iter()
         .map(move |(command, count)| (label(*command), *count))
         .chain(other)
+}
+
+/// What a command is called in 1.x, where that sends it; else what later releases call it, the newest first where they
+/// do not agree: in 3.2 clusterer's numbers moved by one, and a count does not know who sent the packets.
+fn type_name(module: &[u8], command: i32) -> Option<String> {
+    if let Some(message) = schema::find(Release::V1x, module, command) {
+        return Some(message.name.to_owned());
+    }
+    let known = schema::capability(module).map_or(&[][..], |capability| capability.messages);
+    let mut names: Vec<&str> = Vec::new();
+    for message in known.iter().filter(|message| message.command == command) {
+        if !names.contains(&message.name) {
+            names.push(message.name);
+        }
+    }
+    (!names.is_empty()).then(|| names.join("/"))
 }
 
 /// The percentiles that are told, with their keys in JSON.
@@ -356,6 +383,20 @@ mod tests {
             map["kernel_drops"],
             json!({ "buffer": 4, "acl": 0, "starting": 0, "stopping": 1 })
         );
+    }
+
+    #[test]
+    fn a_type_has_every_name_that_some_release_gives_it() {
+        for (module, command, name) in [
+            (&b"dialog"[..], 1, Some("CREATED")),
+            (b"usrloc-contact-repl", 1, Some("AOR_INSERT")),
+            (b"usrloc-contact-repl", 99, None),
+            (b"mine", 1, None),
+            (b"clusterer-extra", 8, Some("MI_CMD")),
+            (b"clusterer-extra", 11, Some("SYNC/SYNC_END")),
+        ] {
+            assert_eq!(type_name(module, command).as_deref(), name, "{command}");
+        }
     }
 
     #[test]

@@ -11,6 +11,12 @@ use binrush_wire::schema::{Object, Value};
 
 use crate::line::{Reading, hex, time_text};
 
+/// So many of a unit that takes an s for more than one: `1 packet`, `2 packets`.
+pub(crate) fn counted(count: u64, unit: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {unit}{s}")
+}
+
 /// Writes the packet.
 pub(crate) fn packet(
     out: &mut impl Write,

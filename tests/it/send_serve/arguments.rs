@@ -24,7 +24,7 @@ fn wrong_arguments_are_refused_with_what_is_right() {
         ),
         (
             &["serve", "--listen", "bins:127.0.0.1:5566"],
-            "TLS is not served yet",
+            "there is no certificate for it",
         ),
         (
             &["serve", "--listen", "bin:127.0.0.1:0", "--shards", "65"],

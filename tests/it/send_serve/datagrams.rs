@@ -67,8 +67,8 @@ pub(super) fn by_outcome() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         (
             "unknown_name",
             vec![
-                legacy(b"ratelimit", 1, &[b"pipe"]),
-                legacy(b"ratelimit", 2, &[]),
+                legacy(b"acme", 1, &[b"pipe"]),
+                legacy(b"acme", 2, &[]),
                 legacy(b"\x1b[31m", 1, &[b"x"]),
             ],
         ),

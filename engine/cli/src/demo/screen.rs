@@ -4,10 +4,10 @@ use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use binrush_engine::{Counts, Engine, Snapshot};
-use binrush_replay::Traffic;
 use serde_json::{Map, Value, json};
 
-use super::{Args, Run};
+use super::run::{Run, received};
+use super::{Args, Traffics};
 use crate::output::{Output, event};
 use crate::tally::{self, grouped};
 
@@ -41,9 +41,9 @@ impl Screen {
         output: Output,
         args: &Args,
         engine: &mut Engine,
-        traffic: &Traffic,
+        traffics: &Traffics,
     ) -> io::Result<Self> {
-        output.print(opening(args, engine, traffic));
+        output.print(opening(args, engine, traffics));
         let form = match (args.json, io::stdout().is_terminal()) {
             (true, _) => Form::Json,
             (false, true) => Form::Live(0),
@@ -108,33 +108,37 @@ impl Screen {
     }
 }
 
-fn opening(args: &Args, engine: &Engine, traffic: &Traffic) -> String {
+fn opening(args: &Args, engine: &Engine, traffics: &Traffics) -> String {
     let warnings: Vec<String> = engine.warnings().iter().map(ToString::to_string).collect();
     let listener = engine.listeners().next();
     let listen = listener.map_or_else(String::new, |each| format!("bin:{}", each.addr));
-    let rcvbuf = listener.map_or(0, |each| each.rcvbuf);
+    let rcvbuf = listener.and_then(|each| each.rcvbuf).unwrap_or(0);
+    let [datagrams, stream] = [&traffics.datagrams, &traffics.stream].map(|each| each.len() as u64);
     if args.json {
         let shards = engine.shards().map(|shard| json!({ "core": shard.core }));
         // As `serve` tells it.
         let more = json!({
             "listen": [listen],
+            "transport": ["udp", "tcp"],
             "shards": shards.collect::<Vec<_>>(),
             "rcvbuf": rcvbuf,
             "rate_pps": args.rate,
             "seconds": args.seconds,
-            "packets_per_round": traffic.len(),
+            "packets_per_round": { "udp": datagrams, "tcp": stream },
             "warnings": warnings,
         });
         return event("ready", Map::new(), more);
     }
+    let rate = format!("{:>7} packets/s for {} s", grouped(args.rate), args.seconds);
     let mut text = format!(
-        "Two SIP servers, one telling the other what it knows: {} packets of a genuine OpenSIPS 1.11 node\n\
-         about 300 calls and 420 registered phones, sent again and again, each round with fresh names.\n\n  \
-         sender  {} packets/s for {} s, in this process, from one address\n  \
-         engine  {listen}, {}, receive buffer {} bytes each\n",
-        grouped(traffic.len() as u64),
-        grouped(args.rate),
-        args.seconds,
+        "SIP servers, one telling another what it knows: {} packets of a genuine OpenSIPS 1.11 node about\n\
+         300 calls and 420 registered phones, and {} of a genuine 3.6 node about calls, phones and its cluster,\n\
+         sent again and again, each round with fresh names.\n\n  \
+         udp     {rate}, 1.11, in this process, from one address\n  \
+         tcp     {rate}, 3.6, in this process, on one connection\n  \
+         engine  {listen} (udp, tcp), {}, receive buffer {} bytes each\n",
+        grouped(datagrams),
+        grouped(stream),
         tally::shards(engine),
         grouped(rcvbuf as u64),
     );
@@ -150,8 +154,11 @@ fn opening(args: &Args, engine: &Engine, traffic: &Traffic) -> String {
 /// One second in one line.
 fn line(second: u64, news: &Snapshot) -> String {
     let mut text = format!("{second:>3} s {:>9} packets", grouped(news.total.received));
+    for (transport, count) in received(news) {
+        text.push_str(&format!("  {transport} {:>7}", grouped(count)));
+    }
     for (index, shard) in news.shards.iter().enumerate() {
-        text.push_str(&format!("  shard{index} {:>7}", grouped(shard.received)));
+        text.push_str(&format!("  shard{index} {:>7}", grouped(shard.settled())));
     }
     if let Some(latency) = tally::latency(&news.total) {
         text.push_str("  ");
@@ -162,7 +169,7 @@ fn line(second: u64, news: &Snapshot) -> String {
     text
 }
 
-/// One second as a table, a row for each shard, with what came since the start beside it.
+/// One second as a table, a row for each shard and each transport, with what came since the start beside it.
 fn table(second: u64, cores: &[Option<usize>], news: &Snapshot, all: &Snapshot) -> String {
     let mut lines = vec![format!(
         "  {:>5}  {:>4}  {:>9}  {:>11}  {:>8}  {:>8}  {:>8}",
@@ -180,8 +187,13 @@ fn table(second: u64, cores: &[Option<usize>], news: &Snapshot, all: &Snapshot) 
         lines.push(table_row(&format!("{index}"), &core, news, all));
     }
     lines.push(table_row("all", "", &news.total, &all.total));
+    for ((transport, news), (_, all)) in received(news).into_iter().zip(received(all)) {
+        let (news, all) = (grouped(news), grouped(all));
+        lines.push(format!("  {transport:>5}  {:>4}  {news:>9}  {all:>11}", ""));
+    }
     lines.push(format!("  {}", losses(all)));
-    lines.push(format!("  {}", tally::modules(&all.total)));
+    // A line each: one that a narrow terminal breaks would not be overwritten whole.
+    lines.extend(tally::each_module(&all.total).map(|module| format!("  {module}")));
     lines.join("\n")
 }
 
@@ -189,8 +201,9 @@ fn table_row(name: &str, core: &str, news: &Counts, all: &Counts) -> String {
     let micros = |percent| news.latency.percentile(percent) as f64 / 1e3;
     format!(
         "  {name:>5}  {core:>4}  {:>9}  {:>11}  {:>8.1}  {:>8.1}  {:>8.1}",
-        grouped(news.received),
-        grouped(all.received),
+        // What it was the owner of; a connection is read by one shard for all.
+        grouped(news.settled()),
+        grouped(all.settled()),
         micros(50.0),
         micros(99.0),
         micros(99.9)
@@ -224,22 +237,37 @@ fn json_row(second: u64, news: &Snapshot) -> String {
 }
 
 fn closing(run: &Run) -> String {
-    let Run { totals, report, .. } = run;
+    let Run {
+        totals,
+        report,
+        stream,
+        ..
+    } = run;
     let total = &totals.total;
-    let mut text = format!(
-        "  {}\n\n  sent {} = received {} + {}\n  {}\n\n  \
-         Each packet was read to its last byte in {} ns on average ({:.1} packets per batch).\n  \
-         The sender was {:.1} ms late on average, {:.1} ms at most.\n",
-        tally::modules(total),
+    let [(_, datagrams), (_, frames)] = received(totals);
+    let mut text = String::new();
+    for module in tally::each_module(total) {
+        text.push_str(&format!("  {module}\n"));
+    }
+    text.push_str(&format!(
+        "\n  udp: sent {} = received {datagrams} + {}\n  tcp: sent {} = received {frames}\n  {}\n",
         report.sent,
-        total.received,
         tally::kernel(totals.kernel),
+        stream.packets,
         tally::received_equation(total),
+    ));
+    for line in tally::streams::closing(&totals.streams) {
+        text.push_str(&format!("  {line}\n"));
+    }
+    text.push_str(&format!(
+        "\n  Each packet was read to its last byte in {} ns on average ({:.1} packets per batch).\n  \
+         The sender over udp was {:.1} ms late on average, {:.1} ms at most, the one over tcp {:.1} ms at most.\n",
         total.busy_ns / total.received.max(1),
         total.received as f64 / total.batches.max(1) as f64,
         report.late_mean.as_secs_f64() * 1e3,
         report.late_max.as_secs_f64() * 1e3,
-    );
+        stream.late_max.as_secs_f64() * 1e3,
+    ));
     if let Some(latency) = tally::latency(total) {
         text.push_str(&format!(
             "  From arrival at the shard to done: {latency}.\n"
@@ -253,7 +281,7 @@ fn closing(run: &Run) -> String {
         Err(problem) => format!("\nSomething is wrong: {problem}."),
     });
     if let Some(why) = run.cut_short() {
-        let [sent, planned] = [report.sent, report.planned].map(grouped);
+        let [sent, planned] = [run.sent(), run.planned()].map(grouped);
         text.push_str(&format!(
             "\nOnly {sent} of {planned} packets were sent: {why}."
         ));
@@ -266,6 +294,7 @@ fn closing_json(run: &Run) -> Value {
     let Run {
         totals,
         report,
+        stream,
         end,
     } = run;
     let errors: Map<String, Value> = report
@@ -273,15 +302,37 @@ fn closing_json(run: &Run) -> Value {
         .iter()
         .map(|(reason, count)| (reason.to_owned(), count.into()))
         .collect();
+    // Negative when more arrived than were sent; far from what 64 bits hold either way.
+    let unaccounted = run.unaccounted();
+    let [udp, tcp] = unaccounted.map(|(_, count)| i64::try_from(count).ok());
+    let sum = unaccounted
+        .into_iter()
+        .map(|(_, count)| count)
+        .sum::<i128>();
+    let [(_, datagrams), (_, frames)] = received(totals);
     json!({
         "end": end.symbol(),
-        "planned": report.planned,
-        "sent": report.sent,
+        "planned": run.planned(),
+        "sent": run.sent(),
+        "udp": {
+            "planned": report.planned,
+            "sent": report.sent,
+            "received": datagrams,
+            "unaccounted": udp,
+        },
+        "tcp": {
+            "planned": stream.planned,
+            "sent": stream.packets,
+            "sent_bytes": stream.bytes,
+            "received": frames,
+            "unaccounted": tcp,
+            "failed": stream.failed,
+            "late_max_us": micros(stream.late_max),
+        },
         "send_errors": errors,
         "late_mean_us": micros(report.late_mean),
         "late_max_us": micros(report.late_max),
-        // Negative when more arrived than were sent; far from what 64 bits hold either way.
-        "unaccounted": i64::try_from(totals.unaccounted(report.sent)).ok(),
+        "unaccounted": i64::try_from(sum).ok(),
         "balanced": totals.is_balanced(),
         "problem": run.verdict().err(),
     })
@@ -294,14 +345,24 @@ fn micros(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use binrush_engine::Outcome;
 
     #[test]
-    fn the_rows_of_the_table_are_as_wide_as_its_heading() {
-        let counts = Snapshot::of(vec![Counts::default(), Counts::default()], Vec::new());
+    fn the_columns_of_the_table_stand_below_their_headings() {
+        let mut one = Counts::default();
+        (one.received, one.frames) = (1500, 300);
+        one.outcomes[Outcome::Handled as usize] = 1500;
+        let mut counts = Snapshot::of(vec![one, Counts::default()], Vec::new());
+        counts.streams.total.frames = 300;
         let table = table(7, &[Some(0), None], &counts, &counts);
-        let widths: Vec<usize> = table.lines().take(4).map(str::len).collect();
+        let lines: Vec<&str> = table.lines().collect();
+        let widths: Vec<usize> = lines.iter().take(4).map(|line| line.len()).collect();
         assert_eq!(widths, [widths[0]; 4], "{table}");
-        for word in ["7 s", "any", "all", "dropped 0"] {
+        let packets = lines[0].find("packets  ").unwrap() + "packets".len();
+        for (row, count) in [(3, " 1 500"), (4, " 1 200"), (5, " 300")] {
+            assert!(lines[row][..packets].ends_with(count), "{table}");
+        }
+        for word in ["7 s", "any", "all", "  udp  ", "  tcp  ", "dropped 0"] {
             assert!(table.contains(word), "{table}");
         }
     }

@@ -1,8 +1,10 @@
-//! What was lost without a sample to show: datagrams that the kernel dropped, calls that failed.
+//! What was lost without a sample to show: datagrams that the kernel dropped, calls that failed, packets for others that
+//! did not get there.
 
 use std::time::{Duration, Instant};
 
 use binrush_engine::Snapshot;
+use binrush_engine::stream::LinkCounts;
 
 /// Tells each kind of loss when it is new, and then at most once in [`QUIET`] with the count since.
 #[derive(Debug, Default)]
@@ -49,7 +51,12 @@ impl std::fmt::Display for Loss {
     }
 }
 
-const KINDS: [Kind; 5] = [
+/// Over all links; less than before when one was taken away, and then told of no more until it is more again.
+fn of_links(counts: &Snapshot, value: fn(&LinkCounts) -> u64) -> u64 {
+    counts.streams.links.iter().map(value).sum()
+}
+
+const KINDS: [Kind; 8] = [
     (
         "buffer",
         "datagrams dropped by the kernel: the receive buffer was full, or the UDP checksum wrong; more shards or a larger rcvbuf help",
@@ -72,6 +79,22 @@ const KINDS: [Kind; 5] = [
         "send_refused",
         "packets of handlers were not sent: no room in their batch, or no address of that family to send from",
         |counts| counts.total.send_refused,
+    ),
+    (
+        "accept_pauses",
+        "pauses of accepting connections: no file descriptor or no memory was left; LimitNOFILE= of its service, or `ulimit -n`, \
+         gives more descriptors",
+        |counts| counts.streams.accept.starved,
+    ),
+    (
+        "link_lost",
+        "packets for other nodes were given up: their connections broke, or took nothing for too long",
+        |counts| of_links(counts, |link| link.lost),
+    ),
+    (
+        "link_refused",
+        "packets for other nodes were refused: their queues were full",
+        |counts| of_links(counts, |link| link.refused),
     ),
 ];
 

@@ -1,7 +1,8 @@
 //! What is told at the start.
 
-use std::net::SocketAddr;
+use std::fmt;
 
+use binrush_engine::engine::ListenerInfo;
 use binrush_engine::{Access, Engine};
 use serde_json::{Map, json};
 
@@ -10,6 +11,10 @@ use crate::http::Http;
 use crate::output::event;
 use crate::{modules, tally};
 
+/// What is listened for where: addresses as OpenSIPS writes them, each with a transport.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Listening(Vec<(String, &'static str)>);
+
 /// Everything that was granted, chosen or found, in one line and its warnings, or as a JSON line.
 pub(super) fn text(
     engine: &Engine,
@@ -17,10 +22,8 @@ pub(super) fn text(
     http: Option<&Http>,
     json: bool,
 ) -> String {
-    let listen: Vec<String> = engine
-        .listeners()
-        .map(|listener| format!("bin:{}", listener.addr))
-        .collect();
+    // Those of datagrams come first: whoever knows of one address only, knows of one of these.
+    let listeners: Vec<ListenerInfo> = engine.listeners().collect();
     // What is measured is taken, also when its module is off, and when there is none.
     let measures = |name: &str| settings.probe.iter().any(|probed| probed == name);
     let mut handlers: Vec<&str> = modules::all()
@@ -33,18 +36,34 @@ pub(super) fn text(
         }
     }
     // Each socket asks for the same.
-    let rcvbuf = engine.listeners().map(|listener| listener.rcvbuf).min();
+    let rcvbuf = listeners
+        .iter()
+        .filter_map(|listener| listener.rcvbuf)
+        .min();
     let (backend, reason) = engine.backend();
+    let has_streams = listeners
+        .iter()
+        .any(|listener| listener.tcp || listener.tls);
+    let stream_backend = has_streams.then(|| engine.stream_backend());
     let access = engine.access().to_string();
     let warnings = warnings(engine, settings);
     if json {
         let shards = engine.shards().map(|shard| json!({ "core": shard.core }));
+        let listen: Vec<String> = listeners.iter().map(endpoint).collect();
+        let taken = |transport: &&str| {
+            listeners
+                .iter()
+                .any(|each| transports(each).contains(transport))
+        };
+        let transports: Vec<&str> = ["udp", "tcp", "tls"].into_iter().filter(taken).collect();
         let more = json!({
             "listen": listen,
-            "transport": "udp",
+            "transport": transports,
             "shards": shards.collect::<Vec<_>>(),
             "backend": backend.symbol(),
             "backend_reason": reason,
+            "stream_backend": stream_backend.map(|(backend, _)| backend.symbol()),
+            "stream_backend_reason": stream_backend.map(|(_, reason)| reason),
             "gro": engine.gro(),
             "rcvbuf": rcvbuf,
             "access": access,
@@ -55,15 +74,20 @@ pub(super) fn text(
         });
         return event("ready", Map::new(), more);
     }
+    let streams = stream_backend.map_or_else(String::new, |(backend, reason)| {
+        format!(", streams by {} ({reason})", backend.symbol())
+    });
     let mut text = format!(
-        "ready: {} (udp), {}, {} ({reason}), receive buffer {} bytes each, gro {}, access {access}, handlers {}",
-        listen.join(" "),
+        "ready: {}, {}, {} ({reason}){streams}, receive buffer {} bytes each, gro {}, access {access}, handlers {}",
+        listening(engine),
         tally::shards(engine),
         backend.symbol(),
         rcvbuf.unwrap_or(0),
         if engine.gro() { "on" } else { "off" },
         if handlers.is_empty() {
             "none".to_owned()
+        } else if handlers.len() == modules::all().count() {
+            "for every known name".to_owned()
         } else {
             handlers.join(" ")
         }
@@ -86,33 +110,155 @@ fn warnings(engine: &Engine, settings: &Settings) -> Vec<String> {
     let mut warnings = settings.warnings.clone();
     warnings.extend(engine.warnings().iter().map(ToString::to_string));
     for listener in engine.listeners() {
-        warnings.extend(of_listener(listener.addr, engine, settings.has_told_reach));
+        warnings.extend(of_listener(&listener, engine, settings));
     }
     warnings
 }
 
-/// What the user should know about listening on `addr`.
-pub(super) fn of_listener(addr: SocketAddr, engine: &Engine, has_told_reach: bool) -> Vec<String> {
+/// Where `engine` listens now.
+pub(super) fn listening(engine: &Engine) -> Listening {
+    Listening(engine.listeners().flat_map(|each| of(&each)).collect())
+}
+
+/// Each transport that is taken at `listener`.
+fn of(listener: &ListenerInfo) -> impl Iterator<Item = (String, &'static str)> + use<> {
+    let endpoint = endpoint(listener);
+    let transports = transports(listener).iter();
+    transports.map(move |transport| (endpoint.clone(), *transport))
+}
+
+impl Listening {
+    /// What `other` does not have.
+    pub(super) fn without(&self, other: &Self) -> Self {
+        let rest = self.0.iter().filter(|each| !other.0.contains(each));
+        Self(rest.cloned().collect())
+    }
+
+    /// Whether something that is taken at `listener` is among it.
+    pub(super) fn has(&self, listener: &ListenerInfo) -> bool {
+        of(listener).any(|each| self.0.contains(&each))
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// `bin:127.0.0.1:5555 (udp, tcp) bins:127.0.0.1:5556 (tls)`.
+impl fmt::Display for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let chunks = self.0.chunk_by(|(one, _), (next, _)| one == next);
+        for (index, chunk) in chunks.enumerate() {
+            let space = if index == 0 { "" } else { " " };
+            let transports: Vec<&str> = chunk.iter().map(|(_, transport)| *transport).collect();
+            write!(f, "{space}{} ({})", chunk[0].0, transports.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+/// As OpenSIPS writes it.
+fn endpoint(listener: &ListenerInfo) -> String {
+    let scheme = if listener.tls { "bins" } else { "bin" };
+    format!("{scheme}:{}", listener.addr)
+}
+
+/// What is taken at a listener.
+const fn transports(listener: &ListenerInfo) -> &'static [&'static str] {
+    match (listener.rcvbuf, listener.tcp, listener.tls) {
+        (_, _, true) => &["tls"],
+        (Some(_), true, _) => &["udp", "tcp"],
+        (Some(_), false, _) => &["udp"],
+        (None, _, _) => &["tcp"],
+    }
+}
+
+/// What the user should know about `listener`.
+pub(super) fn of_listener(
+    listener: &ListenerInfo,
+    engine: &Engine,
+    settings: &Settings,
+) -> Vec<String> {
+    let (addr, endpoint) = (listener.addr, endpoint(listener));
     let mut warnings = Vec::new();
     if addr.is_ipv6() && addr.ip().is_unspecified() {
+        let scheme = if listener.tls { "bins" } else { "bin" };
         let port = addr.port();
         warnings.push(format!(
-            "bin:{addr} takes no IPv4: for that, listen on bin:0.0.0.0:{port} too"
+            "{endpoint} takes no IPv4: for that, listen on {scheme}:0.0.0.0:{port} too"
         ));
     }
     if addr.ip().is_loopback() {
         return warnings;
     }
     // What a configuration says about its own listeners and their senders, it has warned of itself.
-    if *engine.access() == Access::loopback() && !has_told_reach {
+    if *engine.access() == Access::loopback() && !settings.has_told_reach {
+        let (what, become_of) = match (listener.rcvbuf, listener.tcp) {
+            (Some(_), true) => ("packets and connections", "refused"),
+            (Some(_), false) => ("packets", "dropped"),
+            (None, _) => ("connections", "refused"),
+        };
         warnings.push(format!(
-            "only loopback addresses are heard on bin:{addr}: packets of all others are dropped and counted as acl; \
+            "only loopback addresses are heard on {endpoint}: {what} of all others are {become_of} and counted as acl; \
              name the senders with --allow, or modparam(\"binrush\", \"allow\", ...)"
         ));
-    } else if engine.access().lets_everybody_in() {
-        warnings.push(format!(
-            "whoever can reach bin:{addr} is heard, and BIN over UDP has no authentication"
-        ));
+    } else if engine.access().lets_everybody_in() && !settings.asks_for_certificates(listener) {
+        let why = if listener.tls {
+            "who connects needs no certificate that is trusted (verify_cert or require_cert 0)"
+                .to_owned()
+        } else {
+            let by = transports(listener).join(" and ").to_uppercase();
+            format!("BIN over {by} has no authentication")
+        };
+        warnings.push(format!("whoever can reach {endpoint} is heard, and {why}"));
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listener(rcvbuf: Option<usize>, tcp: bool, tls: bool) -> ListenerInfo {
+        ListenerInfo {
+            addr: ([127, 0, 0, 1], 5555).into(),
+            rcvbuf,
+            tcp,
+            tls,
+        }
+    }
+
+    #[test]
+    fn a_listener_is_told_with_all_that_it_takes() {
+        for (listener, told) in [
+            (
+                listener(Some(4096), false, false),
+                "bin:127.0.0.1:5555 (udp)",
+            ),
+            (
+                listener(Some(4096), true, false),
+                "bin:127.0.0.1:5555 (udp, tcp)",
+            ),
+            (listener(None, true, false), "bin:127.0.0.1:5555 (tcp)"),
+            (listener(None, true, true), "bins:127.0.0.1:5555 (tls)"),
+        ] {
+            assert_eq!(Listening(of(&listener).collect()).to_string(), told);
+        }
+    }
+
+    #[test]
+    fn what_came_and_what_went_is_told_by_transport() {
+        let (both, tls) = (
+            listener(Some(4096), true, false),
+            listener(None, true, true),
+        );
+        let udp = listener(Some(4096), false, false);
+        let before = Listening(of(&udp).chain(of(&tls)).collect());
+        let after = Listening(of(&both).collect());
+        let (opened, closed) = (after.without(&before), before.without(&after));
+        assert_eq!(opened.to_string(), "bin:127.0.0.1:5555 (tcp)");
+        assert_eq!(closed.to_string(), "bins:127.0.0.1:5555 (tls)");
+        assert!(opened.has(&both) && !opened.has(&tls));
+        assert!(after.without(&after).is_empty());
+    }
 }

@@ -1,0 +1,252 @@
+//! One packet over a connection: TCP, or TLS on top of it.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow, bail};
+use binrush_engine::config::{Endpoint, Protocol};
+use binrush_engine::link::{ENDED, Lane, LinkConfig, LinkId, Links, LinksConfig};
+use binrush_engine::stream::LinkCounts;
+use binrush_engine::tls::{ClientTls, TlsDomain, TlsVersion};
+
+use crate::line::unhex;
+
+/// Terms of a connection.
+#[derive(Debug, clap::Args)]
+pub(super) struct Terms {
+    /// Address of this host to send from; the system chooses the port.
+    #[arg(long, value_name = "IP")]
+    pub(super) bind: Option<IpAddr>,
+
+    /// Who may have signed the receiver's certificate (tls:), PEM.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+
+    /// Our certificate (tls:), and those between it and the CA, PEM; most receivers want one.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+
+    /// Its private key, PEM.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+
+    /// Name that the receiver's certificate has to have (tls:) [default: any].
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "ca",
+        conflicts_with = "insecure"
+    )]
+    server_name: Option<String>,
+
+    /// SHA-256 of the receiver's public key (tls:), in 64 hex digits; makes --ca needless, repeatable.
+    #[arg(long, value_name = "SHA256", value_parser = pin)]
+    pin: Vec<[u8; 32]>,
+
+    /// Take any certificate (tls:): whoever answers gets the packet.
+    #[arg(long, conflicts_with_all = ["ca", "pin"])]
+    insecure: bool,
+}
+
+/// A receiver, as the command line has it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Receiver {
+    pub(super) tls: bool,
+    pub(super) addr: SocketAddr,
+}
+
+impl Terms {
+    /// That no word is about what is not used.
+    pub(super) fn check(&self, tls: bool) -> anyhow::Result<()> {
+        let words = [
+            ("--ca", self.ca.is_some()),
+            ("--cert", self.cert.is_some()),
+            ("--server-name", self.server_name.is_some()),
+            ("--pin", !self.pin.is_empty()),
+            ("--insecure", self.insecure),
+        ];
+        match words.iter().find(|(_, given)| *given) {
+            Some((word, _)) if !tls => bail!("{word} is about TLS: --to tls:IP:PORT"),
+            None | Some(("--cert", _)) if tls && !self.is_secured() => bail!(
+                "say whose certificate is good: --ca FILE, --pin SHA256, or --insecure for anybody's"
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_secured(&self) -> bool {
+        self.ca.is_some() || !self.pin.is_empty() || self.insecure
+    }
+
+    fn tls(&self) -> anyhow::Result<ClientTls> {
+        let domain = TlsDomain {
+            name: "send".to_owned(),
+            addresses: Vec::new(),
+            certificate: self.cert.clone().unwrap_or_default(),
+            private_key: self.key.clone().unwrap_or_default(),
+            ca_list: self.ca.clone(),
+            ca_dir: None,
+            crl_dir: None,
+            crl_check_all: false,
+            // A pin alone says whose key it is.
+            verify: self.ca.is_some(),
+            require: true,
+            lowest: TlsVersion::V1_2,
+            highest: TlsVersion::V1_3,
+            pins: self.pin.clone(),
+        };
+        // Its sentence has the cause in it.
+        ClientTls::load(&[domain]).map_err(|error| anyhow!("cannot use these files: {error}"))
+    }
+}
+
+/// Connects, sends `packet`, and ends the connection in order.
+pub(super) fn send(to: Receiver, terms: &Terms, packet: &[u8]) -> anyhow::Result<()> {
+    let mut config = LinkConfig::new(Endpoint {
+        protocol: if to.tls {
+            Protocol::Bins
+        } else {
+            Protocol::Bin
+        },
+        addr: to.addr,
+    });
+    config.bind = terms.bind;
+    if to.tls {
+        config.tls = Some(Arc::new(terms.tls()?));
+        config.server_name.clone_from(&terms.server_name);
+    }
+    // One attempt: the next one would be later than anybody waits.
+    config.limits.backoff_min = TIMEOUT * 10;
+    config.limits.backoff_max = TIMEOUT * 10;
+    config.limits.connect_timeout = TIMEOUT;
+    config.limits.write_deadline = TIMEOUT;
+    let one = LinksConfig {
+        links: 1,
+        ..LinksConfig::default()
+    };
+    let links = Links::start(&one).context("cannot start the sender")?;
+    let link = links.add(config)?;
+    links.send(link, Lane::Control, packet)?;
+    deliver(&links, link, to)
+}
+
+fn deliver(links: &Links, link: LinkId, to: Receiver) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let sent = wait(links, TIMEOUT * 3, |counts| {
+        counts.sent + counts.lost + counts.connect_failures > 0
+    });
+    if sent.connect_failures > 0 {
+        let why = &sent.last_failure;
+        bail!(
+            "cannot connect to {to}: {}",
+            why.strip_prefix("connect: ").unwrap_or(why)
+        );
+    }
+    // A receiver answers nothing on this connection; one that refuses the packet, or our certificate, breaks it. That
+    // takes it a round trip, and no round trip is longer than it took to come here.
+    let refused = wait(links, REFUSAL_WAIT + begun.elapsed(), |counts| {
+        counts.breaks > 0
+    });
+    let ended = links.remove(link).unwrap_or(refused);
+    match (ended.sent, ended.breaks) {
+        (0, _) => bail!("cannot send to {to}: {}", ended.last_failure),
+        (_, 1..) if ended.last_failure != ENDED => {
+            bail!("{to} refused the packet: {}", ended.last_failure)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The counts of the only link, as soon as they are as `wanted`, or when the time is over.
+fn wait(links: &Links, limit: Duration, wanted: impl Fn(&LinkCounts) -> bool) -> LinkCounts {
+    let begun = Instant::now();
+    loop {
+        let counts = links.counts().pop().unwrap_or_default();
+        if wanted(&counts) || begun.elapsed() >= limit {
+            return counts;
+        }
+        thread::sleep(POLL);
+    }
+}
+
+/// The digits of a SHA-256, with or without colons.
+fn pin(text: &str) -> Result<[u8; 32], String> {
+    let bytes = unhex(&text.replace(':', "")).map_err(|error| error.to_string())?;
+    let count = bytes.len();
+    <[u8; 32]>::try_from(bytes)
+        .map_err(|_| format!("a SHA-256 has 64 hex digits, and not {}", 2 * count))
+}
+
+impl fmt::Display for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let transport = if self.tls { "tls" } else { "tcp" };
+        write!(f, "{transport}:{}", self.addr)
+    }
+}
+
+/// How long a refusal is waited for; over loopback it is there at once.
+pub(super) const REFUSAL_WAIT: Duration = Duration::from_millis(20);
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+const POLL: Duration = Duration::from_millis(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        terms: Terms,
+    }
+
+    fn terms(words: &[&str]) -> Terms {
+        Line::try_parse_from([&["send"], words].concat())
+            .unwrap()
+            .terms
+    }
+
+    #[test]
+    fn pins_are_64_digits_with_or_without_colons() {
+        let digits = "0a".repeat(32);
+        assert_eq!(pin(&digits), Ok([10; 32]));
+        assert_eq!(pin(&["0A"; 32].join(":")), Ok([10; 32]));
+        assert!(pin(&digits[2..]).unwrap_err().contains("not 62"));
+        assert!(pin("x0").unwrap_err().contains("'x'"));
+    }
+
+    #[test]
+    fn tls_wants_to_know_whom_to_trust_and_tcp_wants_nothing_of_it() {
+        let told = |words: &[&str], tls| terms(words).check(tls).map_err(|error| error.to_string());
+        assert!(told(&[], true).unwrap_err().contains("--ca FILE"));
+        let own = ["--cert=c", "--key=k"];
+        assert!(told(&own, true).unwrap_err().contains("--ca FILE"));
+        let pin = format!("--pin={}", "00".repeat(32));
+        for words in [&["--ca=f"][..], &["--insecure"], &[&pin]] {
+            assert_eq!(told(words, true), Ok(()));
+            assert!(told(words, false).unwrap_err().contains("tls:IP:PORT"));
+        }
+        assert_eq!(told(&["--bind=127.0.0.1"], false), Ok(()));
+    }
+
+    #[test]
+    fn words_that_contradict_each_other_or_stand_alone_are_refused() {
+        for words in [
+            &["--cert=c"][..],
+            &["--key=k"],
+            &["--insecure", "--ca=f"],
+            &["--server-name=n"],
+        ] {
+            assert!(
+                Line::try_parse_from([&["send"], words].concat()).is_err(),
+                "{words:?}"
+            );
+        }
+    }
+}
