@@ -100,8 +100,8 @@ impl Handshake {
 
     /// The refusal of one whose time is over.
     pub(super) fn late(&self) -> Refused {
-        let (limit, received) = (self.limit, self.received);
-        let why = format!("its TLS handshake was not done after {limit:?}, {received} bytes came");
+        let (limit, received) = (self.limit.as_secs_f64(), self.received);
+        let why = format!("its TLS handshake was not done after {limit} s, {received} bytes came");
         Refused::because(RefuseReason::HandshakeTimeout, &why)
     }
 
@@ -233,7 +233,7 @@ mod tests {
         assert_eq!(late.reason, RefuseReason::HandshakeTimeout);
         assert_eq!(
             late.text,
-            "its TLS handshake was not done after 5ms, 3 bytes came"
+            "its TLS handshake was not done after 0.005 s, 3 bytes came"
         );
     }
 

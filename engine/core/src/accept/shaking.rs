@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use binrush_net::{Interest, Poller, TcpSocket};
 
+use super::admission::Source;
 use super::counters::Refused;
 use super::handshake::{Handshake, READ_LEN_MAX};
 use super::seat::Seat;
@@ -23,6 +24,8 @@ pub(super) struct Shaking {
     /// Number of the next; none is used twice, so what the kernel says of one that is gone concerns nobody.
     next: u64,
     handshakes_max: usize,
+    /// Of one source: so that one that begins handshakes and does not end them takes a part of the places and not all.
+    per_source_max: usize,
     limit: Duration,
     buffer: Box<[u8]>,
 }
@@ -51,6 +54,7 @@ impl Shaking {
             under_way: BTreeMap::new(),
             next: FIRST,
             handshakes_max: limits.handshakes as usize,
+            per_source_max: (limits.handshakes as usize / SOURCES_MIN).max(1),
             limit: limits.handshake,
             buffer: vec![0; READ_LEN_MAX].into(),
         }
@@ -89,6 +93,12 @@ impl Shaking {
         poller: &Poller,
         now: Timestamp,
     ) -> Result<Handshake, Refused> {
+        // Asked first: where both are reached, it names who is to blame.
+        if self.of_source(newcomer.peer.ip()) >= self.per_source_max {
+            let most = self.per_source_max;
+            let why = format!("{most} handshakes of its address were under way, as many as may be");
+            return Err(Refused::because(RefuseReason::Handshakes, &why));
+        }
         if self.under_way.len() >= self.handshakes_max {
             return Err(Refused::plain(RefuseReason::Handshakes));
         }
@@ -102,6 +112,15 @@ impl Shaking {
             .add(&newcomer.socket, self.next, Interest::READ)
             .map_err(failed)?;
         Ok(Handshake::new(session, now, self.limit))
+    }
+
+    /// Handshakes of the source that `peer` belongs to. They are few, and a look at each is nothing beside one of them.
+    fn of_source(&self, peer: IpAddr) -> usize {
+        let source = Source::of(peer);
+        let guests = self.under_way.values();
+        guests
+            .filter(|guest| Source::of(guest.newcomer.peer.ip()) == source)
+            .count()
     }
 
     /// Number `key` may have something to read, or room to write. The connection, if its handshake came to an end:
@@ -205,3 +224,6 @@ fn is_passing(error: &io::Error) -> bool {
 
 /// Number of the first handshake: beyond those of listeners.
 pub(super) const FIRST: u64 = 1 << 32;
+
+/// Sources that are needed to take all handshakes. A genuine node opens one or two connections.
+const SOURCES_MIN: usize = 8;

@@ -90,7 +90,15 @@ impl Worker {
         self.bell.disarm();
         loop {
             let (reply, done) = match self.orders.try_recv() {
-                Ok(Order::Open { listener, reply }) => (reply, self.open(listener)),
+                Ok(Order::Open { listener, reply }) => {
+                    let id = listener.id;
+                    let done = self.open(listener);
+                    if reply.send(done).is_err() {
+                        // Who gave up waiting was told that nothing is open.
+                        self.close(id, "its listener was closed");
+                    }
+                    continue;
+                }
                 Ok(Order::Close { id, reply }) => {
                     self.close(id, "its listener was closed");
                     (reply, Ok(()))

@@ -34,7 +34,7 @@ pub struct StreamLimits {
     pub memory: usize,
     /// From a connection's arrival to the end of its TLS handshake (`bins_handshake_timeout`).
     pub handshake: Duration,
-    /// TLS handshakes under way at once.
+    /// TLS handshakes under way at once; an eighth of them, at least one, of one address.
     pub handshakes: u32,
     /// Connections that the kernel keeps until they are accepted (`tcp_socket_backlog`).
     pub backlog: u32,
