@@ -32,6 +32,8 @@ mod failure;
 mod files;
 /// Who we are.
 mod identity;
+/// Who was revoked.
+mod revocation;
 /// Those who connect to us.
 mod server;
 /// One connection's TLS.
@@ -82,8 +84,9 @@ pub struct TlsDomain {
     pub ca_list: Option<PathBuf>,
     /// A folder of such files (`ca_dir`).
     pub ca_dir: Option<PathBuf>,
-    /// A folder of revocation lists, PEM or DER (`crl_dir`). Who is on none of them is not revoked; a list that is past
-    /// its time is an error, and one that comes to be so refuses those it is about.
+    /// A folder of revocation lists, PEM or DER (`crl_dir`). Who is on none of them is not revoked. Of two about
+    /// the same certificates the newer counts; one that counts and is past its time is an error, and one that comes to be
+    /// so refuses those it is about.
     pub crl_dir: Option<PathBuf>,
     /// Whether the certificates between are looked up too (`crl_check_all`).
     pub crl_check_all: bool,

@@ -2,20 +2,20 @@
 
 use std::collections::HashSet;
 use std::fmt::Display;
+use std::fs;
 use std::path::Path;
 
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
-use webpki::{CertRevocationList, OwnedCertRevocationList, RevocationCheckDepth};
-use x509_cert::crl::CertificateList;
-use x509_cert::der::Decode;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use webpki::{CertRevocationList, RevocationCheckDepth};
 
 use super::TlsDomain;
 use super::certificate::{Facts, date};
 use super::error::{TlsError, TlsProblem};
 use super::files::Files;
-use super::trust::{Trust, in_words};
+use super::revocation::{List, Lists, Older};
+use super::trust::Trust;
 use super::watch::{Watch, Watched};
 
 /// Reads what `domain` demands of the other side; what may become a problem later goes to `watch`.
@@ -181,7 +181,7 @@ impl Reading<'_> {
     }
 
     fn lists(&mut self, folder: &Path) -> Result<Vec<CertRevocationList<'static>>, TlsError> {
-        let mut lists = Vec::new();
+        let (mut lists, mut count) = (Lists::default(), 0);
         for path in self.files.in_folder(folder)? {
             let found = self.files.lists(&path)?;
             if found.is_empty() {
@@ -191,50 +191,56 @@ impl Reading<'_> {
                 ));
             }
             for list in found {
-                if lists.len() == LISTS_MAX {
+                count += 1;
+                if count > LISTS_MAX {
                     let (what, max) = ("revocation lists of a domain", LISTS_MAX);
                     return Err(self.files.problem(&path, TlsProblem::TooMuch { what, max }));
                 }
-                lists.push(self.list(&path, &list)?);
+                // Unlike a CA that is passed over, a list that is would let in who must not come in, so it is an error.
+                let list = List::read(&path, &list)
+                    .map_err(|why| self.files.problem(&path, TlsProblem::BadList(why)))?;
+                if let Some(older) = lists.add(list) {
+                    self.note_older(&older);
+                }
             }
         }
-        if lists.is_empty() {
+        if count == 0 {
             self.note(format!(
                 "{}: holds no revocation list, so nobody is revoked",
                 folder.display()
             ));
         }
-        Ok(lists)
+        for list in lists.iter() {
+            self.check_time(list)?;
+        }
+        Ok(lists.into_read())
     }
 
-    /// One list. Unlike a CA that is passed over, a list that is would let in who must not come in, so it is an error.
-    fn list(
-        &mut self,
-        path: &Path,
-        list: &CertificateRevocationListDer<'static>,
-    ) -> Result<CertRevocationList<'static>, TlsError> {
-        let bad = |why| self.files.problem(path, TlsProblem::BadList(why));
-        let read =
-            OwnedCertRevocationList::from_der(list).map_err(|error| bad(in_words(&error)))?;
-        let facts = CertificateList::from_der(list).map_err(|error| bad(error.to_string()))?;
-        let Some(next) = facts.tbs_cert_list.next_update else {
-            return Err(bad(
-                "it does not say until when it is good (nextUpdate)".to_owned()
+    fn note_older(&mut self, Older { path, newer }: &Older) {
+        // The same file twice in a folder that was rehashed for OpenSSL, as a link, is nothing to tell.
+        let is_link = fs::canonicalize(path).ok() == fs::canonicalize(newer).ok();
+        if !is_link || path == newer {
+            self.note(format!(
+                "{}: holds an older revocation list of the same CA than {}; passed over, it may be removed",
+                path.display(),
+                newer.display()
             ));
-        };
-        let next = UnixTime::since_unix_epoch(next.to_unix_duration());
-        if next <= self.now {
-            return Err(self
-                .files
-                .problem(path, TlsProblem::ListExpired(date(next))));
+        }
+    }
+
+    /// Whether a list that counts is in its time; an older one may be past it.
+    fn check_time(&mut self, list: &List) -> Result<(), TlsError> {
+        if list.next <= self.now {
+            let problem = TlsProblem::ListExpired(date(list.next));
+            return Err(self.files.problem(&list.path, problem));
         }
         self.watch.add(Watched {
             domain: self.domain.name.clone(),
-            what: format!("the revocation list {}", path.display()),
+            what: format!("the revocation list {}", list.path.display()),
             not_before: None,
-            not_after: next,
+            not_after: list.next,
         });
-        Ok(read.into())
+        Ok(())
     }
 
     fn note(&mut self, words: String) {

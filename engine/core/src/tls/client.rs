@@ -18,6 +18,9 @@ use super::{TlsDomain, identity};
 #[derive(Debug)]
 pub struct ClientTls {
     domains: Domains<Configs>,
+    /// See [`Session::wear_after`].
+    #[cfg(test)]
+    pub(crate) records_max: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -36,7 +39,11 @@ impl ClientTls {
     /// The first file or rule that cannot be used, and what to do about it.
     pub fn load(domains: &[TlsDomain]) -> Result<Self, TlsError> {
         let domains = Domains::load(Ground::new(), domains, make)?;
-        Ok(Self { domains })
+        Ok(Self {
+            domains,
+            #[cfg(test)]
+            records_max: None,
+        })
     }
 
     /// Reads all anew and takes it for the sessions to come; those that are up go on with what they began with.
@@ -69,7 +76,18 @@ impl ClientTls {
                 }
             },
         };
-        Ok(Session::client(ClientConnection::new(config, name)?))
+        let session = Session::client(ClientConnection::new(config, name)?);
+        #[cfg(test)]
+        let session = self.worn_early(session);
+        Ok(session)
+    }
+
+    #[cfg(test)]
+    fn worn_early(&self, mut session: Session) -> Session {
+        if let Some(records) = self.records_max {
+            session.wear_after(records);
+        }
+        session
     }
 
     /// What works now and may not be meant, or ends soon; as [`ServerTls::warnings`](super::ServerTls::warnings).

@@ -132,7 +132,7 @@ fn read<'a>(
         let problem = TlsProblem::NoVersion { lowest, highest };
         return Err(TlsError::of(&domain.name, problem));
     }
-    let identity = identity::load(domain, &ground.provider)?;
+    let identity = identity::load(domain)?;
     for certificate in identity.iter().flat_map(|identity| &identity.cert) {
         if let Ok(facts) = Facts::of(certificate) {
             let path = domain.certificate.display();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use zeroize::Zeroizing;
 
 use super::error::{TlsError, TlsProblem};
 
@@ -38,23 +39,24 @@ impl Files<'_> {
     }
 
     /// The first private key of a PEM file.
-    pub(super) fn key(self, path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-        let bytes = self.read(path)?;
+    ///
+    /// What was read is overwritten when it is let go of; it never comes into an error.
+    pub(super) fn key(self, path: &Path) -> Result<Zeroizing<PrivateKeyDer<'static>>, TlsError> {
+        let bytes = Zeroizing::new(self.read(path)?);
         // PKCS#8 says so in the label of its block, PKCS#1 and SEC1 in a header within.
         let says = |words: &[u8]| bytes.windows(words.len()).any(|window| window == words);
         if says(b"BEGIN ENCRYPTED PRIVATE KEY") || says(b"Proc-Type: 4,ENCRYPTED") {
             return Err(self.problem(path, TlsProblem::EncryptedKey));
         }
-        PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
+        let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
             let (wanted, label) = ("private key", "PRIVATE KEY");
-            self.problem(
-                path,
-                match error {
-                    pem::Error::NoItemsFound => TlsProblem::Missing { wanted, label },
-                    error => TlsProblem::BadPem(error.to_string()),
-                },
-            )
-        })
+            let problem = match error {
+                pem::Error::NoItemsFound => TlsProblem::Missing { wanted, label },
+                error => TlsProblem::BadPem(in_words(&error)),
+            };
+            self.problem(path, problem)
+        })?;
+        Ok(Zeroizing::new(key))
     }
 
     /// The revocation lists of a file, PEM or DER; none when it is neither.
@@ -99,7 +101,7 @@ impl Files<'_> {
                 let (what, max) = ("certificates or lists in a file", SECTIONS_MAX);
                 return Err(self.problem(path, TlsProblem::TooMuch { what, max }));
             }
-            let broken = |error: pem::Error| TlsProblem::BadPem(error.to_string());
+            let broken = |error: pem::Error| TlsProblem::BadPem(in_words(&error));
             found.push(section.map_err(|error| self.problem(path, broken(error)))?);
         }
         Ok(found)
@@ -107,10 +109,11 @@ impl Files<'_> {
 
     fn read(self, path: &Path) -> Result<Vec<u8>, TlsError> {
         let read = || -> io::Result<Vec<u8>> {
-            let mut bytes = Vec::new();
-            File::open(path)?
-                .take(FILE_LEN_MAX as u64 + 1)
-                .read_to_end(&mut bytes)?;
+            let file = File::open(path)?;
+            // All at once: a buffer that grows leaves parts of a key behind.
+            let len = file.metadata()?.len().min(FILE_LEN_MAX as u64);
+            let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or_default() + 64);
+            file.take(FILE_LEN_MAX as u64 + 1).read_to_end(&mut bytes)?;
             Ok(bytes)
         };
         let bytes = read().map_err(|error| self.problem(path, TlsProblem::Unreadable(error)))?;
@@ -123,6 +126,26 @@ impl Files<'_> {
 
     pub(super) fn problem(self, path: &Path, problem: TlsProblem) -> TlsError {
         TlsError::in_file(self.domain, path, problem)
+    }
+}
+
+/// What is wrong with the text. The library's own words quote it, and it may be a private key.
+fn in_words(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => {
+            "a block has no line \"-----END\" of its own: the file was cut short".to_owned()
+        }
+        pem::Error::IllegalSectionStart { .. } => {
+            "a line \"-----BEGIN\" does not end with \"-----\": put line breaks where they were"
+                .to_owned()
+        }
+        pem::Error::Base64Decode(_) => {
+            "what is between \"-----BEGIN\" and \"-----END\" is not base64".to_owned()
+        }
+        pem::Error::Io(error) => error.to_string(),
+        pem::Error::SectionTooLarge => "a block is too long".to_owned(),
+        pem::Error::NoItemsFound => "there is no block in it".to_owned(),
+        _ => "it cannot be read".to_owned(),
     }
 }
 

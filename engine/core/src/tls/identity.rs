@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::CertificateDer;
 use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -16,10 +16,7 @@ use super::files::Files;
 /// What a domain shows; `None` when it names neither certificate nor key.
 ///
 /// Checked: each certificate can be read, and the key is that of the first.
-pub(super) fn load(
-    domain: &TlsDomain,
-    provider: &CryptoProvider,
-) -> Result<Option<Arc<CertifiedKey>>, TlsError> {
+pub(super) fn load(domain: &TlsDomain) -> Result<Option<Arc<CertifiedKey>>, TlsError> {
     let (certificate, key) = (&*domain.certificate, &*domain.private_key);
     let files = Files {
         domain: &domain.name,
@@ -32,10 +29,8 @@ pub(super) fn load(
     let chain = files.certificates(certificate)?;
     check_chain(&chain).map_err(|problem| files.problem(certificate, problem))?;
     let bad_key = |error: Error| files.problem(key, TlsProblem::BadKey(in_words(&error)));
-    let signer = provider
-        .key_provider
-        .load_private_key(files.key(key)?)
-        .map_err(bad_key)?;
+    // By reference, unlike the provider's own loader, which would keep what it was given until the allocator reuses it.
+    let signer = any_supported_type(&*files.key(key)?).map_err(bad_key)?;
     let identity = CertifiedKey::new(chain, signer);
     match identity.keys_match() {
         // A key that cannot tell its public half would be found out by the first handshake.
@@ -64,10 +59,8 @@ fn check_chain(chain: &[CertificateDer<'static>]) -> Result<(), TlsProblem> {
         return Err(TlsProblem::TooMuch { what, max });
     }
     for (index, certificate) in chain.iter().enumerate() {
-        ParsedCertificate::try_from(certificate).map_err(|error| TlsProblem::BadCertificate {
-            number: index + 1,
-            why: in_words(&error),
-        })?;
+        ParsedCertificate::try_from(certificate)
+            .map_err(|error| TlsProblem::of_certificate(index + 1, certificate, error))?;
     }
     Ok(())
 }

@@ -85,12 +85,17 @@ impl Authority {
 
     /// DER of a list of those that are revoked, good for `days` from now.
     pub fn revoke(&self, nodes: &[&Issued], cas: &[&Self], days: i64) -> Vec<u8> {
+        self.revoke_by(nodes, cas, days, 1)
+    }
+
+    /// The same, as the list of that number.
+    pub fn revoke_by(&self, nodes: &[&Issued], cas: &[&Self], days: i64, number: u64) -> Vec<u8> {
         let serials = nodes.iter().map(|node| &node.serial);
         let serials = serials.chain(cas.iter().map(|ca| &ca.serial));
         let params = CertificateRevocationListParams {
             this_update: in_days(days.min(0) - 1).into(),
             next_update: in_days(days).into(),
-            crl_number: 1.into(),
+            crl_number: number.into(),
             issuing_distribution_point: None,
             revoked_certs: serials
                 .map(|serial| RevokedCertParams {

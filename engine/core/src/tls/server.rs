@@ -60,6 +60,9 @@ impl ServerTls {
 
     /// What works now and may not be meant, or ends soon: certificates and revocation lists that expire or did, files
     /// that were passed over, domains that take anybody. At most 100, those of the nearest end first.
+    ///
+    /// A matter of the clock too, so whoever runs for months asks again: once a day, and tells what was not in the last
+    /// answer. What ends soon says in how many days, so it is told each day.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         self.domains.warnings()

@@ -27,6 +27,10 @@ pub struct Session {
     is_closed: bool,
     /// And so did this one.
     said_goodbye: bool,
+    /// Records that were made of what was given to send.
+    records: u64,
+    /// How many there may be in TLS 1.2.
+    records_max: u64,
 }
 
 /// What a call of [`Session::receive`] came to.
@@ -62,6 +66,8 @@ impl Session {
             failure: None,
             is_closed: false,
             said_goodbye: false,
+            records: 0,
+            records_max: RECORDS_MAX,
         }
     }
 
@@ -136,7 +142,25 @@ impl Session {
             return 0;
         }
         // The only error is that of a session that failed, which was told.
-        self.connection.writer().write(plain).unwrap_or(0)
+        let taken = self.connection.writer().write(plain).unwrap_or(0);
+        self.records += taken.div_ceil(RECORD_LEN_MAX) as u64;
+        taken
+    }
+
+    /// Whether this session is about to end by itself, and is to be replaced by a new one while it still can be ended in
+    /// order; what was begun, 64 KiB say, may be finished.
+    ///
+    /// AES-GCM is good for 2^24 records with one key (RFC 8446 5.5). TLS 1.3 changes the key then, which nobody notices;
+    /// TLS 1.2 cannot, and rustls says `close_notify` in the middle of whatever is being sent.
+    #[must_use]
+    pub fn is_worn(&self) -> bool {
+        self.records >= self.records_max && self.version() == Some(TlsVersion::V1_2)
+    }
+
+    /// As if `records` were all that may be sent.
+    #[cfg(test)]
+    pub(crate) const fn wear_after(&mut self, records: u64) {
+        self.records_max = records;
     }
 
     /// Says that nothing more will be sent (`close_notify`). It goes out with the next [`transmit`](Self::transmit).
@@ -230,6 +254,12 @@ impl<W: FnMut(&[IoSlice<'_>]) -> io::Result<usize>> Write for Vectored<W> {
         Ok(())
     }
 }
+
+/// Records that are sent in TLS 1.2 until a session is worn: some less than the 2^24 at which rustls ends it.
+const RECORDS_MAX: u64 = (1 << 24) - (1 << 12);
+
+/// Bytes of plaintext in one record (RFC 8446 5.1).
+const RECORD_LEN_MAX: usize = 16 << 10;
 
 /// Bytes that [`Session::send`] takes before something is transmitted, give or take the records' own 22 bytes for each
 /// 16 KiB: one packet of the largest size.

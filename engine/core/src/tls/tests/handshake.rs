@@ -318,6 +318,52 @@ fn nothing_is_kept_to_resume() {
     assert_eq!(client.tls13_tickets_received(), 0);
 }
 
+#[test]
+fn the_newest_list_of_a_ca_counts_whatever_its_file_is_called() {
+    let cluster = Cluster::new();
+    let folder = |name: &str| TlsDomain {
+        crl_dir: Some(cluster.folder.path().join(name)),
+        ..cluster.server_domain()
+    };
+    // 300 is above 2, though not as text nor as its first byte. The older one has ended, which is no matter then.
+    let newer = cluster.ca.revoke_by(&[&cluster.client], &[], 20, 300);
+    let older = cluster.ca.revoke_by(&[], &[], -2, 2);
+    for (newer_name, older_name) in [("a.crl", "b.crl"), ("d.crl", "c.crl")] {
+        let name = format!("{newer_name}-lists");
+        cluster
+            .folder
+            .write(&format!("{name}/{newer_name}"), &newer);
+        cluster
+            .folder
+            .write(&format!("{name}/{older_name}"), &older);
+        let server = folder(&name);
+        let loaded = ServerTls::load(std::slice::from_ref(&server)).unwrap();
+        let warnings = loaded.warnings();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        let words = format!("{older_name}: holds an older revocation list");
+        assert!(warnings[0].contains(&words), "{warnings:?}");
+        assert_eq!(
+            refusal(&server, &cluster.client_domain()),
+            TlsFailure::Revoked
+        );
+    }
+    // The same list once more under the name that OpenSSL looks for is none of that.
+    cluster.folder.write("linked/ours.crl", &newer);
+    let link = cluster.folder.path().join("linked/5ad8a5d6.r0");
+    std::os::unix::fs::symlink("ours.crl", link).unwrap();
+    let loaded = ServerTls::load(&[folder("linked")]).unwrap();
+    assert_eq!(loaded.warnings(), Vec::<String>::new());
+    // One that has ended and is the newest is an error, though an older one is good for longer.
+    let ended = cluster.ca.revoke_by(&[&cluster.client], &[], -2, 400);
+    cluster.folder.write("ended/a.crl", &newer);
+    cluster.folder.write("ended/b.crl", &ended);
+    let error = ServerTls::load(&[folder("ended")]).unwrap_err().to_string();
+    assert!(
+        error.contains("b.crl: is a revocation list that expired"),
+        "{error}"
+    );
+}
+
 /// Bytes as a block of PEM.
 fn pem(label: &str, bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

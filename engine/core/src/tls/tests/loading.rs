@@ -94,6 +94,32 @@ fn a_key_has_to_be_there_open_and_that_of_the_certificate() {
 }
 
 #[test]
+fn no_part_of_a_key_is_in_an_error() {
+    let cluster = Cluster::new();
+    let good = cluster.server_domain();
+    let key = &cluster.server.key;
+    let secret = key.lines().nth(1).unwrap();
+    let of_bytes = format!("{:?}", secret.as_bytes());
+    let broken = [
+        ("joined.key", key.trim().replace('\n', " ")),
+        ("unended.key", key.replace("-----END PRIVATE KEY-----", "")),
+        ("joined-end.key", key.replace("\n-----END", "-----END")),
+        ("quoted.key", key.replace(secret, &format!("\"{secret}\""))),
+    ];
+    for (name, text) in broken {
+        let domain = TlsDomain {
+            private_key: cluster.folder.write(name, text),
+            ..good.clone()
+        };
+        let error = ServerTls::load(std::slice::from_ref(&domain)).unwrap_err();
+        let told = format!("{error} {error:?}");
+        assert!(told.contains(&format!("{name}: is broken PEM")), "{told}");
+        assert!(!told.contains(&secret[..16]), "{told}");
+        assert!(!told.contains(of_bytes.trim_matches(['[', ']'])), "{told}");
+    }
+}
+
+#[test]
 fn a_server_shows_something_and_a_client_need_not() {
     let cluster = Cluster::new();
     let domain = TlsDomain {
