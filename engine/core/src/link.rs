@@ -10,8 +10,8 @@
 //! A packet that was taken is sent once or lost, and counted as the one or the other. It is lost when the connection
 //! breaks after its first byte was given to the kernel and before its last one was, when it has waited for too long, and at
 //! the end. What the kernel had when a connection broke counts as sent: nobody can say how much of it arrived. BIN has no
-//! acknowledgements; nodes that need one ask for a sync when they see each other again. With TLS 1.3 that includes what was
-//! written to a peer that then refused our certificate: it says so only after our side of the handshake is over.
+//! acknowledgements; nodes that need one ask for a sync when they see each other again. With TLS 1.3 a peer refuses our
+//! certificate only after our side of the handshake is over, so packets are held back for a round trip behind that.
 //!
 //! Start reading at `link/machine.rs`.
 
@@ -24,6 +24,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use binrush_wire::MAX_PACKET_LEN;
+use rustls::pki_types::ServerName;
 
 use crate::config::{Endpoint, Protocol};
 use crate::stream::{Keepalive, LinkCounts};
@@ -200,6 +201,16 @@ pub enum LinkError {
         /// Where it was to lead.
         to: Endpoint,
     },
+    /// A name that no certificate can have.
+    #[error(
+        "a link to {to}: {name:?} is neither a DNS name nor an IP address: give one that is in the peer's certificate"
+    )]
+    ServerName {
+        /// What it was.
+        name: String,
+        /// Where it was to lead.
+        to: Endpoint,
+    },
     /// Nobody listens on port 0.
     #[error("a link to {to}: give the peer's port")]
     NoPort {
@@ -214,7 +225,7 @@ pub enum LinkError {
         /// What it has to be.
         least: String,
     },
-    /// No link is added after the stop.
+    /// No link is added after the stop, nor when the thread failed.
     #[error("the links were stopped")]
     Stopped,
 }
@@ -276,6 +287,12 @@ impl Links {
             .enumerate()
             .find_map(|(slot, seated)| Some((slot, seated?)))
             .ok_or(LinkError::TooMany { links: slots.len() })?;
+        if self.owner.shared.is_over() {
+            // Nobody would ever release it.
+            slots[slot].release();
+            slots[slot].vacate(generation);
+            return Err(LinkError::Stopped);
+        }
         *added = Some(number + 1);
         self.tell(slot);
         let slot = u32::try_from(slot).expect("there are LINKS_MAX of them");
@@ -405,6 +422,12 @@ impl LinkConfig {
         }
         if to.protocol == Protocol::Bins && self.tls.is_none() {
             return Err(LinkError::NoTls { to });
+        }
+        if let Some(name) = &self.server_name
+            && ServerName::try_from(name.as_str()).is_err()
+        {
+            let name = name.clone();
+            return Err(LinkError::ServerName { name, to });
         }
         match self.bind {
             Some(bind) if bind.is_ipv4() != to.addr.is_ipv4() => {

@@ -140,11 +140,7 @@ fn deliver(links: &Links, link: LinkId, to: Receiver) -> anyhow::Result<()> {
         counts.sent + counts.lost + counts.connect_failures > 0
     });
     if sent.connect_failures > 0 {
-        let why = &sent.last_failure;
-        bail!(
-            "cannot connect to {to}: {}",
-            why.strip_prefix("connect: ").unwrap_or(why)
-        );
+        bail!("cannot connect to {to}: {}", in_our_words(&sent));
     }
     // A receiver answers nothing on this connection; one that refuses the packet, or our certificate, breaks it. That
     // takes it a round trip, and no round trip is longer than it took to come here.
@@ -153,11 +149,29 @@ fn deliver(links: &Links, link: LinkId, to: Receiver) -> anyhow::Result<()> {
     });
     let ended = links.remove(link).unwrap_or(refused);
     match (ended.sent, ended.breaks) {
-        (0, _) => bail!("cannot send to {to}: {}", ended.last_failure),
+        (0, _) => bail!("cannot send to {to}: {}", in_our_words(&ended)),
         (_, 1..) if ended.last_failure != ENDED => {
-            bail!("{to} refused the packet: {}", ended.last_failure)
+            bail!("{to} refused the packet: {}", in_our_words(&ended))
+        }
+        (_, 1..) => {
+            // Nodes do so when a packet is not for them, and also when they stop; nobody can tell which from here.
+            eprintln!("{to} closed the connection after the packet");
+            Ok(())
         }
         _ => Ok(()),
+    }
+}
+
+/// Why it failed, with the options of this command where the engine names parameters of a configuration.
+fn in_our_words(counts: &LinkCounts) -> String {
+    let why = &counts.last_failure;
+    match why.strip_prefix("connect: ").unwrap_or(why) {
+        "" => format!("it took nothing within {:?}", TIMEOUT * 3),
+        why if why.contains("nobody in ca_list or ca_dir signed its certificate") => {
+            "TLS: nobody in the file of --ca signed its certificate: name the one with its CA, or pin its key by --pin"
+                .to_owned()
+        }
+        why => why.to_owned(),
     }
 }
 
@@ -198,6 +212,7 @@ const POLL: Duration = Duration::from_millis(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use binrush_engine::tls::TlsFailure;
     use clap::Parser as _;
 
     #[derive(Debug, clap::Parser)]
@@ -210,6 +225,19 @@ mod tests {
         Line::try_parse_from([&["send"], words].concat())
             .unwrap()
             .terms
+    }
+
+    #[test]
+    fn a_failure_is_told_in_the_words_of_this_command_and_never_empty() {
+        let told = |last_failure: String| {
+            let mut counts = LinkCounts::default();
+            counts.last_failure = last_failure;
+            in_our_words(&counts)
+        };
+        assert_eq!(told(String::new()), "it took nothing within 15s");
+        assert_eq!(told("connect: refused".to_owned()), "refused");
+        let unknown = format!("TLS: {}", TlsFailure::UnknownCa);
+        assert!(told(unknown).contains("--ca"));
     }
 
     #[test]

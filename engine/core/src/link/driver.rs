@@ -23,7 +23,8 @@ pub(super) struct Shared {
     bell: Bell,
     /// Until when to write at the stop; [`RUNNING`] before. Stored with Release, read with Acquire.
     stop_until: AtomicU64,
-    /// The driver has left; stored with Release as its last act.
+    /// The driver has left, and releases the links that it finds. Stored with Release before that, read with Acquire
+    /// after a link was seated: whoever has a slot's lock second sees what the other one did.
     over: AtomicBool,
 }
 
@@ -65,7 +66,8 @@ impl Shared {
         self.news[slot / 64].fetch_or(1 << (slot % 64), Ordering::Release);
     }
 
-    /// Wakes the driver if it sleeps.
+    /// Wakes the driver if it sleeps. Between the mark and the look at whether it sleeps is the fence of
+    /// [`Bell::ring_if_armed`], and between its going to sleep and its last look at the marks that of [`Bell::arm`].
     #[inline]
     pub(super) fn ring(&self) {
         self.bell.ring_if_armed();
@@ -110,11 +112,11 @@ impl Driver {
 
     /// Until the stop; then every link is released.
     pub(super) fn run(mut self) {
-        let mut ready = ReadyList::new(READY_MAX);
+        // Room for all: none is found late by the clock while the kernel still has to tell that it took something.
+        let mut ready = ReadyList::new(self.running.len() + 1);
         loop {
             let now = MonotonicClock.now();
-            let mut again = self.look_at_stop(now);
-            again |= self.look_at_news(now);
+            let mut again = false;
             for ready in ready.iter() {
                 // The link may have another socket meanwhile: that one is asked, and says that it is not ready.
                 if let Ok(slot) = usize::try_from(ready.key)
@@ -126,6 +128,9 @@ impl Driver {
                     again |= self.turn(slot, now, event);
                 }
             }
+            // Behind the sockets: what has room now is not too late, however long this thread was kept from running.
+            again |= self.look_at_stop(now);
+            again |= self.look_at_news(now);
             again |= self.look_at_time(now);
             if self.stopping.is_some() && self.running.iter().all(Option::is_none) {
                 return;
@@ -208,6 +213,10 @@ impl Driver {
             return false;
         };
         let link = &self.shared.slots[slot];
+        let is_due = running.deadline.is_some_and(|deadline| deadline <= now);
+        if is_due && link.with(|machine| machine.is_full()) && running.wire.is_draining() {
+            link.with(|machine| machine.progressed(now));
+        }
         let again = turn(link, &mut running.wire, now, event);
         let (gone, full, deadline) = link.with(|machine| {
             let soon = after(now, ACKNOWLEDGE_POLL);
@@ -250,6 +259,7 @@ impl Driver {
 /// Also when it panics: nobody waits for a driver that is not there.
 impl Drop for Driver {
     fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::Release);
         for slot in &self.shared.slots {
             if slot.look().is_some() {
                 let now = MonotonicClock.now();
@@ -257,7 +267,6 @@ impl Drop for Driver {
                 slot.release();
             }
         }
-        self.shared.over.store(true, Ordering::Release);
     }
 }
 
@@ -266,9 +275,6 @@ const RUNNING: u64 = u64::MAX;
 
 /// The bell's key; slots have theirs from 0.
 const BELL: u64 = u64::MAX;
-
-/// Sockets that are told of at a time; the others are the next time.
-const READY_MAX: usize = 64;
 
 /// Bytes that are read of a TLS connection at a time: what comes there is little.
 const SCRATCH_LEN: usize = 16 << 10;

@@ -143,6 +143,11 @@ impl Queue {
         Some(first.at.max(stopped))
     }
 
+    /// Whether a part of a packet was taken. Not while it is lent.
+    pub(super) const fn is_begun(&self) -> bool {
+        self.draining.begun > 0
+    }
+
     /// Whether packets came since the last [`lend`](Self::lend) that could not be lent with the others.
     pub(super) fn has_more(&self) -> bool {
         !self.filling.packets.is_empty()

@@ -1,10 +1,12 @@
 //! One link without its socket: what waits, what is to be done next, and what became of every packet.
 //!
 //! ```text
-//!              Open            Connected           Secured
-//!   Waiting ────────▶ Connecting ─────▶ (Securing) ─────▶ Up ──── stop, all written ───▶ Finishing ─▶ Gone
-//!      ▲                  │ too late, refused   │         │ broken, ended, nothing taken for too long
-//!      └──────────────────┴─────────────────────┴─────────┘ back-off; at once when the link had been up for long
+//!          Open              Connected           Secured            Proven
+//!   Waiting ───▶ Connecting ───▶ (Securing) ───▶ (Proving) ───▶ Up ── stop, all written ──▶ Finishing ─▶ Gone
+//!      ▲            │ too late, refused │             │         │ │ the session is worn           │
+//!      ├────────────┴───────────────────┴─────────────┘         │ └───────────────────────────────┤
+//!      │◀────────────── back-off ───────────────────────────────┘ broken, ended, took nothing     │
+//!      └◀────────────── at once ──────────────────────────────────────────────────────────────────┘ no stop
 //! ```
 //!
 //! Pure: it is told the time and what happened ([`Event`]), and says what is to be done ([`Action`]); what was lent for
@@ -16,7 +18,7 @@ use binrush_wire::MAX_PACKET_LEN;
 
 use super::backoff::Backoff;
 use super::lane::{Amount, Queue};
-use super::outgoing::{Outgoing, Written};
+use super::outgoing::{Follows, Outgoing, Written};
 use super::{ENDED, Lane, LinkLimits, Refused};
 use crate::clock::Timestamp;
 use crate::stream::LinkCounts;
@@ -34,6 +36,8 @@ pub(super) struct Machine {
     /// Packets of which every byte was taken by TLS, and not every byte of that by the kernel; and bytes, those of
     /// packets that were begun included.
     in_flight: Amount,
+    /// The session of this connection is to be replaced when the packet that was begun is through.
+    worn: bool,
     /// Since when packets have to wait; means nothing while they are written at once.
     stopped: Timestamp,
     /// Until when to go on at a stop.
@@ -52,10 +56,12 @@ enum State {
     /// connect(2) is under way.
     Connecting { until: Timestamp },
     /// The TLS handshake is under way.
-    Securing { until: Timestamp },
+    Securing { since: Timestamp, until: Timestamp },
+    /// Our part of it is over, and the peer may still refuse us.
+    Proving { until: Timestamp },
     /// Packets can be written.
     Up { since: Timestamp, flow: Flow },
-    /// All is written; the peer may acknowledge it.
+    /// All is written, or all that this connection may carry; the peer may acknowledge it.
     Finishing { until: Timestamp },
     /// Nothing will happen any more.
     Gone,
@@ -67,7 +73,7 @@ enum Flow {
     /// Nothing was left over.
     Free,
     /// Something was left over, and since then there has always been something. Bytes were taken last at `progress`;
-    /// there is no room for more until the driver says so.
+    /// there is no room for more until the driver says so. The kernel says so late, when a third of its buffer is free.
     Full { progress: Timestamp },
     /// As `Full`, but there is room again.
     Room { progress: Timestamp },
@@ -80,8 +86,10 @@ pub(super) enum Event {
     Look,
     /// The connection that was asked for by [`Action::Open`] is there.
     Connected,
-    /// Its TLS handshake is over.
+    /// Our part of its TLS handshake is over; in TLS 1.3 the peer looks at our certificate only after that.
     Secured,
+    /// The peer has taken our part of it.
+    Proven,
     /// There is room for more bytes.
     Writable,
     /// No connection came about, or it broke: why, in words.
@@ -131,6 +139,7 @@ impl Machine {
             },
             backoff: Backoff::new(limits.backoff_min, limits.backoff_max, seed),
             in_flight: Amount::default(),
+            worn: false,
             stopped: now,
             stopping: None,
             signalled: false,
@@ -188,14 +197,18 @@ impl Machine {
                 None
             }
             Event::Secured => {
-                self.up(now);
+                self.secured(now);
+                None
+            }
+            Event::Proven => {
+                self.proven(now);
                 None
             }
             Event::Writable => {
                 self.room();
                 None
             }
-            Event::Acknowledged => self.finished(),
+            Event::Acknowledged => self.finished(now),
             Event::Ended => self.ended(now),
             Event::Failed(why) => Some(self.fail(now, why, true)),
         };
@@ -207,10 +220,12 @@ impl Machine {
         let own = match self.state {
             State::Waiting { until, eager } => (eager || !self.is_empty()).then_some(until),
             State::Connecting { until }
-            | State::Securing { until }
+            | State::Securing { until, .. }
+            | State::Proving { until }
             | State::Finishing { until } => Some(until),
+            // Where there is room, the next write tells whether it is taken.
             State::Up {
-                flow: Flow::Full { progress } | Flow::Room { progress },
+                flow: Flow::Full { progress },
                 ..
             } => Some(after(progress, self.limits.write_deadline)),
             State::Up { .. } | State::Gone => None,
@@ -224,23 +239,28 @@ impl Machine {
     /// The packets to be written next. To be given back before the next step.
     pub(super) fn lend(&mut self) -> Outgoing {
         let (control, bulk) = (self.control.lend(), self.bulk.lend());
-        // Control packets that came after those that are lent would be overtaken.
-        let with_bulk = !self.control.has_more();
-        Outgoing::new(control, bulk, with_bulk)
+        let follows = match (self.worn, self.control.has_more()) {
+            (true, _) => Follows::Nothing,
+            (false, true) => Follows::Control,
+            (false, false) => Follows::All,
+        };
+        Outgoing::new(control, bulk, follows)
     }
 
     /// Takes back what was lent. A transport that failed is told by [`Event::Failed`] afterwards.
     pub(super) fn settle(&mut self, now: Timestamp, outgoing: Outgoing, written: Written) {
         let (control, bulk) = outgoing.give_back();
+        if written.drained {
+            self.flushed();
+        }
         for (queue, (half, taken)) in [(&mut self.control, control), (&mut self.bulk, bulk)] {
             queue.give_back(half, taken);
             self.in_flight += taken;
         }
         if written.flushed {
-            self.counts.sent += self.in_flight.packets;
-            self.counts.sent_bytes += self.in_flight.bytes;
-            self.in_flight = Amount::default();
+            self.flushed();
         }
+        self.worn |= written.worn;
         let State::Up { flow, .. } = &mut self.state else {
             return;
         };
@@ -258,6 +278,13 @@ impl Machine {
             self.set_flow(Flow::Free);
         } else if was_free && written.full {
             self.stopped = now;
+        }
+    }
+
+    /// The peer took something of what the kernel holds, which has no room for more yet.
+    pub(super) fn progressed(&mut self, now: Timestamp) {
+        if self.is_full() {
+            self.set_flow(Flow::Full { progress: now });
         }
     }
 
@@ -305,6 +332,15 @@ impl Machine {
         )
     }
 
+    /// Whether the peer had its time to refuse us at `now`.
+    #[cfg(test)]
+    pub(super) fn is_proven(&self, now: Timestamp) -> bool {
+        let stops = self
+            .stopping
+            .is_some_and(|until| now >= until || self.is_empty());
+        matches!(self.state, State::Proving { until } if now >= until) && !stops
+    }
+
     /// Packets of one lane that were not taken to their last byte.
     #[cfg(test)]
     pub(super) const fn queued(&self, lane: Lane) -> u64 {
@@ -336,9 +372,17 @@ impl Machine {
         if !self.is_gone() && self.stopping.is_some_and(|until| now >= until) {
             return self.give_up();
         }
+        if let State::Proving { until } = self.state
+            && now >= until
+        {
+            self.up(now);
+        }
         match self.state {
             // At a stop, nobody connects for nothing.
-            State::Waiting { .. } | State::Connecting { .. } | State::Securing { .. }
+            State::Waiting { .. }
+            | State::Connecting { .. }
+            | State::Securing { .. }
+            | State::Proving { .. }
                 if self.stopping.is_some() && self.is_empty() =>
             {
                 self.give_up()
@@ -351,17 +395,19 @@ impl Machine {
             State::Connecting { until } if now >= until => {
                 self.too_late(now, "no answer to connect", self.limits.connect_timeout)
             }
-            State::Securing { until } if now >= until => self.too_late(
+            State::Securing { until, .. } if now >= until => self.too_late(
                 now,
                 "no end of the TLS handshake",
                 self.limits.connect_timeout,
             ),
             State::Up {
-                flow: Flow::Full { progress } | Flow::Room { progress },
+                flow: Flow::Full { progress },
                 ..
             } if now >= after(progress, self.limits.write_deadline) => {
                 self.too_late(now, "the peer took nothing", self.limits.write_deadline)
             }
+            State::Up { flow, .. } if self.worn && self.is_between() => self.renew(now, flow),
+            State::Finishing { until } if now >= until => self.finish(now),
             State::Up { flow, .. } if !self.is_empty() => match flow {
                 Flow::Full { .. } => Action::Rest,
                 Flow::Free | Flow::Room { .. } => Action::Write,
@@ -376,18 +422,37 @@ impl Machine {
 
     fn connected(&mut self, now: Timestamp) {
         match self.state {
-            State::Connecting { until } if self.secure => self.state = State::Securing { until },
+            State::Connecting { until } if self.secure => {
+                self.state = State::Securing { since: now, until };
+            }
             State::Connecting { .. } => self.up(now),
             _ => {}
+        }
+    }
+
+    /// Packets are held back for as long as the handshake took until now, which is the round trip and the peer's
+    /// arithmetic: a refusal that comes in that time costs none of them.
+    fn secured(&mut self, now: Timestamp) {
+        if let State::Securing { since, .. } = self.state {
+            let took = Duration::from_nanos(now.nanos_since(since));
+            let until = after(now, took.clamp(PROVING_MIN, PROVING_MAX));
+            self.state = State::Proving { until };
+        }
+    }
+
+    fn proven(&mut self, now: Timestamp) {
+        if let State::Securing { .. } | State::Proving { .. } = self.state {
+            self.up(now);
         }
     }
 
     fn up(&mut self, now: Timestamp) {
         if matches!(
             self.state,
-            State::Connecting { .. } | State::Securing { .. }
+            State::Connecting { .. } | State::Securing { .. } | State::Proving { .. }
         ) {
             self.counts.connects += 1;
+            self.worn = false;
             // What waited is older than what comes from now on: it is written first, and keeps its age.
             let flow = if self.is_empty() {
                 Flow::Free
@@ -427,7 +492,7 @@ impl Machine {
 
     fn ended(&mut self, now: Timestamp) -> Option<Action> {
         if self.is_finishing() {
-            return self.finished();
+            return self.finished(now);
         }
         // Genuine nodes close what was idle for 120 s (`tcp_connection_lifetime`): no reason to connect again before
         // there is something to send.
@@ -435,8 +500,28 @@ impl Machine {
         Some(self.fail(now, ENDED.to_owned(), eager))
     }
 
-    fn finished(&mut self) -> Option<Action> {
-        self.is_finishing().then(|| self.give_up())
+    fn finished(&mut self, now: Timestamp) -> Option<Action> {
+        self.is_finishing().then(|| self.finish(now))
+    }
+
+    /// The connection has done what it was for. At a stop nothing is left to be written, unless it was being replaced.
+    fn finish(&mut self, now: Timestamp) -> Action {
+        if self.stopping.is_some() && self.is_empty() {
+            return self.give_up();
+        }
+        let (until, eager) = (now, true);
+        self.state = State::Waiting { until, eager };
+        Action::Close
+    }
+
+    /// Ends a connection whose session is worn, in order, so that another one takes its place. Packets wait meanwhile.
+    fn renew(&mut self, now: Timestamp, flow: Flow) -> Action {
+        if flow == Flow::Free {
+            self.stopped = now;
+        }
+        let until = after(now, self.limits.write_deadline);
+        self.state = State::Finishing { until };
+        Action::Finish
     }
 
     fn too_late(&mut self, now: Timestamp, what: &str, limit: Duration) -> Action {
@@ -448,8 +533,10 @@ impl Machine {
     fn fail(&mut self, now: Timestamp, why: String, eager: bool) -> Action {
         match self.state {
             State::Waiting { .. } | State::Gone => return Action::Rest,
-            State::Finishing { .. } => return self.give_up(),
-            State::Connecting { .. } | State::Securing { .. } => self.counts.connect_failures += 1,
+            State::Finishing { .. } => return self.finish(now),
+            State::Connecting { .. } | State::Securing { .. } | State::Proving { .. } => {
+                self.counts.connect_failures += 1;
+            }
             State::Up { since, flow } => {
                 self.counts.breaks += 1;
                 // A peer that takes connections and drops them is not well, however often it does so.
@@ -469,6 +556,13 @@ impl Machine {
             return self.give_up();
         }
         Action::Close
+    }
+
+    /// The kernel has all that was taken.
+    fn flushed(&mut self) {
+        let gone = std::mem::take(&mut self.in_flight);
+        self.counts.sent += gone.packets;
+        self.counts.sent_bytes += gone.bytes;
     }
 
     /// What the peer has a part of, or may have, is not sent again: it would see half a packet, or one twice.
@@ -521,6 +615,12 @@ impl Machine {
             && self.bulk.amount() == nothing
     }
 
+    /// Whether the kernel has every byte of every packet that was begun.
+    fn is_between(&self) -> bool {
+        let begun = self.control.is_begun() || self.bulk.is_begun();
+        !begun && self.in_flight == Amount::default()
+    }
+
     const fn queue_mut(&mut self, lane: Lane) -> &mut Queue {
         match lane {
             Lane::Control => &mut self.control,
@@ -536,6 +636,12 @@ pub(super) fn after(at: Timestamp, duration: Duration) -> Timestamp {
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+/// The least time that a peer gets to refuse us after our part of the handshake; its thread may have to be woken.
+const PROVING_MIN: Duration = Duration::from_millis(20);
+
+/// The most: a handshake that was held up says nothing about how long a refusal takes.
+const PROVING_MAX: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests;

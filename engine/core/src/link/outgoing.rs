@@ -12,9 +12,19 @@ use super::lane::{Amount, Half};
 pub(super) struct Outgoing {
     control: Half,
     bulk: Half,
-    /// Whether bulk may follow; not while control packets wait that could not be lent.
-    with_bulk: bool,
+    follows: Follows,
     taken: [Amount; 2],
+}
+
+/// What may follow the packet that was begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Follows {
+    /// Control packets, then bulk.
+    All,
+    /// Control packets: others wait that could not be lent, and bulk would overtake them.
+    Control,
+    /// None: this connection is about to be replaced.
+    Nothing,
 }
 
 /// What a transport did with them.
@@ -22,18 +32,22 @@ pub(super) struct Outgoing {
 pub(super) struct Written {
     /// The kernel took bytes.
     pub(super) moved: bool,
+    /// Before it took anything more, the kernel had every byte that was taken by earlier calls.
+    pub(super) drained: bool,
     /// The kernel has every byte that was taken of the packets.
     pub(super) flushed: bool,
     /// The kernel has no room for more now.
     pub(super) full: bool,
+    /// The session may encrypt no more than the rest of a packet: it is to be replaced.
+    pub(super) worn: bool,
 }
 
 impl Outgoing {
-    pub(super) fn new(control: Half, bulk: Half, with_bulk: bool) -> Self {
+    pub(super) fn new(control: Half, bulk: Half, follows: Follows) -> Self {
         Self {
             control,
             bulk,
-            with_bulk,
+            follows,
             taken: [Amount::default(); 2],
         }
     }
@@ -42,9 +56,14 @@ impl Outgoing {
     /// was not begun comes before a control packet.
     pub(super) fn slices(&self) -> [IoSlice<'_>; 3] {
         let (begun, bulk) = self.bulk.rest().split_at(self.bulk.begun_left());
-        let bulk = if self.with_bulk { bulk } else { &[] };
+        let control = self.control.rest();
+        let (control, bulk) = match self.follows {
+            Follows::All => (control, bulk),
+            Follows::Control => (control, &[][..]),
+            Follows::Nothing => (&control[..self.control.begun_left()], &[][..]),
+        };
         let mut left = WRITE_MAX;
-        [begun, self.control.rest(), bulk].map(|part| {
+        [begun, control, bulk].map(|part| {
             let part = &part[..part.len().min(left)];
             left -= part.len();
             IoSlice::new(part)

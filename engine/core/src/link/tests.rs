@@ -453,6 +453,8 @@ fn what_cannot_be_is_refused_with_a_reason() {
     };
     assert!(told(LinkConfig::new("bins:127.0.0.1:9".parse().unwrap())).contains("certificate"));
     assert!(told(LinkConfig::new("bin:127.0.0.1:0".parse().unwrap())).contains("port"));
+    let no_name = with(|config| config.server_name = Some("no name".to_owned()));
+    assert!(no_name.contains("\"no name\" is neither"), "{no_name}");
     assert!(with(|config| config.bind = Some("::1".parse().unwrap())).contains("IPv6"));
     assert!(with(|config| config.limits.queue_bytes = 1000).contains("131070 bytes"));
     assert!(with(|config| config.limits.queue_packets = 7).contains("8 packets"));
@@ -467,6 +469,25 @@ fn what_cannot_be_is_refused_with_a_reason() {
     links.send(link, Lane::Control, &long[1..]).unwrap();
     (1..4).for_each(|_| _ = links.add(quick(addr)).unwrap());
     assert_eq!(links.add(quick(addr)), Err(LinkError::TooMany { links: 4 }));
+}
+
+#[test]
+fn a_thread_that_failed_takes_no_more_links_and_nobody_waits_for_it() {
+    let peer = peer();
+    let links = start();
+    let link = links.add(quick(peer.local_addr().unwrap())).unwrap();
+    // As it ends itself when it cannot wait for sockets.
+    links.owner.shared.stop(slot::now());
+    let begin = Instant::now();
+    while links.is_running() {
+        assert!(begin.elapsed() < PATIENCE);
+        thread::sleep(Duration::from_millis(1));
+    }
+    let again = links.add(quick(peer.local_addr().unwrap()));
+    assert_eq!(again, Err(LinkError::Stopped));
+    assert_eq!(links.send(link, Lane::Bulk, &[1]), Err(Refused::Stopped));
+    assert!(links.remove(link).is_some());
+    assert_eq!(links.counts(), Vec::new());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::outgoing::{Outgoing, Written};
 use super::turn::Transport;
 use super::{LinkConfig, LinkLimits};
 use crate::config::Protocol;
-use crate::tls::{ClientTls, Session};
+use crate::tls::{ClientTls, Session, TlsVersion};
 
 /// The connection to one peer, while there is one.
 #[derive(Debug)]
@@ -29,6 +29,12 @@ struct Connection {
     stage: Stage,
     /// What the poller was asked for.
     interest: Interest,
+    /// The kernel took bytes since the last write.
+    progressed: bool,
+    /// What it held that the peer had not acknowledged, when it had no room.
+    held: u64,
+    /// The peer has taken our part of the TLS handshake.
+    proven: bool,
 }
 
 #[derive(Debug)]
@@ -41,10 +47,21 @@ enum Stage {
 
 /// What reading came to.
 enum Arrived {
-    /// No more for now.
+    /// Nothing for now.
     Nothing,
+    /// Something, and no more for now.
+    Something,
     /// There will be no more.
     End,
+}
+
+impl Arrived {
+    const fn what(came: bool) -> Self {
+        match came {
+            true => Self::Something,
+            false => Self::Nothing,
+        }
+    }
 }
 
 impl Wire {
@@ -97,6 +114,15 @@ impl Wire {
         }
     }
 
+    /// Whether the peer has taken something of what the kernel holds, since the kernel had no room or since this was asked.
+    pub(super) fn is_draining(&mut self) -> bool {
+        let Some(connection) = &mut self.connection else {
+            return false;
+        };
+        let held = connection.socket.unsent_bytes().unwrap_or(connection.held);
+        held < std::mem::replace(&mut connection.held, held)
+    }
+
     /// Whether the peer has acknowledged everything; also when there is no connection any more.
     pub(super) fn is_acknowledged(&self) -> bool {
         let unsent = self
@@ -119,6 +145,9 @@ impl Transport for Wire {
             socket,
             stage: Stage::Connecting,
             interest: Interest::BOTH,
+            progressed: false,
+            held: 0,
+            proven: false,
         });
         Ok(())
     }
@@ -134,7 +163,12 @@ impl Transport for Wire {
                 return Err("the connection is not ready".to_owned());
             }
         };
-        written.map_err(|error| format!("send: {error}"))
+        let mut written = written.map_err(|error| format!("send: {error}"))?;
+        written.moved |= std::mem::take(&mut connection.progressed);
+        if written.full {
+            connection.held = connection.socket.unsent_bytes().unwrap_or(0);
+        }
+        Ok(written)
     }
 
     fn finish(&mut self) {
@@ -184,16 +218,21 @@ impl Connection {
         transmit(&self.socket, session).map_err(|error| format!("send: {error}"))?;
         if session.is_handshaking() {
             return match arrived {
-                Arrived::Nothing => Ok(Event::Look),
+                Arrived::Nothing | Arrived::Something => Ok(Event::Look),
                 Arrived::End => Err("the peer went away during the TLS handshake".to_owned()),
             };
         }
+        // The last word of a handshake is the client's in 1.3, and the server's before.
+        self.proven = session.version() != Some(TlsVersion::V1_3);
         let stage = std::mem::replace(&mut self.stage, Stage::Plain);
         if let Stage::Securing(session) = stage {
             self.stage = Stage::Secure(session);
         }
         // An end that came with the handshake's last bytes is seen again: the socket stays readable.
-        Ok(Event::Secured)
+        Ok(match self.proven {
+            true => Event::Proven,
+            false => Event::Secured,
+        })
     }
 
     fn moved(
@@ -207,13 +246,20 @@ impl Connection {
                 Stage::Secure(session) => read_secure(&self.socket, session, scratch, rx_bytes)?,
                 _ => discard(&self.socket, rx_bytes)?,
             };
-            if let Arrived::End = arrived {
-                return Ok(Event::Ended);
+            match arrived {
+                Arrived::End => return Ok(Event::Ended),
+                // Who refuses us says that first. Room is told of again.
+                Arrived::Something if !self.proven => {
+                    self.proven = true;
+                    return Ok(Event::Proven);
+                }
+                Arrived::Nothing | Arrived::Something => {}
             }
         }
         // Answers of TLS itself, such as to a key update.
         if let Stage::Secure(session) = &mut self.stage {
-            transmit(&self.socket, session).map_err(|error| format!("send: {error}"))?;
+            let moved = transmit(&self.socket, session);
+            self.progressed |= moved.map_err(|error| format!("send: {error}"))?;
         }
         if ready.writable {
             return Ok(Event::Writable);
@@ -233,8 +279,10 @@ fn write_plain(socket: &TcpSocket, outgoing: &mut Outgoing) -> io::Result<Writte
     outgoing.take(taken);
     Ok(Written {
         moved: taken > 0,
+        drained: true,
         flushed: true,
         full: taken < offered,
+        worn: false,
     })
 }
 
@@ -246,7 +294,8 @@ fn write_secure(
     outgoing: &mut Outgoing,
 ) -> io::Result<Written> {
     let mut moved = transmit(socket, session)?;
-    if !session.wants_write() {
+    let drained = !session.wants_write();
+    if drained {
         let mut taken = 0;
         for slice in &outgoing.slices() {
             let part = &slice[..slice.len().min(SECURE_MAX - taken)];
@@ -262,8 +311,10 @@ fn write_secure(
     let full = session.wants_write();
     Ok(Written {
         moved,
+        drained,
         flushed: !full,
         full,
+        worn: session.is_worn(),
     })
 }
 
@@ -280,6 +331,7 @@ fn transmit(socket: &TcpSocket, session: &mut Session) -> io::Result<bool> {
 
 /// Nobody reads what a peer says here: genuine nodes send on connections of their own.
 fn discard(socket: &TcpSocket, rx_bytes: &mut u64) -> Result<Arrived, String> {
+    let before = *rx_bytes;
     for _ in 0..READS_MAX {
         match socket.discard(DISCARD_MAX) {
             Ok(0) => return Ok(Arrived::End),
@@ -293,7 +345,7 @@ fn discard(socket: &TcpSocket, rx_bytes: &mut u64) -> Result<Arrived, String> {
             Err(error) => return Err(broken(&error)),
         }
     }
-    Ok(Arrived::Nothing)
+    Ok(Arrived::what(*rx_bytes > before))
 }
 
 fn read_secure(
@@ -302,6 +354,7 @@ fn read_secure(
     scratch: &mut [u8],
     rx_bytes: &mut u64,
 ) -> Result<Arrived, String> {
+    let mut came = false;
     for _ in 0..READS_MAX {
         match socket.recv(scratch) {
             Ok(0) => return Ok(Arrived::End),
@@ -314,6 +367,7 @@ fn read_secure(
                     let _ = transmit(socket, session);
                     format!("TLS: {failure}")
                 })?;
+                came = true;
                 if received.closed {
                     return Ok(Arrived::End);
                 }
@@ -325,7 +379,7 @@ fn read_secure(
             Err(error) => return Err(broken(&error)),
         }
     }
-    Ok(Arrived::Nothing)
+    Ok(Arrived::what(came))
 }
 
 fn broken(error: &io::Error) -> String {

@@ -22,6 +22,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => Just(Event::Look),
         4 => Just(Event::Connected),
         4 => Just(Event::Secured),
+        4 => Just(Event::Proven),
         4 => Just(Event::Writable),
         1 => Just(Event::Failed("why".to_owned())),
         1 => Just(Event::Ended),
@@ -34,14 +35,15 @@ fn event() -> impl Strategy<Value = Event> {
 enum Op {
     Push(bool, usize),
     Step(u64, Event),
-    Write(usize, bool),
+    Write(usize, bool, bool),
 }
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         (any::<bool>(), 0..70_000_usize).prop_map(|(control, len)| Op::Push(control, len)),
         (0..1_500_000_000_u64, event()).prop_map(|(ns, event)| Op::Step(ns, event)),
-        (0..200_000_usize, any::<bool>()).prop_map(|(count, full)| Op::Write(count, full)),
+        (0..200_000_usize, any::<bool>(), any::<bool>())
+            .prop_map(|(count, full, drained)| Op::Write(count, full, drained)),
     ]
 }
 
@@ -69,15 +71,17 @@ proptest! {
                     now = now.after(ns);
                     action = machine.step(now, event);
                 }
-                Op::Write(count, full) if action == Action::Write => {
+                Op::Write(count, full, drained) if action == Action::Write => {
                     let mut outgoing = machine.lend();
                     let offered: usize = outgoing.slices().iter().map(|part| part.len()).sum();
                     let taken = count.min(offered);
                     outgoing.take(taken);
                     let written = Written {
                         moved: taken > 0,
+                        drained: drained || !secure,
                         flushed: !(secure && full),
                         full,
+                        worn: secure && count % 5 == 0,
                     };
                     machine.settle(now, outgoing, written);
                     action = machine.step(now, Event::Look);
@@ -98,6 +102,29 @@ fn pass(machine: &Machine, now: &mut Timestamp) -> u64 {
     *now = machine.deadline().unwrap().max(before);
     now.nanos_since(before)
 }
+
+/// Takes `count` bytes of what there is to be written, and reports what `told` makes of it; how much was offered.
+fn write(
+    machine: &mut Machine,
+    now: Timestamp,
+    count: usize,
+    told: impl FnOnce(Written) -> Written,
+) -> usize {
+    let mut outgoing = machine.lend();
+    let offered = outgoing.slices().iter().map(|part| part.len()).sum();
+    outgoing.take(count);
+    machine.settle(now, outgoing, told(FLUSHED));
+    offered
+}
+
+/// All that was taken went to the kernel, which has room for more.
+const FLUSHED: Written = Written {
+    moved: true,
+    drained: true,
+    flushed: true,
+    full: false,
+    worn: false,
+};
 
 fn connect(machine: &mut Machine, now: Timestamp) {
     assert_eq!(machine.step(now, Event::Look), Action::Open);
@@ -146,19 +173,125 @@ fn a_peer_that_takes_a_little_is_kept_and_one_that_takes_nothing_is_not() {
                 outgoing.take(takes);
                 let written = Written {
                     moved: takes > 0,
-                    flushed: true,
                     full: true,
+                    ..FLUSHED
                 };
                 machine.settle(now, outgoing, written);
-                assert_eq!(machine.step(now, Event::Look), Action::Rest);
+                action = machine.step(now, Event::Look);
+                if action == Action::Reset {
+                    break;
+                }
+                assert_eq!(action, Action::Rest);
             }
             now = after(now, LIMITS.write_deadline / 2);
             action = machine.step(now, Event::Writable);
-            if action == Action::Reset {
-                break;
-            }
         }
         let breaks = machine.counts().breaks;
         assert_eq!((takes, breaks), (takes, u64::from(takes == 0)));
+    }
+}
+
+#[test]
+fn room_that_was_found_late_is_used_before_the_clock_counts() {
+    let mut now = Timestamp::from_nanos(1);
+    let mut machine = Machine::new(String::new(), LIMITS, false, 1, now);
+    connect(&mut machine, now);
+    machine.push(Lane::Bulk, &[0; 100], || now).unwrap();
+    assert_eq!(machine.step(now, Event::Look), Action::Write);
+    write(&mut machine, now, 10, |written| Written {
+        full: true,
+        ..written
+    });
+    assert_eq!(machine.step(now, Event::Look), Action::Rest);
+    // The process was stopped for as long; the peer was not.
+    now = after(now, LIMITS.write_deadline * 3);
+    assert_eq!(machine.step(now, Event::Writable), Action::Write);
+    write(&mut machine, now, 90, |written| written);
+    assert_eq!(machine.step(now, Event::Look), Action::Rest);
+    let counts = machine.counts();
+    assert_eq!((counts.sent, counts.breaks), (1, 0), "{counts:?}");
+}
+
+#[test]
+fn what_a_session_had_counts_as_sent_though_more_is_on_its_way() {
+    let now = Timestamp::from_nanos(1);
+    let mut machine = Machine::new(String::new(), LIMITS, true, 1, now);
+    connect(&mut machine, now);
+    machine.step(now, Event::Proven);
+    for sent in 0..10 {
+        machine.push(Lane::Bulk, &[0; 100], || now).unwrap();
+        machine.step(now, Event::Look);
+        // The kernel has the one before, and not all of this one.
+        write(&mut machine, now, 100, |written| Written {
+            flushed: false,
+            full: true,
+            ..written
+        });
+        let counts = machine.counts();
+        assert_eq!((counts.sent, counts.waiting), (sent, 1), "{counts:?}");
+        machine.step(now, Event::Writable);
+    }
+}
+
+#[test]
+fn who_is_refused_right_behind_the_handshake_was_not_connected_and_loses_nothing() {
+    let mut now = Timestamp::from_nanos(1);
+    let mut machine = Machine::new(String::new(), LIMITS, true, 1, now);
+    machine.push(Lane::Bulk, &[0; 100], || now).unwrap();
+    connect(&mut machine, now);
+    now = after(now, Duration::from_millis(80));
+    assert_eq!(machine.step(now, Event::Secured), Action::Rest, "held back");
+    let alert = Event::Failed("TLS: unknown CA".to_owned());
+    assert_eq!(machine.step(now, alert.clone()), Action::Close);
+    let counts = machine.counts();
+    let connections = (counts.connects, counts.connect_failures, counts.breaks);
+    assert_eq!(connections, (0, 1, 0), "{counts:?}");
+    assert_eq!((counts.waiting, counts.lost), (1, 0), "{counts:?}");
+    // Who says nothing for as long as the handshake took has taken it, and so has who says something.
+    for proof in [Event::Look, Event::Proven] {
+        pass(&machine, &mut now);
+        connect(&mut machine, now);
+        now = after(now, Duration::from_millis(80));
+        machine.step(now, Event::Secured);
+        if proof == Event::Look {
+            assert_eq!(pass(&machine, &mut now), 80_000_000);
+        }
+        assert_eq!(machine.step(now, proof), Action::Write);
+        machine.step(now, alert.clone());
+    }
+    assert_eq!(machine.counts().breaks, 2);
+}
+
+#[test]
+fn a_worn_session_ends_behind_a_whole_packet_and_the_next_begins_at_once() {
+    let now = Timestamp::from_nanos(1);
+    for lane in [Lane::Bulk, Lane::Control] {
+        let mut machine = Machine::new(String::new(), LIMITS, true, 1, now);
+        connect(&mut machine, now);
+        assert_eq!(machine.step(now, Event::Proven), Action::Rest);
+        for _ in 0..2 {
+            machine.push(lane, &[0; 100], || now).unwrap();
+        }
+        assert_eq!(machine.step(now, Event::Look), Action::Write);
+        let worn = |written| Written {
+            worn: true,
+            ..written
+        };
+        write(&mut machine, now, 30, worn);
+        assert_eq!(machine.step(now, Event::Look), Action::Write);
+        // No more than the rest of the one that was begun.
+        let offered = write(&mut machine, now, 70, worn);
+        assert_eq!(offered, 70);
+        assert_eq!(machine.step(now, Event::Look), Action::Finish);
+        assert_eq!(machine.step(now, Event::Look), Action::Rest);
+        assert_eq!(machine.step(now, Event::Acknowledged), Action::Close);
+        assert_eq!(machine.counts().waiting, 1);
+        connect(&mut machine, now);
+        assert_eq!(machine.step(now, Event::Proven), Action::Write);
+        write(&mut machine, now, 100, |written| written);
+        let counts = machine.counts();
+        let connections = (counts.connects, counts.connect_failures, counts.breaks);
+        assert_eq!(connections, (2, 0, 0), "{counts:?}");
+        assert_eq!((counts.sent, counts.lost), (2, 0), "{counts:?}");
     }
 }
