@@ -102,6 +102,8 @@ struct Server<'a> {
     clock: MonotonicClock,
     refusals: RefusalLog,
     losses: LossLog,
+    /// What was told of certificates, and when they were looked at.
+    certificates: (Vec<String>, Instant),
     streams: StreamLog,
     /// Closed since the last line of counts.
     closed: Closed,
@@ -163,6 +165,8 @@ fn receive(
         clock: MonotonicClock,
         refusals: RefusalLog::new(),
         losses: LossLog::default(),
+        // The first are in the ready line.
+        certificates: (Vec::new(), Instant::now()),
         streams: StreamLog::default(),
         closed: Closed::default(),
     };
@@ -245,6 +249,7 @@ impl Server<'_> {
             sampled = Instant::now();
             self.closed.gather(&now.streams);
             self.tell_refusals(&now);
+            self.tell_certificates();
             if let Some(http) = &self.http {
                 http.show(&self.engine, &now);
             }
@@ -262,6 +267,24 @@ impl Server<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What has become worth knowing of certificates while time passed.
+    fn tell_certificates(&mut self) {
+        let (told, looked) = &mut self.certificates;
+        if looked.elapsed() < CERTIFICATES {
+            return;
+        }
+        *looked = Instant::now();
+        let now = self.engine.certificate_warnings();
+        for warning in now.iter().filter(|warning| !told.contains(warning)) {
+            self.output.print(if self.args.json {
+                event("warning", Map::new(), json!({ "text": warning }))
+            } else {
+                format!("warning: {warning}")
+            });
+        }
+        *told = now;
     }
 
     /// What was refused or lost lately, in a bounded number of lines.
@@ -472,6 +495,9 @@ fn last(totals: &Snapshot, measured: Option<&Report>, json: bool) -> String {
 
 const AS_BEFORE: &str = "going on as before";
 const HALF_DONE: &str = "done in part; another SIGHUP tries the rest";
+
+/// How often certificates are looked at: they end on a day.
+const CERTIFICATES: Duration = Duration::from_secs(12 * 3600);
 
 /// How often the counters are read, printed or not.
 const SAMPLE: Duration = Duration::from_secs(1);

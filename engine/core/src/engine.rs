@@ -446,6 +446,13 @@ impl Engine {
         self.streams.refusals()
     }
 
+    /// What is to be known of the certificates and revocation lists in use now, such as that one ends soon. Ask now and
+    /// then: time passes.
+    #[must_use]
+    pub fn certificate_warnings(&self) -> Vec<String> {
+        self.streams.warnings()
+    }
+
     /// How the streams of which sender are read.
     #[must_use]
     pub const fn peers(&self) -> &PeerTable {
