@@ -14,13 +14,14 @@
 //! - *crowd*: one packet is queued in each of many connections, again and again.
 //!
 //! The receiver looks at the first byte of each packet, as who cuts a stream does, and so checks that nothing was lost,
-//! doubled or swapped.
+//! doubled or swapped. Neither thread waits for the other in vain: when one gives up, the other's next turn ends it too.
 
 use std::io::{self, IoSliceMut, Read as _, Write as _};
 use std::mem::MaybeUninit;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd as _, RawFd};
-use std::sync::Barrier;
+use std::panic::resume_unwind;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -74,6 +75,37 @@ struct Load {
     queued: bool,
 }
 
+/// One thread's side of taking turns. It ends for both when either is dropped, a panic included.
+struct Turns {
+    mine: Sender<()>,
+    other: Receiver<()>,
+}
+
+impl Turns {
+    fn new() -> (Self, Self) {
+        let ((mine, others_end), (others, other)) = (channel(), channel());
+        let there = Self {
+            mine: others,
+            other: others_end,
+        };
+        (Self { mine, other }, there)
+    }
+
+    /// It is the other's turn.
+    fn pass(&self) -> io::Result<()> {
+        self.mine.send(()).map_err(gave_up)
+    }
+
+    /// Waits for ours.
+    fn await_mine(&self) -> io::Result<()> {
+        self.other.recv().map_err(gave_up)
+    }
+}
+
+fn gave_up<E>(_: E) -> io::Error {
+    io::Error::new(GAVE_UP, "the other thread gave up")
+}
+
 impl Check {
     fn bytes(&mut self, bytes: &[u8]) {
         let first = self.position.next_multiple_of(PACKET_LEN) - self.position;
@@ -124,8 +156,6 @@ impl<Q: StreamQueue<Socket = TcpSocket>> Receive for Backend<Q> {
         for arrival in self.batch.arrivals(&self.slab) {
             match arrival.what {
                 What::Bytes(bytes) => checks[arrival.token.0 as usize].bytes(bytes),
-                // With the last bytes, when the sender is through.
-                What::End if self.batch.bytes() > 0 => {}
                 ended => return Err(io::Error::other(format!("{ended:?}"))),
             }
         }
@@ -209,78 +239,84 @@ const WAYS: [Way; 6] = [
 fn measure(way: &Way, load: Load) -> io::Result<f64> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     if load.queued {
-        set_rcvbuf(listener.as_raw_fd(), 8 * load.burst_len)?;
+        set_rcvbuf(listener.as_raw_fd(), RCVBUF_EACH * load.burst_len)?;
     }
     let (mut senders, mut streams) = (Vec::new(), Vec::new());
     for _ in 0..load.connections {
-        senders.push(TcpStream::connect(listener.local_addr()?)?);
+        let sender = TcpStream::connect(listener.local_addr()?)?;
+        sender.set_write_timeout(Some(PATIENCE))?;
+        senders.push(sender);
         streams.push(listener.accept()?.0);
     }
-    let turns = &Barrier::new(2);
+    let (ours, theirs) = Turns::new();
     let cores = &allowed_cores();
     thread::scope(|scope| {
-        scope.spawn(move || {
+        let sender = scope.spawn(move || {
             pin(cores, 0);
-            send(&mut senders, load, turns);
+            send(senders, load, &ours)
         });
         let receiver = scope.spawn(move || {
             pin(cores, 1);
-            receive(way, streams, load, turns)
+            // Here, so that it is dropped when the check fails.
+            let turns = theirs;
+            receive(way, streams, load, &turns)
         });
-        receiver.join().expect("the receiver checks and says")
+        let sent = sender.join().expect("the sender checks nothing");
+        match (receiver.join(), sent) {
+            // What came is not what was sent: no figure of this run counts.
+            (Err(panic), _) => resume_unwind(panic),
+            (Ok(Err(error)), Err(first)) if error.kind() == GAVE_UP => Err(first),
+            (Ok(received), sent) => received.and_then(|figure| sent.map(|()| figure)),
+        }
     })
 }
 
-fn send(senders: &mut [TcpStream], load: Load, turns: &Barrier) {
+/// The senders are dropped when it ends, which the receiver sees.
+fn send(mut senders: Vec<TcpStream>, load: Load, turns: &Turns) -> io::Result<()> {
     let bytes: Vec<u8> = (0..PERIOD)
         .map(|place| head_of(place / PACKET_LEN))
         .collect();
     for burst in 0..load.bursts {
-        for sender in &mut *senders {
+        for sender in &mut senders {
             let mut left = load.burst_len;
             while left > 0 {
                 let start = (burst * load.burst_len + load.burst_len - left) % PERIOD;
                 let write = &bytes[start..(start + left.min(WRITE_LEN)).min(PERIOD)];
-                // Where that fails the receiver says why.
-                let _ = sender.write_all(write);
+                sender.write_all(write)?;
                 left -= write.len();
             }
         }
         if load.queued {
-            turns.wait();
-            turns.wait();
+            turns.pass()?;
+            turns.await_mine()?;
         }
     }
+    // Open until the receiver has everything: an end is none of the loads.
+    turns.await_mine()
 }
 
-fn receive(way: &Way, streams: Vec<TcpStream>, load: Load, turns: &Barrier) -> io::Result<f64> {
-    let mut receiver = (way.make)(streams, way.frames);
+fn receive(way: &Way, streams: Vec<TcpStream>, load: Load, turns: &Turns) -> io::Result<f64> {
+    let mut receiver = (way.make)(streams, way.frames)?;
     let mut checks = vec![Check::default(); load.connections];
     let mut spent = Duration::ZERO;
-    let mut failure = None;
     for _ in 0..load.bursts {
         if load.queued {
-            turns.wait();
+            turns.await_mine()?;
         }
-        if let Ok(receiver) = &mut receiver {
-            let start = thread_time();
-            let mut left = load.burst_len * load.connections;
-            while left > 0 && failure.is_none() {
-                match receiver.receive(&mut checks) {
-                    Ok(0) => failure = receiver.wait().err(),
-                    Ok(some) => left -= some,
-                    Err(error) => failure = Some(error),
-                }
+        let start = thread_time();
+        let mut left = load.burst_len * load.connections;
+        while left > 0 {
+            match receiver.receive(&mut checks)? {
+                0 => receiver.wait()?,
+                some => left -= some,
             }
-            spent += thread_time() - start;
         }
+        spent += thread_time() - start;
         if load.queued {
-            turns.wait();
+            turns.pass()?;
         }
     }
-    if let Some(error) = receiver.err().or(failure) {
-        return Err(error);
-    }
+    turns.pass()?;
     let len = load.bursts * load.burst_len;
     assert!(
         checks.iter().all(|check| check.position == len),
@@ -319,7 +355,15 @@ fn compare(title: &str, load: Load, rounds: usize) {
     }
 }
 
-fn main() {
+/// How long a burst may be so that it waits whole in a receive buffer that we may have, in packets that are at most `most`.
+fn burst_packets(most: usize) -> io::Result<usize> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let wanted = RCVBUF_EACH * most * PACKET_LEN;
+    let granted = set_rcvbuf(listener.as_raw_fd(), wanted)?;
+    Ok(most.min(granted / RCVBUF_EACH / PACKET_LEN).max(1))
+}
+
+fn main() -> io::Result<()> {
     let arguments: Vec<usize> = std::env::args()
         .filter_map(|word| word.parse().ok())
         .collect();
@@ -335,9 +379,16 @@ fn main() {
         queued: false,
     };
     compare("steady", steady, rounds);
+    let packets = burst_packets(BURST_PACKETS)?;
+    if packets < BURST_PACKETS {
+        println!(
+            "queued: {packets} packets at a time and not {BURST_PACKETS}, because a receive buffer takes no more: that needs \
+             CAP_NET_ADMIN, or a larger net.core.rmem_max"
+        );
+    }
     let queued = Load {
-        bursts: mib.div_ceil(4),
-        burst_len: 20_000 * PACKET_LEN,
+        bursts: mib.div_ceil(4) * BURST_PACKETS.div_ceil(packets),
+        burst_len: packets * PACKET_LEN,
         queued: true,
         ..steady
     };
@@ -349,6 +400,7 @@ fn main() {
         queued: true,
     };
     compare("crowd", crowd, rounds);
+    Ok(())
 }
 
 fn median(figures: &mut [f64]) -> f64 {
@@ -396,8 +448,8 @@ fn readable(fd: RawFd) -> io::Result<()> {
     }
 }
 
-/// Past the system's limit if we may, up to it if not.
-fn set_rcvbuf(fd: RawFd, bytes: usize) -> io::Result<()> {
+/// Past the system's limit if we may, up to it if not. How many bytes it is of those asked for.
+fn set_rcvbuf(fd: RawFd, bytes: usize) -> io::Result<usize> {
     let value = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX / 2);
     let value_len = libc::socklen_t::try_from(size_of_val(&value)).expect("some bytes");
     for name in [libc::SO_RCVBUFFORCE, libc::SO_RCVBUF] {
@@ -407,14 +459,41 @@ fn set_rcvbuf(fd: RawFd, bytes: usize) -> io::Result<()> {
             libc::setsockopt(fd, libc::SOL_SOCKET, name, value, value_len)
         };
         if done == 0 {
-            return Ok(());
+            return rcvbuf(fd);
         }
     }
     Err(io::Error::last_os_error())
 }
 
+fn rcvbuf(fd: RawFd) -> io::Result<usize> {
+    let mut value: libc::c_int = 0;
+    let mut len = libc::socklen_t::try_from(size_of_val(&value)).expect("some bytes");
+    // SAFETY: takes a pointer to an int and one to its size, and writes to both (socket(7)).
+    let done = unsafe {
+        let value = (&raw mut value).cast();
+        libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, value, &raw mut len)
+    };
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // "The kernel doubles this value [...], and this doubled value is returned by getsockopt(2)" (socket(7)).
+    Ok(usize::try_from(value).unwrap_or(0) / 2)
+}
+
 /// A usual BIN packet.
 const PACKET_LEN: usize = 200;
+
+/// Packets that are queued before the receiver begins.
+const BURST_PACKETS: usize = 20_000;
+
+/// Bytes of receive buffer to ask for, for each byte that is to wait there: the kernel counts its own memory in.
+const RCVBUF_EACH: usize = 8;
+
+/// The error of who waits for a thread that is there no more.
+const GAVE_UP: io::ErrorKind = io::ErrorKind::BrokenPipe;
+
+/// How long a thread waits for the other before it gives up.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the sender writes at once.
 const WRITE_LEN: usize = 64 << 10;

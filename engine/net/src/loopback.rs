@@ -37,6 +37,27 @@ pub(crate) fn address_of_another_host() -> Option<IpAddr> {
     Some(Ipv4Addr::new(192, 0, 2, 1).into())
 }
 
+/// A link-local address of this machine, and the index of its interface, which is up.
+pub(crate) fn link_local() -> Option<(Ipv6Addr, u32)> {
+    // Address, index, prefix length, scope, flags, name: all but the last in hexadecimal.
+    let table = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    let found = table.lines().find_map(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let [address, index, _, _, flags, _] = columns[..] else {
+            return None;
+        };
+        let address = Ipv6Addr::from(u128::from_str_radix(address, 16).ok()?);
+        // Not one that is tried out, or was found to be another's (IFA_F_TENTATIVE, IFA_F_DADFAILED).
+        let usable = u32::from_str_radix(flags, 16).ok()? & 0x48 == 0;
+        let index = u32::from_str_radix(index, 16).ok()?;
+        (address.is_unicast_link_local() && usable).then_some((address, index))
+    });
+    if found.is_none() {
+        skip("no link-local address");
+    }
+    found
+}
+
 /// A socket connected to `to` whose every send is a train: datagrams of `segment_len` bytes, the last may be
 /// shorter.
 pub(crate) fn train_sender(to: SocketAddr, segment_len: u16) -> UdpSocket {

@@ -17,7 +17,7 @@ mod option;
 pub use listener::{DEAD_MAX, ReserveFd, TcpListener};
 
 /// A connection, or one that is being made; never blocks. When dropped it is closed: what was written goes out,
-/// then a FIN, or an RST when something was not read.
+/// then a FIN, or an RST when something was not read; see [`part`](Self::part).
 #[derive(Debug)]
 pub struct TcpSocket {
     // Of the standard library's type for its addresses and reads.
@@ -66,15 +66,18 @@ pub struct TcpError {
 }
 
 impl TcpSocket {
-    /// Begins to connect to `to`, from the address `bind` if there is one; the kernel chooses the port.
+    /// Begins to connect to `to`, from the address `bind_to` if there is one; the kernel chooses the port.
+    ///
+    /// A link-local address (`fe80::/10`) is one of an interface: `to` has to name that by its scope id, and `bind_to`,
+    /// which cannot, is taken to be of the same interface.
     ///
     /// Goes on by itself: the socket becomes writable when it is connected or has failed, and then
     /// [`finish_connect`](Self::finish_connect) says which. How long the kernel tries, `net.ipv4.tcp_syn_retries` says,
     /// some two minutes; who wants to wait less drops the socket.
     ///
     /// # Errors
-    /// What is known at once: no descriptor, an address that is not ours, no route. `InvalidInput` when `bind` and `to` are of
-    /// different families. `ECONNREFUSED` may come here, from the same host, or later.
+    /// What is known at once: no descriptor, an address that is not ours, no route. `InvalidInput` when `bind_to` and `to` are
+    /// of different families, or a link-local address has no scope id. `ECONNREFUSED` may come here, from the same host, or later.
     pub fn connect(
         to: SocketAddr,
         bind_to: Option<IpAddr>,
@@ -92,7 +95,13 @@ impl TcpSocket {
             // 4-tuple is unique" (ip(7)): reconnecting does not use the ports up.
             let name = libc::IP_BIND_ADDRESS_NO_PORT;
             sockopt::set_int(&socket, libc::IPPROTO_IP, name, 1)?;
-            address::bind(&socket, SocketAddr::new(from, 0))?;
+            let mut own = SocketAddr::new(from, 0);
+            // "sin6_scope_id [...] is an ID depending on the scope of the address. [...] Linux supports it only for link-local
+            // addresses, in that case sin6_scope_id contains the interface index" (ipv6(7)); others pass it over.
+            if let (SocketAddr::V6(own), SocketAddr::V6(to)) = (&mut own, to) {
+                own.set_scope_id(to.scope_id());
+            }
+            address::bind(&socket, own)?;
         }
         let to = Address::of(to);
         // SAFETY: "The addrlen argument specifies the size of addr" (connect(2)): that of `to`, which the kernel reads
@@ -176,7 +185,7 @@ impl TcpSocket {
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
 
-    /// Takes what has arrived, at most `max` bytes, and throws it away; how much that was. Copies nothing.
+    /// Takes what has arrived, at most `max` bytes, and throws it away; how much that was. Copies nothing, never waits.
     ///
     /// # Errors
     /// As [`recv`](Self::recv).
@@ -188,7 +197,7 @@ impl TcpSocket {
                 self.stream.as_raw_fd(),
                 std::ptr::null_mut(),
                 max,
-                libc::MSG_TRUNC,
+                libc::MSG_TRUNC | libc::MSG_DONTWAIT,
             )
         };
         usize::try_from(taken).map_err(|_| io::Error::last_os_error())
@@ -235,6 +244,18 @@ impl TcpSocket {
         self.stream.shutdown(Shutdown::Write)
     }
 
+    /// Ends the connection in order before it is dropped, also while something else holds its file: what was written goes
+    /// out, then a FIN, and nothing more is received.
+    ///
+    /// What was not read would turn the FIN of the drop into an RST, at which the peer may throw away what was written to
+    /// it before (RFC 1122, 4.2.2.13). So that is thrown away here, up to 64 MiB, more than a receive buffer holds. What the
+    /// peer sends after this is answered by RST all the same.
+    pub fn part(&self) {
+        // One that is over already says so, and that is well.
+        let _ = self.stream.shutdown(Shutdown::Both);
+        let _ = self.discard(DISCARD_MAX);
+    }
+
     /// Ends the connection at once by RST; what is queued in either direction is lost, and the kernel keeps nothing of it.
     pub fn reset(self) {
         // A socket that does not take this option has no connection to reset.
@@ -272,6 +293,9 @@ const SOCKET_KIND: libc::c_int = libc::SOCK_STREAM | libc::SOCK_NONBLOCK;
 
 /// `UIO_MAXIOV` of include/uapi/linux/uio.h: beyond, sendmsg(2) refuses with `EMSGSIZE`.
 const PARTS_MAX: usize = 1024;
+
+/// What of a connection is thrown away at most, when it is ended in order while bytes are there.
+const DISCARD_MAX: usize = 64 << 20;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -33,6 +33,10 @@ pub struct Token(pub u32);
 ///
 /// Used by one thread at a time, always with the same slab. Level-triggered in what it promises: bytes that are there
 /// come with one of the next calls, unless their connection is paused.
+///
+/// A token that no open connection has is nobody's: [`pause`](Self::pause), [`resume`](Self::resume) and
+/// [`close`](Self::close) do nothing then, [`write`](Self::write) and [`queued_bytes`](Self::queued_bytes) are
+/// `InvalidInput`. Who acts on what came may find that it closed the connection a moment ago.
 pub trait StreamQueue {
     /// An open connection that does not block.
     type Socket;
@@ -64,22 +68,30 @@ pub trait StreamQueue {
     /// Writes to the connection what its socket buffer takes, at once; how much that was.
     ///
     /// # Errors
-    /// `WouldBlock` when it takes nothing now; otherwise the connection's failure.
+    /// `WouldBlock` when it takes nothing now; `InvalidInput` when the token is nobody's; otherwise the connection's
+    /// failure.
     fn write(&mut self, token: Token, bytes: &[u8]) -> io::Result<usize>;
 
     /// Bytes that the kernel holds of this connection and [`recv`](Self::recv) has not brought.
     ///
     /// # Errors
-    /// What asking the kernel met.
+    /// `InvalidInput` when the token is nobody's; what asking the kernel met.
     fn queued_bytes(&self, token: Token) -> io::Result<u64>;
 
     /// Lets the connection go: `token` is free, and nothing comes of it any more, also not what was in the backend.
+    ///
+    /// The peer sees the end at once. The kernel's memory of it may stay until the next [`recv`](Self::recv).
     fn close(&mut self, token: Token, how: Close);
 
     /// Gives back the frames that the queue holds between calls; for one that is about to go while its slab stays.
     fn disarm(&mut self, slab: &mut Slab);
 
     /// What becomes readable when something is there to receive; `None` when there is no such thing, in a simulation.
+    ///
+    /// Counts only straight after an [`is_ready`](Self::is_ready) that said no: before, and after any other call, it may be
+    /// readable for nothing, or not readable although something is there. Who sleeps on it asks `is_ready` before each
+    /// sleep, and calls [`recv`](Self::recv) when it has become readable, which alone makes it unreadable again. It does not
+    /// stay readable for connections that are gone: when the last one is closed it is not readable.
     fn as_raw_fd(&self) -> Option<RawFd>;
 
     /// The caller is about to sleep until [`as_raw_fd`](Self::as_raw_fd) becomes readable: whether it must not,
@@ -167,6 +179,15 @@ impl StreamBatch {
         Self {
             pieces: Vec::with_capacity(pieces),
             capacity: pieces,
+            bytes: 0,
+        }
+    }
+
+    /// For backends: room for nothing, so that all that comes has to wait.
+    pub(crate) const fn without_room() -> Self {
+        Self {
+            pieces: Vec::new(),
+            capacity: 0,
             bytes: 0,
         }
     }

@@ -233,9 +233,10 @@ impl SimStreams {
         self.streams.is_empty()
     }
 
-    fn line(&self, token: Token) -> LineId {
+    fn line(&self, token: Token) -> io::Result<LineId> {
+        let error = || invalid(format!("no connection has the token {}", token.0));
         let stream = self.streams.get(&token);
-        stream.expect("a token of an open connection").line
+        stream.map(|stream| stream.line).ok_or_else(error)
     }
 }
 
@@ -244,8 +245,8 @@ impl StreamQueue for SimStreams {
 
     fn add(&mut self, token: Token, socket: SimStream) -> Result<(), (SimStream, io::Error)> {
         if self.streams.contains_key(&token) {
-            let error = format!("{token:?} is in use");
-            return Err((socket, io::Error::new(io::ErrorKind::InvalidInput, error)));
+            let error = format!("token {} has a connection", token.0);
+            return Err((socket, invalid(error)));
         }
         let mut state = self.network.lock();
         let attached = state.lines.attach(socket.line, self.id, token);
@@ -284,29 +285,32 @@ impl StreamQueue for SimStreams {
     }
 
     fn pause(&mut self, token: Token) {
-        let line = self.line(token);
-        self.network.lock().lines.pause(line);
+        if let Ok(line) = self.line(token) {
+            self.network.lock().lines.pause(line);
+        }
     }
 
     fn resume(&mut self, token: Token) {
-        let line = self.line(token);
-        self.network.lock().lines.resume(line);
+        if let Ok(line) = self.line(token) {
+            self.network.lock().lines.resume(line);
+        }
     }
 
     /// Into a buffer of [`WINDOW`] bytes that [`SimPeer::take_received`] empties.
     fn write(&mut self, token: Token, bytes: &[u8]) -> io::Result<usize> {
-        let line = self.line(token);
+        let line = self.line(token)?;
         self.network.lock().lines.write(line, bytes)
     }
 
     fn queued_bytes(&self, token: Token) -> io::Result<u64> {
-        let line = self.line(token);
+        let line = self.line(token)?;
         Ok(self.network.lock().lines.queued_bytes(line))
     }
 
     fn close(&mut self, token: Token, how: Close) {
-        let mut stream = self.streams.remove(&token);
-        stream.as_mut().expect("a token of an open connection").how = how;
+        if let Some(mut stream) = self.streams.remove(&token) {
+            stream.how = how;
+        }
     }
 
     /// Nothing to give back: it takes frames when it has something for them.
@@ -374,6 +378,10 @@ impl Default for StreamFaults {
             late_pieces_max: 0,
         }
     }
+}
+
+fn invalid(error: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, error)
 }
 
 /// Bytes of a connection that are on the way or wait for their receiver, at most; and likewise the other way.

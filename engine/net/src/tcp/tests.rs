@@ -5,6 +5,7 @@ use crate::loopback;
 use crate::sys::epoll::{Interest, Poller, ReadyList};
 use crate::sys::sockopt::get_int;
 use std::io::{ErrorKind, Write as _};
+use std::net::SocketAddrV6;
 use std::time::Instant;
 
 /// Far longer than a test takes.
@@ -74,7 +75,9 @@ fn bytes_go_both_ways_over_each_family_from_the_address_that_was_asked_for() {
 #[test]
 fn who_is_refused_hears_it_once_and_is_not_connected_afterwards() {
     let options = TcpOptions::default();
-    let listener = TcpListener::bind(SocketAddr::new(loopback::V4, 0), &options).unwrap();
+    // Of this test alone, so that nobody else listens there when we no longer do.
+    let own = "127.31.7.1:0".parse().unwrap();
+    let listener = TcpListener::bind(own, &options).unwrap();
     let nobody = listener.local_addr().unwrap();
     drop(listener);
     let refused = TcpSocket::connect(nobody, None, &options);
@@ -210,6 +213,44 @@ fn a_reset_is_one_and_a_shutdown_is_none() {
     let (mut peer, socket) = pair();
     socket.reset();
     assert_eq!(errno(peer.read(&mut [0; 1])), Some(libc::ECONNRESET));
+}
+
+#[test]
+fn a_connection_that_parts_ends_by_a_fin_though_bytes_were_not_read() {
+    let (mut peer, socket) = pair();
+    peer.write_all(&[1; 3000]).unwrap();
+    wait(&socket, Interest::READ);
+    assert_eq!(
+        socket.send_vectored(&[IoSlice::new(b"farewell")]).unwrap(),
+        8
+    );
+    socket.part();
+    assert_eq!(socket.queued_bytes().unwrap(), 0);
+    drop(socket);
+    let mut bytes = Vec::new();
+    peer.read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes, b"farewell");
+}
+
+#[test]
+fn a_link_local_address_to_connect_from_is_of_the_interface_that_is_connected_to() {
+    let Some((address, interface)) = loopback::link_local() else {
+        return;
+    };
+    let options = TcpOptions::default();
+    let listener = SocketAddrV6::new(address, 0, 0, interface);
+    let listener = TcpListener::bind(listener.into(), &options).unwrap();
+    let to = listener.local_addr().unwrap();
+    let socket = TcpSocket::connect(to, Some(address.into()), &options).unwrap();
+    assert!(connected(&socket).unwrap());
+    assert_eq!(accepted(&listener).1, socket.local_addr().unwrap());
+    // Of which interface, it does not say.
+    let SocketAddr::V6(mut nowhere) = to else {
+        unreachable!("it is IPv6");
+    };
+    nowhere.set_scope_id(0);
+    let error = TcpSocket::connect(nowhere.into(), Some(address.into()), &options).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }
 
 #[test]

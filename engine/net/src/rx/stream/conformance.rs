@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Close, OpenStreams, StreamBatch, Token, What};
+use super::{Close, OpenStreams, StreamBatch, StreamQueue, Token, What};
 use crate::loopback;
 use crate::slab::Slab;
 use crate::sys::poll;
@@ -44,6 +44,7 @@ macro_rules! conformance {
             a_token_without_a_connection_is_an_error_or_nothing
             queued_bytes_are_those_that_did_not_come_yet
             a_receive_never_waits_and_a_wait_ends_when_something_comes
+            the_descriptor_is_quiet_when_the_last_connection_is_gone
             a_slab_without_a_free_frame_is_an_error_and_heals
             a_queue_that_is_dropped_ends_its_connections
         );

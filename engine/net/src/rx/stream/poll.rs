@@ -296,7 +296,7 @@ impl StreamQueue for PollStreams {
         // Before it is closed: whoever else holds the descriptor would keep it in the set. It is not there after its end.
         let _ = self.poller.remove(&socket);
         match how {
-            Close::Orderly => part(&socket),
+            Close::Orderly => socket.part(),
             Close::Reset => socket.reset(),
         }
     }
@@ -331,6 +331,14 @@ impl Place {
     };
 }
 
+impl Drop for PollStreams {
+    /// Ends the connections that are left in order.
+    fn drop(&mut self) {
+        let sockets = self.places.iter().filter_map(|place| place.socket.as_ref());
+        sockets.for_each(TcpSocket::part);
+    }
+}
+
 impl fmt::Debug for PollStreams {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PollStreams")
@@ -341,23 +349,12 @@ impl fmt::Debug for PollStreams {
     }
 }
 
-/// Ends a connection in order: what was written goes out, then a FIN.
-fn part(socket: &TcpSocket) {
-    // What was not read would turn the FIN of the close into an RST, at which the peer may throw away what we wrote to it
-    // before (RFC 1122, 4.2.2.13). One call takes all that is there.
-    let _ = socket.shutdown_write();
-    let _ = socket.discard(DISCARD_MAX);
-}
-
 fn invalid(error: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, error)
 }
 
 /// Connections that one look finds to be readable.
 const READY_MAX: usize = 256;
-
-/// What of a connection is thrown away at most, when it is ended in order while bytes are there.
-const DISCARD_MAX: usize = 64 << 20;
 
 /// Frames of one connection's turn: 256 KiB, half of a core's second-level cache here.
 const FRAMES_PER_READ: usize = 4;

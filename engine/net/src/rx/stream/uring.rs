@@ -10,9 +10,10 @@
 //! completion; then it is made again. An idle connection costs no system call, and no frame: a frame is taken when bytes are
 //! there. A receive may also fill several frames and say so once, which is a bundle.
 //!
-//! **The kernel works for us only inside `recv`.** The ring is of the kind that leaves all work to its one thread, for
-//! when it enters the kernel and asks for completions (`IORING_SETUP_DEFER_TASKRUN`). So frames are written to only while
-//! the slab is in our hands, and nothing changes between two calls. What the kernel has to do shows in a flag in shared
+//! **The kernel works for us only inside `recv` and `disarm`.** The ring is of the kind that leaves all work to its one
+//! thread, for when it enters the kernel and asks for completions (`IORING_SETUP_DEFER_TASKRUN`). So frames are written to
+//! only while the slab is in our hands, and nothing changes between two calls: also a connection that was closed, whose peer
+//! has seen its end, stays in the kernel's memory until the next receive. What the kernel has to do shows in a flag in shared
 //! memory: a receive that finds nothing is no system call.
 //!
 //! **Who got nothing is armed first.** A flooding connection takes all frames, and then neither it nor the others find
@@ -75,6 +76,11 @@ pub struct UringStreams {
     listening: bool,
     /// The kernel may have more to do than its flag says.
     ask: bool,
+    /// Completions that the kernel has counted as dropped, for want of memory.
+    dropped: u32,
+    /// In this round the kernel had no memory for some request; and rounds in a row in which that was so.
+    short: bool,
+    short_rounds: u32,
     /// Id of the slab the frames belong to.
     slab: Option<u64>,
     enabled: bool,
@@ -175,6 +181,9 @@ impl UringStreams {
             bell,
             listening: true,
             ask: true,
+            dropped: 0,
+            short: false,
+            short_rounds: 0,
             slab: None,
             enabled: false,
             registered: true,
@@ -321,7 +330,8 @@ impl StreamQueue for UringStreams {
     }
 
     /// # Errors
-    /// As the trait has it: on another thread than the first, `EEXIST`; `OutOfMemory` when the slab has no frame to lend.
+    /// As the trait has it: on another thread than the first, `EEXIST`; `OutOfMemory` when the slab has no frame to lend,
+    /// or the kernel has no memory for requests, of which none is lost.
     fn recv(&mut self, slab: &mut Slab, batch: &mut StreamBatch) -> io::Result<()> {
         let known = *self.slab.get_or_insert_with(|| slab.id());
         assert_eq!(known, slab.id(), "a queue stays with its slab");
@@ -383,8 +393,13 @@ impl StreamQueue for UringStreams {
         };
         self.open -= 1;
         match how {
-            Close::Orderly => call::part(&socket),
+            Close::Orderly => socket.part(),
             Close::Reset => call::disconnect(&socket),
+        }
+        if self.open == 0 {
+            // Its request has ended, for which the kernel has rung. But nobody receives who has no connections, and the bell
+            // would keep its owner awake.
+            self.stop_listening();
         }
         if !self.ring.submission().is_empty() {
             self.parting.push(socket);
@@ -393,17 +408,17 @@ impl StreamQueue for UringStreams {
 
     /// Bytes that waited for room in a batch are lost; a connection that had some fails with `ECONNABORTED`, so that
     /// nobody takes what follows for what comes next. There are none when the last `recv` left room in its batch.
+    ///
+    /// On another thread than the one that receives nothing is given back.
     fn disarm(&mut self, slab: &mut Slab) {
+        let same = self.slab.is_none_or(|known| known == slab.id());
+        assert!(same, "a queue stays with its slab");
+        self.take_back(slab);
         for _ in 0..self.came.len() {
             let Some(Came { key, what }) = self.came.pop_front() else {
                 break;
             };
             self.forget(key, what, slab);
-        }
-        if self.registered {
-            // It is registered, and the kernel has no frame between calls: there is nothing to refuse.
-            let withdrawn = self.buffers.withdraw(&self.ring.submitter(), slab);
-            self.registered = withdrawn.is_err();
         }
     }
 
@@ -431,7 +446,7 @@ impl Drop for UringStreams {
     fn drop(&mut self) {
         // The kernel takes a ring apart some time after it is closed, and keeps the connections open for as long.
         let connections = self.places.iter_mut().filter_map(Place::close);
-        connections.for_each(|connection| call::part(&connection.socket));
+        connections.for_each(|connection| connection.socket.part());
     }
 }
 

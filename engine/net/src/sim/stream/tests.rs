@@ -1,6 +1,7 @@
 use super::super::Faults;
 use super::*;
 use crate::rx::stream::What;
+use crate::rx::stream::conformance::nobodys_tokens_are_an_error_or_nothing;
 use proptest::prelude::*;
 
 const MS: u64 = 1_000_000;
@@ -93,6 +94,22 @@ fn without_faults_bytes_come_at_once_in_order_and_then_the_end() {
     let account = network.stream_account();
     assert_eq!((account.sent, account.delivered), (256, 256));
     assert!(account.is_balanced());
+}
+
+#[test]
+fn a_token_without_a_connection_is_an_error_or_nothing() {
+    let network = network(2, StreamFaults::default());
+    let mut queue = network.streams();
+    let mut peer = connect(&network, &mut queue, 1);
+    nobodys_tokens_are_an_error_or_nothing(&mut queue, [0, 2, u32::MAX]);
+    let (_other, stream) = network.connect("192.0.2.3:40000".parse().unwrap());
+    let (_stream, error) = queue.add(Token(1), stream).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    peer.send(b"unharmed");
+    assert_eq!(of(&mut queue, 1).bytes, b"unharmed");
+    queue.close(Token(1), Close::Orderly);
+    nobodys_tokens_are_an_error_or_nothing(&mut queue, [1]);
+    assert_eq!((peer.closed(), queue.len()), (Some(Close::Orderly), 0));
 }
 
 #[test]

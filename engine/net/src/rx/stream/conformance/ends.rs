@@ -240,8 +240,21 @@ pub(crate) fn a_token_without_a_connection_is_an_error_or_nothing<Q: OpenStreams
         return;
     };
     let mut peer = receiver.connect(1);
-    for token in [0, 2, u32::MAX].map(Token) {
-        let queue = &mut receiver.queue;
+    nobodys_tokens_are_an_error_or_nothing(&mut receiver.queue, [0, 2, u32::MAX]);
+    receiver.queue.close(Token(1), Close::Orderly);
+    nobodys_tokens_are_an_error_or_nothing(&mut receiver.queue, [1]);
+    assert_eq!(read_to_end(&mut peer).unwrap(), b"");
+    let mut peer = receiver.connect(1);
+    peer.write_all(b"unharmed").unwrap();
+    assert_eq!(of(1, &receiver.receive_bytes(8)).0, b"unharmed");
+}
+
+/// For any queue, also one that has no kernel: no open connection has these tokens.
+pub(crate) fn nobodys_tokens_are_an_error_or_nothing<Q: StreamQueue>(
+    queue: &mut Q,
+    tokens: impl IntoIterator<Item = u32>,
+) {
+    for token in tokens.into_iter().map(Token) {
         let error = queue.write(token, b"to nobody").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         let error = queue.queued_bytes(token).unwrap_err();
@@ -250,17 +263,24 @@ pub(crate) fn a_token_without_a_connection_is_an_error_or_nothing<Q: OpenStreams
         queue.resume(token);
         queue.close(token, Close::Reset);
     }
-    peer.write_all(b"unharmed").unwrap();
-    assert_eq!(of(1, &receiver.receive_bytes(8)).0, b"unharmed");
 }
 
 pub(crate) fn a_queue_that_is_dropped_ends_its_connections<Q: OpenStreams>() {
-    let Some(mut receiver) = Receiver::<Q>::new(2, 8, 4) else {
+    let Some(mut receiver) = Receiver::<Q>::new(3, 8, 4) else {
         return;
     };
-    let mut peers = [receiver.connect(0), receiver.connect(1)];
+    let mut peers = [0, 1, 2].map(|token| receiver.connect(token));
     receiver.queue.pause(Token(1));
     assert_eq!(receiver.receive(), []);
+    // Not read: no reason to break what was in order.
+    for token in [1, 2] {
+        peers[token].write_all(b"too late").unwrap();
+        let token = Token(u32::try_from(token).unwrap());
+        let start = Instant::now();
+        while receiver.queue.queued_bytes(token).unwrap() < 8 {
+            assert!(start.elapsed() < FOREVER, "it never came");
+        }
+    }
     let Receiver { queue, .. } = receiver;
     drop(queue);
     for peer in &mut peers {

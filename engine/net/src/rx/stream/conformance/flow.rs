@@ -343,6 +343,31 @@ pub(crate) fn a_receive_never_waits_and_a_wait_ends_when_something_comes<Q: Open
     assert!(receiver.lets_sleep());
 }
 
+pub(crate) fn the_descriptor_is_quiet_when_the_last_connection_is_gone<Q: OpenStreams>() {
+    for how in [Close::Orderly, Close::Reset] {
+        let Some(mut receiver) = Receiver::<Q>::new(2, 8, 4) else {
+            return;
+        };
+        let mut peer = receiver.connect(0);
+        peer.write_all(b"x").unwrap();
+        assert_eq!(receiver.receive_bytes(1).len(), 1);
+        while receiver.queue.is_ready() {
+            receiver.receive();
+        }
+        receiver.queue.close(Token(0), how);
+        // Nobody calls a queue without connections.
+        assert!(!receiver.readable_within(SHORT), "it would spin");
+        drop(peer);
+        assert!(!receiver.readable_within(SHORT), "it would spin");
+        // Who comes next is heard of.
+        let mut next = receiver.connect(1);
+        next.write_all(b"y").unwrap();
+        assert!(receiver.queue.is_ready() || receiver.readable_within(FOREVER));
+        let all = receiver.receive_bytes(1);
+        assert_eq!(all, [(1, Seen::Bytes(b"y".to_vec()))]);
+    }
+}
+
 pub(crate) fn a_slab_without_a_free_frame_is_an_error_and_heals<Q: OpenStreams>() {
     let Some(mut receiver) = Receiver::<Q>::new(1, 4, 4) else {
         return;

@@ -32,18 +32,6 @@ pub(super) fn send_now(socket: &TcpSocket, bytes: &[u8]) -> io::Result<usize> {
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
 }
 
-/// Ends a connection in order, though its file stays: what was written goes out, then a FIN. Its request finds that
-/// nothing more can come, and ends; with it, the file.
-pub(super) fn part(socket: &TcpSocket) {
-    // SAFETY: takes two integers and no memory. (shutdown(2)) One that is over already says so, and that is well.
-    unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RDWR) };
-    // What was not read would make an RST of it when the file goes, at which the peer may throw away what we wrote to it
-    // before (RFC 1122, 4.2.2.13). Without a wait, though after a shutdown there is none.
-    if set_blocking(socket, false).is_ok() {
-        let _ = socket.discard(DISCARD_MAX);
-    }
-}
-
 /// Ends a connection by RST at once, though its file stays.
 pub(super) fn disconnect(socket: &TcpSocket) {
     // SAFETY: an integer and bytes, for which zero is a value.
@@ -66,6 +54,3 @@ pub(super) fn is_readable(fd: RawFd) -> bool {
     // SAFETY: "The caller should specify the number of items in the fds array in nfds" (poll(2)): one. It does not wait.
     unsafe { libc::poll(&raw mut asked, 1, 0) != 0 }
 }
-
-/// What of a connection is thrown away at most, when it is ended in order while bytes are there.
-const DISCARD_MAX: usize = 64 << 20;

@@ -98,6 +98,11 @@ impl Key {
         Self(self.0 | CANCEL)
     }
 
+    /// That of the request that is ended by one with this key.
+    pub(super) const fn of_cancelled(self) -> Self {
+        Self(self.0 & !CANCEL)
+    }
+
     pub(super) const fn is_cancel(self) -> bool {
         self.0 & CANCEL != 0
     }
@@ -142,6 +147,7 @@ mod tests {
         let data = first.for_cancel().user_data();
         assert!(Key::from_user_data(data).is_cancel() && !first.is_cancel());
         assert_eq!(Key::from_user_data(data).token(), token);
+        assert_eq!(Key::from_user_data(data).of_cancelled(), first);
         assert!(place.of(first).is_some());
         assert!(place.close().is_some());
         assert!(place.of(first).is_none(), "there is none");

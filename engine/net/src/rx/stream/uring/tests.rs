@@ -135,6 +135,149 @@ fn completions_without_a_place_wait_in_the_kernel_and_are_not_lost() {
     assert!(!receiver.queue.ring.submission().cq_overflow());
 }
 
+/// A queue of which the kernel has completions, some of them in the queue of those and some without a place in it, and the
+/// other ends of its connections: the bytes of each are their token.
+fn overflowing() -> Option<(Receiver<UringStreams>, Vec<TcpStream>)> {
+    let options = UringOptions {
+        connections_max: 100,
+        frames: 128,
+        bundles: false,
+    };
+    let queue = match UringStreams::with_completions(options, 1) {
+        Ok(queue) => queue,
+        Err(error) => {
+            loopback::skip(&error.to_string());
+            return None;
+        }
+    };
+    let mut receiver = Receiver::with(queue, 160, 300);
+    let peers: Vec<TcpStream> = (0..100_u32)
+        .map(|token| {
+            let mut peer = receiver.connect(token);
+            peer.write_all(&token.to_ne_bytes()).unwrap();
+            peer
+        })
+        .collect();
+    // As one receive begins that is not carried out.
+    let queue = &mut receiver.queue;
+    queue.start().unwrap();
+    queue.slab = Some(receiver.slab.id());
+    queue.buffers.lend(&mut receiver.slab, 128);
+    queue.request();
+    queue.enter().unwrap();
+    // Each ends its request, which had only begun to wait.
+    for token in 0..100 {
+        queue.pause(Token(token));
+    }
+    queue.request();
+    queue.enter().unwrap();
+    assert!(
+        queue.ring.submission().cq_overflow(),
+        "none was without a place"
+    );
+    Some((receiver, peers))
+}
+
+#[test]
+fn what_the_kernel_had_to_say_when_a_queue_is_disarmed_is_not_believed_of_other_frames() {
+    let Some((mut receiver, mut peers)) = overflowing() else {
+        return;
+    };
+    receiver.queue.disarm(&mut receiver.slab);
+    assert_eq!(receiver.slab.free(), 160);
+    assert!(!receiver.queue.ring.submission().cq_overflow());
+    (0..100).for_each(|token| receiver.queue.resume(Token(token)));
+    for peer in &mut peers {
+        peer.write_all(b"next").unwrap();
+    }
+    // Each has lost its first bytes, and is told so in place of what came then.
+    let mut all = receiver.receive_until(|all| all.len() >= 100);
+    all.extend(receiver.receive_for(Duration::from_millis(20)));
+    all.sort_by_key(|(token, _)| *token);
+    let failed = |token| (token, Seen::Failed(libc::ECONNABORTED));
+    assert_eq!(all, (0..100).map(failed).collect::<Vec<_>>());
+    receiver.queue.disarm(&mut receiver.slab);
+    assert_eq!(receiver.slab.free(), 160);
+}
+
+#[test]
+fn a_completion_that_was_dropped_fails_whoever_it_may_have_been_of() {
+    let Some(mut receiver) = receiver(4, 8, 8) else {
+        return;
+    };
+    let mut peers: Vec<TcpStream> = (0..3).map(|token| receiver.connect(token)).collect();
+    receiver.queue.pause(Token(2));
+    assert_eq!(receiver.receive(), []);
+    // As if the kernel had counted one more.
+    receiver.queue.dropped = receiver.queue.dropped.wrapping_sub(1);
+    peers[0].write_all(b"before").unwrap();
+    let all = receiver.receive_until(|all| all.len() >= 3);
+    let failed = Seen::Failed(libc::ECONNABORTED);
+    let before = Seen::Bytes(b"before".to_vec());
+    assert_eq!(all, [(0, before), (0, failed.clone()), (1, failed)]);
+    // Who had no request lost nothing, and nobody else's frames.
+    receiver.queue.resume(Token(2));
+    peers[2].write_all(b"goes on").unwrap();
+    peers[0].write_all(b"too late").unwrap();
+    let all = receiver.receive_bytes(7);
+    assert_eq!(all, [(2, Seen::Bytes(b"goes on".to_vec()))]);
+    assert_eq!(receiver.receive_for(Duration::from_millis(20)), []);
+    receiver.queue.disarm(&mut receiver.slab);
+    assert_eq!(receiver.slab.free(), 8);
+}
+
+#[test]
+fn a_cancellation_that_finds_nothing_is_made_again_only_while_there_is_what_it_is_for() {
+    for errno in [libc::ENOENT, libc::EALREADY] {
+        let Some(mut receiver) = receiver(2, 8, 4) else {
+            return;
+        };
+        let _peer = receiver.connect(0);
+        assert_eq!(receiver.receive(), []);
+        let queue = &mut receiver.queue;
+        let key = queue.places[0].key(Token(0));
+        queue.note_cancel(key, -errno);
+        assert_eq!(queue.cancels, [], "nobody wanted it to end");
+        queue.pause(Token(0));
+        assert_eq!(queue.cancels.pop(), Some(key));
+        queue.note_cancel(key, 0);
+        assert_eq!(queue.cancels, [], "it was found");
+        queue.note_cancel(key, -errno);
+        assert_eq!(queue.cancels.pop(), Some(key));
+        // Wanted again meanwhile: the request goes on, and can be ended another time.
+        queue.resume(Token(0));
+        queue.note_cancel(key, -errno);
+        assert_eq!(queue.cancels, []);
+        queue.pause(Token(0));
+        assert_eq!(queue.cancels, [key]);
+        // It ends before it is cancelled.
+        queue.places[0].connection.as_mut().unwrap().armed = false;
+        queue.request();
+        assert!(queue.ring.submission().is_empty());
+    }
+}
+
+#[test]
+fn a_kernel_that_never_has_memory_for_requests_is_not_asked_without_end() {
+    let Some(mut receiver) = receiver(2, 8, 4) else {
+        return;
+    };
+    let _peer = receiver.connect(0);
+    assert_eq!(receiver.receive(), []);
+    let Receiver { queue, batch, .. } = &mut receiver;
+    let key = queue.places[0].key(Token(0));
+    let mut round = |errno: libc::c_int| {
+        queue.note(key, -errno, batch);
+        queue.check_memory().map_err(|error| error.kind())
+    };
+    assert_eq!([libc::ENOMEM; 3].map(&mut round), [Ok(()); 3]);
+    assert_eq!(round(libc::ENOBUFS), Ok(()), "it had some");
+    assert_eq!([libc::ENOMEM; 3].map(&mut round), [Ok(()); 3]);
+    assert_eq!(round(libc::ENOMEM), Err(io::ErrorKind::OutOfMemory));
+    assert_eq!(round(libc::ENOMEM), Ok(()), "the next receive asks again");
+    assert!(batch.is_empty(), "nobody has failed");
+}
+
 #[test]
 fn who_found_no_frame_is_armed_before_who_did() {
     let Some(mut receiver) = receiver(3, 4, 4) else {
@@ -212,7 +355,7 @@ fn bytes_that_a_disarmed_queue_gave_up_are_a_failure_and_no_gap() {
 
 #[test]
 fn a_kernel_short_of_memory_is_told_of_and_loses_nothing() {
-    for errno in [libc::EAGAIN, libc::EBUSY] {
+    for errno in [libc::EAGAIN, libc::EBUSY, libc::EBADR] {
         let Some(mut receiver) = receiver(2, 8, 4) else {
             return;
         };
