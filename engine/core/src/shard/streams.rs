@@ -47,6 +47,8 @@ pub struct Streams<S: StreamQueue> {
     free: Vec<u32>,
     /// Connections whose socket is open.
     open: usize,
+    /// The last one was closed, and the queue may hold something of it until it is asked once more.
+    is_last_closed: bool,
     /// Tokens of connections with packets that wait.
     spilling: VecDeque<Token>,
     /// Connections that were closed and have packets that wait.
@@ -94,6 +96,7 @@ impl<S: StreamQueue> Streams<S> {
             table: Vec::new(),
             free: Vec::new(),
             open: 0,
+            is_last_closed: false,
             spilling: VecDeque::new(),
             orphans: Vec::new(),
             ending: Vec::new(),
@@ -108,7 +111,8 @@ impl<S: StreamQueue> Streams<S> {
     /// Whether there is anything to look at: a load, while there is no connection.
     #[inline]
     pub(super) fn is_idle(&self) -> bool {
-        self.open == 0 && !self.is_spilling() && !self.incoming.is_waiting()
+        let has_none = self.open == 0 && !self.is_last_closed;
+        has_none && !self.is_spilling() && !self.incoming.is_waiting()
     }
 
     /// Whether a shard that is about to sleep must not.
@@ -153,7 +157,8 @@ impl<S: StreamQueue> Streams<S> {
     ) -> io::Result<bool> {
         let early = self.take_over(now, floor);
         let drained = self.is_spilling() && self.drain_spills(now, floor);
-        if self.open > 0
+        let is_last_closed = std::mem::take(&mut self.is_last_closed);
+        if (self.open > 0 || is_last_closed)
             && let Err(error) = self.queue.recv(slab, &mut self.batch)
         {
             floor.batch_done();
@@ -387,6 +392,7 @@ impl<S: StreamQueue> Streams<S> {
             self.memory -= connection.memory();
         }
         if self.open == 0 {
+            self.is_last_closed = true;
             self.tell_open();
         }
     }

@@ -46,11 +46,11 @@ impl StreamQueue for NoStreams {
     fn resume(&mut self, _: Token) {}
 
     fn write(&mut self, _: Token, _: &[u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::NotConnected.into())
+        Err(io::ErrorKind::InvalidInput.into())
     }
 
     fn queued_bytes(&self, _: Token) -> io::Result<u64> {
-        Ok(0)
+        Err(io::ErrorKind::InvalidInput.into())
     }
 
     fn close(&mut self, _: Token, _: Close) {}
