@@ -19,6 +19,7 @@ use anyhow::{Context as _, bail};
 use binrush_net::pin_current_thread;
 use clap::ValueEnum;
 
+use crate::certificates::Certificates;
 use crate::engine::{Engine, granted};
 use crate::exit::{End, EndsWith as _};
 use crate::host::{Host, Watch};
@@ -54,6 +55,8 @@ mod report;
 mod table;
 /// A stream as fast as it goes.
 mod tcp;
+/// A stream inside TLS.
+mod tls;
 
 /// Measure the engine beside a raw receiver and a classic one, and beside programs of others, in turns.
 #[derive(Debug, clap::Args)]
@@ -79,8 +82,8 @@ pub(crate) struct Args {
     )]
     scenario: Vec<Scenario>,
 
-    /// Whom of this program, and the engine; by TCP each by its counterpart. The default is
-    /// raw,engine,engine-io_uring,classic, and raw-tcp,sink-tcp,classic-tcp by TCP.
+    /// Whom of this program, and the engine; in streams, inside TLS or not, each by its counterpart. The default is
+    /// raw,engine,engine-io_uring,classic.
     #[arg(long, value_enum, value_delimiter = ',')]
     receivers: Vec<Kind>,
 
@@ -135,6 +138,8 @@ enum Scenario {
     Paced,
     /// A stream of frames as fast as it goes.
     Tcp,
+    /// The same inside TLS, encrypted ahead.
+    Tls,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -160,6 +165,8 @@ struct Bench<'a> {
     /// Those of ours that cannot be had here.
     missing: Vec<Kind>,
     strange: Vec<Strange>,
+    /// Of those that take streams inside TLS.
+    certificates: Option<Certificates>,
     patience: Patience,
     /// The sender's core and the receiver's; the same where there is only one.
     tx: usize,
@@ -213,6 +220,7 @@ impl<'a> Bench<'a> {
         let rcvbuf = granted(RCVBUF_DRAIN)?;
         let siblings = procfs::siblings(rx).unwrap_or_default();
         let engine = contenders::wants_engine(args);
+        let wants_tls = args.scenario.contains(&Scenario::Tls);
         Ok(Self {
             args,
             engine: engine
@@ -220,6 +228,7 @@ impl<'a> Bench<'a> {
                 .transpose()?,
             missing: Vec::new(),
             strange: strangers.into_iter().map(Strange::from).collect(),
+            certificates: wants_tls.then(Certificates::make).transpose()?,
             patience,
             tx,
             rx,
@@ -239,6 +248,7 @@ impl<'a> Bench<'a> {
                     Scenario::Shards => self.shards(size)?,
                     Scenario::Paced => self.paced(size)?,
                     Scenario::Tcp => self.tcp(size)?,
+                    Scenario::Tls => self.tls(size)?,
                 }
             }
         }

@@ -4,15 +4,16 @@
 //!   planned ─┬─ unsent, send errors                       what the sender says
 //!            ├─ dropped: receive buffer, not allowed      what the kernel says
 //!            ├─ bad checksum, damaged, ...                what the receiver says of packets it could not use
+//!            ├─ lost with a broken connection             sent, and never cut out of a stream that did not end in order
 //!            ├─ arrived once                              sequence numbers seen, each counted once
 //!            └─ remainder                                 nobody knows: the run has failed
 //! ```
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use binrush_probe::Report as ProbeReport;
 
-use crate::result::{Ledger, ReceiverResult, SenderResult};
+use crate::result::{ByteLedger, Ledger, ReceiverResult, SenderResult, StreamResult};
 
 /// What is known of the run itself.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +51,9 @@ impl Ledger {
         ledger.add("cut by the end of the run", sum(|sender| sender.partial));
         let arrived = ledger.receiver(&terms);
         ledger.explain_trains(&terms);
+        if let Some(streams) = &terms.receiver.streams {
+            ledger.explain_broken(&terms, streams);
+        }
         let explained: u64 = ledger.terms.iter().map(|(_, count)| count).sum();
         ledger.remainder = difference(planned, explained);
         ledger.loss_ratio = if planned == 0 {
@@ -145,6 +149,39 @@ impl Ledger {
         }
     }
 
+    /// A connection that breaks takes with it what is on its way, and what is behind bytes that were refused. How many
+    /// packets that were, is the difference between those that the kernel took wholly and those that were cut out of
+    /// streams; where no connection broke, nothing explains one.
+    fn explain_broken(&mut self, terms: &Terms<'_>, streams: &StreamResult) {
+        let sum = |of: fn(&SenderResult) -> u64| terms.senders.iter().map(of).sum::<u64>();
+        let broken = streams.broken(sum(|sender| sender.partial));
+        let explained: u64 = self.terms.iter().map(|(_, count)| count).sum();
+        let missing = self.planned.saturating_sub(explained);
+        let uncut = sum(|sender| sender.sent).saturating_sub(streams.frames);
+        if let Some(how) = &broken {
+            self.add(
+                &format!("lost with a broken connection ({how})"),
+                missing.min(uncut),
+            );
+        }
+        let (sent, received) = (sum(|sender| sender.bytes), streams.frame_bytes);
+        let lost = match broken {
+            Some(_) => sent.saturating_sub(received),
+            None => 0,
+        };
+        self.bytes = Some(ByteLedger {
+            sent,
+            received,
+            lost,
+            remainder: difference(sent, received + lost),
+        });
+    }
+
+    /// Whether every packet, and every byte where they are counted, is explained.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.remainder == 0 && self.bytes.is_none_or(|bytes| bytes.remainder == 0)
+    }
+
     fn add(&mut self, name: &str, count: u64) {
         // The terms that every run has are there also when they are zero.
         let always = ["unsent", ARRIVED, RECEIVED, "kernel: buffer"].contains(&name);
@@ -173,7 +210,48 @@ impl Ledger {
                 let _ = write!(text, "; {name} {count}");
             }
         }
+        if let Some(bytes) = self.bytes {
+            let _ = write!(text, "; {bytes}");
+        }
         text
+    }
+}
+
+impl StreamResult {
+    /// The connections that did not end in order, `reset 1, bad_marker 2`; `None` when all did. `cut` are those that the
+    /// senders ended within a packet.
+    pub(crate) fn broken(&self, cut: u64) -> Option<String> {
+        let closed = self.closed.iter().map(|(reason, count)| match &reason[..] {
+            "peer" => (reason, 0),
+            "half_frame" => (reason, count.saturating_sub(cut)),
+            _ => (reason, *count),
+        });
+        let refused = self.refused.iter().map(|(reason, count)| (reason, *count));
+        let broken = closed.chain(refused).filter(|(_, count)| *count > 0);
+        let broken: Vec<String> = broken
+            .map(|(reason, count)| format!("{reason} {count}"))
+            .collect();
+        (!broken.is_empty()).then(|| broken.join(", "))
+    }
+}
+
+/// `bytes 100 = received 90 + lost 10`, and the remainder when there is one.
+impl fmt::Display for ByteLedger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            sent,
+            received,
+            lost,
+            remainder,
+        } = self;
+        write!(f, "bytes {sent} = received {received}")?;
+        if *lost > 0 {
+            write!(f, " + lost {lost}")?;
+        }
+        if *remainder != 0 {
+            write!(f, " + UNEXPLAINED {remainder}")?;
+        }
+        Ok(())
     }
 }
 
@@ -343,6 +421,89 @@ mod tests {
             whole.line(),
             "planned 100 = unsent 39 + cut by the end of the run 1 + arrived once 60"
         );
+    }
+
+    /// A stream of 100 packets of 10 bytes to an engine that cut `frames` of them, and lost its connections as `closed`
+    /// says.
+    fn streamed(frames: u64, closed: &[(&str, u64)]) -> Ledger {
+        let senders = [SenderResult {
+            bytes: 1000,
+            ..sender(100, 0)
+        }];
+        let receiver = ReceiverResult {
+            outcomes: counts(&[("handled", frames)]),
+            probe: probed(frames, 0),
+            streams: Some(StreamResult {
+                frames,
+                frame_bytes: 10 * frames,
+                closed: counts(closed),
+                ..StreamResult::default()
+            }),
+            ..ReceiverResult::default()
+        };
+        ledger(&senders, &receiver, 1)
+    }
+
+    #[test]
+    fn a_stream_is_explained_to_the_byte() {
+        let whole = streamed(100, &[("peer", 1)]);
+        assert!(whole.is_exact());
+        assert_eq!(
+            whole.line(),
+            "planned 100 = unsent 0 + arrived once 100; bytes 1000 = received 1000"
+        );
+        let mut strange = whole;
+        strange.bytes.as_mut().unwrap().remainder = -3;
+        assert!(!strange.is_exact() && strange.line().ends_with("+ UNEXPLAINED -3"));
+    }
+
+    #[test]
+    fn packets_are_lost_with_a_connection_only_if_one_broke() {
+        let broken = streamed(70, &[("peer", 1), ("reset", 2), ("bad_marker", 1)]);
+        assert!(broken.is_exact());
+        assert_eq!(
+            broken.line(),
+            "planned 100 = unsent 0 + arrived once 70 + lost with a broken connection (bad_marker 1, reset 2) 30; \
+             bytes 1000 = received 700 + lost 300"
+        );
+        let unexplained = streamed(70, &[("peer", 4)]);
+        assert!(!unexplained.is_exact());
+        assert_eq!(
+            (unexplained.remainder, unexplained.bytes.unwrap().remainder),
+            (30, 300)
+        );
+    }
+
+    #[test]
+    fn a_packet_that_was_cut_out_of_a_stream_is_not_lost_with_it() {
+        let senders = [sender(100, 0)];
+        let receiver = ReceiverResult {
+            outcomes: counts(&[("handled", 60)]),
+            probe: probed(60, 0),
+            streams: Some(StreamResult {
+                frames: 90,
+                closed: counts(&[("reset", 1)]),
+                ..StreamResult::default()
+            }),
+            ..ReceiverResult::default()
+        };
+        // Ten never came out, and nobody knows of the other thirty.
+        assert_eq!(ledger(&senders, &receiver, 1).remainder, 30);
+    }
+
+    #[test]
+    fn a_connection_that_the_sender_ended_within_a_packet_is_not_broken() {
+        let streams = |half_frame| StreamResult {
+            closed: counts(&[("half_frame", half_frame)]),
+            ..StreamResult::default()
+        };
+        assert_eq!(streams(1).broken(1), None);
+        assert_eq!(streams(2).broken(1).as_deref(), Some("half_frame 1"));
+        let refused = StreamResult {
+            refused: counts(&[("per_source", 3)]),
+            ..StreamResult::default()
+        };
+        assert_eq!(refused.broken(0).as_deref(), Some("per_source 3"));
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// Who is who in streams inside TLS.
+mod certificates;
 /// Receivers side by side.
 mod compare;
 /// What a shell needs to complete a command line.

@@ -227,9 +227,10 @@ impl Profile {
             self.text()
         };
         words::print(&text)?;
-        let end = match self.trial.ledger.remainder {
-            0 => End::Done,
-            _ => End::Failed,
+        let end = if self.trial.ledger.is_exact() {
+            End::Done
+        } else {
+            End::Failed
         };
         Ok(end.into())
     }

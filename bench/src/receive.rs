@@ -4,6 +4,7 @@
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -26,6 +27,8 @@ pub(crate) mod probe_tcp;
 pub(crate) mod raw;
 /// The same for streams.
 mod raw_tcp;
+/// The same for streams inside TLS.
+mod raw_tls;
 /// Several streams in one thread.
 mod streams;
 
@@ -50,6 +53,9 @@ pub(crate) struct Args {
     /// Take streams of 2.3 and later, and no datagrams.
     #[arg(long, conflicts_with = "gro")]
     tcp: bool,
+    /// raw: take streams inside TLS, by the certificates in this folder.
+    #[arg(long, value_name = "DIR", requires = "tcp", hide = true)]
+    tls: Option<PathBuf>,
     /// probe: which packets to look into. With none they are only parsed and counted.
     #[arg(long, value_enum, default_value = "all")]
     audit: Audited,
@@ -77,6 +83,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let stop = Stop::on_signals()?;
     let total = match args.how {
+        How::Raw if let Some(folder) = &args.tls => raw_tls::receive(args, folder, &stop)?,
         How::Raw if args.tcp => raw_tcp::receive(args, &stop)?,
         How::Raw => raw::receive(args, &stop)?,
         How::Classic if args.tcp => classic_tcp::receive(args, &stop)?,
@@ -111,7 +118,8 @@ fn say_ready(addr: SocketAddr) -> anyhow::Result<()> {
 }
 
 fn say_ready_for(addr: SocketAddr, transport: &str) -> anyhow::Result<()> {
-    let listen = format!("bin:{addr}");
+    let scheme = if transport == "tls" { "bins" } else { "bin" };
+    let listen = format!("{scheme}:{addr}");
     say(
         "ready",
         json!({ "listen": [listen], "transport": transport }),

@@ -6,11 +6,11 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
-use clap::ValueEnum;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -23,35 +23,12 @@ use config::{ConfigFile, engine_config};
 
 /// How an engine is told what to be.
 mod config;
+/// Those that there are.
+mod kind;
 /// Programs of others.
 pub(crate) mod stranger;
 
-/// Who receives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Kind {
-    /// A loop that only receives, with the engine's socket options: what the kernel costs.
-    Raw,
-    /// The same with 100 ns of work per packet: shows that the meter sees it.
-    Delayed,
-    /// What a 1.x node does with a packet.
-    Classic,
-    /// `binrush serve`, by recvmmsg, callbacks empty.
-    Engine,
-    /// `binrush serve`, by `io_uring`, callbacks empty.
-    #[value(name = "engine-io_uring")]
-    EngineUring,
-    /// Receives, and audits the stamps of every packet.
-    Sink,
-    /// The same for a stream.
-    #[value(name = "sink-tcp")]
-    SinkTcp,
-    /// A loop that only reads a stream: what the kernel costs.
-    #[value(name = "raw-tcp")]
-    RawTcp,
-    /// What a 3.x node does with a stream.
-    #[value(name = "classic-tcp")]
-    ClassicTcp,
-}
+pub(crate) use kind::Kind;
 
 /// How to start one.
 #[derive(Debug, Clone)]
@@ -70,6 +47,8 @@ pub(crate) struct Setup {
     pub(crate) probe: String,
     /// Whether an engine tells every second what came.
     pub(crate) tells: bool,
+    /// The folder of [`Certificates`](crate::certificates::Certificates), of those whose streams are inside TLS.
+    pub(crate) certificates: Option<PathBuf>,
 }
 
 /// A running one.
@@ -97,62 +76,6 @@ enum Body {
     Stranger(Process),
     /// Was there before, and stays.
     There { pid: u32, may_stop: bool },
-}
-
-impl Kind {
-    /// Its name on the command line and in reports.
-    pub(crate) fn symbol(self) -> String {
-        let value = self.to_possible_value().expect("none is hidden");
-        value.get_name().to_owned()
-    }
-
-    pub(crate) const fn is_engine(self) -> bool {
-        matches!(self, Self::Engine | Self::EngineUring)
-    }
-
-    /// How it receives.
-    pub(crate) const fn backend(self) -> &'static str {
-        match self {
-            Self::Raw | Self::Delayed | Self::Engine | Self::Sink => "recvmmsg",
-            Self::Classic => "recvfrom",
-            Self::EngineUring => "io_uring",
-            Self::SinkTcp | Self::RawTcp | Self::ClassicTcp => "recv",
-        }
-    }
-
-    /// Whether all it does is to audit stamps.
-    pub(crate) const fn is_sink(self) -> bool {
-        matches!(self, Self::Sink | Self::SinkTcp)
-    }
-
-    /// Whether it takes streams and no datagrams.
-    pub(crate) const fn is_tcp(self) -> bool {
-        matches!(self, Self::SinkTcp | Self::RawTcp | Self::ClassicTcp)
-    }
-
-    /// The one that does the same with streams; `None` where there is none.
-    pub(crate) const fn for_streams(self) -> Option<Self> {
-        match self {
-            Self::Raw | Self::RawTcp => Some(Self::RawTcp),
-            Self::Classic | Self::ClassicTcp => Some(Self::ClassicTcp),
-            Self::Sink | Self::SinkTcp => Some(Self::SinkTcp),
-            Self::Delayed | Self::Engine | Self::EngineUring => None,
-        }
-    }
-
-    /// What it takes.
-    pub(crate) const fn transport(self) -> Transport {
-        if self.is_tcp() {
-            Transport::Tcp
-        } else {
-            Transport::Udp
-        }
-    }
-
-    /// A 1.x node knows nothing of trains.
-    pub(crate) const fn can_gro(self) -> bool {
-        !matches!(self, Self::Classic) && !self.is_tcp()
-    }
 }
 
 impl Receiver {
@@ -198,7 +121,8 @@ impl Receiver {
             bail!("only ours say when they are ready");
         };
         let ready = process.event("ready")?;
-        self.addr = addr_of(&ready)
+        let scheme = if setup.kind.is_tls() { "bins" } else { "bin" };
+        self.addr = addr_of(&ready, scheme)
             .with_context(|| format!("its ready line names no address of ours: {ready}"))?;
         if setup.kind.is_engine() {
             check_took(&ready, setup)?;
@@ -212,7 +136,7 @@ impl Receiver {
         } else {
             self.threads = vec![Thread::main_of(pid)];
         }
-        if !setup.kind.is_tcp() {
+        if !setup.kind.is_stream() {
             self.sockets = self.count_sockets()?;
         }
         self.wait_idle()
@@ -294,6 +218,28 @@ impl Receiver {
     pub(crate) fn wait_drained(&self) -> anyhow::Result<()> {
         self.patience
             .until("the queues to be empty", DRAIN_MAX, || self.is_drained())
+    }
+
+    /// Returns when the threads that receive sleep, and still do a moment later: nothing is left for them then. The
+    /// answer is when they were first seen to. Sees that much sooner than [`wait_idle`](Self::wait_idle), which reads the kernel's list of streams for it; that may
+    /// take ten milliseconds.
+    pub(crate) fn wait_asleep(&self) -> anyhow::Result<Instant> {
+        let start = Instant::now();
+        let mut asleep = None;
+        loop {
+            self.patience.check()?;
+            ensure!(
+                start.elapsed() < DRAIN_MAX,
+                "waited {DRAIN_MAX:?} for the receiver to sleep in vain"
+            );
+            let now = Instant::now();
+            match (all_are(&self.threads, 'S')?, asleep) {
+                (true, Some(since)) => return Ok(since),
+                (true, None) => asleep = Some(now),
+                (false, _) => asleep = None,
+            }
+            thread::sleep(ASLEEP_LOOK_EVERY);
+        }
     }
 
     fn is_drained(&self) -> anyhow::Result<bool> {
@@ -378,35 +324,44 @@ impl Receiver {
             self.totals()?;
             return Ok(None);
         }
-        if self.transport == Transport::Udp {
-            return self.finish().map(Some);
-        }
+        let transport = self.transport;
         let total = self.totals()?;
-        let told = total["received"].as_u64();
-        // Raw does not know where frames end.
-        let bytes = total["bytes"]
-            .as_u64()
-            .map(|bytes| bytes / packet_len as u64);
-        let count = told
-            .or(bytes)
-            .with_context(|| format!("no count in {total}"))?;
+        // Raw does not know where the frames of a stream end.
+        if let Some(bytes) = total["bytes"].as_u64()
+            && total["received"].is_null()
+        {
+            return Ok(Some(bytes / packet_len as u64));
+        }
+        let count = count_in(&total)?;
+        // Two counters that know nothing of each other, in one that cuts streams.
+        let bytes = &total["streams"]["total"]["rx_bytes"];
+        if let Some(bytes) = bytes.as_u64().filter(|_| transport == Transport::Tcp) {
+            ensure!(
+                bytes == count * packet_len as u64,
+                "it received {bytes} bytes, which are not {count} packets of {packet_len}: {total}"
+            );
+        }
         Ok(Some(count))
     }
 
     /// Ends it, and says how many packets it took for valid.
     pub(crate) fn finish(self) -> anyhow::Result<u64> {
-        let total = self.totals()?;
-        let received = total["received"].as_u64();
-        let received = received.with_context(|| format!("no count in {total}"))?;
-        // A receiver that refused them was not measured doing its work. Raw has no opinion.
-        if let Some(handled) = total.get("outcomes").map(|outcomes| &outcomes["handled"]) {
-            ensure!(
-                handled.as_u64().unwrap_or(0) == received,
-                "it should have dispatched all packets, but: {total}"
-            );
-        }
-        Ok(received)
+        count_in(&self.totals()?)
     }
+}
+
+/// How many packets were received, all of which have to be handled.
+fn count_in(total: &Value) -> anyhow::Result<u64> {
+    let received = total["received"].as_u64();
+    let received = received.with_context(|| format!("no count in {total}"))?;
+    // A receiver that refused them was not measured doing its work. Raw has no opinion.
+    if let Some(handled) = total.get("outcomes").map(|outcomes| &outcomes["handled"]) {
+        ensure!(
+            handled.as_u64().unwrap_or(0) == received,
+            "it should have dispatched all packets, but: {total}"
+        );
+    }
+    Ok(received)
 }
 
 /// Whether each of `threads` is in a state, or has ended.
@@ -420,24 +375,30 @@ fn all_are(threads: &[Thread], state: char) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-/// The first address of a `ready` line, `{"listen":["bin:127.0.0.1:5566"]}`; ours are on loopback.
-fn addr_of(ready: &Value) -> Option<SocketAddr> {
-    let listen = ready["listen"].get(0)?.as_str()?;
-    let addr: SocketAddr = listen.strip_prefix("bin:")?.parse().ok()?;
+/// The first address of `scheme` in a `ready` line, `{"listen":["bin:127.0.0.1:5566"]}`; ours are on loopback.
+fn addr_of(ready: &Value, scheme: &str) -> Option<SocketAddr> {
+    let listen = ready["listen"].as_array()?.iter();
+    let mut of_scheme = listen.filter_map(|listen| {
+        let (given, addr) = listen.as_str()?.split_once(':')?;
+        (given == scheme).then_some(addr)
+    });
+    let addr: SocketAddr = of_scheme.next()?.parse().ok()?;
     (addr.is_ipv4() && addr.ip().is_loopback()).then_some(addr)
 }
 
 /// An engine that took something else than it was told to is not the one that was to be measured.
 fn check_took(ready: &Value, setup: &Setup) -> anyhow::Result<()> {
     let (backend, gro) = (setup.kind.backend(), setup.gro);
-    if ready["backend"] != backend {
+    let [took, why] = if setup.kind.is_stream() {
+        ["stream_backend", "stream_backend_reason"]
+    } else {
+        ["backend", "backend_reason"]
+    };
+    if ready[took] != backend {
         bail!(TookAnother {
             asked: backend,
-            took: ready["backend"].as_str().unwrap_or("nothing").to_owned(),
-            why: ready["backend_reason"]
-                .as_str()
-                .unwrap_or("no reason given")
-                .to_owned(),
+            took: ready[took].as_str().unwrap_or("nothing").to_owned(),
+            why: ready[why].as_str().unwrap_or("no reason given").to_owned(),
         });
     }
     ensure!(
@@ -470,20 +431,24 @@ fn receive_args(setup: &Setup) -> Vec<OsString> {
     let (what, add_ns) = match setup.kind {
         Kind::Classic | Kind::ClassicTcp => ("classic", 0),
         Kind::Delayed => ("raw", DELAY_NS),
-        Kind::Raw | Kind::RawTcp | Kind::Engine | Kind::EngineUring => ("raw", 0),
         Kind::Sink | Kind::SinkTcp => ("probe", 0),
+        _ => ("raw", 0),
     };
     let mut args = vec!["receive".to_owned(), what.to_owned()];
     args.push(format!("--rcvbuf={}", setup.rcvbuf));
     args.push(format!("--add-ns={add_ns}"));
-    if setup.kind.is_tcp() {
+    if setup.kind.is_stream() {
         args.push("--tcp".to_owned());
     }
     if setup.gro {
         args.push("--gro".to_owned());
     }
     args.extend(setup.cores.first().map(|core| format!("--core={core}")));
-    args.into_iter().map(OsString::from).collect()
+    let mut args: Vec<OsString> = args.into_iter().map(OsString::from).collect();
+    if let Some(folder) = setup.certificates.as_ref().filter(|_| setup.kind.is_tls()) {
+        args.extend(["--tls".into(), folder.into()]);
+    }
+    args
 }
 
 /// What [`Kind::Delayed`] adds per packet.
@@ -499,6 +464,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// How long a stranger may take to end when it is asked to.
 const END_MAX: Duration = Duration::from_secs(3);
 
+/// How often it is looked whether a receiver sleeps.
+const ASLEEP_LOOK_EVERY: Duration = Duration::from_micros(50);
+
 /// The longest drain: a million packets of the slowest receiver take some five seconds.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
 
@@ -509,19 +477,23 @@ mod tests {
 
     #[test]
     fn only_an_ipv4_loopback_address_is_taken_for_ours() {
-        let addr = |listen: &str| addr_of(&json!({ "listen": [listen] }));
+        let addr = |listen: &str| addr_of(&json!({ "listen": [listen] }), "bin");
         let ours = SocketAddr::from(([127, 0, 0, 1], 5566));
         assert_eq!(addr("bin:127.0.0.1:5566"), Some(ours));
         for other in ["bin:[::1]:5566", "bin:10.0.0.1:5566", "127.0.0.1:5566", ""] {
             assert_eq!(addr(other), None, "{other}");
         }
-        assert_eq!(addr_of(&json!({ "listen": [] })), None);
+        assert_eq!(addr_of(&json!({ "listen": [] }), "bin"), None);
+        let both = json!({ "listen": ["bin:127.0.0.1:5566", "bins:127.0.0.1:5567"] });
+        let ports = ["bin", "bins"].map(|scheme| addr_of(&both, scheme).unwrap().port());
+        assert_eq!(ports, [5566, 5567]);
     }
 
     #[test]
     fn an_engine_that_took_something_else_is_not_measured() {
         let ready = json!({
             "backend": "recvmmsg", "backend_reason": "io_uring is forbidden here", "gro": false,
+            "stream_backend": "recv", "stream_backend_reason": "no multishot receives",
         });
         let took = |kind, gro| {
             check_took(
@@ -534,15 +506,21 @@ mod tests {
                     verify: false,
                     probe: String::new(),
                     tells: false,
+                    certificates: None,
                 },
             )
         };
-        assert!(took(Kind::Engine, false).is_ok());
+        assert!(took(Kind::Engine, false).is_ok() && took(Kind::EngineTcp, false).is_ok());
         let error = took(Kind::EngineUring, false).unwrap_err();
         assert!(error.is::<TookAnother>());
         assert_eq!(
             error.to_string(),
             "it took recvmmsg where io_uring was asked for: io_uring is forbidden here"
+        );
+        let error = took(Kind::EngineTcpUring, false).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "it took recv where io_uring was asked for: no multishot receives"
         );
         let error = took(Kind::Engine, true).unwrap_err();
         assert!(!error.is::<TookAnother>() && error.to_string().contains("gro"));

@@ -145,6 +145,32 @@ pub(crate) struct ReceiverResult {
     pub(crate) backlog: Option<f64>,
     /// Receive buffer in bytes, as granted.
     pub(crate) rcvbuf: Option<u64>,
+    /// What an engine counted of connections.
+    #[serde(default)]
+    pub(crate) streams: Option<StreamResult>,
+}
+
+/// What an engine counted of connections, as its total line says it.
+///
+/// `rx_bytes = frame_bytes + skipped_bytes + partial_bytes + rejected_bytes` once all are closed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct StreamResult {
+    pub(crate) opened: u64,
+    pub(crate) rx_bytes: u64,
+    /// Packets cut out of them, and their bytes.
+    pub(crate) frames: u64,
+    pub(crate) frame_bytes: u64,
+    pub(crate) skipped_bytes: u64,
+    pub(crate) partial_bytes: u64,
+    pub(crate) rejected_bytes: u64,
+    /// Packets that waited for a shard that did not keep up, and times that reading paused for that.
+    pub(crate) spilled: u64,
+    pub(crate) pauses: u64,
+    /// How connections ended, by reason.
+    pub(crate) closed: BTreeMap<String, u64>,
+    /// Connections that were not taken, by reason.
+    pub(crate) refused: BTreeMap<String, u64>,
 }
 
 /// Where every packet went. `planned = Σ terms + remainder`.
@@ -160,6 +186,22 @@ pub(crate) struct Ledger {
     pub(crate) remainder: i64,
     /// Planned that did not arrive intact, of planned.
     pub(crate) loss_ratio: f64,
+    /// Of streams whose receiver tells.
+    #[serde(default)]
+    pub(crate) bytes: Option<ByteLedger>,
+}
+
+/// Where the bytes of whole packets in streams went. `sent = received + lost + remainder`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ByteLedger {
+    /// Of packets that the kernel took wholly.
+    pub(crate) sent: u64,
+    /// Of packets that the receiver cut out of its streams.
+    pub(crate) received: u64,
+    /// With connections that broke.
+    pub(crate) lost: u64,
+    /// Not explained; anything but 0 fails the run.
+    pub(crate) remainder: i64,
 }
 
 /// A second of a run.

@@ -233,6 +233,7 @@ impl Order<'_> {
             verify: true,
             probe: String::new(),
             tells: false,
+            certificates: None,
         })
     }
 

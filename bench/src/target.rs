@@ -21,7 +21,7 @@ use serde_json::Value;
 use crate::patience::{POLL, Patience};
 use crate::procfs::{self, Thread, streams};
 use crate::receiver::{Receiver, Setup};
-use crate::result::ReceiverResult;
+use crate::result::{ReceiverResult, StreamResult};
 
 /// What a receiver is sent by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,11 +103,7 @@ impl Target {
     pub(crate) fn address(&self) -> Address {
         match self {
             Self::Ours(ours) => Address {
-                transport: if ours.setup.kind.is_tcp() {
-                    Transport::Tcp
-                } else {
-                    Transport::Udp
-                },
+                transport: ours.setup.kind.transport(),
                 addr: ours.receiver.addr(),
             },
             Self::Other(other, _) => other.address,
@@ -263,6 +259,9 @@ impl Ours {
         if is_engine {
             result.kernel_drops = counts(&total["kernel_drops"]);
             result.kernel_drops.remove("maybe_trains");
+        }
+        if is_engine && self.setup.kind.is_stream() {
+            result.streams = Some(streams_of(&total["streams"])?);
         }
         if total["probe"].is_object() {
             let probe = serde_json::from_value(total["probe"].clone());
@@ -507,6 +506,16 @@ fn counts(value: &Value) -> BTreeMap<String, u64> {
         .collect()
 }
 
+/// What an engine says of its connections.
+fn streams_of(told: &Value) -> anyhow::Result<StreamResult> {
+    let total: StreamResult = serde_json::from_value(told["total"].clone())
+        .context("it does not tell what it counted of connections")?;
+    Ok(StreamResult {
+        refused: counts(&told["accept"]["refused"]),
+        ..total
+    })
+}
+
 /// The last whole number in a text, `rcvd: 1200 packets` say.
 fn last_number(text: &str) -> Option<u64> {
     text.split(|c: char| !c.is_ascii_digit())
@@ -592,6 +601,21 @@ mod tests {
         assert_eq!(last_number("2026-11-21 7"), Some(7));
         assert_eq!(last_number("none"), None);
         assert_eq!(last_number("99999999999999999999"), None);
+    }
+
+    #[test]
+    fn what_an_engine_counted_of_connections_is_read_by_its_names() {
+        let told = serde_json::json!({
+            "accept": { "arrived": 3, "refused": { "acl": 1 } },
+            "total": { "rx_bytes": 120, "frames": 2, "frame_bytes": 100, "closed": { "peer": 2 }, "held_bytes": 20 },
+        });
+        let streams = streams_of(&told).unwrap();
+        assert_eq!(
+            (streams.rx_bytes, streams.frames, streams.frame_bytes),
+            (120, 2, 100)
+        );
+        assert_eq!((streams.closed["peer"], streams.refused["acl"]), (2, 1));
+        assert!(streams_of(&Value::Null).is_err());
     }
 
     #[test]

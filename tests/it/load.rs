@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::compare::binary;
+use crate::compare::{Stand, binary};
 use crate::process::{Running, Scratch, json as parsed, skip};
 
 #[test]
@@ -56,18 +56,118 @@ fn a_miss_is_counted_as_such_and_has_no_latency_unless_its_name_is_probed() {
 }
 
 #[test]
-fn a_stream_of_frames_is_accounted_for_as_well() {
-    for scenario in ["contacts-tcp", "dialogs-tcp", "miss-tcp"] {
+fn a_stream_of_frames_is_accounted_for_to_the_byte() {
+    for scenario in ["contacts-tcp", "dialogs-tcp", "miss-tcp", "mixed-tcp"] {
         let result = result(&["load", scenario, "--rate=4k", "--seconds=0.5"]);
         let trial = &result["trials"][0];
         assert_eq!(trial["ledger"]["remainder"], 0, "{result}");
-        assert_eq!(trial["transport"], "tcp");
-        let arrived = term(trial, "arrived once");
+        assert_eq!(
+            (&result["complete"], &trial["transport"]),
+            (&json!(true), &json!("tcp"))
+        );
+        let name = trial["receiver"]["name"].as_str().expect("a name");
+        assert!(
+            name.contains("binrush") && name.contains("(recv, 1 shard)"),
+            "{name}"
+        );
+        let arrived = term(trial, "arrived once") + term(trial, "received, not audited");
         assert!(
             arrived > 0 && arrived + term(trial, "unsent") == 2000,
             "{result}"
         );
+        // Both ends have counted bytes, and the engine knows where each of them went.
+        let (bytes, streams) = (&trial["ledger"]["bytes"], &trial["receiver"]["streams"]);
+        assert_eq!(bytes["sent"], trial["senders"][0]["bytes"], "{result}");
+        assert_eq!(
+            (&bytes["received"], &bytes["lost"], &bytes["remainder"]),
+            (&streams["frame_bytes"], &json!(0), &json!(0)),
+            "{result}"
+        );
+        assert_eq!(
+            (&streams["frames"], &streams["rx_bytes"]),
+            (&trial["senders"][0]["sent"], &bytes["sent"]),
+            "{result}"
+        );
+        // Misses are known by their number only, all others by their stamps.
+        let has_latencies = trial["intended"] != trial["actual"];
+        assert_eq!(has_latencies, scenario != "miss-tcp", "{result}");
     }
+}
+
+#[test]
+fn streams_may_come_by_io_uring_to_two_shards_and_to_a_sink() {
+    let load = [
+        "load",
+        "contacts-tcp",
+        "--rate=4k",
+        "--seconds=0.5",
+        "--senders=3",
+    ];
+    let is_single_core = thread::available_parallelism().is_ok_and(|cores| cores.get() < 2);
+    for (receiver, name) in [
+        ("--receiver=engine-io_uring", "(io_uring, 1 shard)"),
+        ("--receiver-cores=0,1", "(recv, 2 shards)"),
+        ("--receiver=sink-tcp", "sink-tcp of this program"),
+    ] {
+        if is_single_core && receiver.contains("0,1") {
+            skip("two shards need a core each");
+            continue;
+        }
+        let args = [&load[..], &[receiver, "--skip-self-test", "--json"]].concat();
+        let output = run(&args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        if stderr.contains("where io_uring was asked for") {
+            skip("the kernel has no io_uring for streams");
+            continue;
+        }
+        assert!(matches!(output.status.code(), Some(0 | 3)), "{stderr}");
+        let result = parsed(str::from_utf8(&output.stdout).expect("it is text"));
+        let trial = &result["trials"][0];
+        let told = trial["receiver"]["name"].as_str().expect("a name");
+        assert!(told.contains(name), "{told}");
+        assert_eq!(trial["ledger"]["remainder"], 0, "{result}");
+        assert_eq!(
+            term(trial, "arrived once") + term(trial, "unsent"),
+            2000,
+            "{result}"
+        );
+    }
+}
+
+#[test]
+fn a_connection_that_is_refused_is_told_by_its_reason_and_the_others_are_accounted_for() {
+    let engine = Stand::new(
+        "load-refused",
+        "echo 'modparam(\"binrush\", \"connections_per_source\", 1)' >> \"$config\"",
+    );
+    let output = run(&[
+        "load",
+        "contacts-tcp",
+        "--rate=2k",
+        "--seconds=0.5",
+        "--senders=2",
+        "--skip-self-test",
+        "--json",
+        &engine.argument(),
+    ]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let result = parsed(str::from_utf8(&output.stdout).expect("it is text"));
+    let trial = &result["trials"][0];
+    assert_eq!(trial["ledger"]["remainder"], 0, "{result}");
+    assert_eq!(trial["ledger"]["bytes"]["remainder"], 0, "{result}");
+    let streams = &trial["receiver"]["streams"];
+    assert_eq!(streams["refused"], json!({ "per_source": 1 }), "{result}");
+    assert_eq!(streams["frames"], term(trial, "arrived once"), "{result}");
+    assert!(streams["frames"].as_u64() > Some(0), "{result}");
+    let (trouble, doubts) = (&result["trouble"], result["doubts"].to_string());
+    assert!(
+        trouble
+            .as_str()
+            .is_some_and(|why| why.contains("could not be sent"))
+            && doubts.contains("did not end in order, by what the receiver says: per_source 1"),
+        "{result}"
+    );
 }
 
 #[test]
@@ -152,6 +252,23 @@ fn a_server_that_was_there_before_is_asked_again_and_again() {
             "{result}"
         );
     }
+    // Of streams to the same address and port as well.
+    let tcp = to.replace("udp:", "tcp:");
+    let by_tcp = result(&[
+        "load",
+        "contacts-tcp",
+        "--rate=2k",
+        "--seconds=0.1",
+        &tcp,
+        "--ask",
+    ]);
+    let trial = &by_tcp["trials"][0];
+    assert_eq!(trial["ledger"]["remainder"], 0, "{by_tcp}");
+    assert_eq!(
+        term(trial, "arrived once") + term(trial, "unsent"),
+        200,
+        "{by_tcp}"
+    );
     // By a count that does not change while packets come.
     let count = [
         &load[..],
@@ -194,16 +311,26 @@ fn a_capture_is_sent_again_with_copies_that_share_no_record() {
 }
 
 #[test]
-fn a_capture_of_streams_is_sent_again_to_a_sink() {
+fn a_capture_of_streams_is_sent_again_to_the_engine_and_to_a_sink() {
     let capture = concat!(env!("CARGO_MANIFEST_DIR"), "/captures/opensips-3.6.pcap.gz");
-    let result = result(&["replay", capture, "--speed=50"]);
-    let trial = &result["trials"][0];
-    assert_eq!(trial["ledger"]["remainder"], 0, "{result}");
-    assert_eq!(
-        (&trial["transport"], &trial["ledger"]["foreign"]),
-        (&json!("tcp"), &json!(0))
+    let received = ["engine", "sink-tcp"].map(|receiver| {
+        let receiver = format!("--receiver={receiver}");
+        let result = result(&["replay", capture, "--speed=50", &receiver]);
+        let trial = &result["trials"][0];
+        assert_eq!(trial["ledger"]["remainder"], 0, "{result}");
+        assert_eq!(
+            (&trial["transport"], &trial["ledger"]["foreign"]),
+            (&json!("tcp"), &json!(0))
+        );
+        // Each is of a kind that the engine knows, and was read to its last byte.
+        let handled = trial["receiver"]["outcomes"]["handled"].as_u64();
+        assert_eq!(handled, Some(term(trial, "received")), "{result}");
+        term(trial, "received") + term(trial, "unsent")
+    });
+    assert!(
+        received[0] > 1000 && received[0] == received[1],
+        "{received:?}"
     );
-    assert!(term(trial, "received") > 1000, "{result}");
 }
 
 #[test]
@@ -228,7 +355,7 @@ fn wrong_input_ends_with_2_and_says_what_was_expected() {
         b"form = \"1.x\"\n[contacts]\npopulation = -3\n",
     );
     let empty = scratch.file("empty.pcap", b"");
-    let cases: [(&[&str], &[&str]); 6] = [
+    let cases: [(&[&str], &[&str]); 9] = [
         (&["load", "contcts"], &["contcts", "contacts"]),
         (&["load", &broken], &["broken.toml:3", "population"]),
         (
@@ -238,6 +365,18 @@ fn wrong_input_ends_with_2_and_says_what_was_expected() {
         (
             &["load", "contacts", "--receiver=sink-tcp"],
             &["--receiver"],
+        ),
+        (
+            &["load", "contacts-tcp", "--receiver=classic"],
+            &["classic takes datagrams", "--receiver"],
+        ),
+        (
+            &["load", "contacts-tcp", "--receiver=raw-tcp"],
+            &["counts bytes", "--receiver"],
+        ),
+        (
+            &["load", "contacts-tcp", "--receiver=engine-tls"],
+            &["inside TLS", "--receiver"],
         ),
         (&["replay", &empty], &["empty.pcap"]),
         (&["load", "contacts", "--sender-cores=8191"], &["core 8191"]),
@@ -367,7 +506,7 @@ fn a_result_that_finds_no_room_ends_with_4_and_the_words_are_told_all_the_same()
 /// The configuration of a server that audits contacts, in a folder of `name`.
 fn probing(name: &str) -> String {
     let text = "listen = bin:127.0.0.1:0\nloadmodule \"usrloc.so\"\nmodparam(\"binrush\", \"allow\", \"127.0.0.0/8\")\n\
-                modparam(\"binrush\", \"probe\", \"ul\")\n";
+                modparam(\"binrush\", \"probe\", \"ul,usrloc-contact-repl\")\n";
     let path = env::temp_dir().join(format!("binrush-{}-{name}.cfg", std::process::id()));
     fs::write(&path, text).expect("a configuration");
     path.to_string_lossy().into_owned()

@@ -12,7 +12,7 @@ use crate::process::{self, Scratch, skip};
 #[test]
 fn stacks_add_up_to_the_receivers_time_and_are_laid_beside_an_earlier_run() {
     let folder = Scratch::new("profile");
-    let Some(first) = profiled(&folder, &[]) else {
+    let Some(first) = profiled(&folder, "miss", &[]) else {
         return;
     };
     let ns = first["ns_per_packet"].as_f64().expect("a number");
@@ -39,7 +39,7 @@ fn stacks_add_up_to_the_receivers_time_and_are_laid_beside_an_earlier_run() {
     }
     assert!((picos / 1000.0 / ns - 1.0).abs() < 0.01, "{picos} of {ns}");
 
-    let second = profiled(&folder, &["--against", &path]).expect("as before");
+    let second = profiled(&folder, "miss", &["--against", &path]).expect("as before");
     let files = second["files"].to_string();
     let notes = second["notes"].to_string();
     // A picture of the difference, or how to get one.
@@ -50,11 +50,27 @@ fn stacks_add_up_to_the_receivers_time_and_are_laid_beside_an_earlier_run() {
 }
 
 #[test]
+fn a_stream_is_profiled_as_well() {
+    let folder = Scratch::new("profile-tcp");
+    let Some(profile) = profiled(&folder, "contacts-tcp", &[]) else {
+        return;
+    };
+    let receiver = profile["receiver"].as_str().expect("a name");
+    assert!(receiver.contains("(recv, 1 shard)"), "{profile}");
+    assert_eq!(profile["ledger"]["remainder"], 0, "{profile}");
+    let folded = fs::read_to_string(folder.path("contacts-tcp.folded")).expect("stacks");
+    assert!(
+        folded.contains("recv") && folded.starts_with("shard;"),
+        "{folded}"
+    );
+}
+
+#[test]
 fn a_run_that_is_recorded_has_a_row() {
     let folder = Scratch::new("profile-row");
     let table = "# Where\n\n| date | commit | scenario | files | where | done |\n|---|---|---|---|---|---|\n\nEnd.\n";
     folder.file("README.md", table.as_bytes());
-    if profiled(&folder, &["--record"]).is_none() {
+    if profiled(&folder, "miss", &["--record"]).is_none() {
         return;
     }
     let text = fs::read_to_string(folder.path("README.md")).expect("it stays");
@@ -104,14 +120,14 @@ fn what_cannot_be_compared_or_recorded_is_told_before_anything_is_measured() {
 }
 
 /// A second of few packets, as JSON; `None` where perf cannot be had.
-fn profiled(folder: &Scratch, args: &[&str]) -> Option<Value> {
+fn profiled(folder: &Scratch, scenario: &str, args: &[&str]) -> Option<Value> {
     if thread::available_parallelism().is_ok_and(|cores| cores.get() < 2) {
         skip("sender and receiver need a core each");
         return None;
     }
     let out = folder.path("");
     let common = [
-        "miss",
+        scenario,
         "--rate=20k",
         "--seconds=1s",
         "--json",

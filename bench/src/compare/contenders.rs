@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::ensure;
 
-use super::report::Identity;
+use super::report::{Identity, TCP, TLS};
 use super::{Args, Bench, RCVBUF_FLOW, Scenario};
 use crate::engine::Engine;
 use crate::patience::Patience;
@@ -103,11 +103,8 @@ impl From<Stranger> for Strange {
 impl Bench<'_> {
     /// Starts every engine and every stranger once, and leaves out those that cannot be measured as they should.
     pub(super) fn probe(&mut self) -> anyhow::Result<()> {
-        let datagrams = takes_datagrams(self.args);
-        let streams = self.args.scenario.contains(&Scenario::Tcp);
-        if datagrams {
-            self.probe_engines()?;
-        }
+        let [datagrams, streams, tls] = CARRIERS.map(|carrier| carrier.is_wanted(self.args));
+        self.probe_engines()?;
         for index in 0..self.strange.len() {
             if datagrams {
                 self.probe_stranger(index, Transport::Udp);
@@ -122,8 +119,9 @@ impl Bench<'_> {
                 .receivers(RCVBUF_FLOW, false, Asked::Receive)
                 .is_empty();
         let some_streams = streams && !self.stream_receivers().is_empty();
+        let some_tls = tls && !self.tls_receivers().is_empty();
         ensure!(
-            some_datagrams || some_streams,
+            some_datagrams || some_streams || some_tls,
             "nobody is left to measure: {}",
             self.warnings.join("; ")
         );
@@ -131,7 +129,7 @@ impl Bench<'_> {
     }
 
     fn probe_engines(&mut self) -> anyhow::Result<()> {
-        for kind in kinds(self.args).into_iter().filter(|kind| kind.is_engine()) {
+        for kind in wanted_engines(self.args) {
             let name = kind.symbol();
             let contender = Contender::ours(&name, self.setup(kind, RCVBUF_FLOW, self.gro()));
             let Err(error) = self.start(&contender).and_then(Receiver::finish) else {
@@ -176,7 +174,7 @@ impl Bench<'_> {
     /// All that receive datagrams, with one setting for all of ours that have it.
     pub(super) fn receivers(&self, rcvbuf: usize, gro: bool, asked: Asked) -> Vec<Contender> {
         let kinds = kinds(self.args).into_iter();
-        let kinds = kinds.filter(|kind| !kind.is_tcp() && !self.missing.contains(kind));
+        let kinds = kinds.filter(|kind| !kind.is_stream() && !self.missing.contains(kind));
         let ours = kinds.map(|kind| Contender::ours(&kind.symbol(), self.setup(kind, rcvbuf, gro)));
         let strange = self.strange.iter().filter(|strange| match asked {
             Asked::Park => strange.parks,
@@ -188,28 +186,44 @@ impl Bench<'_> {
 
     /// All that receive streams, those of ours by their counterparts.
     pub(super) fn stream_receivers(&mut self) -> Vec<Contender> {
-        let mut kinds = Vec::new();
-        for kind in stream_kinds(self.args) {
-            match kind.for_streams() {
-                Some(counterpart) if kinds.contains(&counterpart) => {}
-                Some(counterpart) => kinds.push(counterpart),
-                None if kind.is_engine() => {
-                    let name = kind.symbol();
-                    self.leave_out(&format!("{name} left out of tcp: it reads no streams yet"));
-                }
+        let ours = self.counterparts(Carrier::Streams);
+        let strange = self.strange.iter().filter(|strange| strange.streams);
+        ours.into_iter()
+            .chain(strange.map(|strange| strange.contender(Transport::Tcp)))
+            .collect()
+    }
+
+    /// All that receive streams inside TLS; programs of others would need to be told how.
+    pub(super) fn tls_receivers(&mut self) -> Vec<Contender> {
+        if !self.strange.is_empty() {
+            self.leave_out(
+                "programs of others are left out of tls: they know nothing of its certificates",
+            );
+        }
+        self.counterparts(Carrier::Tls)
+    }
+
+    /// Those of ours that do the same by `carrier`, each once.
+    fn counterparts(&mut self, carrier: Carrier) -> Vec<Contender> {
+        let mut found = Vec::new();
+        for kind in kinds(self.args) {
+            match carrier.counterpart(kind) {
+                Some(counterpart) if found.contains(&counterpart) => {}
+                Some(counterpart) => found.push(counterpart),
+                // Nobody has asked for it.
+                None if self.args.receivers.is_empty() => {}
                 None => {
-                    let name = kind.symbol();
+                    let (name, scenario) = (kind.symbol(), carrier.scenario());
                     self.leave_out(&format!(
-                        "{name} left out of tcp: it has no counterpart there"
+                        "{name} left out of {scenario}: it has no counterpart there"
                     ));
                 }
             }
         }
-        let ours = kinds
-            .into_iter()
-            .map(|kind| Contender::ours(&kind.symbol(), self.setup(kind, RCVBUF_FLOW, false)));
-        let strange = self.strange.iter().filter(|strange| strange.streams);
-        ours.chain(strange.map(|strange| strange.contender(Transport::Tcp)))
+        found.retain(|kind| !self.missing.contains(kind));
+        let found = found.into_iter();
+        found
+            .map(|kind| Contender::ours(&kind.symbol(), self.setup(kind, RCVBUF_FLOW, false)))
             .collect()
     }
 
@@ -222,6 +236,10 @@ impl Bench<'_> {
             verify: false,
             probe: String::new(),
             tells: false,
+            certificates: self
+                .certificates
+                .as_ref()
+                .map(|all| all.folder().to_owned()),
         }
     }
 
@@ -240,26 +258,73 @@ impl Strange {
     }
 }
 
-/// Whether a `binrush` is needed.
-pub(super) fn wants_engine(args: &Args) -> bool {
-    takes_datagrams(args) && kinds(args).iter().any(|kind| kind.is_engine())
+/// What packets are carried by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Carrier {
+    Datagrams,
+    Streams,
+    Tls,
 }
 
-fn takes_datagrams(args: &Args) -> bool {
-    let mut scenarios = args.scenario.iter();
-    scenarios.any(|scenario| *scenario != Scenario::Tcp)
+const CARRIERS: [Carrier; 3] = [Carrier::Datagrams, Carrier::Streams, Carrier::Tls];
+
+impl Carrier {
+    /// Whether something is measured by it.
+    fn is_wanted(self, args: &Args) -> bool {
+        let of = |scenario: &Scenario| match scenario {
+            Scenario::Tcp => Self::Streams,
+            Scenario::Tls => Self::Tls,
+            Scenario::Plain | Scenario::Gso | Scenario::Shards | Scenario::Paced => Self::Datagrams,
+        };
+        args.scenario.iter().any(|scenario| of(scenario) == self)
+    }
+
+    /// The one of ours that does by it what `kind` does, if there is one.
+    fn counterpart(self, kind: Kind) -> Option<Kind> {
+        match self {
+            Self::Datagrams => (!kind.is_stream()).then_some(kind),
+            Self::Streams => kind.for_streams(),
+            Self::Tls => kind.for_tls(),
+        }
+    }
+
+    /// What it is called in a report, of those that are a scenario of their own.
+    const fn scenario(self) -> &'static str {
+        match self {
+            Self::Datagrams => "datagrams",
+            Self::Streams => TCP,
+            Self::Tls => TLS,
+        }
+    }
+}
+
+/// Whether a `binrush` is needed.
+pub(super) fn wants_engine(args: &Args) -> bool {
+    !wanted_engines(args).is_empty()
+}
+
+/// The engines that take part in something, each once.
+fn wanted_engines(args: &Args) -> Vec<Kind> {
+    let wanted = CARRIERS
+        .into_iter()
+        .filter(|carrier| carrier.is_wanted(args));
+    let mut engines = Vec::new();
+    for carrier in wanted {
+        let of_carrier = kinds(args)
+            .into_iter()
+            .filter_map(|kind| carrier.counterpart(kind));
+        for kind in of_carrier.filter(|kind| kind.is_engine()) {
+            if !engines.contains(&kind) {
+                engines.push(kind);
+            }
+        }
+    }
+    engines
 }
 
 fn kinds(args: &Args) -> Vec<Kind> {
     match &args.receivers[..] {
         [] => vec![Kind::Raw, Kind::Engine, Kind::EngineUring, Kind::Classic],
-        kinds => kinds.to_vec(),
-    }
-}
-
-fn stream_kinds(args: &Args) -> Vec<Kind> {
-    match &args.receivers[..] {
-        [] => vec![Kind::RawTcp, Kind::SinkTcp, Kind::ClassicTcp],
         kinds => kinds.to_vec(),
     }
 }

@@ -134,7 +134,12 @@ impl Report {
     /// None to a raw receiver that was not saturated: its figure is too high by the time it spun, so every ratio to it
     /// would flatter.
     pub(super) fn ratio_to_raw(&self, row: &Row) -> Option<Spread> {
-        let raw = self.sibling(row, if row.scenario == TCP { RAW_TCP } else { RAW })?;
+        let raw = match row.scenario {
+            TCP => RAW_TCP,
+            TLS => RAW_TLS,
+            _ => RAW,
+        };
+        let raw = self.sibling(row, raw)?;
         if raw.saturated() == Some(false) && row.receiver != raw.receiver {
             return None;
         }
@@ -188,7 +193,7 @@ impl Row {
     /// Whether a flow was more than it could take, in every round; of a drain, and of a given rate, there is no question.
     pub(super) fn saturated(&self) -> Option<bool> {
         let behind = |sample: &Sample| sample.backlog >= BACKLOG_SATURATED;
-        [GSO, TCP]
+        [GSO, TCP, TLS]
             .contains(&self.scenario)
             .then(|| self.samples.iter().all(behind))
     }
@@ -222,10 +227,12 @@ pub(super) const GSO: &str = "gso";
 pub(super) const SHARDS: &str = "shards";
 pub(super) const PACED: &str = "paced";
 pub(super) const TCP: &str = "tcp";
+pub(super) const TLS: &str = "tls";
 
 /// What others are compared with.
 const RAW: &str = "raw";
 const RAW_TCP: &str = "raw-tcp";
+const RAW_TLS: &str = "raw-tls";
 
 /// What more shards are compared with.
 pub(super) const ONE_SHARD: &str = "engine-1-shard";

@@ -20,7 +20,7 @@ use crate::receiver::Receiver;
 
 /// What a stream was, before the receiver has told its count.
 #[derive(Debug, Clone, Copy)]
-struct Stream {
+pub(super) struct Stream {
     /// Frames in it, and before it to warm up.
     sent: u64,
     warm: u64,
@@ -30,7 +30,16 @@ struct Stream {
     sender_ns: u64,
     /// Of all processors.
     cpus_ns: f64,
+    /// The time in which the receiver had something to do.
     wall: Duration,
+}
+
+/// How clocks stood before a stream.
+#[derive(Debug)]
+pub(super) struct Clocks {
+    receiver_ns: Vec<u64>,
+    processors: Processors,
+    sender_ns: u64,
 }
 
 impl Bench<'_> {
@@ -46,14 +55,22 @@ impl Bench<'_> {
             rate: None,
         };
         self.in_turns(case, &contenders, |bench, contender| {
-            bench.stream(contender, &frames)
+            let (time, patience) = (bench.args.seconds, &bench.patience);
+            bench.stream(contender, &frames, |receiver| {
+                send(receiver, &frames, time, patience)
+            })
         })
     }
 
-    fn stream(&self, contender: &Contender, frames: &Frames) -> anyhow::Result<Sample> {
+    /// Has `send` send `frames` to `contender`, and compares what was sent with what it says that came.
+    pub(super) fn stream(
+        &self,
+        contender: &Contender,
+        frames: &Frames,
+        send: impl FnOnce(&mut Receiver) -> anyhow::Result<Stream> + Send,
+    ) -> anyhow::Result<Sample> {
         let mut receiver = self.start(contender)?;
-        let (time, patience) = (self.args.seconds, &self.patience);
-        let stream = on_core(self.tx, || send(&mut receiver, frames, time, patience))?;
+        let stream = on_core(self.tx, || send(&mut receiver))?;
         let through = stream.warm + stream.sent;
         let received = receiver.count(frames.size())?.unwrap_or(through);
         ensure!(
@@ -75,6 +92,55 @@ impl Bench<'_> {
     }
 }
 
+impl Clocks {
+    /// Call it in the thread that sends, while `receiver` sleeps.
+    pub(super) fn start(receiver: &Receiver) -> anyhow::Result<Self> {
+        Ok(Self {
+            receiver_ns: receiver.cpu_ns()?,
+            processors: Processors::start()?,
+            sender_ns: thread_ns()?,
+        })
+    }
+
+    /// What a stream of `sent` frames was, `warm` before that, which kept `receiver` busy for `wall`. Waits until it
+    /// sleeps again.
+    pub(super) fn stop(
+        self,
+        receiver: &Receiver,
+        (sent, warm): (u64, u64),
+        wall: Duration,
+    ) -> anyhow::Result<Stream> {
+        let sender_ns = thread_ns()? - self.sender_ns;
+        let cpus_ns = self.processors.busy_ns()?;
+        receiver.wait_idle()?;
+        let after = receiver.cpu_ns()?;
+        let spent = || {
+            let each = after.iter().zip(&self.receiver_ns);
+            each.map(|(after, before)| after - before)
+        };
+        let cpu_ns = spent().sum();
+        ensure!(cpu_ns > 0, "the receiver did nothing");
+        Ok(Stream {
+            sent,
+            warm,
+            cpu_ns,
+            busiest_ns: spent().max().unwrap_or(0),
+            sender_ns,
+            cpus_ns,
+            wall,
+        })
+    }
+}
+
+/// A connection to `receiver` that sends at once what it is given.
+pub(super) fn connect(receiver: &Receiver) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect(receiver.addr()).context("cannot connect to it")?;
+    stream.set_nodelay(true)?;
+    // A receiver that stands still, or that ends without closing, must not stop us for ever.
+    stream.set_write_timeout(Some(WRITE_MAX))?;
+    Ok(stream)
+}
+
 /// Sends `frames` to `receiver` for `time`. Call it on the core of the sender.
 fn send(
     receiver: &mut Receiver,
@@ -82,10 +148,7 @@ fn send(
     time: Duration,
     patience: &Patience,
 ) -> anyhow::Result<Stream> {
-    let mut stream = TcpStream::connect(receiver.addr()).context("cannot connect to it")?;
-    stream.set_nodelay(true)?;
-    // A receiver that stands still, or that ends without closing, must not stop us for ever.
-    stream.set_write_timeout(Some(WRITE_MAX))?;
+    let mut stream = connect(receiver)?;
     let per_write = (WRITE_LEN / frames.size()).max(1) * frames.size();
     let mut writes = frames.bytes().chunks(per_write).cycle();
     let mut write = |stream: &mut TcpStream| -> anyhow::Result<u64> {
@@ -99,38 +162,16 @@ fn send(
     receiver.wait_idle()?;
     receiver.look_again()?;
 
-    let before = receiver.cpu_ns()?;
-    let processors = Processors::start()?;
-    let sender_before = thread_ns()?;
+    let clocks = Clocks::start(receiver)?;
     let start = Instant::now();
     let mut sent = 0;
     while start.elapsed() < time {
         patience.check()?;
         sent += write(&mut stream)?;
     }
-    let sender_ns = thread_ns()? - sender_before;
     receiver.wait_drained()?;
     let wall = start.elapsed();
-    let cpus_ns = processors.busy_ns()?;
-    receiver.wait_idle()?;
-    let after = receiver.cpu_ns()?;
-    let spent = || {
-        after
-            .iter()
-            .zip(&before)
-            .map(|(after, before)| after - before)
-    };
-    let cpu_ns = spent().sum();
-    ensure!(cpu_ns > 0, "the receiver did nothing");
-    Ok(Stream {
-        sent,
-        warm,
-        cpu_ns,
-        busiest_ns: spent().max().unwrap_or(0),
-        sender_ns,
-        cpus_ns,
-        wall,
-    })
+    clocks.stop(receiver, (sent, warm), wall)
 }
 
 /// Nanoseconds that the calling thread has spent on a processor.

@@ -1,15 +1,12 @@
 //! One load at one rate: receiver, senders, and both ends laid together.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow, bail, ensure};
-use binrush_probe::Hist;
+use anyhow::{Context as _, bail};
 use binrush_scenario::Source;
 use binrush_tune::Demand;
-use serde_json::Value;
 
 use super::matter::Matter;
 use super::options::{Common, Switch};
@@ -17,13 +14,25 @@ use crate::engine::{Engine, granted};
 use crate::exit::{End, EndsWith as _};
 use crate::ledger::Terms;
 use crate::patience::Patience;
-use crate::procfs;
 use crate::procfs::Thread;
 use crate::receiver::{Kind, Setup};
-use crate::result::{Doubt, IntervalRow, Ledger, ReceiverResult, SenderResult, Trial};
+use crate::result::{Ledger, SenderResult, Trial};
 use crate::sender::{self, Job, Live, Pacing, Way};
-use crate::target::{Address, LOOK_EVERY, Other, Target, Transport};
-use crate::view::Snapshot;
+use crate::target::{LOOK_EVERY, Target};
+use cores::cores;
+use laid::refused;
+use progress::{Heard, Watch, Watched};
+
+/// Who receives.
+mod choice;
+/// Where senders and receivers run.
+mod cores;
+/// Both ends of a trial as one.
+mod laid;
+/// How a trial stands.
+mod progress;
+
+pub(crate) use progress::Progress;
 
 /// What all trials of a run have in common.
 #[derive(Debug)]
@@ -33,6 +42,8 @@ pub(crate) struct Bench {
     engine: Option<Engine>,
     /// `None`: one that is there already.
     kind: Option<Kind>,
+    /// Names whose stamps are audited.
+    probed: Vec<String>,
     tx: Vec<usize>,
     rx: Vec<usize>,
     /// As granted, and as asked for.
@@ -53,24 +64,6 @@ pub(crate) struct Measured {
     pub(crate) trouble: Option<anyhow::Error>,
 }
 
-/// How a trial stands, some fifty times a second.
-#[derive(Debug)]
-pub(crate) struct Progress<'a> {
-    pub(crate) name: &'a str,
-    pub(crate) rate_pps: f64,
-    pub(crate) length: Duration,
-    pub(crate) elapsed: Duration,
-    pub(crate) live: &'a Live,
-    heard: &'a Heard,
-}
-
-/// What the receiver has told by itself so far.
-#[derive(Debug, Default)]
-struct Heard {
-    received: Option<u64>,
-    drops: BTreeMap<String, u64>,
-}
-
 impl Bench {
     pub(crate) fn new(
         common: &Common,
@@ -78,37 +71,8 @@ impl Bench {
         allowed: &[usize],
         patience: &Patience,
     ) -> anyhow::Result<Self> {
+        let kind = choice::kind(common, &matter)?;
         let streams = matter.is_stream();
-        let kind = match (common.to, common.receiver) {
-            (Some(address), _) => {
-                check_way(&address, streams)?;
-                check_other(common, &matter, address).ends_with(End::Usage)?;
-                None
-            }
-            (None, Some(kind)) => Some(kind),
-            (None, None) if streams => Some(Kind::SinkTcp),
-            (None, None) => Some(Kind::Engine),
-        };
-        if let Some(kind) = kind
-            && kind.is_tcp() != streams
-        {
-            let (takes, sends) = if streams {
-                ("datagrams", "a stream")
-            } else {
-                ("a stream", "datagrams")
-            };
-            Err(anyhow!(
-                "{} takes {takes} and the load is {sends}: choose another with --receiver",
-                kind.symbol()
-            ))
-            .ends_with(End::Usage)?;
-        }
-        if kind == Some(Kind::RawTcp) {
-            Err(anyhow!(
-                "raw-tcp counts bytes and not packets: choose sink-tcp or classic-tcp"
-            ))
-            .ends_with(End::Usage)?;
-        }
         let wanted = kind.is_some_and(Kind::is_engine);
         let engine = wanted.then(|| Engine::find(common.engine.as_deref()));
         let engine = engine.transpose().ends_with(End::Usage)?;
@@ -123,6 +87,7 @@ impl Bench {
             rcvbuf: granted(asked)?,
             asked_rcvbuf: asked,
             common: common.clone(),
+            probed: choice::probed(common, streams),
             matter,
             engine,
             kind,
@@ -140,7 +105,7 @@ impl Bench {
             rcvbuf: self.asked_rcvbuf as u64,
             sockets: self.kind.map(|_| self.rx.len()),
             rate_pps,
-            io_uring: self.kind == Some(Kind::EngineUring),
+            io_uring: self.kind.is_some_and(|kind| kind.backend() == "io_uring"),
             trains: self.way() == Way::Gso,
         }
     }
@@ -168,57 +133,6 @@ impl Bench {
     /// How long packets are that the generator is tried with.
     pub(crate) fn self_test_size(&self) -> u16 {
         self.common.size.unwrap_or(SELF_TEST_SIZE)
-    }
-
-    /// What speaks against measuring like this.
-    pub(crate) fn doubts(&self) -> Vec<Doubt> {
-        let mut doubts = Vec::new();
-        let mut add = |text: String, advice: &str| {
-            doubts.push(Doubt {
-                severity: "doubt".to_owned(),
-                text,
-                advice: Some(advice.to_owned()),
-            });
-        };
-        if let Some(core) = self.rx.iter().find(|core| self.tx.contains(core)) {
-            add(
-                format!(
-                    "a sender and a receiver share core {core}: each is measured with the other"
-                ),
-                "choose others with --sender-cores and --receiver-cores, or a machine with more",
-            );
-        }
-        for rx in &self.rx {
-            let siblings = procfs::siblings(*rx).unwrap_or_default();
-            if let Some(tx) = siblings
-                .iter()
-                .find(|core| *core != rx && self.tx.contains(core))
-            {
-                add(
-                    format!(
-                        "cores {tx} and {rx} are threads of one (SMT), so sender and receiver slow each other down"
-                    ),
-                    "choose others with --sender-cores and --receiver-cores",
-                );
-            }
-        }
-        let told = self
-            .common
-            .to
-            .map(|address| other(&self.common, address).doubt(false));
-        if let Some(Ok(Some(text))) = told {
-            add(text.to_owned(), "--ask, or --count");
-        }
-        if self.kind.is_some() && self.rcvbuf < self.asked_rcvbuf {
-            add(
-                format!(
-                    "receive buffers are {} bytes where {} were asked for",
-                    self.rcvbuf, self.asked_rcvbuf
-                ),
-                "run as root, or raise net.core.rmem_max",
-            );
-        }
-        doubts
     }
 
     /// Whether there will be latencies.
@@ -369,13 +283,13 @@ impl Bench {
     fn target(&self) -> anyhow::Result<Target> {
         let Some(kind) = self.kind else {
             let address = self.common.to.context("--to was checked")?;
-            return Ok(Target::Other(other(&self.common, address), None));
+            return Ok(Target::Other(choice::other(&self.common, address), None));
         };
         let trains = self.common.trains == Switch::On && self.common.gro == Switch::On;
-        let probe = match &self.common.probe[..] {
-            _ if !kind.is_engine() => "",
-            "off" => "",
-            names => names,
+        let probe = if kind.is_engine() {
+            self.probed.join(",")
+        } else {
+            String::new()
         };
         let setup = Setup {
             kind,
@@ -383,8 +297,9 @@ impl Bench {
             cores: self.rx.clone(),
             gro: trains && self.rx.len() == 1 && kind.can_gro(),
             verify: !self.common.no_verify,
-            probe: probe.to_owned(),
+            probe,
             tells: true,
+            certificates: None,
         };
         let (path, version) = match &self.engine {
             Some(engine) => (Some(engine.path.as_path()), &engine.version[..]),
@@ -416,49 +331,6 @@ impl Bench {
         Ok((0..).zip(sources).map(job).collect())
     }
 
-    fn laid_together(
-        &self,
-        run: u16,
-        watch: &Watch<'_>,
-        senders: Vec<SenderResult>,
-        mut receiver: ReceiverResult,
-        ledger: Ledger,
-        probed: bool,
-    ) -> Trial {
-        let audited = receiver.probe.as_ref().filter(|_| probed);
-        let audited = audited.and_then(|probe| probe.runs.iter().find(|audit| audit.run == run));
-        let intervals = intervals(&senders, audited);
-        let intended = audited.map(|audit| audit.intended.clone());
-        let actual = audited.map(|audit| audit.actual.clone());
-        // They stand in the trial's own rows now.
-        for run in receiver.probe.iter_mut().flat_map(|probe| &mut probe.runs) {
-            run.intervals.clear();
-            (run.intended, run.actual) = (Hist::new(), Hist::new());
-        }
-        Trial {
-            name: watch.name.to_owned(),
-            scenario: self.matter.name().to_owned(),
-            transport: if self.matter.is_stream() {
-                "tcp"
-            } else {
-                "udp"
-            }
-            .to_owned(),
-            arrivals: self.matter.arrivals().to_owned(),
-            seed: self.matter.seed(),
-            run,
-            offered_pps: watch.rate_pps,
-            seconds: watch.length.as_secs_f64(),
-            intended: intended.unwrap_or_default(),
-            actual: actual.unwrap_or_default(),
-            intervals,
-            senders,
-            receiver,
-            ledger,
-            binding: None,
-        }
-    }
-
     /// Outcomes besides `handled` that mean that a packet arrived as it should: misses are meant to be unknown.
     fn expected(&self) -> &'static [&'static str] {
         let misses = self.matter.misses();
@@ -470,194 +342,8 @@ impl Bench {
     }
 
     fn probes(&self, name: &str) -> bool {
-        self.common
-            .probe
-            .split(',')
-            .any(|probed| probed.trim() == name)
+        self.probed.iter().any(|probed| probed == name)
     }
-}
-
-impl Progress<'_> {
-    /// As a view shows it.
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        let sent = self.live.total();
-        let drops = self.heard.drops.iter();
-        Snapshot {
-            name: self.name.to_owned(),
-            elapsed: self.elapsed,
-            length: self.length,
-            offered_pps: self.rate_pps,
-            sent: sent.sent,
-            unsent: sent.unsent + sent.errors,
-            received: self.heard.received,
-            lateness: vec![("mean", sent.late_mean_ns), ("max", sent.late_max_ns)],
-            latency: Vec::new(),
-            drops: drops.map(|(name, count)| (name.clone(), *count)).collect(),
-        }
-    }
-}
-
-impl Heard {
-    /// Adds an interval line.
-    fn add(&mut self, line: &Value) {
-        if line["event"] != "interval" {
-            return;
-        }
-        *self.received.get_or_insert(0) += line["received"].as_u64().unwrap_or(0);
-        for (name, count) in line["kernel_drops"].as_object().into_iter().flatten() {
-            let count = count.as_u64().unwrap_or(0);
-            if count > 0 && name != "maybe_trains" {
-                *self.drops.entry(name.clone()).or_default() += count;
-            }
-        }
-    }
-}
-
-/// What is asked for in a trial.
-#[derive(Debug, Clone, Copy)]
-struct Watch<'a> {
-    name: &'a str,
-    rate_pps: f64,
-    length: Duration,
-}
-
-/// What was seen of the receiver during a trial.
-#[derive(Debug, Default)]
-struct Watched {
-    trouble: Option<anyhow::Error>,
-    /// Share of the looks at its queue that found it behind.
-    backlog: Option<f64>,
-}
-
-/// When so much was refused that the run has failed: of datagrams one in a hundred, of a stream anything, because it is
-/// over then.
-fn refused(senders: &[SenderResult], is_stream: bool) -> Option<anyhow::Error> {
-    let errors = senders.iter().flat_map(|sender| &sender.errors);
-    let (error, _) = errors.clone().max_by_key(|(_, count)| **count)?;
-    let count: u64 = errors.map(|(_, count)| count).sum();
-    let planned: u64 = senders.iter().map(|sender| sender.planned).sum();
-    let is_too_much = is_stream || count.saturating_mul(REFUSED_PART) > planned;
-    is_too_much.then(|| anyhow!("{count} of {planned} packets could not be sent: {error}"))
-}
-
-/// Both ends by seconds, the first of which is the one in which the senders began.
-fn intervals(
-    senders: &[SenderResult],
-    audited: Option<&binrush_probe::RunReport>,
-) -> Vec<IntervalRow> {
-    let start_ns = senders
-        .iter()
-        .map(|sender| sender.start_ns)
-        .min()
-        .unwrap_or(0);
-    let first = start_ns / NS_PER_SECOND;
-    let mut rows: Vec<IntervalRow> = Vec::new();
-    let mut row = |second: u64, change: &mut dyn FnMut(&mut IntervalRow)| {
-        let index = usize::try_from(second).unwrap_or(usize::MAX);
-        if index >= SECONDS_MAX {
-            return;
-        }
-        while rows.len() <= index {
-            let second = rows.len() as u64;
-            rows.push(IntervalRow {
-                second,
-                ..IntervalRow::default()
-            });
-        }
-        change(&mut rows[index]);
-    };
-    for sender in senders {
-        for (second, (sent, due)) in (0..).zip(sender.by_second.iter().zip(&sender.due_by_second)) {
-            row(second, &mut |row| {
-                row.sent += sent;
-                row.offered += due;
-            });
-        }
-    }
-    for interval in audited.into_iter().flat_map(|audit| &audit.intervals) {
-        row(interval.second.saturating_sub(first), &mut |row| {
-            *row.received.get_or_insert(0) += interval.received;
-            row.latency.merge(&interval.latency);
-        });
-    }
-    rows
-}
-
-fn check_way(address: &Address, streams: bool) -> anyhow::Result<()> {
-    let (form, wants) = if streams {
-        ("2.3 and later", Transport::Tcp)
-    } else {
-        ("1.x", Transport::Udp)
-    };
-    let right = address.transport == wants;
-    let wrong = || {
-        anyhow!(
-            "the load is of {form}, which goes by {}, and --to is {address}",
-            wants.symbol()
-        )
-    };
-    right.then_some(()).ok_or_else(wrong).ends_with(End::Usage)
-}
-
-fn other(common: &Common, address: Address) -> Other {
-    Other {
-        address,
-        pid: common.pid,
-        count: common.count.clone(),
-        asks: common.ask,
-    }
-}
-
-/// Whether a receiver that was there before can say what arrived.
-fn check_other(common: &Common, matter: &Matter, address: Address) -> anyhow::Result<()> {
-    other(common, address).doubt(common.trains == Switch::On && !matter.is_stream())?;
-    let probed = |name: &String| common.probe.split(',').any(|probed| probed.trim() == name);
-    let names = matter.names();
-    let unknown = names.iter().find(|name| !probed(name));
-    if let (true, Some(name)) = (common.ask, unknown) {
-        bail!(
-            "who is asked must have audited every packet, and the load has some of {name}\n  name it in the server's \
-             modparam(\"binrush\", \"probe\", ...) and in --probe"
-        );
-    }
-    ensure!(
-        !common.ask || !names.is_empty(),
-        "captured packets carry no stamps, so nothing about them can be asked: use --count"
-    );
-    Ok(())
-}
-
-/// The senders' cores and the receiver's: what was said, else the last one for the receiver and the others for senders.
-fn cores(common: &Common, allowed: &[usize]) -> anyhow::Result<(Vec<usize>, Vec<usize>)> {
-    for core in common.sender_cores.iter().chain(&common.receiver_cores) {
-        ensure!(
-            allowed.contains(core),
-            "core {core} is not among those that this process may use: {allowed:?}"
-        );
-    }
-    let last = *allowed
-        .last()
-        .context("the kernel does not say which cores this process may use")?;
-    let rx = match &common.receiver_cores[..] {
-        [] => vec![last],
-        cores => cores.to_vec(),
-    };
-    let tx = match &common.sender_cores[..] {
-        [] => {
-            let others: Vec<usize> = allowed
-                .iter()
-                .copied()
-                .filter(|core| !rx.contains(core))
-                .collect();
-            if others.is_empty() {
-                vec![allowed[0]]
-            } else {
-                others
-            }
-        }
-        cores => cores.to_vec(),
-    };
-    Ok((tx, rx))
 }
 
 /// Runs that follow each other at one receiver are told apart by their numbers, so they begin anywhere.
@@ -678,11 +364,3 @@ const SELF_TEST_SIZE: u16 = 300;
 
 /// A queue that holds so large a part of its buffer is behind.
 const BEHIND_PART: u64 = 5;
-
-const NS_PER_SECOND: u64 = 1_000_000_000;
-
-/// One packet in so many may be refused before a run has failed.
-const REFUSED_PART: u64 = 100;
-
-/// A day; longer runs are shown without their later seconds.
-const SECONDS_MAX: usize = 86_400;

@@ -87,10 +87,14 @@ impl Matter {
         let Self::Scenario(scenario) = self else {
             return Vec::new();
         };
+        let [contacts, dialogs] = match scenario.form {
+            Form::Datagrams => ["ul", "dialog"],
+            Form::Frames { .. } => ["usrloc-contact-repl", "dialog-dlg-repl"],
+        };
         let names = scenario.parts.iter().map(|part| match &part.kind {
             Kind::Miss { name, .. } => name.clone(),
-            Kind::Contacts { .. } => "ul".to_owned(),
-            Kind::Dialogs { .. } => "dialog".to_owned(),
+            Kind::Contacts { .. } => contacts.to_owned(),
+            Kind::Dialogs { .. } => dialogs.to_owned(),
         });
         names.collect()
     }

@@ -20,7 +20,8 @@ pub(crate) struct Common {
     )]
     pub(crate) to: Option<Address>,
 
-    /// The receiver to start; the default is engine for datagrams and sink-tcp for streams.
+    /// The receiver to start; the default is the engine. In streams, engine and engine-io_uring are engine-tcp and
+    /// engine-tcp-io_uring.
     #[arg(long, value_enum, conflicts_with = "to", help_heading = "Receiver")]
     pub(crate) receiver: Option<Kind>,
 
@@ -63,8 +64,9 @@ pub(crate) struct Common {
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(4096..=1 << 30), help_heading = "Receiver")]
     pub(crate) rcvbuf: Option<u32>,
 
-    /// Names whose stamps the engine audits, with commas between them, or off. Latencies are known of these only; a
-    /// name that the engine does not know otherwise is no miss any more.
+    /// Names whose stamps the engine audits, with commas between them, or off. In streams, dialog and ul stand for the
+    /// names of 2.4 and later. Latencies are known of these only; a name that the engine does not know otherwise is no
+    /// miss any more.
     #[arg(
         long,
         value_name = "NAME,NAME...",

@@ -98,6 +98,7 @@ impl Sut for Trials<'_> {
         measured.trial.binding = Some(binding.clone());
         let trial = &measured.trial;
         let remainder = trial.ledger.remainder;
+        let is_exact = trial.ledger.is_exact();
         let mut told = Measured {
             intended_rate: rate_pps,
             loss_ratio: trial.ledger.loss_ratio,
@@ -106,8 +107,9 @@ impl Sut for Trials<'_> {
             took: Duration::ZERO,
             trial: self.session.result.trials.len(),
             binding: Some(binding),
-            worthless: (remainder != 0)
-                .then(|| format!("nobody can say what became of {remainder} packets")),
+            worthless: (!is_exact).then(|| {
+                format!("nobody can say what became of {remainder} packets, or of their bytes")
+            }),
         };
         let trouble = measured.trouble.take();
         self.session.add(measured);

@@ -219,8 +219,8 @@ impl Session {
         {
             end = end.worse(End::Worthless);
         }
-        let remainder = |trial: &Trial| trial.ledger.remainder != 0;
-        if !self.result.complete || self.result.trials.iter().any(remainder) {
+        let is_exact = |trial: &Trial| trial.ledger.is_exact();
+        if !self.result.complete || !self.result.trials.iter().all(is_exact) {
             end = end.worse(End::Failed);
         }
         end
@@ -356,6 +356,15 @@ fn doubts_of(trial: &Trial) -> Vec<Doubt> {
     if refused > 0 {
         let text = format!(
             "{}: the kernel refused {refused} packets, as the ledger says",
+            trial.name
+        );
+        doubts.push(doubt("doubt", &text, None));
+    }
+    let cut = trial.senders.iter().map(|sender| sender.partial).sum();
+    let streams = trial.receiver.streams.as_ref();
+    if let Some(how) = streams.and_then(|streams| streams.broken(cut)) {
+        let text = format!(
+            "{}: connections did not end in order, by what the receiver says: {how}",
             trial.name
         );
         doubts.push(doubt("doubt", &text, None));

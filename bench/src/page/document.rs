@@ -143,7 +143,13 @@ fn alarms(result: &RunResult) -> Vec<Alarm<'_>> {
     }));
     let remainder = |trial: &Trial| {
         let remainder = trial.ledger.remainder;
-        (remainder != 0).then(|| format!("“{}” ({})", trial.name, units::signed(remainder)))
+        let bytes = trial.ledger.bytes.map_or(0, |bytes| bytes.remainder);
+        let told = match (remainder, bytes) {
+            (0, 0) => return None,
+            (0, bytes) => format!("{} bytes", units::signed(bytes)),
+            (packets, _) => units::signed(packets),
+        };
+        Some(format!("“{}” ({told})", trial.name))
     };
     if let Some(trials) = listed(&result.trials, remainder) {
         let text = format!("packets that nobody can account for, in {trials}");

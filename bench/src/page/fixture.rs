@@ -270,6 +270,7 @@ fn receiver(
         busy: Some(0.62),
         backlog: Some(0.01),
         rcvbuf: Some(8 << 20),
+        streams: None,
     }
 }
 

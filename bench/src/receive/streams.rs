@@ -14,6 +14,11 @@ use super::{Args, Stop, WAIT, say_ready_for};
 
 /// What becomes of one stream.
 pub(super) trait Reader {
+    /// Does what comes before the first read, with a stream that blocks.
+    fn open(&mut self, _: &mut TcpStream) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Reads once from `stream`, and does with it what is to be done. Says whether there may be more: not when the
     /// stream has ended, or cannot be gone on with.
     fn read(&mut self, stream: &mut impl Read) -> io::Result<bool>;
@@ -30,12 +35,18 @@ pub(super) fn serve<R: Reader>(
     let listener = TcpListener::bind(args.listen)
         .with_context(|| format!("cannot listen on {}", args.listen))?;
     listener.set_nonblocking(true)?;
-    say_ready_for(listener.local_addr()?, "tcp")?;
+    let transport = if args.tls.is_some() { "tls" } else { "tcp" };
+    say_ready_for(listener.local_addr()?, transport)?;
     let mut streams: Vec<(TcpStream, R)> = Vec::new();
     while !stop.is_asked() {
         let (accepts, readable) = wait(&listener, &streams)?;
-        if accepts && let Some(stream) = accept(&listener)? {
-            streams.push((stream, new()));
+        if accepts && let Some(mut stream) = accept(&listener)? {
+            let mut reader = new();
+            match reader.open(&mut stream) {
+                Ok(()) => streams.push((stream, reader)),
+                // Of no use to whoever connected, and no reason to end.
+                Err(_) => done(reader),
+            }
         }
         // From the end, so that one that is taken out moves none that is still to be looked at.
         for index in readable.into_iter().rev() {

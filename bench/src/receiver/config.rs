@@ -4,15 +4,21 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
 use super::Setup;
+use crate::certificates::{CA, SERVER};
 
 /// As a user would write it.
 pub(super) fn engine_config(setup: &Setup) -> String {
-    let backend = setup.kind.backend();
+    // Of datagrams and streams only what is measured matters, and the other is as it is everywhere.
+    let (backend, stream_backend) = if setup.kind.is_stream() {
+        ("recvmmsg", setup.kind.backend())
+    } else {
+        (setup.kind.backend(), "recv")
+    };
     let gro = if setup.gro { "on" } else { "off" };
     let cores: Vec<String> = setup.cores.iter().map(ToString::to_string).collect();
     let (shards, cores, rcvbuf) = (setup.cores.len(), cores.join(","), setup.rcvbuf);
@@ -21,19 +27,52 @@ pub(super) fn engine_config(setup: &Setup) -> String {
         "" => String::new(),
         names => format!("modparam(\"binrush\", \"probe\", \"{names}\")\n"),
     };
+    // Captured streams have packets of these as well.
+    let more = if setup.kind.is_stream() {
+        "loadmodule \"clusterer.so\"\nloadmodule \"ratelimit.so\"\nloadmodule \"cachedb_local.so\"\n"
+    } else {
+        ""
+    };
+    let tls = match &setup.certificates {
+        Some(folder) if setup.kind.is_tls() => tls(folder),
+        _ => String::new(),
+    };
     format!(
         "listen = bin:127.0.0.1:0\n\
+         {tls}\
          loadmodule \"proto_bin.so\"\n\
          loadmodule \"dialog.so\"\n\
          loadmodule \"usrloc.so\"\n\
+         {more}\
          modparam(\"binrush\", \"allow\", \"127.0.0.0/8\")\n\
          modparam(\"binrush\", \"shards\", {shards})\n\
          modparam(\"binrush\", \"pin\", \"{cores}\")\n\
          modparam(\"binrush\", \"backend\", \"{backend}\")\n\
+         modparam(\"binrush\", \"stream_backend\", \"{stream_backend}\")\n\
          modparam(\"binrush\", \"rcvbuf\", {rcvbuf})\n\
          modparam(\"binrush\", \"gro\", \"{gro}\")\n\
          modparam(\"binrush\", \"verify\", {verify})\n\
          {probe}"
+    )
+}
+
+/// A listener over TLS that takes whoever has a certificate of the run's own CA, as nodes of a cluster do.
+fn tls(folder: &Path) -> String {
+    let file = |name| folder.join(name).display().to_string();
+    let files = [
+        ("certificate", file(SERVER.certificate)),
+        ("private_key", file(SERVER.key)),
+        ("ca_list", file(CA)),
+    ];
+    let files =
+        files.map(|(what, path)| format!("modparam(\"tls_mgm\", \"{what}\", \"[bench]{path}\")\n"));
+    format!(
+        "listen = bins:127.0.0.1:0\n\
+         loadmodule \"proto_bins.so\"\n\
+         loadmodule \"tls_mgm.so\"\n\
+         modparam(\"tls_mgm\", \"server_domain\", \"bench\")\n\
+         {}",
+        files.concat()
     )
 }
 
@@ -86,6 +125,7 @@ mod tests {
                 verify: false,
                 probe: String::new(),
                 tells: false,
+                certificates: Some("/run/certificates".into()),
             })
         };
         let uring = text(Kind::EngineUring, true);
@@ -98,6 +138,16 @@ mod tests {
             "\"verify\", 0)",
         ] {
             assert!(uring.contains(setting), "{setting} in {uring}");
+        }
+        assert!(!uring.contains("tls"), "{uring}");
+        let streams = text(Kind::EngineTlsUring, false);
+        for setting in [
+            "listen = bins:127.0.0.1:0\n",
+            "\"backend\", \"recvmmsg\")",
+            "\"stream_backend\", \"io_uring\")",
+            "\"private_key\", \"[bench]/run/certificates/server.key\")",
+        ] {
+            assert!(streams.contains(setting), "{setting} in {streams}");
         }
         for kind in [Kind::Engine, Kind::EngineUring] {
             let trains = |gro| text(kind, gro).contains("\"gro\", \"on\")");

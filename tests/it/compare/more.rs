@@ -131,26 +131,59 @@ fn a_stream_is_measured_and_who_reads_none_is_left_out() {
         "--sizes=64,200",
         "--scenario=tcp",
         "--seconds=0.3",
-        "--receivers=raw,engine,sink,classic",
+        "--receivers=raw,engine,sink,classic,delayed",
         "--receiver",
         &command,
     ]);
     let rows = report["rows"].as_array().expect("rows");
     let names: Vec<&Value> = rows.iter().map(|row| &row["receiver"]).collect();
-    let each = ["raw-tcp", "sink-tcp", "classic-tcp", "own"];
+    let each = ["raw-tcp", "engine-tcp", "sink-tcp", "classic-tcp", "own"];
     assert_eq!(names, [each, each].concat(), "{report}");
     for row in rows {
-        assert_eq!(row["loss"], 0.0, "{row}");
-        for key in [
-            "ns_per_packet",
-            "sender_ns_per_packet",
-            "cpus_ns_per_packet",
-        ] {
-            assert!(row[key]["median"].as_f64() > Some(0.0), "{key} of {row}");
-        }
+        assert_stream(row);
     }
     let warnings = report["warnings"].to_string();
-    assert!(warnings.contains("engine left out of tcp"), "{warnings}");
+    assert!(warnings.contains("delayed left out of tcp"), "{warnings}");
+}
+
+#[test]
+fn a_stream_inside_tls_is_measured_beside_rustls_alone() {
+    if is_single_core() {
+        return skip("sender and receiver need a core each");
+    }
+    let report = report(&[
+        "--rounds=1",
+        "--sizes=1400",
+        "--scenario=tls",
+        "--seconds=0.1",
+        "--receivers=raw,engine,classic",
+    ]);
+    let rows = report["rows"].as_array().expect("rows");
+    let names: Vec<&Value> = rows.iter().map(|row| &row["receiver"]).collect();
+    assert_eq!(names, ["raw-tls", "engine-tls"], "{report}");
+    for row in rows {
+        assert_stream(row);
+    }
+    let backends = rows.iter().map(|row| &row["backend"]);
+    assert!(backends.eq(["recv", "recv"].iter()), "{report}");
+    let warnings = report["warnings"].to_string();
+    assert!(warnings.contains("classic left out of tls"), "{warnings}");
+}
+
+/// What every row of a stream has; that all of it came is a condition of there being a row.
+#[track_caller]
+fn assert_stream(row: &Value) {
+    assert!(
+        row["loss"] == 0.0 && row["sent"].as_u64() > Some(0),
+        "{row}"
+    );
+    for key in [
+        "ns_per_packet",
+        "sender_ns_per_packet",
+        "cpus_ns_per_packet",
+    ] {
+        assert!(row[key]["median"].as_f64() > Some(0.0), "{key} of {row}");
+    }
 }
 
 #[test]
