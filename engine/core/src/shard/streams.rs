@@ -209,6 +209,8 @@ impl<S: StreamQueue> Streams<S> {
                 self.ending.push(arrival.token);
             }
             connection.report(&mut self.book);
+            // A piece may hold hundreds of packets: the others begin with theirs while we are at the next.
+            floor.mailbox.publish();
         }
         self.batch.release(slab);
         while let Some(token) = self.ending.pop() {
