@@ -12,6 +12,8 @@ use serde_json::{Map, json};
 
 use crate::output::event;
 
+/// What is about clusters.
+mod clusters;
 /// What is about connections.
 mod streams;
 
@@ -66,6 +68,9 @@ fn meaning(config: &Config) -> String {
     for (what, value) in streams::lines(&engine) {
         line(what, value);
     }
+    for (what, value) in clusters::lines(config) {
+        line(what, value);
+    }
     line(
         "verify",
         if config.verify {
@@ -94,8 +99,10 @@ fn meaning(config: &Config) -> String {
         line("probe", config.probe.join(" "));
     }
     let parts = config.parts.iter().map(|part| match part {
-        part if part.is_active() => part.to_string(),
-        part if part.is_counted_only() => format!("{part} (packets read and counted only)"),
+        part if config.is_counted_only(*part) => {
+            format!("{part} (packets read and counted only)")
+        }
+        part if part.is_active() || part.is_counted_only() => part.to_string(),
         part => format!("{part} (not active yet)"),
     });
     line("parts", parts.collect::<Vec<_>>().join(", "));
@@ -149,7 +156,12 @@ fn shards_text(config: &Config) -> String {
         .source
         .as_ref()
         .map_or_else(String::new, |source| format!(" ({source})"));
-    count + &source
+    let readers = match config.readers {
+        0 => String::new(),
+        1 => ", and 1 that reads connections".to_owned(),
+        readers => format!(", and {readers} that read connections"),
+    };
+    count + &source + &readers
 }
 
 fn receive_text(engine: &EngineConfig) -> String {
@@ -188,10 +200,11 @@ fn meaning_json(loaded: &Loaded) -> String {
             "place": listener.place.to_string(),
         })
     });
-    let parts = config
-        .parts
-        .iter()
-        .map(|part| json!({ "name": part.name(), "active": part.is_active() }));
+    let parts = config.parts.iter().map(|part| {
+        let is_taken = part.is_active() || part.is_counted_only();
+        let active = is_taken && !config.is_counted_only(*part);
+        json!({ "name": part.name(), "active": active })
+    });
     let parameters = config.parameters.iter().map(|setting| {
         let values = setting.values.iter().map(|value| match value {
             Value::Int(value) => json!(value),
@@ -222,7 +235,10 @@ fn meaning_json(loaded: &Loaded) -> String {
         "batch": engine.batch,
         "rcvbuf": engine.rcvbuf,
         "gro": gro_text(engine.gro),
+        "readers": engine.readers,
         "streams": streams::json(&engine),
+        "clusters": clusters::json(config),
+        "control": config.control,
         "verify": config.verify,
         "http": config.http.map(|http| http.to_string()),
         "stats": config.stats,

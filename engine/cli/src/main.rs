@@ -12,8 +12,12 @@ use output::Output;
 mod arguments;
 /// What a configuration means.
 mod check;
+/// What a server knows of its clusters.
+mod cluster;
 /// What a shell needs to complete a command line.
 mod completions;
+/// The control socket.
+mod control;
 /// Captures in words or JSON lines.
 mod decode;
 /// The main job on loopback, fed with captured traffic.
@@ -60,6 +64,7 @@ enum Command {
     Serve(serve::Args),
     Demo(demo::Args),
     Check(check::Args),
+    Cluster(cluster::Args),
     Completions(completions::Args),
     /// Measure this and other receivers: everything about binrush-bench
     Bench(external::Args),
@@ -75,6 +80,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Check(args) => check::run(&args),
+        Command::Cluster(args) => or_reader_left(cluster::run(&args)),
         Command::Completions(args) => or_reader_left(completions::run(&args)),
         Command::Bench(args) => Err(external::become_program("binrush-bench", &args)),
         Command::Tune(args) => Err(external::become_program("binrush-tune", &args)),

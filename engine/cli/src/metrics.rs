@@ -16,8 +16,11 @@ use prometheus::TextEncoder;
 use prometheus::proto::{Metric, MetricFamily};
 
 use crate::tally;
+pub(crate) use cluster::Clusters;
 use family::{counter, counters, gauge, gauges, histogram, histograms, seconds};
 
+/// The families about clusters.
+mod cluster;
 /// A strict reader of the format.
 #[cfg(test)]
 mod exposition;
@@ -33,9 +36,11 @@ pub(crate) struct Status {
     pub(crate) counts: Snapshot,
     /// Where it takes or took datagrams, each address once.
     pub(crate) listeners: BTreeMap<SocketAddr, Listener>,
+    /// The clusters that it is a node of.
+    pub(crate) clusters: Clusters,
     /// How long it had been running.
     pub(crate) uptime: Duration,
-    /// Why it does not receive, if so.
+    /// Why it does not receive, or is no node of its clusters any more, if so.
     pub(crate) trouble: Option<String>,
 }
 
@@ -65,8 +70,19 @@ impl Status {
         Self {
             counts,
             listeners,
+            clusters: Clusters::default(),
             uptime,
             trouble,
+        }
+    }
+
+    /// The same with what is known of the clusters; what is wrong with the engine comes before what is wrong with them.
+    pub(crate) fn with(self, clusters: Clusters) -> Self {
+        let trouble = self.trouble.or_else(|| clusters.trouble.clone());
+        Self {
+            clusters,
+            trouble,
+            ..self
         }
     }
 
@@ -77,6 +93,7 @@ impl Status {
         families.extend(self.modules());
         families.extend(self.kernel());
         families.extend(streams::families(&self.counts.streams));
+        families.extend(cluster::families(&self.clusters));
         families.retain(|family| !family.get_metric().is_empty());
         TextEncoder::new()
             .encode_to_string(&families)
@@ -99,7 +116,7 @@ impl Status {
             ),
             gauges(
                 "binrush_healthy",
-                "1 while all shards receive, else 0.",
+                "1 while all shards receive and the clusters' threads answer, else 0.",
                 [gauge(&[], healthy)],
             ),
         ]
@@ -259,7 +276,7 @@ fn drops(addr: &str, kernel: KernelDrops) -> [Metric; 4] {
 }
 
 /// Counters that each shard has once.
-const BY_SHARD: [ByShard; 6] = [
+const BY_SHARD: [ByShard; 7] = [
     (
         "binrush_received_datagrams_total",
         "Datagrams that came out of the sockets of a shard.",
@@ -270,6 +287,11 @@ const BY_SHARD: [ByShard; 6] = [
         "binrush_received_stream_packets_total",
         "Packets that were cut out of the connections of a shard.",
         |counts| counts.frames as f64,
+    ),
+    (
+        "binrush_made_packets_total",
+        "Packets that handlers of a shard made of others: the parts of a sync packet, one for each owner of its records.",
+        |counts| counts.made as f64,
     ),
     (
         "binrush_received_bytes_total",
@@ -344,6 +366,7 @@ mod tests {
             listeners: listeners
                 .map(|(addr, listener)| (addr.parse().unwrap(), listener))
                 .into(),
+            clusters: Clusters::default(),
             uptime: Duration::from_millis(1250),
             trouble: None,
         }

@@ -92,7 +92,8 @@ impl Probe {
             names: names.to_vec(),
             desk: Arc::new(Desk {
                 limits: Limits {
-                    memory: limits.memory / usize::from(engine.shard_count().max(1)),
+                    memory: limits.memory
+                        / usize::from((engine.shard_count() + engine.readers).max(1)),
                     ..limits
                 },
                 audits: Mutex::new(Vec::new()),

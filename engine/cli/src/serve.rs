@@ -20,16 +20,23 @@ use serde_json::{Map, Value, json};
 
 use crate::arguments::{self, Shards};
 use crate::http::Http;
+use crate::metrics::Clusters;
 use crate::output::{Output, event};
 use crate::probe::{self, Probe};
 use crate::signal::Signals;
 use crate::tally::streams::{Closed, LINES_MAX};
 use crate::text::counted;
 use crate::{modules, tally};
+use asked::Asked;
+use cluster::{Planned, Seats};
 use losses::LossLog;
 use settings::{Listen, Settings};
 use streams::StreamLog;
 
+/// Who asks at the control socket.
+mod asked;
+/// Clusters that it is a node of.
+mod cluster;
 /// What was lost without a sample to show.
 mod losses;
 /// What is told at the start.
@@ -96,6 +103,8 @@ struct Server<'a> {
     args: &'a Args,
     settings: Settings,
     engine: Engine,
+    seats: Option<Seats>,
+    asked: Option<Asked>,
     probe: Option<Probe>,
     http: Option<Http>,
     output: &'a Output,
@@ -104,6 +113,8 @@ struct Server<'a> {
     losses: LossLog,
     /// What was told of certificates, and when they were looked at.
     certificates: (Vec<String>, Instant),
+    /// What was told to be wrong with the clusters' threads.
+    trouble: Option<String>,
     streams: StreamLog,
     /// Closed since the last line of counts.
     closed: Closed,
@@ -137,7 +148,7 @@ fn receive(
     signals: &Signals,
     output: Output,
 ) -> anyhow::Result<ExitCode> {
-    let (registry, probe) = handlers(&settings)?;
+    let (registry, probe, planned) = handlers(&settings)?;
     let (config, too_few) = with_descriptors(&settings.engine);
     settings.warnings.extend(too_few);
     let mut engine = match Engine::start(config, registry) {
@@ -150,15 +161,30 @@ fn receive(
             None => return Err(explained(error)),
         },
     };
+    let seats = match planned {
+        Some(planned) => Some(Seats::take(planned, &mut engine, &settings)?),
+        None => None,
+    };
     let http = match settings.http {
         Some(addr) => Some(Http::start(addr, &mut engine)?),
         None => None,
     };
-    output.print(ready::text(&engine, &settings, http.as_ref(), args.json));
+    let clusters = seats.as_ref().map(Seats::cluster);
+    let asked = settings.control.as_ref();
+    let asked = asked.map(|path| Asked::start(path, clusters)).transpose()?;
+    output.print(ready::text(
+        &engine,
+        &settings,
+        http.as_ref(),
+        asked.as_ref().map(Asked::path),
+        args.json,
+    ));
     let mut server = Server {
         args,
         settings,
         engine,
+        seats,
+        asked,
         probe,
         http,
         output: &output,
@@ -167,6 +193,7 @@ fn receive(
         losses: LossLog::default(),
         // The first are in the ready line.
         certificates: (Vec::new(), Instant::now()),
+        trouble: None,
         streams: StreamLog::default(),
         closed: Closed::default(),
     };
@@ -176,12 +203,17 @@ fn receive(
     // totals are told, then the rest.
     let Server {
         engine,
+        seats,
+        asked,
         probe,
         http,
         mut closed,
         ..
     } = server;
-    drop(http);
+    drop((http, asked));
+    if let Some(seats) = seats {
+        seats.leave();
+    }
     let (mut totals, stopped) = tally::of_stopped(engine);
     closed.gather(&totals.streams);
     closed.put_into(&mut totals.streams);
@@ -214,16 +246,18 @@ fn with_descriptors(config: &EngineConfig) -> (EngineConfig, Option<String>) {
     (fitting, warning)
 }
 
-/// What is done with packets, and the probe if it is on.
-fn handlers(settings: &Settings) -> anyhow::Result<(Registry, Option<Probe>)> {
+/// What is done with packets, the probe if it is on, and the clusters if there are any.
+fn handlers(settings: &Settings) -> anyhow::Result<(Registry, Option<Probe>, Option<Planned>)> {
     let probe = (!settings.probe.is_empty()).then(|| Probe::new(&settings.probe, &settings.engine));
     let measures = |name: &str| probe.as_ref().is_some_and(|probe| probe.measures(name));
-    let wanted = |name: &str| settings.has_module(name) && !measures(name);
+    let keeps = |name: &str| cluster::keeps(&settings.clusters, name);
+    let wanted = |name: &str| settings.has_module(name) && !measures(name) && !keeps(name);
     let mut registry = modules::registry(wanted, settings.verify)?;
     if let Some(probe) = &probe {
         probe.register(&mut registry, settings.verify)?;
     }
-    Ok((registry, probe))
+    let planned = cluster::plan(settings, &mut registry)?;
+    Ok((registry, probe, planned))
 }
 
 impl Server<'_> {
@@ -241,6 +275,7 @@ impl Server<'_> {
             if let Some(probe) = &self.probe {
                 probe.tend();
             }
+            self.tell_clusters();
             if sampled.elapsed() < SAMPLE {
                 continue;
             }
@@ -250,8 +285,12 @@ impl Server<'_> {
             self.closed.gather(&now.streams);
             self.tell_refusals(&now);
             self.tell_certificates();
+            let clusters = self.look_at_clusters(&now);
+            if let Some(asked) = &self.asked {
+                asked.show(&now);
+            }
             if let Some(http) = &self.http {
-                http.show(&self.engine, &now);
+                http.show(&self.engine, &now, clusters);
             }
             let (every, elapsed) = (self.settings.stats, sampled - then);
             if every.is_zero() || elapsed < every {
@@ -285,6 +324,34 @@ impl Server<'_> {
             });
         }
         *told = now;
+    }
+
+    /// What happened in the clusters.
+    fn tell_clusters(&mut self) {
+        let news = self.seats.as_mut().map(Seats::news);
+        for notice in news.unwrap_or_default() {
+            self.tell("cluster", &notice.text, notice.json);
+        }
+    }
+
+    /// What is known of the clusters. That their threads have ended, or do not answer, is told when it begins and when
+    /// it is over: packets are received all the same, and nobody would see why the other nodes miss us.
+    fn look_at_clusters(&mut self, counts: &Snapshot) -> Clusters {
+        let Some(seats) = &mut self.seats else {
+            return Clusters::default();
+        };
+        seats.heed(counts);
+        let clusters = seats.look();
+        if clusters.trouble != self.trouble {
+            let (text, is_over) = match &clusters.trouble {
+                Some(trouble) => (format!("warning: {trouble}"), false),
+                None => ("the clusters' thread answers again".to_owned(), true),
+            };
+            let more = json!({ "kind": "trouble", "over": is_over });
+            self.tell("cluster", &text, more);
+            self.trouble.clone_from(&clusters.trouble);
+        }
+        clusters
     }
 
     /// What was refused or lost lately, in a bounded number of lines.
@@ -342,8 +409,20 @@ impl Server<'_> {
             let text = "letting everybody in needs a restart: the probe is on, which measures for senders that are known";
             return Err((text.to_owned(), AS_BEFORE));
         }
+        // The clusters that run are those of the start: while the configuration has others, what they need stays.
+        let stays = self.seats.is_some() && new.clusters != self.settings.clusters;
+        let seats = self.seats.as_ref().filter(|_| !stays);
+        if let Some(seats) = seats {
+            let usable = seats.check(&new);
+            usable.map_err(|error| (error.to_string(), AS_BEFORE))?;
+        }
         let before = ready::listening(&self.engine);
-        let access = engine.access.clone();
+        let mut access = engine.access.clone();
+        let mut warnings = new.warnings.clone();
+        if stays {
+            let running = &self.settings.clusters;
+            warnings.extend(cluster::keep_in(&mut access, self.engine.access(), running));
+        }
         let reloaded = self
             .engine
             .reload_with(&engine.listen, access, &engine.streams);
@@ -358,6 +437,11 @@ impl Server<'_> {
             };
             (said, end_of(&error))
         })?;
+        if let Some(seats) = seats {
+            // They were in order a moment ago.
+            let reloaded = seats.reload(&new);
+            reloaded.map_err(|error| (error.to_string(), HALF_DONE))?;
+        }
         let after = ready::listening(&self.engine);
         let (opened, closed) = (after.without(&before), before.without(&after));
         let mut said = Vec::new();
@@ -383,10 +467,15 @@ impl Server<'_> {
         for what in self.settings.needs_restart(&new) {
             said.push(format!("{what} changed: takes effect at the next start"));
         }
+        if stays {
+            said.push(
+                "until then the nodes of the clusters that run are let in, and met with the certificates of before"
+                    .to_owned(),
+            );
+        }
         if said.is_empty() {
             said.push("nothing changed".into());
         }
-        let mut warnings = new.warnings.clone();
         warnings.extend(reloaded.warnings.iter().map(ToString::to_string));
         for listener in self.engine.listeners() {
             if opened.has(&listener) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use binrush_engine::engine::ShardInfo;
 use binrush_engine::{
     Counts, Engine, HostLosses, KernelDrops, NameCounts, Outcome, Snapshot, StopCause, StopError,
 };
@@ -21,19 +22,23 @@ pub(crate) fn of_stopped(engine: Engine) -> (Snapshot, Result<(), StopCause>) {
     }
 }
 
-/// Where the shards run: `1 shard on core 1`, `4 shards on cores 0 1 2 3`.
+/// Where the shards run, and the readers: `1 shard on core 1`, `4 shards on cores 0 1 2 3, 1 reader on core any`.
 pub(crate) fn shards(engine: &Engine) -> String {
-    let cores: Vec<String> = engine
-        .shards()
-        .map(|shard| {
-            shard
-                .core
-                .map_or_else(|| "any".to_owned(), |core| core.to_string())
-        })
-        .collect();
+    let (readers, owners): (Vec<_>, Vec<_>) =
+        engine.shards().partition(|each| each.reader.is_some());
+    let mut text = on_cores("shard", &owners);
+    if !readers.is_empty() {
+        let _ = write!(text, ", {}", on_cores("reader", &readers));
+    }
+    text
+}
+
+fn on_cores(what: &str, shards: &[ShardInfo]) -> String {
+    let core = |core: Option<usize>| core.map_or_else(|| "any".to_owned(), |core| core.to_string());
+    let cores: Vec<String> = shards.iter().map(|shard| core(shard.core)).collect();
     match &cores[..] {
-        [core] => format!("1 shard on core {core}"),
-        cores => format!("{} shards on cores {}", cores.len(), cores.join(" ")),
+        [core] => format!("1 {what} on core {core}"),
+        cores => format!("{} {what}s on cores {}", cores.len(), cores.join(" ")),
     }
 }
 
@@ -59,7 +64,8 @@ pub(crate) fn each_module(counts: &Counts) -> impl Iterator<Item = String> {
 
 /// What was refused, by name: `refused: bad_crc 1 unknown_name 2 (ratelimit 2)`; empty when nothing was.
 pub(crate) fn refusals(counts: &Counts) -> String {
-    let refused: Vec<String> = refused(counts)
+    let refused: Vec<String> = not_handled(counts)
+        .filter(|(outcome, _)| outcome.is_refusal())
         .map(|(outcome, count)| format!("{outcome} {count}"))
         .collect();
     if refused.is_empty() {
@@ -76,14 +82,14 @@ pub(crate) fn refusals(counts: &Counts) -> String {
     text
 }
 
-/// The balance of what was received: `received 10 = handled 8 + bad_crc 2`.
+/// The balance of what was received: `received 10 = handled 8 + bad_crc 2`; with a cluster also `received 10 + made 4 = ...`.
 pub(crate) fn received_equation(totals: &Counts) -> String {
-    let mut text = format!(
-        "received {} = handled {}",
-        totals.received,
-        totals.outcome(Outcome::Handled)
-    );
-    for (outcome, count) in refused(totals) {
+    let mut text = format!("received {}", totals.received);
+    if totals.made > 0 {
+        let _ = write!(text, " + made {}", totals.made);
+    }
+    let _ = write!(text, " = handled {}", totals.outcome(Outcome::Handled));
+    for (outcome, count) in not_handled(totals) {
         let _ = write!(text, " + {outcome} {count}");
     }
     if totals.waiting > 0 {
@@ -103,7 +109,7 @@ pub(crate) fn by_shard(totals: &Snapshot) -> String {
 
 /// What the refusals among `totals` mean, a line each: `  bad_crc: checksum does not match: ...`.
 pub(crate) fn meanings(totals: &Counts) -> impl Iterator<Item = String> {
-    refused(totals).map(|(outcome, _)| format!("  {outcome}: {}", outcome.sentence()))
+    not_handled(totals).map(|(outcome, _)| format!("  {outcome}: {}", outcome.sentence()))
 }
 
 /// What never came out of the socket, by reason.
@@ -221,6 +227,7 @@ fn counts_json(counts: &Counts) -> Map<String, Value> {
         "receive_failures": counts.receive_failures,
         "mailed_out": counts.mailed_out,
         "mailed_in": counts.mailed_in,
+        "made": counts.made,
         "sent": counts.sent,
         "send_failures": counts.send_failures,
         "send_refused": counts.send_refused,
@@ -254,7 +261,8 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-fn refused(counts: &Counts) -> impl Iterator<Item = (Outcome, u64)> {
+/// What became of all that no handler took: refused, or held back.
+fn not_handled(counts: &Counts) -> impl Iterator<Item = (Outcome, u64)> {
     Outcome::ALL
         .into_iter()
         .filter(|outcome| *outcome != Outcome::Handled)

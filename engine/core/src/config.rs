@@ -40,12 +40,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::access::Access;
+use crate::cluster::config::ClusterConfig;
 use crate::engine::{Backend, EngineConfig, Gro, Pin, StreamBackend, StreamConfig};
 use crate::stream::{PeerTable, StreamLimits};
 use crate::tls::TlsFiles;
 
 /// What the statements mean together.
 mod assembly;
+/// The clusters that this process is a node of.
+mod clusters;
 /// What works, and may not be meant.
 mod doubts;
 /// What is wrong with them.
@@ -133,6 +136,13 @@ pub struct Config {
     /// The domains of `tls_mgm` that have what they need, those of the servers in the order in which they are asked.
     /// Whether the files are there, whoever reads them finds out.
     pub tls: TlsFiles,
+    /// Threads that read connections and own no records: 1 where there are [`clusters`](Self::clusters), so that no PING
+    /// waits for a record, and otherwise none, unless it is set.
+    pub readers: u16,
+    /// The clusters that this process is a node of, by id, at most 64. Each URL of ours is that of a listener.
+    pub clusters: Vec<ClusterConfig>,
+    /// The path of the socket that `binrush cluster` asks at; absolute.
+    pub control: Option<PathBuf>,
     /// The built-in parts that are on.
     pub parts: BTreeSet<Part>,
     /// What was set about them.
@@ -187,6 +197,7 @@ impl Config {
             listen: self.addrs(|each| each.endpoint.protocol == Protocol::Bin),
             access: self.access.clone(),
             shards: self.shards.count,
+            readers: self.readers,
             pin: self.pin.clone(),
             backend: self.backend,
             rcvbuf: self.rcvbuf.unwrap_or(defaults.rcvbuf),
@@ -201,6 +212,16 @@ impl Config {
                 peers: self.stream_peers.clone(),
                 tls,
             },
+        }
+    }
+
+    /// Whether nothing is done with the packets of `part` but to read and count them: no cluster keeps its records.
+    #[must_use]
+    pub fn is_counted_only(&self, part: Part) -> bool {
+        let mut kept = self.clusters.iter().flat_map(|each| &each.capabilities);
+        match part {
+            Part::Clusterer => self.clusters.is_empty(),
+            part => part.is_counted_only() && !kept.any(|kept| clusters::is_of(&kept.name, part)),
         }
     }
 

@@ -19,6 +19,9 @@ pub mod handler;
 pub mod registry;
 /// A handler that checks packets against the known layouts.
 pub mod schema_handler;
+/// Contexts for the tests of handlers.
+#[cfg(test)]
+pub(crate) mod scripted;
 
 /// A name's number, the same on every shard and for as long as the engine lives.
 ///
@@ -30,8 +33,8 @@ pub struct NameId(u16);
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Table {
     names: Box<[(Box<[u8]>, NameId)]>,
-    /// The name whose packets are handled where they arrive, if it is one of these.
-    local: Option<NameId>,
+    /// The names whose packets are handled where they are cut: a bit for each [`NameId`].
+    local: u64,
 }
 
 /// The handlers of one shard, by [`NameId`].
@@ -53,19 +56,21 @@ impl NameId {
 impl Table {
     pub(crate) fn new(names: impl IntoIterator<Item = (Box<[u8]>, NameId)>) -> Self {
         let names: Box<[_]> = names.into_iter().collect();
-        let mut local = names.iter().filter(|(name, _)| **name == *LOCAL_NAME);
+        let local = names
+            .iter()
+            .filter(|(name, _)| LOCAL_NAMES.contains(&&**name));
         Self {
-            local: local.next().map(|(_, id)| *id),
+            local: local.fold(0, |set, (_, id)| set | 1 << id.index()),
             names,
         }
     }
 
     /// Whether packets of this name are handled by the shard that cuts them out of a stream, so that they wait for
-    /// no other shard. They are about no record.
+    /// no other shard. They are about no record: `clusterer-internal`, `clusterer-extra` and `clusterer`.
     #[inline]
     #[must_use]
-    pub fn is_local(&self, id: NameId) -> bool {
-        self.local == Some(id)
+    pub const fn is_local(&self, id: NameId) -> bool {
+        self.local >> id.0 & 1 == 1
     }
 
     /// The number of `name`, compared byte by byte as OpenSIPS does; `None` when nobody is registered for it.
@@ -115,9 +120,11 @@ impl fmt::Debug for Handlers {
     }
 }
 
-/// What a cluster's nodes tell each other about their links: a PONG that waits behind bulk makes a node look dead
-/// (OpenSIPS 2.4 and later, `clusterer.c`).
-const LOCAL_NAME: &[u8] = b"clusterer-internal";
+/// What a cluster's nodes tell each other: about their links, where a PONG that waits behind bulk makes a node look dead,
+/// and to any node, syncs included (OpenSIPS 2.4 and later, `clusterer.c`; 2.3 has one name for both).
+const LOCAL_NAMES: [&[u8]; 3] = [b"clusterer-internal", b"clusterer-extra", b"clusterer"];
 
 /// Names that an engine may meet registrations for in its life; more than OpenSIPS has capabilities.
 pub const NAMES_MAX: usize = 64;
+
+const _: () = assert!(NAMES_MAX <= 64, "a bit for each in `Table::local`");

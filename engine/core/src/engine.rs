@@ -8,13 +8,13 @@
 //! ```
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use binrush_net::{
-    NetStat, OpenQueue, OpenStreams, PollStreams, RecvMmsg, UdpOptions, UdpSocket, Uring,
-    UringStreams, allowed_cores,
+    NetStat, OpenQueue, OpenStreams, PollStreams, RecvMmsg, UdpSocket, Uring, UringStreams,
+    allowed_cores,
 };
 
 use crate::accept::Intake;
@@ -36,6 +36,8 @@ use listener::{Listener, SocketOptions};
 use streams::StreamSide;
 use thread::{Plan, ShardThread, StreamPlan};
 
+/// How datagrams are taken from the kernel.
+mod backend;
 /// Where to listen, for whom, and with what.
 pub mod config;
 /// Why it did not start, or cannot vouch for its end.
@@ -46,6 +48,8 @@ mod listener;
 mod reload;
 /// Listeners of connections.
 mod streams;
+/// Messages to handlers.
+mod teller;
 /// The threads of the shards.
 mod thread;
 
@@ -53,6 +57,7 @@ pub use config::{Backend, EngineConfig, Gro, Pin, StreamBackend, StreamConfig};
 pub use error::{ChangeError, StartError, StopCause, StopError, Trouble, Warning};
 pub use reload::Reloaded;
 pub use streams::Refusal;
+pub use teller::Teller;
 
 /// A running engine: sockets, and threads that turn their datagrams into calls of handlers.
 ///
@@ -61,7 +66,10 @@ pub use streams::Refusal;
 #[derive(Debug)]
 pub struct Engine {
     listeners: Vec<Listener>,
+    /// The owners, then the readers.
     shards: Vec<ShardThread>,
+    /// How many of them there are to be.
+    shards_planned: usize,
     registry: Registry,
     /// What the shards dispatch by: the control thread has the last reference.
     table: Arc<Table>,
@@ -91,6 +99,8 @@ pub struct Engine {
 pub struct ShardInfo {
     /// Its number.
     pub id: ShardId,
+    /// Its number among the readers, if it is one.
+    pub reader: Option<u16>,
     /// The core that its thread is kept on, if it is.
     pub core: Option<usize>,
 }
@@ -125,20 +135,22 @@ impl Engine {
     /// # Errors
     /// [`StartError`]; nothing is left running or bound.
     pub fn start(config: EngineConfig, registry: Registry) -> Result<Self, StartError> {
-        check(&config)?;
+        config.check()?;
         let allowed = allowed_cores();
         let shards = config.shard_count();
+        let threads = shards + config.readers;
         let steering = Steering::new(shards, seed());
-        let (backend, backend_reason, no_uring) = choose(config.backend, config.batch);
+        let (backend, backend_reason, no_uring) = backend::choose(config.backend, config.batch);
         let options = SocketOptions {
             rcvbuf: config.rcvbuf,
             gro: config.gro.wanted(shards, backend),
         };
-        let mesh = Mailbox::mesh(shards).map_err(StartError::Mailbox)?;
+        let mesh = Mailbox::mesh(threads).map_err(StartError::Mailbox)?;
         let intakes = mesh
             .iter()
             .map(|mailbox| Intake::new(Arc::clone(mailbox.bell())));
-        let (streams, no_uring_streams) = StreamSide::new(config.streams, intakes.collect())?;
+        let (streams, no_uring_streams) =
+            StreamSide::new(config.streams, intakes.collect(), config.readers)?;
         let mut next_listener = 0;
         let (listeners, stream_listeners) = streams::bind(
             &config.listen,
@@ -157,7 +169,8 @@ impl Engine {
         let mut engine = Self {
             next_listener,
             listeners,
-            shards: Vec::with_capacity(shards.into()),
+            shards: Vec::with_capacity(threads.into()),
+            shards_planned: threads.into(),
             table: Arc::new(registry.table()),
             late_tables: Vec::new(),
             registry,
@@ -166,7 +179,7 @@ impl Engine {
             options,
             backend,
             backend_reason,
-            life: Life::new(shards),
+            life: Life::new(threads),
             warnings,
             listeners_max,
             host_at_start: NetStat::read().unwrap_or_default(),
@@ -175,7 +188,7 @@ impl Engine {
             links: Vec::new(),
             access_unsettled: false,
         };
-        let cores = thread::cores(&config.pin, shards, &allowed);
+        let cores = thread::cores(&config.pin, shards, config.readers, &allowed);
         match (backend, engine.streams.backend) {
             (Backend::Uring, StreamBackend::Uring) => {
                 engine.start_shards::<Uring, UringStreams>(cores, mesh, config.batch)?;
@@ -203,23 +216,28 @@ impl Engine {
         batch: usize,
     ) -> Result<(), StartError> {
         let clock = MonotonicClock;
-        let shards = self.steering.shards();
         let peers = Arc::new(self.streams.config.peers.clone());
         let rows = PeerRows::new(&peers);
-        let mut limits = self.streams.config.limits.clone();
-        limits.memory /= usize::from(shards);
-        for ((id, mailbox), core) in (0..shards).map(ShardId).zip(mesh).zip(cores) {
-            let sockets = self.listeners.iter().map(|listener| {
-                let socket = listener.sockets().nth(id.index());
-                (listener.id, Arc::clone(socket.expect("one for each shard")))
+        let limits = self.streams.limits_of_each();
+        for ((id, mailbox), core) in (0..).map(ShardId).zip(mesh).zip(cores) {
+            let is_reader = id.0 >= self.steering.shards();
+            let sockets = self.listeners.iter().filter_map(|listener| {
+                let socket = listener.sockets().nth(id.index())?;
+                Some((listener.id, Arc::clone(socket)))
             });
+            let batch = if is_reader { 1 } else { batch };
             let plan = Plan {
                 id,
+                name: self.name_of(id),
                 sockets: sockets.collect(),
                 core,
                 batch,
                 // Each queue keeps a batch of frames armed, and one batch is in work.
-                frames: batch * (self.listeners_max + 1),
+                frames: if is_reader {
+                    0
+                } else {
+                    batch * (self.listeners_max + 1)
+                },
                 clock,
                 steering: self.steering.clone(),
                 mailbox,
@@ -237,6 +255,18 @@ impl Engine {
             self.warnings.extend(warning);
         }
         Ok(())
+    }
+
+    /// The number of a reader among its like; `None` for a shard that owns records.
+    fn reader(&self, id: ShardId) -> Option<u16> {
+        id.0.checked_sub(self.steering.shards())
+    }
+
+    fn name_of(&self, id: ShardId) -> String {
+        match self.reader(id) {
+            Some(reader) => format!("reader{reader}"),
+            None => id.to_string(),
+        }
     }
 
     /// Makes what `make` returns the receiver of packets named `name`, on every shard, while traffic flows.
@@ -297,6 +327,20 @@ impl Engine {
         done
     }
 
+    /// A way to the handlers, for other threads of this process.
+    #[must_use]
+    pub fn teller(&self) -> Teller {
+        let desks = self.shards.iter();
+        let desks = desks.map(|shard| Arc::clone(&shard.handle.desk));
+        Teller::new(desks, self.steering.shards())
+    }
+
+    /// The number of a name that was ever registered here, by which its handlers are [told](Teller::tell).
+    #[must_use]
+    pub fn name_id(&self, name: &[u8]) -> Option<NameId> {
+        self.registry.id(name)
+    }
+
     /// Tells the counts of `links` in each [`snapshot`](Self::snapshot) from now on: handlers answer by links, and
     /// have handles of their own.
     pub fn tell_of(&mut self, links: Links) {
@@ -305,8 +349,20 @@ impl Engine {
 
     /// Gives every shard an order, waits until all have obeyed, and drops what they gave back.
     fn order(&self, order: impl Fn(ShardId) -> Order) -> Result<(), ChangeError> {
-        let posted: Vec<(&ShardThread, u64)> = self
-            .shards
+        Self::order_these(&self.shards, order)
+    }
+
+    /// The same for those that own records: readers have no sockets of listeners.
+    fn order_owners(&self, order: impl Fn(ShardId) -> Order) -> Result<(), ChangeError> {
+        let owners = usize::from(self.steering.shards());
+        Self::order_these(&self.shards[..owners], order)
+    }
+
+    fn order_these(
+        shards: &[ShardThread],
+        order: impl Fn(ShardId) -> Order,
+    ) -> Result<(), ChangeError> {
+        let posted: Vec<(&ShardThread, u64)> = shards
             .iter()
             .map(|shard| (shard, shard.handle.desk.post(order(shard.id))))
             .collect();
@@ -413,10 +469,11 @@ impl Engine {
         }))
     }
 
-    /// The shards, in order.
+    /// The shards, in order: those that own records, then the readers.
     pub fn shards(&self) -> impl ExactSizeIterator<Item = ShardInfo> {
         self.shards.iter().map(|shard| ShardInfo {
             id: shard.id,
+            reader: self.reader(shard.id),
             core: shard.core,
         })
     }
@@ -549,77 +606,14 @@ impl Drop for Engine {
         // Without the filter the drains would end in errors. Nobody is left to tell of one.
         let _ = self.shut();
         // Those that never started post no mail either.
-        self.life
-            .abandon(usize::from(self.steering.shards()) - self.shards.len());
+        self.life.abandon(self.shards_planned - self.shards.len());
         let _ = self.end_shards();
     }
-}
-
-fn check(config: &EngineConfig) -> Result<(), StartError> {
-    let EngineConfig {
-        batch,
-        shards,
-        listen,
-        streams,
-        ..
-    } = config;
-    if !(1..=BATCH_MAX).contains(batch) {
-        return Err(StartError::Batch { batch: *batch });
-    }
-    if let Some(shards) = shards
-        && !(1..=SHARDS_MAX).contains(shards)
-    {
-        return Err(StartError::Shards { shards: *shards });
-    }
-    // An address that takes both is one.
-    let alone = streams.listen.iter().filter(|addr| !listen.contains(addr));
-    let listeners = listen.len() + alone.count() + streams.listen_tls.len();
-    if !(1..=LISTENERS_MAX).contains(&listeners) {
-        return Err(StartError::Listeners { listeners });
-    }
-    let connections: Vec<SocketAddr> = [&streams.listen[..], &streams.listen_tls].concat();
-    for listen in [listen, &connections] {
-        for (index, addr) in listen.iter().enumerate() {
-            // Port 0 is another port each time.
-            if addr.port() != 0 && listen[..index].contains(addr) {
-                let (addr, ours) = (*addr, *addr);
-                return Err(StartError::OurOwn { addr, ours });
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Whether connections come to the address of a listener of datagrams.
 fn is_at(tcp: &streams::StreamListener, addr: SocketAddr) -> bool {
     !tcp.tls && tcp.addr == addr
-}
-
-/// What to receive with, why, and what the user should know about it.
-fn choose(wish: Backend, batch: usize) -> (Backend, String, Option<Warning>) {
-    match wish {
-        Backend::RecvMmsg => (Backend::RecvMmsg, "as asked for".into(), None),
-        Backend::Auto => (Backend::RecvMmsg, WHY_RECVMMSG.into(), None),
-        Backend::Uring => match try_uring(batch) {
-            Ok(()) => (Backend::Uring, "as asked for".into(), None),
-            Err(why) => (
-                Backend::RecvMmsg,
-                format!("io_uring cannot be used: {why}"),
-                Some(Warning::NoUring(why)),
-            ),
-        },
-    }
-}
-
-/// Opens a queue on a socket of no consequence: what the kernel forbids, it forbids here too.
-fn try_uring(batch: usize) -> Result<(), String> {
-    let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let socket =
-        UdpSocket::bind(nobody, &UdpOptions::default()).map_err(|error| error.to_string())?;
-    match Uring::open(Arc::new(socket), batch) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(error.to_string()),
-    }
 }
 
 fn of_registry(registry: &Registry) -> Vec<Warning> {
@@ -644,14 +638,14 @@ fn seed() -> u32 {
 /// The longest that shards may take to drain their queues and end: a full buffer is drained in milliseconds.
 const END_MAX: Duration = Duration::from_secs(10);
 
-/// `binrush-bench compare` shows it: the same for lone datagrams, dearer where trains may come.
-const WHY_RECVMMSG: &str = "io_uring costs as much or more, and recvmmsg works everywhere";
-
 /// Most datagrams per receive: what one system call takes.
 pub const BATCH_MAX: usize = 1024;
 
 /// Most shards: rings between all pairs of them take memory.
 pub const SHARDS_MAX: u16 = 64;
+
+/// Most readers: each cuts more packets than some peers can send.
+pub const READERS_MAX: u16 = 16;
 
 /// Most addresses.
 pub const LISTENERS_MAX: usize = 32;

@@ -47,6 +47,8 @@ pub mod access;
 pub mod bin;
 /// Time as a parameter.
 pub mod clock;
+/// A seat in a cluster of OpenSIPS nodes.
+pub mod cluster;
 /// What an operator writes, and what it means.
 pub mod config;
 /// Which handler a module name leads to.
@@ -77,9 +79,11 @@ pub use dispatch::registry::{NameReplaced, RegisterError, Registry};
 pub use dispatch::schema_handler::SchemaHandler;
 pub use engine::{
     Backend, ChangeError, Engine, EngineConfig, Gro, Pin, Reloaded, StartError, StopCause,
-    StopError, StreamBackend, StreamConfig, Trouble, Warning,
+    StopError, StreamBackend, StreamConfig, Teller, Trouble, Warning,
 };
-pub use link::{Lane, LinkConfig, LinkError, LinkId, LinkLimits, Links, LinksConfig, Refused};
+pub use link::{
+    Lane, LinkConfig, LinkError, LinkHealth, LinkId, LinkLimits, Links, LinksConfig, Refused,
+};
 pub use shard::Shard;
 pub use steering::Steering;
 pub use telemetry::ledger::Ledger;

@@ -16,6 +16,7 @@
 //! Start reading at `link/machine.rs`.
 
 use std::collections::hash_map::RandomState;
+use std::fmt;
 use std::hash::BuildHasher as _;
 use std::io;
 use std::net::IpAddr;
@@ -36,6 +37,8 @@ use machine::Machine;
 mod backoff;
 /// The thread.
 mod driver;
+/// What a peer sends here.
+mod incoming;
 /// Packets that wait.
 mod lane;
 /// What is to be done next.
@@ -90,7 +93,7 @@ pub struct LinksConfig {
 }
 
 /// Where a link leads, and on what terms.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct LinkConfig {
     /// The peer: `bin:` in the clear, `bins:` inside TLS.
     pub to: Endpoint,
@@ -102,6 +105,34 @@ pub struct LinkConfig {
     pub server_name: Option<String>,
     /// What it may cost.
     pub limits: LinkLimits,
+    /// Called with each whole packet of at most 256 bytes that the peer sends on this connection (2.3 and later): a genuine
+    /// node answers here to who is not known to it, and only that. `None`, and behind what is no packet: thrown away.
+    ///
+    /// On the links' own thread, which serves all links: it returns soon, and neither [removes](Links::remove) a link nor
+    /// [stops](Links::stop) them, which would wait for that thread; [`Links::remove_later`] does not.
+    pub on_packet: Option<OnPacket>,
+    /// Called with `true` each time that the link has come up, and with `false` each time that its connection broke or an
+    /// attempt to connect failed. That the peer ended it in order is no failure: genuine nodes close what was idle for
+    /// long, and the next packet connects again. As of `on_packet`.
+    pub on_change: Option<OnChange>,
+}
+
+/// See [`LinkConfig::on_packet`].
+pub type OnPacket = Arc<dyn Fn(&[u8]) + Send + Sync>;
+
+/// See [`LinkConfig::on_change`].
+pub type OnChange = Arc<dyn Fn(bool) + Send + Sync>;
+
+/// How a link is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LinkHealth {
+    /// Packets are written as they come.
+    Up,
+    /// There is no connection, and no attempt failed since there was one, or since the link was added. A packet that is
+    /// queued is sent as soon as the peer takes the connection.
+    Connecting,
+    /// The connection broke, or the last attempt failed. It is tried again after a delay, without end.
+    Failed,
 }
 
 /// What one link may cost.
@@ -310,6 +341,25 @@ impl Links {
         slot.vacate(link.generation)
     }
 
+    /// Ends a link as [`remove`](Self::remove) does, and does not wait for that: for threads that have something else to do,
+    /// also for those that [`LinkConfig::on_packet`] and [`LinkConfig::on_change`] are called on.
+    pub fn remove_later(&self, link: LinkId) {
+        let until = machine::after(slot::now(), REMOVE_DRAIN);
+        let slot = self.slot(link);
+        if slot.is_some_and(|slot| slot.forget(link.generation, until)) {
+            self.tell(link.slot as usize);
+        }
+    }
+
+    /// There is reason to believe that the peer is there, or that somebody wants to know: a link that waits for its next
+    /// attempt to connect makes it now, at most every 100 ms. Nothing is queued.
+    pub fn nudge(&self, link: LinkId) {
+        let slot = self.slot(link);
+        if slot.is_some_and(|slot| slot.nudge(link.generation, slot::now())) {
+            self.tell(link.slot as usize);
+        }
+    }
+
     /// Queues one whole packet, which is copied; never waits for the peer, only for the lock of this link, which nobody
     /// holds for longer than a copy takes. That the bytes are a packet that the peer understands is up to the caller.
     ///
@@ -339,8 +389,21 @@ impl Links {
         slots.filter_map(slot::Slot::counts).collect()
     }
 
-    /// Bytes that the peer of this link sent on it. They are thrown away: genuine nodes use connections of their own, but
-    /// for the answer to who is not known to them.
+    /// How this link is now; `None` when there is no such link any more.
+    #[must_use]
+    pub fn health(&self, link: LinkId) -> Option<LinkHealth> {
+        self.slot(link)?.health(link.generation)
+    }
+
+    /// Bytes of packets that the kernel has not taken, of both lanes; 0 also when there is no such link any more.
+    #[must_use]
+    pub fn waiting_bytes(&self, link: LinkId) -> usize {
+        let slot = self.slot(link);
+        slot.map_or(0, |slot| slot.waiting_bytes(link.generation))
+    }
+
+    /// Bytes that the peer of this link sent on it. Genuine nodes use connections of their own, but for the answer to who
+    /// is not known to them, which [`LinkConfig::on_packet`] gets.
     #[must_use]
     pub fn rx_bytes(&self, link: LinkId) -> Option<u64> {
         self.slot(link)?.rx_bytes(link.generation)
@@ -412,6 +475,8 @@ impl LinkConfig {
             tls: None,
             server_name: None,
             limits: LinkLimits::default(),
+            on_packet: None,
+            on_change: None,
         }
     }
 
@@ -472,6 +537,17 @@ impl LinkLimits {
             Some((what, _)) => least(what, "1 ms"),
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Debug for LinkConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinkConfig")
+            .field("to", &self.to)
+            .field("bind", &self.bind)
+            .field("server_name", &self.server_name)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
     }
 }
 

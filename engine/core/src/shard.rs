@@ -11,14 +11,16 @@
 //! Per packet there is no lock, no allocation, no clock read, no log line and no atomic read-modify-write.
 //! What is wrong with a packet is an [`Outcome`], and every datagram gets exactly one, on one shard.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use binrush_net::{Batch, Bell, QUEUED_LEN_MIN, RxQueue, Slab, StreamQueue, Tx, UdpSocket};
+use binrush_net::{Batch, Bell, RxQueue, Slab, StreamQueue, Tx, UdpSocket};
 
 use crate::clock::{Clock, Timestamp};
+use crate::dispatch::NameId;
 use crate::dispatch::handler::ShardId;
 use crate::dispatch::registry::Dispatch;
 use crate::steering::Steering;
@@ -26,17 +28,19 @@ use crate::stream::{CloseReason, StreamSnapshot};
 use crate::telemetry::ledger::Ledger;
 use crate::telemetry::outcome::Outcome;
 use crate::telemetry::streams::StreamBook;
-use desk::{Connections, Desk, ListenerId, Order, Returned};
-use floor::Floor;
+use desk::{Closing, Connections, Desk, ListenerId, Order, Returned};
+use floor::{Floor, Made};
 use life::Leaving;
 use mailbox::Mailbox;
 use outbox::Outbox;
-use streams::{Connection, NoStreams, StreamParts, Streams};
+use streams::{NoStreams, StreamParts, Streams};
 
 pub use life::Life;
 
 /// What the control thread wants of a running shard.
 pub(crate) mod desk;
+/// The end of queues, connections and shards.
+mod ending;
 /// The way of one datagram.
 mod floor;
 /// The end, which shards come to together.
@@ -132,7 +136,7 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
     /// it is told of a change.
     ///
     /// # Panics
-    /// When `mailbox` has not as many shards as `steering`.
+    /// When `mailbox` has fewer shards than `steering`. It may have more: readers, which own nothing.
     #[must_use]
     pub fn new(parts: Parts<Q, T, C, S>) -> (Self, Arc<Ledger>) {
         let listeners = (0..).map(ListenerId).take(parts.queues.len()).collect();
@@ -158,7 +162,7 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
             streams,
         } = parts;
         assert!(
-            mailbox.shards() == usize::from(steering.shards()),
+            mailbox.shards() >= usize::from(steering.shards()),
             "rings to all owners that there can be"
         );
         let (ledger, writer) = Ledger::new();
@@ -192,6 +196,7 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
                 handlers: dispatch.handlers,
                 outbox,
                 ledger: writer,
+                made: Made::default(),
             },
             streams: Streams::new(streams, book_writer),
             stream_failures: Failures::default(),
@@ -214,7 +219,9 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
     /// [`FAILING_MAX`] (a receive that works, even an empty one, begins the count anew), each of which is counted; or
     /// that more came after the stop than was queued at that time, or that another shard did not end.
     pub fn run(&mut self, life: &Life) -> io::Result<()> {
-        // Whatever happens to this shard, the others must not wait for its mail.
+        // Whatever happens to this shard, the others must not wait for its mail, and nobody tells it anything any more.
+        let desk = Arc::clone(&self.desk);
+        let _closing = Closing(&desk);
         let leaving = Leaving(life);
         let mut idle = 0;
         while !life.is_stopping() {
@@ -232,7 +239,9 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
         }
         self.drain_streams()?;
         drop(leaving);
-        self.read_last_mail(life)
+        let last = self.read_last_mail(life);
+        self.hear_last();
+        last
     }
 
     /// One round: what control wants, what other shards posted, one receive from each queue and one from all
@@ -241,10 +250,11 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn turn(&mut self) -> io::Result<bool> {
-        if self.desk.is_waiting(self.obeyed) {
+        let obeyed = self.desk.is_waiting(self.obeyed);
+        if obeyed {
             self.obey();
         }
-        let mut came = self.read_mail();
+        let mut came = self.read_mail() || obeyed;
         let mut pause = Duration::ZERO;
         for index in 0..self.queues.len() {
             match self.receive(index) {
@@ -314,42 +324,6 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
         Ok(())
     }
 
-    /// Receives what was queued when arrivals were shut off, and no more than that.
-    fn drain(&mut self, index: usize) -> io::Result<()> {
-        let mut left = self.queues[index].queued_bytes()? / QUEUED_LEN_MIN;
-        let mut waits = 0;
-        loop {
-            // Others drain too: their mail must not pile up meanwhile.
-            self.read_mail();
-            let came = match self.receive(index) {
-                Ok(came) => came,
-                Err(error) => {
-                    let failures = self.sources[index].failures;
-                    let pause = self.failed(failures, error)?;
-                    self.clock.sleep(pause);
-                    continue;
-                }
-            };
-            if came {
-                let came = self.batch.frames() as u64;
-                self.settle();
-                left = left
-                    .checked_sub(came)
-                    .ok_or_else(|| io::Error::other("datagrams keep arriving after the stop"))?;
-            } else if self.queues[index].queued_bytes()? == 0 || waits == DRAIN_WAITS_MAX {
-                // What is still held then is told by who closes the socket.
-                return Ok(());
-            } else {
-                waits += 1;
-                // It rang for the stop, and would end every wait at once.
-                self.bell.disarm();
-                let drained = &mut self.queues[index..=index];
-                let waited = Q::wait(drained, None, &self.bell, DRAIN_WAIT);
-                self.waited(waited)?;
-            }
-        }
-    }
-
     /// Receives from all connections; whether anything came.
     fn receive_streams(&mut self) -> io::Result<bool> {
         let now = self.clock.now();
@@ -360,6 +334,7 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
                     self.settle_streams();
                 }
                 self.streams.sweep(now);
+                self.streams.tell_posted(&mut self.floor);
                 Ok(came)
             }
             Err(error) => {
@@ -386,82 +361,6 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
         floor.batch_done();
         let busy_ns = clock.now().nanos_since(now);
         floor.ledger.batch_done(kept, bytes, busy_ns, busy_ns);
-    }
-
-    /// Ends the connections that `reason_of` names, after what the kernel has of them now was read. Others have their
-    /// turn meanwhile, and mail is read, because those who are to take ours may do the same.
-    fn end_connections(
-        &mut self,
-        reason_of: impl Fn(&Connection) -> Option<CloseReason>,
-    ) -> io::Result<()> {
-        if !self.streams.has_connections() && !self.streams.has_newcomers() {
-            return Ok(());
-        }
-        let begun = self.clock.now();
-        self.streams.dismiss(begun, &mut self.floor, reason_of);
-        let (mut done, mut quiet) = (Ok(()), 0);
-        while quiet < DISMISS_QUIET {
-            match self.receive_streams() {
-                Ok(came) => {
-                    quiet = if self.streams.has_unread() {
-                        0
-                    } else {
-                        quiet + 1
-                    };
-                    if !self.read_mail() && !came {
-                        self.clock.sleep(LAST_MAIL_WAIT);
-                    }
-                }
-                Err(error) => {
-                    done = Err(error);
-                    break;
-                }
-            }
-            if self.clock.now().nanos_since(begun) >= DISMISS_MAX_NS {
-                break;
-            }
-        }
-        self.streams.close_dismissed();
-        done
-    }
-
-    /// Ends all connections, and hands over what waits, as long as its owners take it.
-    fn drain_streams(&mut self) -> io::Result<()> {
-        let ended = self.end_connections(|_| Some(CloseReason::Stopping));
-        self.streams.disarm(&mut self.slab);
-        let mut moved = self.clock.now();
-        while self.streams.is_spilling() {
-            let now = self.clock.now();
-            // The others do the same, and wait for us.
-            if self.streams.drain_last(now, &mut self.floor) {
-                moved = now;
-            } else if now.nanos_since(moved) >= DISMISS_MAX_NS {
-                self.streams.give_up_spills(&mut self.floor);
-            } else if !self.read_mail() {
-                self.clock.sleep(LAST_MAIL_WAIT);
-            }
-        }
-        ended
-    }
-
-    /// Reads mail until all shards have drained their queues and nothing is left.
-    fn read_last_mail(&mut self, life: &Life) -> io::Result<()> {
-        let mut waits = 0;
-        loop {
-            // In this order: what is published before the last shard leaves is found after that was seen.
-            let over = life.is_mail_over();
-            if self.read_mail() {
-                continue;
-            }
-            if over {
-                return Ok(());
-            }
-            if waits == LAST_MAIL_WAITS_MAX {
-                return Err(io::Error::other("another shard does not end"));
-            }
-            waits += 1;
-            self.clock.sleep(LAST_MAIL_WAIT);
-        }
     }
 
     /// Whether a batch came from a queue.
@@ -539,10 +438,12 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
         count > 0
     }
 
-    /// Does what the control thread wants, between two batches.
+    /// Does what others want, between two batches; of messages to handlers one, so that packets have their turn before
+    /// the next.
     #[cold]
     fn obey(&mut self) {
         while let Some(order) = self.desk.take() {
+            let is_told = matches!(order, Order::Tell(..));
             match order {
                 Order::Dispatch { table, id, handler } => {
                     // Control has the last reference to the old table, and a handler may take long to drop: so
@@ -562,10 +463,22 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
                 },
                 Order::Close(listener) => self.close(listener),
                 Order::EndConnections(of) => self.end_some(&of),
+                Order::Tell(name, message) => self.tell(name, message),
             }
             self.obeyed += 1;
+            if is_told {
+                break;
+            }
         }
         self.desk.done(self.obeyed);
+    }
+
+    fn tell(&mut self, name: NameId, message: Box<dyn Any + Send>) {
+        let now = self.clock.now();
+        self.floor.tell(now, name, message);
+        self.floor.batch_done();
+        let busy_ns = self.clock.now().nanos_since(now);
+        self.floor.ledger.worked(busy_ns);
     }
 
     fn close(&mut self, listener: ListenerId) {
@@ -660,12 +573,6 @@ pub const WAIT: Duration = Duration::from_millis(50);
 /// The longest sleep while packets wait for another shard: it handles about as much in that time as its ring holds.
 const SPILL_WAIT: Duration = Duration::from_millis(1);
 
-/// How long connections that are to go may be read, and how long packets that wait may find no room at the end.
-const DISMISS_MAX_NS: u64 = 2_000_000_000;
-
-/// Rounds in a row in which nothing is left to read of them, for what a backend has taken and not brought.
-const DISMISS_QUIET: u32 = 3;
-
 /// Receive errors in a row, from one queue, after which a shard may give up.
 pub const RECV_FAILURES_MAX: u32 = 16;
 
@@ -675,14 +582,6 @@ pub const FAILING_MAX: Duration = Duration::from_millis(300);
 /// The pause after a first failure; the longest is 32 ms, because orders are not looked at meanwhile.
 const BACKOFF_MIN: Duration = Duration::from_millis(1);
 const BACKOFF_DOUBLINGS_MAX: u32 = 5;
-
-/// How long, and how often, a drain waits for memory that the kernel holds although nothing can be received.
-const DRAIN_WAIT: Duration = Duration::from_millis(1);
-const DRAIN_WAITS_MAX: u32 = 50;
-
-/// How long, and how often, a shard that is done waits for the others' mail.
-const LAST_MAIL_WAIT: Duration = Duration::from_micros(100);
-const LAST_MAIL_WAITS_MAX: u32 = 100_000;
 
 #[cfg(test)]
 mod tests;

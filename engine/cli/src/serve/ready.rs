@@ -1,10 +1,11 @@
 //! What is told at the start.
 
 use std::fmt;
+use std::path::Path;
 
 use binrush_engine::engine::ListenerInfo;
 use binrush_engine::{Access, Engine};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::settings::Settings;
 use crate::http::Http;
@@ -20,6 +21,7 @@ pub(super) fn text(
     engine: &Engine,
     settings: &Settings,
     http: Option<&Http>,
+    control: Option<&Path>,
     json: bool,
 ) -> String {
     // Those of datagrams come first: whoever knows of one address only, knows of one of these.
@@ -48,7 +50,11 @@ pub(super) fn text(
     let access = engine.access().to_string();
     let warnings = warnings(engine, settings);
     if json {
-        let shards = engine.shards().map(|shard| json!({ "core": shard.core }));
+        let cores_of = |readers: bool| -> Vec<Value> {
+            let those = engine.shards();
+            let those = those.filter(|shard| shard.reader.is_some() == readers);
+            those.map(|shard| json!({ "core": shard.core })).collect()
+        };
         let listen: Vec<String> = listeners.iter().map(endpoint).collect();
         let taken = |transport: &&str| {
             listeners
@@ -59,7 +65,8 @@ pub(super) fn text(
         let more = json!({
             "listen": listen,
             "transport": transports,
-            "shards": shards.collect::<Vec<_>>(),
+            "shards": cores_of(false),
+            "readers": cores_of(true),
             "backend": backend.symbol(),
             "backend_reason": reason,
             "stream_backend": stream_backend.map(|(backend, _)| backend.symbol()),
@@ -68,6 +75,8 @@ pub(super) fn text(
             "rcvbuf": rcvbuf,
             "access": access,
             "http": http.map(|http| http.local_addr().to_string()),
+            "control": control,
+            "clusters": settings.clusters.iter().map(|each| json!({ "id": each.id, "node": each.me.id })).collect::<Vec<_>>(),
             "handlers": handlers,
             "probe": settings.probe,
             "warnings": warnings,
@@ -94,6 +103,15 @@ pub(super) fn text(
     );
     if let Some(http) = http {
         text.push_str(&format!(", http://{}/metrics", http.local_addr()));
+    }
+    for cluster in &settings.clusters {
+        text.push_str(&format!(
+            ", node {} of cluster {}",
+            cluster.me.id, cluster.id
+        ));
+    }
+    if let Some(path) = control {
+        text.push_str(&format!(", control {}", path.display()));
     }
     if !settings.probe.is_empty() {
         text.push_str(&format!(", probe {}", settings.probe.join(" ")));

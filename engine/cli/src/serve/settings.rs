@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use binrush_engine::cluster::config::ClusterConfig;
 use binrush_engine::config::{
     Allowed, Config, ConfigError, Endpoint, EndpointError, Loaded, Parameters, Part, Place,
     Protocol, Topic, Value, doubts, tls_domain_for, tls_needed,
@@ -30,8 +32,12 @@ pub(crate) struct Settings {
     pub(super) probe: Vec<String>,
     /// `None`: all that there are.
     parts: Option<BTreeSet<Part>>,
+    /// The clusters to be a node of.
+    pub(super) clusters: Vec<ClusterConfig>,
+    /// Where to answer `binrush cluster`.
+    pub(super) control: Option<PathBuf>,
     /// The domains of a configuration, also those that its own listeners do not need.
-    tls: TlsFiles,
+    pub(super) tls: TlsFiles,
     /// What the configuration set, and where.
     parameters: Parameters,
     /// Where the configuration sets the cores, when they are as it says.
@@ -153,6 +159,8 @@ impl Settings {
                 .map_or(STATS, |seconds| Duration::from_secs(seconds.into())),
             probe: config.probe,
             parts: Some(config.parts),
+            clusters: config.clusters,
+            control: config.control,
             tls: config.tls,
             parameters: config.parameters,
             pin_place: config.pin_place,
@@ -240,6 +248,7 @@ impl Settings {
         let (old, engine) = (&self.engine, &new.engine);
         let changed = [
             ("the number of shards", old.shards != engine.shards),
+            ("readers", old.readers != engine.readers),
             ("pin", old.pin != engine.pin),
             ("backend", old.backend != engine.backend),
             ("rcvbuf", old.rcvbuf != engine.rcvbuf),
@@ -248,6 +257,8 @@ impl Settings {
             ("verify", self.verify != new.verify),
             ("probe", self.probe != new.probe),
             ("the list of modules", self.parts != new.parts),
+            ("clusterer", self.clusters != new.clusters),
+            ("control", self.control != new.control),
             ("http", self.http != new.http),
         ];
         let (old, streams) = (&old.streams, &engine.streams);
@@ -315,6 +326,8 @@ impl Default for Settings {
             stats: STATS,
             probe: Vec::new(),
             parts: None,
+            clusters: Vec::new(),
+            control: None,
             tls: TlsFiles::default(),
             parameters: Parameters::default(),
             pin_place: None,
@@ -445,7 +458,7 @@ mod tests {
     }
 
     /// A configuration on disk while the test runs.
-    struct File(std::path::PathBuf);
+    struct File(PathBuf);
 
     impl File {
         fn new(name: &str, text: &str) -> Self {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use regex_lite::{Regex, RegexBuilder};
 
+use super::clusters::Clusters;
 use super::error::{ConfigWarning, PROBLEMS_MAX, Problem, Topic, did_you_mean, quoted};
 use super::globals;
 use super::limits::{Limit, Limits};
@@ -23,6 +24,8 @@ use crate::access::Cidr;
 use crate::engine::LISTENERS_MAX;
 use crate::stream::PeerTable;
 
+/// What is about clusters.
+mod clusters;
 /// What turns the statements into a configuration.
 mod settle;
 /// What is about connections.
@@ -56,11 +59,15 @@ pub(super) struct Assembly {
     /// Whether something is wrong with the domains already.
     tls_was_refused: bool,
     tls_pins: Vec<(TlsPin, Excerpt)>,
+    clusters: Clusters,
+    /// `cluster_learn`: where nodes may come from that nobody named.
+    learned: Vec<(Cidr, Excerpt)>,
     /// `peer`: how the streams of which sender are read.
     senders: PeerTable,
     sender_places: Vec<(Cidr, Place)>,
     no_effect: Gathered,
     tls_no_effect: Gathered,
+    clusterer_no_effect: Gathered,
     sip: Gathered,
     routes: Gathered,
 }
@@ -221,15 +228,9 @@ impl Assembly {
             let message = format!("{part} is loaded already, in {before}");
             return self.warn(Some(place), message);
         }
-        if !part.is_active() {
-            let message = match part.is_counted_only() {
-                true => {
-                    format!("{part}: its packets are read and counted; it does not act on them yet")
-                }
-                false => {
-                    format!("{part} is not active yet: its parameters are checked, and that is all")
-                }
-            };
+        if !part.is_active() && !part.is_counted_only() {
+            let message =
+                format!("{part} is not active yet: its parameters are checked, and that is all");
             self.warn(Some(place.clone()), message);
         }
         self.loaded.insert(part, place);
@@ -331,12 +332,22 @@ impl Assembly {
             );
             return self.refuse(source, value.span, message);
         }
-        let place = source.excerpt(value.span).place;
-        match peers::peer(part, parameter.newest_name(), &value.value) {
-            Ok(peer) => self.peers.extend(peer.map(|peer| (peer, place.clone()))),
+        let excerpt = source.excerpt(value.span);
+        let newest = parameter.newest_name();
+        let of_cluster = self.clusters.set(part, newest, &value.value, &excerpt);
+        let place = excerpt.place;
+        match of_cluster.and_then(|peer| Ok((peer, peers::peer(part, newest, &value.value)?))) {
+            Ok((one, other)) => {
+                let named = one.into_iter().chain(other);
+                self.peers.extend(named.map(|peer| (peer, place.clone())));
+            }
             Err(message) => {
                 return self.refuse(source, value.span, format!("{}: {message}", parameter.name));
             }
+        }
+        if part == Part::Clusterer && clusters::has_no_effect(parameter.name) {
+            self.clusterer_no_effect
+                .add(parameter.name, || place.clone());
         }
         if part == Part::TlsMgm
             && let Err(message) = self.tls_mgm(source, parameter.name, value)
@@ -358,6 +369,7 @@ impl Assembly {
         match self.own.set(&name.value, &value.value) {
             Ok(Some(Added::Allowed(allowed))) => self.allowed.push((allowed, excerpt)),
             Ok(Some(Added::TlsPin(pin))) => self.tls_pins.push((pin, excerpt)),
+            Ok(Some(Added::Learned(range))) => self.learn(range, excerpt),
             Ok(Some(Added::Peer(addr, settings))) => self.sender(addr, settings, &excerpt),
             Ok(None) => {
                 let place = excerpt.place;

@@ -1,6 +1,7 @@
 //! Settings that work, and together do what may not be meant.
 
 use super::error::Topic;
+use super::limits::MEMORY_IN_CLUSTER;
 use crate::engine::{EngineConfig, Gro, Pin, StreamConfig};
 use crate::stream::StreamLimits;
 
@@ -52,7 +53,8 @@ pub fn doubts(config: &EngineConfig) -> Vec<Doubt> {
     let accepts = !listen.is_empty() || !listen_tls.is_empty();
     if accepts && limits.memory < limits.memory_per_connection {
         // The one of the two that was set.
-        let is_set = limits.memory != StreamLimits::default().memory;
+        let (_, in_cluster) = MEMORY_IN_CLUSTER;
+        let is_set = ![StreamLimits::default().memory, in_cluster].contains(&limits.memory);
         doubts.push(Doubt {
             topic: Topic::Other,
             parameter: if is_set { "stream_memory" } else { "connection_memory" },

@@ -106,14 +106,19 @@ impl Part {
     pub const fn is_active(self) -> bool {
         matches!(
             self,
-            Self::ProtoBin | Self::ProtoBins | Self::TlsMgm | Self::Dialog | Self::Usrloc
+            Self::ProtoBin
+                | Self::ProtoBins
+                | Self::TlsMgm
+                | Self::Clusterer
+                | Self::Dialog
+                | Self::Usrloc
         )
     }
 
-    /// Whether nothing but this is done with its packets yet: they are taken, read and counted.
+    /// Whether nothing but this is done with its packets outside of a cluster: they are taken, read and counted.
     #[must_use]
     pub const fn is_counted_only(self) -> bool {
-        matches!(self, Self::Clusterer | Self::Ratelimit | Self::CachedbLocal)
+        matches!(self, Self::Ratelimit | Self::CachedbLocal)
     }
 
     /// The parameter with this name.

@@ -1,7 +1,10 @@
 //! `modparam("binrush", ...)`: what OpenSIPS has no word for.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
+
+use binrush_wire::Release;
 
 use super::error::{did_you_mean, quoted};
 use super::limits::CONNECTIONS_MAX;
@@ -13,6 +16,8 @@ use crate::stream::{PeerSettings, StreamLimits};
 
 pub(super) use pin::TlsPin;
 
+/// What is about clusters.
+mod cluster;
 /// What is known of senders.
 mod peer;
 /// Keys that are trusted.
@@ -39,6 +44,11 @@ pub(super) struct Own {
     pub(super) stream_memory: Option<usize>,
     pub(super) tcp_user_timeout: Option<u32>,
     pub(super) tls_handshakes: Option<u32>,
+    pub(super) cluster_release: Option<Release>,
+    pub(super) hold_bytes: Option<usize>,
+    pub(super) readers: Option<u16>,
+    /// Absolute.
+    pub(super) control: Option<PathBuf>,
 }
 
 /// A value of a setting whose values add up, so that they are not kept here.
@@ -50,6 +60,8 @@ pub(super) enum Added {
     Peer(Cidr, PeerSettings),
     /// `tls_pin`.
     TlsPin(TlsPin),
+    /// `cluster_learn`.
+    Learned(Cidr),
 }
 
 /// Why a setting cannot be made.
@@ -84,6 +96,9 @@ impl Own {
                 return Ok(Some(Added::Peer(addr, settings)));
             }
             "tls_pin" => return pin::pin(value).map(|pin| Some(Added::TlsPin(pin))),
+            "cluster_learn" => {
+                return cluster::learned(value).map(|range| Some(Added::Learned(range)));
+            }
             "shards" => self.shards = Some(number(value, 0, SHARDS_MAX.into())?),
             "backend" => self.backend = Some(choice(value, &BACKENDS)?),
             "rcvbuf" => self.rcvbuf = Some(number(value, 1, RCVBUF_MAX)?),
@@ -102,6 +117,10 @@ impl Own {
             "stream_memory" => self.stream_memory = Some(memory(value)?),
             "tcp_user_timeout" => self.tcp_user_timeout = Some(number(value, 1, USER_TIMEOUT_MAX)?),
             "tls_handshakes" => self.tls_handshakes = Some(number(value, 1, HANDSHAKES_MAX)?),
+            "cluster_release" => self.cluster_release = Some(cluster::release(value)?),
+            "hold_bytes" => self.hold_bytes = Some(memory(value)?),
+            "readers" => self.readers = Some(number(value, 0, READERS_MAX)?),
+            "control" => self.control = Some(cluster::control(value)?),
             name => return Err(Refused::Name(name.to_owned())),
         }
         Ok(None)
@@ -200,7 +219,7 @@ fn address(value: &Value) -> Result<SocketAddr, Refused> {
     text(value, expected)?.parse().map_err(refused)
 }
 
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 24] = [
     "allow",
     "shards",
     "backend",
@@ -220,6 +239,11 @@ const NAMES: [&str; 19] = [
     "tcp_user_timeout",
     "tls_handshakes",
     "tls_pin",
+    "cluster_release",
+    "cluster_learn",
+    "hold_bytes",
+    "readers",
+    "control",
 ];
 
 const BACKENDS: [(&str, Backend); 3] = [
@@ -247,6 +271,9 @@ const USER_TIMEOUT_MAX: u32 = 24 * 60 * 60;
 
 /// TLS handshakes at once; each takes a processor for about a millisecond.
 const HANDSHAKES_MAX: u32 = 4096;
+
+/// Readers that an engine has at most; one that has fewer says so when it starts.
+const READERS_MAX: u32 = 16;
 
 const PROBED: &str = "names of packets such as \"dialog,ul\"";
 
@@ -285,6 +312,10 @@ mod tests {
             ("stream_memory", Value::Int(1 << 30)),
             ("tcp_user_timeout", Value::Int(30)),
             ("tls_handshakes", Value::Int(2)),
+            ("cluster_release", string("2.4")),
+            ("hold_bytes", Value::Int(1 << 20)),
+            ("readers", Value::Int(0)),
+            ("control", string("/run/binrush/control.sock")),
         ] {
             assert_eq!(own.set(name, &value), Ok(None), "{name}");
         }
@@ -305,6 +336,10 @@ mod tests {
             stream_memory: Some(1 << 30),
             tcp_user_timeout: Some(30),
             tls_handshakes: Some(2),
+            cluster_release: Some(Release::V2_4),
+            hold_bytes: Some(1 << 20),
+            readers: Some(0),
+            control: Some("/run/binrush/control.sock".into()),
         };
         assert_eq!(own, expected);
         let mut limits = StreamLimits::default();
@@ -332,6 +367,7 @@ mod tests {
                 Added::Peer(range, PeerSettings::default()),
             ),
             ("tls_pin", &"1".repeat(64), Added::TlsPin(pin)),
+            ("cluster_learn", "10.0.0.0/8", Added::Learned(range)),
         ] {
             assert_eq!(own.set(name, &string(value)), Ok(Some(added)), "{name}");
         }
@@ -430,6 +466,8 @@ mod tests {
                 "a number from 1 to 4096",
             ),
             ("allow", string("10.0.0.1/8"), "10.0.0.0/8"),
+            ("hold_bytes", Value::Int(1), "a number from 65536"),
+            ("readers", Value::Int(17), "a number from 0 to 16"),
         ] {
             let mut own = Own::default();
             let Err(Refused::Value(message)) = own.set(name, &value) else {

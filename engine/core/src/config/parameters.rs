@@ -1,5 +1,6 @@
 //! The parameters of the built-in parts as a configuration sets them.
 
+use super::listener::Protocol;
 use super::modules::{Parameter, Part};
 use super::source::Place;
 use super::syntax::Value;
@@ -95,6 +96,16 @@ impl Parameters {
             Value::Text(text) => Some(text),
             Value::Int(_) => None,
         }
+    }
+
+    /// The port of addresses that have none written.
+    pub(super) fn default_port(&self, protocol: Protocol) -> u16 {
+        let set = match protocol {
+            Protocol::Bin => self.int(Part::ProtoBin, "bin_port"),
+            Protocol::Bins => self.int(Part::ProtoBins, "bins_port"),
+        };
+        let set = set.and_then(|port| u16::try_from(port).ok());
+        set.unwrap_or_else(|| protocol.default_port())
     }
 
     fn in_effect(&self, part: Part, name: &str) -> Option<Value> {

@@ -15,64 +15,35 @@ pub(super) enum Peer {
     Name(String),
 }
 
-/// The node that this value of a parameter names; `None` when the parameter names none.
+/// An address as parameters write it: `[PROTOCOL:]HOST[:PORT]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Address<'a> {
+    /// As it is written; one of those that were expected.
+    pub(super) protocol: Option<&'a str>,
+    pub(super) host: Peer,
+    pub(super) port: Option<u16>,
+}
+
+/// The node that this value of a parameter of 1.x names; `None` when the parameter names none. The nodes of clusters
+/// are in [`clusters`](super::clusters).
 ///
 /// # Errors
 /// What is wrong with the value.
 pub(super) fn peer(part: Part, name: &str, value: &Value) -> Result<Option<Peer>, String> {
-    let Value::Text(text) = value else {
-        return Ok(None);
-    };
-    match (part, name) {
-        (Part::Clusterer, "my_node_info") => node(text, &["cluster_id", "url"]).map(Some),
-        (Part::Clusterer, "neighbor_node_info") => {
-            node(text, &["cluster_id", "node_id", "url"]).map(Some)
-        }
-        (Part::Dialog, "replicate_dialogs_to") | (Part::Usrloc, "replicate_contacts_to") => {
-            address(text, &["udp"]).map(Some)
+    match (part, name, value) {
+        (Part::Dialog, "replicate_dialogs_to", Value::Text(text))
+        | (Part::Usrloc, "replicate_contacts_to", Value::Text(text)) => {
+            address(text, &["udp"]).map(|found| Some(found.host))
         }
         _ => Ok(None),
     }
 }
 
-/// `cluster_id=1, node_id=2, url=bin:10.0.0.2:5555, flags=seed`: what stands behind `url`.
+/// Reads `[PROTOCOL:]HOST[:PORT]` with one of these `protocols`, in upper or lower case.
 ///
-/// Keys that nobody knows are ignored (3.6 `clusterer_mod.c`, `parse_param_node_info`).
-fn node(text: &str, required: &[&str]) -> Result<Peer, String> {
-    let field = |key: &str| {
-        let mut fields = text.split(',').filter_map(|field| field.split_once('='));
-        fields
-            .find(|(known, _)| known.trim() == key)
-            .map(|(_, value)| value.trim())
-    };
-    if let Some(missing) = required.iter().find(|key| field(key).is_none()) {
-        let form = required
-            .iter()
-            .map(|key| format!("{key}=..."))
-            .collect::<Vec<_>>()
-            .join(", ");
-        return Err(format!("{missing} is missing: \"{form}\" expected"));
-    }
-    for (key, low) in [
-        ("cluster_id", 1),
-        ("node_id", 1),
-        ("no_ping_retries", 0),
-        ("priority", 0),
-    ] {
-        if let Some(value) = field(key)
-            && !value.parse::<i32>().is_ok_and(|value| value >= low)
-        {
-            return Err(format!(
-                "{key}: a number from {low} expected, not {}",
-                quoted(value)
-            ));
-        }
-    }
-    address(field("url").unwrap_or_default(), &["bin", "bins"])
-}
-
-/// `[PROTOCOL:]HOST[:PORT]`.
-fn address(text: &str, protocols: &[&str]) -> Result<Peer, String> {
+/// # Errors
+/// What was expected instead.
+pub(super) fn address<'a>(text: &'a str, protocols: &[&str]) -> Result<Address<'a>, String> {
     let refused = || {
         format!(
             "{} is no address: {}:IP:PORT expected, IPv6 in brackets",
@@ -80,14 +51,14 @@ fn address(text: &str, protocols: &[&str]) -> Result<Peer, String> {
             protocols[0]
         )
     };
-    let rest = text
+    let (protocol, rest) = text
         .split_once(':')
         .filter(|(protocol, _)| {
             protocols
                 .iter()
                 .any(|known| known.eq_ignore_ascii_case(protocol))
         })
-        .map_or(text, |(_, rest)| rest);
+        .map_or((None, text), |(protocol, rest)| (Some(protocol), rest));
     let (host, port_text) = match rest.strip_prefix('[') {
         Some(rest) => {
             let (host, behind) = rest.split_once(']').ok_or_else(refused)?;
@@ -110,11 +81,14 @@ fn address(text: &str, protocols: &[&str]) -> Result<Peer, String> {
             (ip.or_else(|| named(host)).ok_or_else(refused)?, port)
         }
     };
-    match port_text {
-        None => Ok(host),
-        Some(text) if text.contains(':') => Err(refused()),
-        Some(text) => port(text).map(|_| host),
+    if port_text.is_some_and(|port| port.contains(':')) {
+        return Err(refused());
     }
+    Ok(Address {
+        protocol,
+        host,
+        port: port_text.map(port).transpose()?,
+    })
 }
 
 #[cfg(test)]
@@ -127,29 +101,6 @@ mod tests {
 
     fn ip(text: &str) -> Result<Option<Peer>, String> {
         Ok(Some(Peer::Address(text.parse().unwrap())))
-    }
-
-    #[test]
-    fn nodes_of_clusters_are_read_as_the_genuine_configurations_write_them() {
-        let mine = |text| found(Part::Clusterer, "my_node_info", text);
-        let other = |text| found(Part::Clusterer, "neighbor_node_info", text);
-        assert_eq!(
-            mine("cluster_id=1, url=bin:127.0.36.1:5566, flags=seed"),
-            ip("127.0.36.1")
-        );
-        assert_eq!(
-            other("cluster_id=7, node_id=1, url=bin:127.0.136.1:5577, flags=seed"),
-            ip("127.0.136.1")
-        );
-        assert_eq!(
-            other("url=[2001:db8::1],node_id=2,cluster_id=1,color=red"),
-            ip("2001:db8::1")
-        );
-        let name = Peer::Name("node-2.example.com".into());
-        assert_eq!(
-            other("cluster_id=1,node_id=2,url=bins:node-2.example.com:5556"),
-            Ok(Some(name))
-        );
     }
 
     #[test]
@@ -174,40 +125,31 @@ mod tests {
     }
 
     #[test]
-    fn a_node_without_what_it_needs_is_refused() {
+    fn what_is_no_address_is_refused_with_what_was_expected() {
         for (text, told) in [
-            ("", "cluster_id is missing"),
-            ("cluster_id=1,node_id=2", "url is missing"),
-            ("cluster_id=1,url=bin:10.0.0.1:5555", "node_id is missing"),
-            (
-                "cluster_id=0,node_id=2,url=bin:10.0.0.1",
-                "cluster_id: a number from 1 expected, not \"0\"",
-            ),
-            (
-                "cluster_id=1,node_id=x,url=bin:10.0.0.1",
-                "node_id: a number from 1 expected, not \"x\"",
-            ),
-            ("cluster_id=1,node_id=2,url=", "bin:IP:PORT expected"),
-            (
-                "cluster_id=1,node_id=2,url=udp:10.0.0.1:5060",
-                "bin:IP:PORT expected",
-            ),
-            (
-                "cluster_id=1,node_id=2,url=bin:10.0.0.300:5555",
-                "bin:IP:PORT expected",
-            ),
-            ("cluster_id=1,node_id=2,url=bin:10.0.0.1:x", "no port"),
-            (
-                "cluster_id=1,node_id=2,url=bin:[::1",
-                "bin:IP:PORT expected",
-            ),
-            (
-                "cluster_id=1,node_id=2,url=bin:[::1]x",
-                "bin:IP:PORT expected",
-            ),
+            ("", "udp:IP:PORT expected"),
+            ("bin:10.0.0.1:5555", "udp:IP:PORT expected"),
+            ("10.0.0.300:5555", "udp:IP:PORT expected"),
+            ("10.0.0.1:x", "no port"),
+            ("10.0.0.1:5:5", "udp:IP:PORT expected"),
+            ("[::1", "udp:IP:PORT expected"),
+            ("[::1]x", "udp:IP:PORT expected"),
         ] {
-            let error = found(Part::Clusterer, "neighbor_node_info", text).unwrap_err();
+            let error = found(Part::Dialog, "replicate_dialogs_to", text).unwrap_err();
             assert!(error.contains(told), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn an_address_is_taken_apart() {
+        let found = address("BINS:[2001:db8::1]:5556", &["bin", "bins"]).unwrap();
+        let host = Peer::Address("2001:db8::1".parse().unwrap());
+        assert_eq!(
+            (found.protocol, found.host, found.port),
+            (Some("BINS"), host, Some(5556))
+        );
+        let found = address("node-2", &["bin"]).unwrap();
+        let host = Peer::Name("node-2".to_owned());
+        assert_eq!((found.protocol, found.host, found.port), (None, host, None));
     }
 }

@@ -4,6 +4,8 @@ use super::*;
 
 /// What must hold for any bytes.
 mod any_bytes;
+/// Clusters, and what is replicated in them.
+mod clusters;
 /// Files that include files.
 mod includes;
 /// Where to listen, for whom, and with how many shards.
@@ -92,7 +94,7 @@ fn the_example_of_the_3_6_manual_starts_as_it_is_written() {
     assert_eq!(cluster(Part::Usrloc, "location_cluster"), Some(2));
     let warnings: Vec<String> = found.warnings.iter().map(ToString::to_string).collect();
     let told = [
-        "a.cfg:4:15: clusterer: its packets are read and counted; it does not act on them yet",
+        "a.cfg:4:15: clusterer: OpenSIPS has the nodes in a database (db_mode), and binrush does not read one",
         "a.cfg:2:13: only this host may send to bin:10.0.0.150:5062",
     ];
     assert_eq!(warnings.len(), told.len(), "{warnings:?}");
@@ -410,9 +412,7 @@ fn parts_are_loaded_by_name_once_and_nothing_else_is() {
     for part in Part::ALL {
         let text = with_listener(&format!("loadmodule \"{part}.so\""));
         let words = match part {
-            Part::Clusterer | Part::Ratelimit | Part::CachedbLocal => {
-                Some("it does not act on them yet")
-            }
+            Part::Ratelimit | Part::CachedbLocal => Some("it does not act on them yet"),
             Part::EventDatagram => Some("is not active yet"),
             _ => None,
         };

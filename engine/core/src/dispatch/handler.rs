@@ -1,11 +1,13 @@
 //! What is called with a packet, and what it answers.
 
+use std::any::Any;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use binrush_wire::{Generation, Packet, Release, WireError};
 
 use crate::clock::Timestamp;
+use crate::steering::Steering;
 
 /// Receives the packets of one module name, on one shard.
 ///
@@ -19,6 +21,16 @@ pub trait Handler: Send {
     ///
     /// The packet borrows the frame it came in: what must outlive the call is copied.
     fn handle(&mut self, context: &mut Context<'_>, packet: &Packet<'_>) -> Verdict;
+
+    /// Takes what another thread of this process [told](crate::Teller::tell) it; between two batches, in the order in which
+    /// it was told. What it is not prepared for it drops, and so does a handler that does not expect any.
+    ///
+    /// May take up to a millisecond: one message is told in each turn of the shard, so packets have theirs in between.
+    /// There is no connection in this `context`, and its origin is [`Origin::Process`].
+    fn tell(&mut self, context: &mut Context<'_>, message: Box<dyn Any + Send>) {
+        let _ = context;
+        drop(message);
+    }
 }
 
 /// What a handler says about a packet; each answer ends in one counter.
@@ -33,9 +45,36 @@ pub enum Verdict {
     UnknownVersion,
     /// A field could not be read; nothing of the packet was applied.
     Field(WireError),
+    /// It waits for the end of a sync; whoever holds it counts what becomes of it then.
+    Held,
+    /// The cluster does not take it.
+    Refused(Refusal),
 }
 
-/// Number of a shard, from 0.
+/// Why a cluster does not take a packet. (OpenSIPS 3.6 `clusterer.c`: what `cl_receive_packet` and its like check.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// We are no node of its cluster.
+    UnknownCluster,
+    /// It says that we made it.
+    OwnId,
+    /// Nobody knows the node that it says made it.
+    UnknownNode,
+    /// It comes from an address that no node of its cluster has.
+    ForeignAddress,
+    /// The node that made it, or its capability here, is disabled.
+    Disabled,
+    /// It is for another node, and we forward nothing.
+    NotForUs,
+    /// Part of a sync that was not asked for, or is over.
+    UnexpectedSync,
+    /// More of its cluster's messages, or of a donor's records, came than could be taken just then.
+    Busy,
+    /// There is no room for its record: whoever keeps the records of its capability has as many as it may.
+    NoRoom,
+}
+
+/// Number of a shard, from 0: those that own records, then readers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ShardId(pub u16);
 
@@ -55,14 +94,19 @@ pub enum Origin {
         /// Its release, where the configuration tells it.
         release: Option<Release>,
     },
+    /// Nothing: it is a message of this process ([`Handler::tell`]).
+    Process,
 }
 
-/// Where and when a handler is called, and its way to answer.
+/// Where and when a handler is called, and its ways to answer and to hand on.
 pub struct Context<'a> {
     now: Timestamp,
     shard: ShardId,
     origin: Origin,
+    steering: &'a Steering,
     outbox: &'a mut dyn Post,
+    /// `None` where the packet was not cut out of a connection.
+    connection: Option<&'a mut dyn Connected>,
 }
 
 /// Takes packets that go out when the batch is done.
@@ -70,18 +114,39 @@ pub(crate) trait Post {
     fn post(&mut self, to: SocketAddr, packet: &[u8]) -> bool;
 }
 
+/// The connection that a packet was cut out of, while its handler is called on the shard that cut it.
+pub(crate) trait Connected {
+    /// As [`Context::connection`].
+    fn number(&self) -> u64;
+    /// As [`Context::answer`].
+    fn answer(&mut self, packet: &[u8]) -> bool;
+    /// As [`Context::pass_on`].
+    fn pass_on(&mut self, owner: ShardId, packet: &[u8]) -> bool;
+}
+
 impl<'a> Context<'a> {
     pub(crate) fn new(
         now: Timestamp,
         shard: ShardId,
         origin: Origin,
+        steering: &'a Steering,
         outbox: &'a mut dyn Post,
     ) -> Self {
         Self {
             now,
             shard,
             origin,
+            steering,
             outbox,
+            connection: None,
+        }
+    }
+
+    /// The same, of a packet that was just cut out of `connection`.
+    pub(crate) fn on(self, connection: &'a mut dyn Connected) -> Self {
+        Self {
+            connection: Some(connection),
+            ..self
         }
     }
 
@@ -113,6 +178,57 @@ impl<'a> Context<'a> {
     pub fn send(&mut self, to: SocketAddr, packet: &[u8]) -> bool {
         self.outbox.post(to, packet)
     }
+
+    /// The number of the connection that the packet was cut out of, never used twice by an engine. `None` where it was not
+    /// cut: datagrams, mail from the shard that cut it, what a handler [passed on](Self::pass_on).
+    ///
+    /// The packets of some names are always handled where they are cut:
+    /// [`Table::is_local`](crate::dispatch::Table::is_local).
+    #[inline]
+    #[must_use]
+    pub fn connection(&self) -> Option<u64> {
+        let connection = self.connection.as_ref()?;
+        Some(connection.number())
+    }
+
+    /// Sends `packet` on the connection that the packet came by, inside its TLS, when what came with it is handled.
+    ///
+    /// Copies the bytes. `false`, and counted as refused, without a [`connection`](Self::connection), and when its peer
+    /// has not taken the answers before this one: some KiB of them wait, no more. What waits goes on with the next bytes
+    /// that come, or is lost with the connection, and counted.
+    pub fn answer(&mut self, packet: &[u8]) -> bool {
+        let connection = self.connection.as_mut();
+        connection.is_some_and(|connection| connection.answer(packet))
+    }
+
+    /// How many shards own records; their numbers are those below. Readers have the numbers from there on.
+    #[inline]
+    #[must_use]
+    pub fn owners(&self) -> u16 {
+        self.steering.shards()
+    }
+
+    /// The shard that owns the record of this key, which is where the packets about it are handled.
+    #[inline]
+    #[must_use]
+    pub fn owner_of_key(&self, key: &[u8]) -> ShardId {
+        ShardId(self.steering.owner_of_key(key))
+    }
+
+    /// Hands a packet that this handler made to the handler of its name on `owner`, after this call returned.
+    ///
+    /// Copies the bytes: one whole packet, framed as those of the connection that the handled one came by. It takes its
+    /// place behind all packets of that connection so far, and waits in it like any other when `owner` does not keep up.
+    /// It is counted as made, and comes to one outcome like those that were received.
+    ///
+    /// `false` without a [`connection`](Self::connection), for an `owner` that owns nothing, for what is no packet by its
+    /// length, and when a single call made more than 4 MiB: nothing is handed on, and the caller has to say what becomes
+    /// of it.
+    pub fn pass_on(&mut self, owner: ShardId, packet: &[u8]) -> bool {
+        let connection = self.connection.as_mut();
+        owner.0 < self.steering.shards()
+            && connection.is_some_and(|connection| connection.pass_on(owner, packet))
+    }
 }
 
 impl Origin {
@@ -123,6 +239,7 @@ impl Origin {
         match self {
             Self::Datagram => Generation::Legacy,
             Self::Stream { generation, .. } => *generation,
+            Self::Process => Generation::Modern,
         }
     }
 }

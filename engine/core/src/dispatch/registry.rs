@@ -65,6 +65,9 @@ impl Registry {
     /// Makes what `make` returns the receiver of packets named `name`, one for each shard. The last
     /// registration of a name wins; [`replaced`](Self::replaced) tells of the others.
     ///
+    /// Readers get theirs too, with numbers behind those of the shards that own records; only those of
+    /// [local](crate::dispatch::Table::is_local) names are ever called there.
+    ///
     /// `make` is called on the thread that starts the engine or registers, never on a shard.
     ///
     /// # Errors
@@ -107,6 +110,12 @@ impl Registry {
     #[must_use]
     pub fn replaced(&self) -> &[NameReplaced] {
         &self.replaced
+    }
+
+    /// The number of a name that was ever registered.
+    #[must_use]
+    pub fn id(&self, name: &[u8]) -> Option<NameId> {
+        self.position(name).map(NameId::new)
     }
 
     /// The table of this moment.

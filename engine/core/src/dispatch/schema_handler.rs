@@ -36,17 +36,9 @@ impl Handler for SchemaHandler {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
-    use crate::dispatch::handler::{Post, ShardId};
+    use crate::dispatch::handler::ShardId;
+    use crate::dispatch::scripted::Scripted;
     use binrush_wire::{Builder, ErrorKind, Generation};
-    use std::net::SocketAddr;
-
-    struct Nowhere;
-
-    impl Post for Nowhere {
-        fn post(&mut self, _: SocketAddr, _: &[u8]) -> bool {
-            false
-        }
-    }
 
     fn verdict(name: &[u8], command: i32, fields: &[&[u8]]) -> Verdict {
         let mut buffer = [0; 128];
@@ -55,13 +47,8 @@ mod tests {
             .iter()
             .for_each(|field| builder.push_str(field).unwrap());
         let packet = Packet::parse(Generation::Legacy, builder.seal()).unwrap();
-        let mut outbox = Nowhere;
-        let mut context = Context::new(
-            Timestamp::default(),
-            ShardId(0),
-            Origin::Datagram,
-            &mut outbox,
-        );
+        let mut scripted = Scripted::new(1);
+        let mut context = scripted.mailed(Timestamp::default(), ShardId(0), Origin::Datagram);
         SchemaHandler.handle(&mut context, &packet)
     }
 

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use binrush_net::allowed_cores;
 use binrush_net::sys::nofile;
 
+use super::error::StartError;
+use super::{BATCH_MAX, LISTENERS_MAX, READERS_MAX, SHARDS_MAX};
 use crate::access::Access;
 use crate::stream::{PeerTable, StreamLimits};
 use crate::tls::TlsFiles;
@@ -19,7 +21,12 @@ pub struct EngineConfig {
     /// Shards, each a thread with a socket of its own for every address; `None` is one for each core that the
     /// process may use.
     pub shards: Option<u16>,
-    /// The cores to keep the shards on.
+    /// Threads beside the shards, at most [`READERS_MAX`], to which all connections go: they cut packets
+    /// and hand each to the shard that owns its record, and handle those about no record themselves. So a callback that
+    /// takes long on one shard holds up neither those nor the other shards. 0: connections go to the shards, which saves a
+    /// copy and a wakeup for each packet of their own.
+    pub readers: u16,
+    /// The cores to keep the shards and readers on.
     pub pin: Pin,
     /// How datagrams are taken from the kernel.
     pub backend: Backend,
@@ -67,10 +74,11 @@ pub enum StreamBackend {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Pin {
     /// The last ones that the process may use: the first ones serve most interrupts. None, with a warning,
-    /// where the kernel does not let it be.
+    /// where the kernel does not let it be. Readers get cores that are left; without any, the scheduler moves them
+    /// to whichever shard's core is idle.
     #[default]
     Auto,
-    /// These, one for each shard in turn, or no start.
+    /// These, one for each shard and then each reader in turn, or no start.
     Cores(Vec<usize>),
     /// None: the scheduler moves the threads as it likes.
     Off,
@@ -113,6 +121,7 @@ impl EngineConfig {
             listen: vec![addr],
             access: Access::loopback(),
             shards: None,
+            readers: 0,
             pin: Pin::Auto,
             backend: Backend::Auto,
             rcvbuf: 4 << 20,
@@ -124,6 +133,46 @@ impl EngineConfig {
 }
 
 impl EngineConfig {
+    /// Whether an engine can be started with it, as far as that can be told without asking the kernel.
+    pub(super) fn check(&self) -> Result<(), StartError> {
+        let Self {
+            batch,
+            shards,
+            readers,
+            listen,
+            streams,
+            ..
+        } = self;
+        if !(1..=BATCH_MAX).contains(batch) {
+            return Err(StartError::Batch { batch: *batch });
+        }
+        if let Some(shards) = shards
+            && !(1..=SHARDS_MAX).contains(shards)
+        {
+            return Err(StartError::Shards { shards: *shards });
+        }
+        if *readers > READERS_MAX {
+            return Err(StartError::Readers { readers: *readers });
+        }
+        // An address that takes both is one.
+        let alone = streams.listen.iter().filter(|addr| !listen.contains(addr));
+        let listeners = listen.len() + alone.count() + streams.listen_tls.len();
+        if !(1..=LISTENERS_MAX).contains(&listeners) {
+            return Err(StartError::Listeners { listeners });
+        }
+        let connections: Vec<SocketAddr> = [&streams.listen[..], &streams.listen_tls].concat();
+        for listen in [listen, &connections] {
+            for (index, addr) in listen.iter().enumerate() {
+                // Port 0 is another port each time.
+                if addr.port() != 0 && listen[..index].contains(addr) {
+                    let (addr, ours) = (*addr, *addr);
+                    return Err(StartError::OurOwn { addr, ours });
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Raises the process's limit of descriptors as far as it goes, and lowers
     /// [`connections`](StreamLimits::connections) to what there is room for beside the engine's own sockets and some for
     /// the rest of the process: else who connects often enough would keep it from reading its own files.
@@ -140,7 +189,8 @@ impl EngineConfig {
             None => allowed_cores().len() as u64,
         };
         let of_shard = DESCRIPTORS_OF_SHARD + 2 * self.listen.len() as u64;
-        let own = DESCRIPTORS_OF_ENGINE + shards * of_shard + 2 * streams as u64;
+        let readers = u64::from(self.readers) * DESCRIPTORS_OF_SHARD;
+        let own = DESCRIPTORS_OF_ENGINE + shards * of_shard + readers + 2 * streams as u64;
         let connections = room_for_connections(limit, own);
         let is_too_much = connections < self.streams.limits.connections;
         is_too_much.then(|| {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use binrush_net::{AffinityError, RcvbufWarning, UdpError};
 
-use super::{BATCH_MAX, LISTENERS_MAX, SHARDS_MAX};
+use super::{BATCH_MAX, LISTENERS_MAX, READERS_MAX, SHARDS_MAX};
 use crate::dispatch::handler::ShardId;
 use crate::dispatch::registry::{NameReplaced, RegisterError};
 use crate::steering::ProgramError;
@@ -139,6 +139,14 @@ pub enum StartError {
     Shards {
         /// Shards asked for.
         shards: u16,
+    },
+    /// A number of readers that cannot work.
+    #[error(
+        "{readers} readers cannot work: at most {READERS_MAX}; one reads what several peers send"
+    )]
+    Readers {
+        /// The number asked for.
+        readers: u16,
     },
     /// No address, or too many.
     #[error("cannot listen on {listeners} addresses: 1 to {LISTENERS_MAX}")]

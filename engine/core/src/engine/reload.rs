@@ -272,11 +272,11 @@ impl Engine {
         let sockets: Vec<Arc<UdpSocket>> = listener.sockets().cloned().collect();
         let id = listener.id;
         let opened = self
-            .order(|shard| Order::Open(id, Arc::clone(&sockets[shard.index()])))
+            .order_owners(|shard| Order::Open(id, Arc::clone(&sockets[shard.index()])))
             .and_then(|()| Ok(listener.open(&self.access)?));
         if let Err(error) = opened {
             // Orders are obeyed in turn: also a shard that is late lets go of it again.
-            let _ = self.order(|_| Order::Close(id));
+            let _ = self.order_owners(|_| Order::Close(id));
             return Err(error);
         }
         self.listeners.push(listener);
@@ -292,7 +292,7 @@ impl Engine {
             let sockets = self.listeners[index].sockets();
             UdpSocket::drop_all_of(sockets.map(|socket| &**socket))
         };
-        let closed = self.order(|_| Order::Close(id));
+        let closed = self.order_owners(|_| Order::Close(id));
         let mut listener = self.listeners.remove(index);
         let addr = listener.addr;
         // Closed whatever was said before.

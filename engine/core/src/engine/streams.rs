@@ -14,7 +14,7 @@ use crate::access::Access;
 use crate::shard::desk::ListenerId;
 use crate::shard::streams::{Incoming, NewConnection};
 use crate::steering::Steering;
-use crate::stream::{AcceptCounts, RefuseReason};
+use crate::stream::{AcceptCounts, RefuseReason, StreamLimits};
 use crate::tls::{ServerTls, TlsFiles};
 
 /// What an engine has of connections, beside its shards.
@@ -23,7 +23,10 @@ pub(super) struct StreamSide {
     pub(super) config: StreamConfig,
     pub(super) backend: StreamBackend,
     pub(super) backend_reason: String,
+    /// Of all shards and readers, in order.
     pub(super) intakes: Vec<Arc<Intake>>,
+    /// Where in `intakes` those begin that connections go to.
+    takers: usize,
     listeners: Vec<StreamListener>,
     tls: Option<Arc<ServerTls>>,
     acceptor: Option<Acceptor>,
@@ -151,6 +154,7 @@ impl StreamSide {
     pub(super) fn new(
         config: StreamConfig,
         intakes: Vec<Arc<Intake>>,
+        readers: u16,
     ) -> Result<(Self, Option<Warning>), StartError> {
         let tls = match &config.tls {
             Some(files) if !config.listen_tls.is_empty() => Some(load(files)?),
@@ -162,6 +166,10 @@ impl StreamSide {
             config,
             backend,
             backend_reason,
+            takers: match usize::from(readers) {
+                0 => 0,
+                readers => intakes.len() - readers,
+            },
             intakes,
             listeners: Vec::new(),
             tls,
@@ -169,6 +177,18 @@ impl StreamSide {
             counts: AcceptCounts::default(),
         };
         Ok((side, warning))
+    }
+
+    /// What the connections of each of those may cost that connections go to.
+    pub(super) fn limits_of_each(&self) -> StreamLimits {
+        let mut limits = self.config.limits.clone();
+        limits.memory /= self.takers().len();
+        limits
+    }
+
+    /// Where connections go: to the readers, if there are any.
+    fn takers(&self) -> &[Arc<Intake>] {
+        &self.intakes[self.takers..]
     }
 
     /// Lets connections in at `listeners`.
@@ -180,11 +200,12 @@ impl StreamSide {
         if listeners.is_empty() {
             return Ok(());
         }
+        let takers = self.takers().to_vec();
         let acceptor = match &mut self.acceptor {
             Some(acceptor) => acceptor,
             empty => {
                 let limits = &self.config.limits;
-                let acceptor = Acceptor::start(self.intakes.clone(), limits, access.clone());
+                let acceptor = Acceptor::start(takers, limits, access.clone());
                 empty.insert(acceptor.map_err(StartError::Acceptor)?)
             }
         };

@@ -651,3 +651,6 @@ fn registrations_without_end_take_no_memory_without_end() {
     }
     assert_eq!(engine.warnings().len(), 1, "{:?}", engine.warnings());
 }
+
+/// Threads that only read.
+mod readers;

@@ -41,9 +41,13 @@ pub(super) struct ShardThread {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) id: ShardId,
+    /// What its thread is called.
+    pub(super) name: String,
     pub(super) sockets: Vec<(ListenerId, Arc<UdpSocket>)>,
     pub(super) core: Option<CoreWish>,
+    /// Datagrams per receive; 1 for a reader, which receives none.
     pub(super) batch: usize,
+    /// Frames for datagrams.
     pub(super) frames: usize,
     pub(super) clock: MonotonicClock,
     pub(super) steering: Steering,
@@ -87,7 +91,7 @@ impl ShardThread {
     ) -> Result<(Self, Option<Warning>), StartError> {
         let id = plan.id;
         let (ready_tx, ready_rx) = mpsc::sync_channel(1);
-        let builder = thread::Builder::new().name(id.to_string());
+        let builder = thread::Builder::new().name(plan.name.clone());
         let thread = builder
             .spawn(move || live::<Q, S>(plan, &ready_tx))
             .map_err(StartError::Thread)?;
@@ -237,15 +241,30 @@ fn make<Q: OpenQueue + 'static, S: OpenStreams>(plan: Plan) -> Result<Made<Q, S>
     Ok(Shard::with_listeners(parts, listeners))
 }
 
-/// The core for each of `shards` shards, of those that the process may use, in ascending order.
-pub(super) fn cores(pin: &Pin, shards: u16, allowed: &[usize]) -> Vec<Option<CoreWish>> {
-    let shards = usize::from(shards);
+/// The core for each of `shards` shards and then for each of `readers`, of those that the process may use, in ascending
+/// order.
+pub(super) fn cores(
+    pin: &Pin,
+    shards: u16,
+    readers: u16,
+    allowed: &[usize],
+) -> Vec<Option<CoreWish>> {
+    let (shards, readers) = (usize::from(shards), usize::from(readers));
     let wish = |index: usize| match pin {
         Pin::Off => None,
         Pin::Cores(cores) => cores.get(index % cores.len().max(1)).map(|core| CoreWish {
             core: *core,
             required: true,
         }),
+        // Those in front of the shards', if any is left. Who has to share is better off with whichever core is idle.
+        Pin::Auto if index >= shards => {
+            let spare = allowed.len().saturating_sub(shards);
+            let core = spare.checked_sub(1 + index - shards)?;
+            Some(CoreWish {
+                core: allowed[core],
+                required: false,
+            })
+        }
         // The last of them; when there are more shards than cores, each core has several.
         Pin::Auto => {
             let first = allowed.len().saturating_sub(shards);
@@ -257,7 +276,7 @@ pub(super) fn cores(pin: &Pin, shards: u16, allowed: &[usize]) -> Vec<Option<Cor
                 })
         }
     };
-    (0..shards).map(wish).collect()
+    (0..shards + readers).map(wish).collect()
 }
 
 /// Keeps the calling thread where `wish` says; `keep_on` does it.
@@ -288,7 +307,11 @@ mod tests {
     use super::*;
 
     fn numbers(pin: &Pin, shards: u16, allowed: &[usize]) -> Vec<Option<usize>> {
-        let wishes = cores(pin, shards, allowed);
+        with_readers(pin, shards, 0, allowed)
+    }
+
+    fn with_readers(pin: &Pin, shards: u16, readers: u16, allowed: &[usize]) -> Vec<Option<usize>> {
+        let wishes = cores(pin, shards, readers, allowed);
         wishes
             .iter()
             .map(|wish| wish.map(|wish| wish.core))
@@ -310,6 +333,22 @@ mod tests {
             [Some(6), Some(0), Some(6)]
         );
         assert_eq!(numbers(&Pin::Auto, 2, &[]), [None, None]);
+    }
+
+    #[test]
+    fn readers_get_cores_that_are_left_and_those_that_were_named_for_them() {
+        let allowed = [0, 2, 4, 6];
+        let auto = |shards, readers| with_readers(&Pin::Auto, shards, readers, &allowed);
+        assert_eq!(auto(2, 1), [Some(4), Some(6), Some(2)]);
+        assert_eq!(auto(2, 3), [Some(4), Some(6), Some(2), Some(0), None]);
+        assert_eq!(auto(4, 1)[4], None);
+        assert_eq!(auto(5, 1)[5], None);
+        let named = Pin::Cores(vec![6, 0]);
+        assert_eq!(
+            with_readers(&named, 2, 2, &allowed),
+            [Some(6), Some(0), Some(6), Some(0)]
+        );
+        assert_eq!(with_readers(&Pin::Off, 1, 1, &allowed), [None, None]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use binrush_net::{Bell, Interest, Poller, ReadyList};
 
+use super::LinkHealth;
 use super::machine::{Event, after};
 use super::slot::Slot;
 use super::turn::turn;
@@ -47,6 +48,8 @@ struct Running {
     deadline: Option<Timestamp>,
     /// It was told to leave.
     leaving: bool,
+    /// Changes that were told.
+    told: u64,
 }
 
 impl Shared {
@@ -197,6 +200,7 @@ impl Driver {
             wire: Wire::new(config, Arc::clone(&self.poller), slot as u64),
             deadline: None,
             leaving: false,
+            told: 0,
         });
         match leave {
             Some(until) if !running.leaving => {
@@ -218,12 +222,18 @@ impl Driver {
             link.with(|machine| machine.progressed(now));
         }
         let again = turn(link, &mut running.wire, now, event);
-        let (gone, full, deadline) = link.with(|machine| {
+        let (gone, full, deadline, changes, health) = link.with(|machine| {
             let soon = after(now, ACKNOWLEDGE_POLL);
             let poll = machine.is_finishing().then_some(soon);
             let deadline = machine.deadline().into_iter().chain(poll).min();
-            (machine.is_gone(), machine.is_full(), deadline)
+            let (gone, full) = (machine.is_gone(), machine.is_full());
+            (gone, full, deadline, machine.changes(), machine.health())
         });
+        if changes != running.told && !gone {
+            running.told = changes;
+            // Outside of the lock: who is called may queue packets.
+            running.wire.tell(health == LinkHealth::Up);
+        }
         if gone {
             self.running[slot] = None;
             link.release();

@@ -297,6 +297,22 @@ mod tests {
     }
 
     #[test]
+    fn large_packets_that_come_while_others_are_written_allocate_nothing() {
+        let mut queue = Queue::new(512 << 10, 64);
+        let before: usize = queue.capacity().iter().sum();
+        let packet = [7; 32 << 10];
+        for _ in 0..50 {
+            let mut half = queue.lend();
+            while queue.has_room(packet.len()) {
+                queue.push(&packet, LONG_AGO);
+            }
+            let taken = half.take(half.rest().len() / 3);
+            queue.give_back(half, taken);
+        }
+        assert_eq!(queue.capacity().iter().sum::<usize>(), before);
+    }
+
+    #[test]
     fn a_queue_is_full_at_its_bytes_and_at_its_packets() {
         let mut queue = Queue::new(10, 3);
         assert!(queue.has_room(10) && !queue.has_room(11));

@@ -19,7 +19,7 @@ use binrush_wire::MAX_PACKET_LEN;
 use super::backoff::Backoff;
 use super::lane::{Amount, Queue};
 use super::outgoing::{Follows, Outgoing, Written};
-use super::{ENDED, Lane, LinkLimits, Refused};
+use super::{ENDED, Lane, LinkHealth, LinkLimits, Refused};
 use crate::clock::Timestamp;
 use crate::stream::LinkCounts;
 
@@ -44,8 +44,14 @@ pub(super) struct Machine {
     stopping: Option<Timestamp>,
     /// Whether the driver knows already that there is something new.
     signalled: bool,
-    /// Bytes that the peer sent here, where nobody reads them.
+    /// Bytes that the peer sent here.
     rx_bytes: u64,
+    /// The last connection broke, or the last attempt failed.
+    failed: bool,
+    /// Times that it came up or failed.
+    changes: u64,
+    /// When a back-off may be cut short again.
+    nudge_from: Timestamp,
     counts: LinkCounts,
 }
 
@@ -144,6 +150,9 @@ impl Machine {
             stopping: None,
             signalled: false,
             rx_bytes: 0,
+            failed: false,
+            changes: 0,
+            nudge_from: now,
             counts: LinkCounts {
                 to,
                 ..LinkCounts::default()
@@ -181,6 +190,18 @@ impl Machine {
         let tell = !self.signalled && (flows || was_empty);
         self.signalled |= tell;
         Ok(tell)
+    }
+
+    /// Does not wait for the rest of a back-off; whether the driver is to be told. The next delay is what it would have been.
+    pub(super) fn nudge(&mut self, now: Timestamp) -> bool {
+        let waits = matches!(self.state, State::Waiting { until, eager } if !eager || until > now);
+        if !waits || now < self.nudge_from || self.stopping.is_some() {
+            return false;
+        }
+        self.nudge_from = after(now, NUDGE_STEP);
+        let (until, eager) = (now, true);
+        self.state = State::Waiting { until, eager };
+        true
     }
 
     /// Takes note of what happened, and says what is to be done.
@@ -290,15 +311,32 @@ impl Machine {
 
     /// The counts so far.
     pub(super) fn counts(&self) -> LinkCounts {
-        let left = [&self.control, &self.bulk].map(Queue::amount);
-        let mut waiting = self.in_flight;
-        left.into_iter().for_each(|amount| waiting += amount);
+        let waiting = self.waiting();
         LinkCounts {
             up: matches!(self.state, State::Up { .. }),
             waiting: waiting.packets,
             waiting_bytes: waiting.bytes,
             ..self.counts.clone()
         }
+    }
+
+    /// How it is.
+    pub(super) const fn health(&self) -> LinkHealth {
+        match self.state {
+            State::Up { .. } => LinkHealth::Up,
+            _ if self.failed => LinkHealth::Failed,
+            _ => LinkHealth::Connecting,
+        }
+    }
+
+    /// A number that is another one each time that it came up or failed.
+    pub(super) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Bytes that wait, those included that TLS has and the kernel has not.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        usize::try_from(self.waiting().bytes).expect("what waits is in memory")
     }
 
     /// The peer sent so many bytes more.
@@ -452,6 +490,7 @@ impl Machine {
             State::Connecting { .. } | State::Securing { .. } | State::Proving { .. }
         ) {
             self.counts.connects += 1;
+            (self.failed, self.changes) = (false, self.changes + 1);
             self.worn = false;
             // What waited is older than what comes from now on: it is written first, and keeps its age.
             let flow = if self.is_empty() {
@@ -529,7 +568,7 @@ impl Machine {
         Action::Reset
     }
 
-    /// The connection is no more, or did not come about.
+    /// The connection is no more, or did not come about; it is not `eager` to connect again when that is in order.
     fn fail(&mut self, now: Timestamp, why: String, eager: bool) -> Action {
         match self.state {
             State::Waiting { .. } | State::Gone => return Action::Rest,
@@ -549,6 +588,9 @@ impl Machine {
             }
         }
         self.counts.last_failure = why;
+        if eager {
+            (self.failed, self.changes) = (true, self.changes + 1);
+        }
         self.lose_begun();
         let until = after(now, self.backoff.next());
         self.state = State::Waiting { until, eager };
@@ -607,6 +649,13 @@ impl Machine {
         )
     }
 
+    fn waiting(&self) -> Amount {
+        let left = [&self.control, &self.bulk].map(Queue::amount);
+        let mut waiting = self.in_flight;
+        left.into_iter().for_each(|amount| waiting += amount);
+        waiting
+    }
+
     /// Whether every packet was sent or lost.
     fn is_empty(&self) -> bool {
         let nothing = Amount::default();
@@ -639,6 +688,9 @@ fn nanos(duration: Duration) -> u64 {
 
 /// The least time that a peer gets to refuse us after our part of the handshake; its thread may have to be woken.
 const PROVING_MIN: Duration = Duration::from_millis(20);
+
+/// Between two attempts that were asked for: who asks for one with each packet asks often.
+const NUDGE_STEP: Duration = Duration::from_millis(100);
 
 /// The most: a handshake that was held up says nothing about how long a refusal takes.
 const PROVING_MAX: Duration = Duration::from_millis(500);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::machine::Machine;
-use super::{Lane, LinkConfig, Refused};
+use super::{Lane, LinkConfig, LinkHealth, Refused};
 use crate::clock::{Clock as _, MonotonicClock, Timestamp};
 use crate::stream::LinkCounts;
 
@@ -30,6 +30,8 @@ struct Link {
     leave: Option<Timestamp>,
     /// The driver does not know it any more.
     released: bool,
+    /// Nobody waits for that, nor asks for its counts.
+    forgotten: bool,
 }
 
 impl Slot {
@@ -48,6 +50,7 @@ impl Slot {
             config: Arc::clone(config),
             leave: None,
             released: false,
+            forgotten: false,
         });
         Some(seat.generation)
     }
@@ -85,12 +88,40 @@ impl Slot {
         Some((Arc::clone(&link.config), link.leave))
     }
 
+    /// Ends the back-off of the link of that generation; whether the driver is to be told.
+    pub(super) fn nudge(&self, generation: u32, now: Timestamp) -> bool {
+        let mut seat = self.lock();
+        let link = seat.link_of(generation);
+        link.is_some_and(|link| link.machine.nudge(now))
+    }
+
     /// For the driver: it holds nothing of the link any more.
     pub(super) fn release(&self) {
-        if let Some(link) = &mut self.lock().link {
+        let mut seat = self.lock();
+        if let Some(link) = &mut seat.link {
             link.released = true;
+            if link.forgotten {
+                seat.clear();
+            }
         }
+        drop(seat);
         self.released.notify_all();
+    }
+
+    /// Asks the link of that generation to leave, which nobody waits for; whether the driver is to be told.
+    pub(super) fn forget(&self, generation: u32, until: Timestamp) -> bool {
+        let mut seat = self.lock();
+        let Some(link) = seat.link_of(generation) else {
+            return false;
+        };
+        link.leave.get_or_insert(until);
+        link.forgotten = true;
+        if link.released {
+            // The driver has left, and will not look here again.
+            seat.clear();
+            return false;
+        }
+        true
     }
 
     /// Asks the link of that generation to leave; whether it is here.
@@ -110,14 +141,26 @@ impl Slot {
             let waited = self.released.wait(seat);
             seat = waited.unwrap_or_else(PoisonError::into_inner);
         }
-        seat.generation = seat.generation.wrapping_add(1);
-        seat.link.take().map(|link| link.machine.counts())
+        seat.clear().map(|link| link.machine.counts())
     }
 
     /// What was counted of the link that sits here.
     pub(super) fn counts(&self) -> Option<LinkCounts> {
         let seat = self.lock();
         seat.link.as_ref().map(|link| link.machine.counts())
+    }
+
+    /// How the link of that generation is.
+    pub(super) fn health(&self, generation: u32) -> Option<LinkHealth> {
+        let mut seat = self.lock();
+        Some(seat.link_of(generation)?.machine.health())
+    }
+
+    /// Bytes that wait in the link of that generation.
+    pub(super) fn waiting_bytes(&self, generation: u32) -> usize {
+        let mut seat = self.lock();
+        let link = seat.link_of(generation);
+        link.map_or(0, |link| link.machine.waiting_bytes())
     }
 
     /// Bytes that came from the peer of the link of that generation.
@@ -136,6 +179,12 @@ impl Seat {
     fn link_of(&mut self, generation: u32) -> Option<&mut Link> {
         let link = self.link.as_mut();
         link.filter(|_| self.generation == generation)
+    }
+
+    /// The next one who sits here is another link.
+    const fn clear(&mut self) -> Option<Link> {
+        self.generation = self.generation.wrapping_add(1);
+        self.link.take()
     }
 }
 

@@ -13,6 +13,8 @@ use crate::loopback;
 
 /// The same inside TLS.
 mod secure;
+/// What links tell, and what peers say.
+mod told;
 
 /// Far longer than anything takes that is waited for here.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -405,6 +407,53 @@ fn a_link_that_is_removed_ends_in_order_and_its_number_is_no_other_links() {
     assert_ne!(link, next);
     assert_eq!(links.send(link, Lane::Bulk, &[1]), Err(Refused::Unknown));
     links.send(next, Lane::Bulk, &[1]).unwrap();
+}
+
+#[test]
+fn a_link_that_is_removed_later_is_not_waited_for_and_makes_room() {
+    let peer = peer();
+    let links = Links::start(&LinksConfig { links: 1, seed: 7 }).unwrap();
+    let first = links.add(quick(peer.local_addr().unwrap())).unwrap();
+    let (mut connection, _) = peer.accept().unwrap();
+    links.send(first, Lane::Bulk, &packet(1, 100)).unwrap();
+    links.remove_later(first);
+    // What waited is written all the same, and the connection ends in order.
+    assert_eq!(number(&read_packet(&mut connection).unwrap()), 1);
+    assert_eq!(connection.read(&mut [0; 8]).unwrap(), 0);
+    drop(connection);
+    let start = Instant::now();
+    let second = loop {
+        match links.add(quick(peer.local_addr().unwrap())) {
+            Ok(second) => break second,
+            Err(error) => assert!(start.elapsed() < PATIENCE, "{error}"),
+        }
+        thread::sleep(Duration::from_millis(1));
+    };
+    assert_ne!(first, second);
+    let gone = links.send(first, Lane::Bulk, &packet(2, 100));
+    assert_eq!(gone, Err(Refused::Unknown));
+    links.remove_later(first);
+    assert_eq!(links.health(first), None);
+    assert!(links.health(second).is_some(), "that was another one");
+    links.stop(Duration::ZERO);
+    links.remove_later(second);
+    assert_eq!(links.health(second), None);
+}
+
+#[test]
+fn a_nudge_finds_a_peer_that_came_back_long_before_the_next_attempt() {
+    let addr = peer().local_addr().unwrap();
+    let links = start();
+    let mut config = quick(addr);
+    config.limits.backoff_min = Duration::from_secs(3600);
+    config.limits.backoff_max = Duration::from_secs(3600);
+    let link = links.add(config).unwrap();
+    until(&links, |counts| counts.connect_failures == 1);
+    let peer = TcpListener::bind(addr).unwrap();
+    links.nudge(link);
+    let (_connection, _) = peer.accept().unwrap();
+    let counts = until(&links, |counts| counts.up);
+    assert_eq!((counts.queued, counts.connect_failures), (0, 1));
 }
 
 #[test]

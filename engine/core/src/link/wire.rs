@@ -1,14 +1,16 @@
 //! The socket of a link, inside TLS or not.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
 use binrush_net::{Interest, Poller, Ready, TcpKeepalive, TcpOptions, TcpSocket};
 
+use super::incoming::Incoming;
 use super::machine::Event;
 use super::outgoing::{Outgoing, Written};
 use super::turn::Transport;
-use super::{LinkConfig, LinkLimits};
+use super::{LinkConfig, LinkLimits, OnPacket};
 use crate::config::Protocol;
 use crate::tls::{ClientTls, Session, TlsVersion};
 
@@ -35,6 +37,14 @@ struct Connection {
     held: u64,
     /// The peer has taken our part of the TLS handshake.
     proven: bool,
+    /// What it sends, where somebody wants it.
+    ears: Option<Ears>,
+}
+
+/// Who hears what a peer sends on our connection.
+struct Ears {
+    incoming: Incoming,
+    on_packet: OnPacket,
 }
 
 #[derive(Debug)]
@@ -75,8 +85,8 @@ impl Wire {
         }
     }
 
-    /// What it means that the socket is ready. Bytes that the peer sent are taken and thrown away; how many is added to
-    /// `rx_bytes`.
+    /// What it means that the socket is ready. Bytes that the peer sent are taken, and handed on if somebody wants them; how
+    /// many is added to `rx_bytes`.
     pub(super) fn ready(&mut self, ready: Ready, scratch: &mut [u8], rx_bytes: &mut u64) -> Event {
         let Some(connection) = &mut self.connection else {
             return Event::Look;
@@ -114,6 +124,13 @@ impl Wire {
         }
     }
 
+    /// Tells whoever wants to know that the link came up, or failed.
+    pub(super) fn tell(&self, up: bool) {
+        if let Some(on_change) = &self.config.on_change {
+            on_change(up);
+        }
+    }
+
     /// Whether the peer has taken something of what the kernel holds, since the kernel had no room or since this was asked.
     pub(super) fn is_draining(&mut self) -> bool {
         let Some(connection) = &mut self.connection else {
@@ -133,6 +150,21 @@ impl Wire {
     }
 }
 
+impl Ears {
+    fn new(on_packet: OnPacket) -> Self {
+        Self {
+            incoming: Incoming::new(),
+            on_packet,
+        }
+    }
+}
+
+impl fmt::Debug for Ears {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.incoming.fmt(f)
+    }
+}
+
 impl Transport for Wire {
     fn open(&mut self) -> Result<(), String> {
         let to = self.config.to.addr;
@@ -148,6 +180,7 @@ impl Transport for Wire {
             progressed: false,
             held: 0,
             proven: false,
+            ears: self.config.on_packet.clone().map(Ears::new),
         });
         Ok(())
     }
@@ -214,7 +247,11 @@ impl Connection {
         let Stage::Securing(session) = &mut self.stage else {
             return Ok(Event::Look);
         };
-        let arrived = read_secure(&self.socket, session, scratch, rx_bytes)?;
+        let hear = |plain: &[u8]| {
+            *rx_bytes += plain.len() as u64;
+            hear(&mut self.ears, plain);
+        };
+        let arrived = read_secure(&self.socket, session, scratch, hear)?;
         transmit(&self.socket, session).map_err(|error| format!("send: {error}"))?;
         if session.is_handshaking() {
             return match arrived {
@@ -242,9 +279,16 @@ impl Connection {
         rx_bytes: &mut u64,
     ) -> Result<Event, String> {
         if ready.readable {
+            let (socket, ears) = (&self.socket, &mut self.ears);
+            let is_heard = ears.is_some();
+            let hear = |plain: &[u8]| {
+                *rx_bytes += plain.len() as u64;
+                hear(ears, plain);
+            };
             let arrived = match &mut self.stage {
-                Stage::Secure(session) => read_secure(&self.socket, session, scratch, rx_bytes)?,
-                _ => discard(&self.socket, rx_bytes)?,
+                Stage::Secure(session) => read_secure(socket, session, scratch, hear)?,
+                _ if is_heard => read_plain(socket, scratch, hear)?,
+                _ => discard(socket, rx_bytes)?,
             };
             match arrived {
                 Arrived::End => return Ok(Event::Ended),
@@ -265,6 +309,13 @@ impl Connection {
             return Ok(Event::Writable);
         }
         Ok(Event::Look)
+    }
+}
+
+/// Hands on what came, if somebody wants it.
+fn hear(ears: &mut Option<Ears>, plain: &[u8]) {
+    if let Some(ears) = ears {
+        ears.incoming.feed(plain, &ears.on_packet);
     }
 }
 
@@ -329,15 +380,36 @@ fn transmit(socket: &TcpSocket, session: &mut Session) -> io::Result<bool> {
     Ok(moved)
 }
 
-/// Nobody reads what a peer says here: genuine nodes send on connections of their own.
+/// For a peer that nobody listens to: genuine nodes send on connections of their own.
 fn discard(socket: &TcpSocket, rx_bytes: &mut u64) -> Result<Arrived, String> {
-    let before = *rx_bytes;
+    read(DISCARD_MAX, || {
+        let count = socket.discard(DISCARD_MAX)?;
+        *rx_bytes += count as u64;
+        Ok(count)
+    })
+}
+
+fn read_plain(
+    socket: &TcpSocket,
+    scratch: &mut [u8],
+    mut each: impl FnMut(&[u8]),
+) -> Result<Arrived, String> {
+    read(scratch.len(), || {
+        let count = socket.recv(scratch)?;
+        each(&scratch[..count]);
+        Ok(count)
+    })
+}
+
+/// Receives until there is no more for now; `receive` brings up to `most` bytes.
+fn read(most: usize, mut receive: impl FnMut() -> io::Result<usize>) -> Result<Arrived, String> {
+    let mut came = false;
     for _ in 0..READS_MAX {
-        match socket.discard(DISCARD_MAX) {
+        match receive() {
             Ok(0) => return Ok(Arrived::End),
             Ok(count) => {
-                *rx_bytes += count as u64;
-                if count < DISCARD_MAX {
+                came = true;
+                if count < most {
                     break;
                 }
             }
@@ -345,23 +417,21 @@ fn discard(socket: &TcpSocket, rx_bytes: &mut u64) -> Result<Arrived, String> {
             Err(error) => return Err(broken(&error)),
         }
     }
-    Ok(Arrived::what(*rx_bytes > before))
+    Ok(Arrived::what(came))
 }
 
 fn read_secure(
     socket: &TcpSocket,
     session: &mut Session,
     scratch: &mut [u8],
-    rx_bytes: &mut u64,
+    mut each: impl FnMut(&[u8]),
 ) -> Result<Arrived, String> {
     let mut came = false;
     for _ in 0..READS_MAX {
         match socket.recv(scratch) {
             Ok(0) => return Ok(Arrived::End),
             Ok(count) => {
-                let received = session.receive(&scratch[..count], |plain| {
-                    *rx_bytes += plain.len() as u64;
-                });
+                let received = session.receive(&scratch[..count], &mut each);
                 let received = received.map_err(|failure| {
                     // The peer is told why, if it listens.
                     let _ = transmit(socket, session);

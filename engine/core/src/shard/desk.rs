@@ -1,17 +1,19 @@
-//! What the control thread wants of a running shard, and how it hears that it was done.
+//! What other threads want of a running shard, and how the control thread hears that it was done.
 //!
 //! ```text
 //!  control:  post(order) ── posted += 1, bell ──▶  shard, between two batches: one load; take, obey,
 //!            wait until done >= number        ◀──  done = number;  what was replaced comes back to be dropped
+//!  others:   tell(name, message), the same way ──▶  the handler of that name; one in each turn
 //! ```
 //!
 //! So a table is swapped while traffic flows and no packet ever sees half a change; and what the shard no
 //! longer uses (a handler, a socket) is dropped by the control thread, after the shard said that it let go.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,6 +42,8 @@ pub(crate) enum Order {
     Close(ListenerId),
     /// Read what is there of these connections and close them.
     EndConnections(Connections),
+    /// Give this to the handler of that name.
+    Tell(NameId, Box<dyn Any + Send>),
 }
 
 /// Some of a shard's connections.
@@ -58,11 +62,14 @@ pub(crate) enum Returned {
     Failed(u64, io::Error),
 }
 
-/// The place between a shard and the control thread.
+/// The place between a shard and other threads.
 pub(crate) struct Desk {
-    /// Orders posted so far. The Release store in `post` pairs with the Acquire load in `is_waiting`: who sees
+    /// Orders posted so far. The Release store in `push` pairs with the Acquire load in `is_waiting`: who sees
     /// the number finds the order in the queue.
     posted: AtomicU64,
+    /// Held while an order goes into the queue, so that it gets the number of its place there. Orders are rare: some
+    /// thousand in a second at most.
+    door: Mutex<Door>,
     /// Orders obeyed so far. The Release store in `done` pairs with the Acquire load in `wait`: who sees the
     /// number finds what was returned, and the shard has no reference any more to what was replaced.
     done: AtomicU64,
@@ -71,10 +78,18 @@ pub(crate) struct Desk {
     bell: Arc<Bell>,
 }
 
+/// Who may post.
+#[derive(Debug, Default)]
+struct Door {
+    /// The shard hears nobody any more.
+    closed: bool,
+}
+
 impl Desk {
     pub(crate) fn new(bell: Arc<Bell>) -> Arc<Self> {
         Arc::new(Self {
             posted: AtomicU64::new(0),
+            door: Mutex::default(),
             done: AtomicU64::new(0),
             orders: SegQueue::new(),
             returned: SegQueue::new(),
@@ -84,11 +99,44 @@ impl Desk {
 
     /// For the one control thread: hands in an order and returns its number.
     pub(crate) fn post(&self, order: Order) -> u64 {
+        let door = self.door();
+        let number = self.push(&door, order);
+        drop(door);
+        self.bell.ring();
+        number
+    }
+
+    /// For any thread: hands in a message for the handler of `name`; `false` when the shard has ended or is about to, and
+    /// when [`TOLD_MAX`] orders wait. Waits for nothing but others who post.
+    ///
+    /// What was taken is told, unless the shard ends by an error.
+    pub(crate) fn tell(&self, name: NameId, message: Box<dyn Any + Send>) -> bool {
+        let door = self.door();
+        let waiting = self.posted.load(Ordering::Relaxed) - self.done.load(Ordering::Relaxed);
+        if door.closed || waiting >= TOLD_MAX {
+            return false;
+        }
+        self.push(&door, Order::Tell(name, message));
+        drop(door);
+        self.bell.ring_if_armed();
+        true
+    }
+
+    /// Whether the shard takes no message any more, and never will.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.door().closed
+    }
+
+    fn push(&self, _door: &MutexGuard<'_, Door>, order: Order) -> u64 {
         self.orders.push(order);
         let number = self.posted.load(Ordering::Relaxed) + 1;
         self.posted.store(number, Ordering::Release);
-        self.bell.ring();
         number
+    }
+
+    fn door(&self) -> MutexGuard<'_, Door> {
+        // Nobody panics behind it.
+        self.door.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For the control thread: gets the shard to look around.
@@ -128,6 +176,11 @@ impl Desk {
         self.done.store(obeyed, Ordering::Release);
     }
 
+    /// For the shard: takes no message any more. What was taken before is in the queue.
+    pub(crate) fn close(&self) {
+        self.door().closed = true;
+    }
+
     /// For the shard: gives something back to the control thread.
     pub(crate) fn give_back(&self, returned: Returned) {
         self.returned.push(returned);
@@ -142,6 +195,19 @@ impl fmt::Debug for Desk {
             .finish_non_exhaustive()
     }
 }
+
+/// Closes a desk also when its shard ends by an error or a panic; who posted gets his messages dropped then.
+pub(super) struct Closing<'a>(pub(super) &'a Desk);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+        while self.0.take().is_some() {}
+    }
+}
+
+/// Messages that may wait for one shard. Who tells waits for answers, so more of them are a shard that hangs.
+pub(crate) const TOLD_MAX: u64 = 1024;
 
 /// The longest a shard may take to get to an order: a batch is done in milliseconds.
 pub(crate) const OBEY_MAX: Duration = Duration::from_secs(5);

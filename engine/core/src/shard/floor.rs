@@ -1,18 +1,25 @@
 //! The way of one datagram, or packet of a stream: mine or mailed, parsed, handled, counted.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use binrush_net::Tx;
-use binrush_wire::Packet;
+use binrush_wire::{MAX_PACKET_LEN, Packet};
 
 use super::mailbox::Mailbox;
 use super::outbox::Outbox;
+use super::streams::Answers;
 use crate::clock::Timestamp;
-use crate::dispatch::handler::{Context, Origin, ShardId, Verdict};
+use crate::dispatch::handler::{Connected, Context, Origin, ShardId, Verdict};
 use crate::dispatch::{Handlers, NameId, Table};
 use crate::steering::Steering;
 use crate::telemetry::ledger::LedgerWriter;
 use crate::telemetry::outcome::Outcome;
+
+/// Packets that a handler made.
+mod made;
+
+pub(super) use made::Made;
 
 /// What a datagram meets on its way from the batch to its counter.
 pub(super) struct Floor<T> {
@@ -23,6 +30,16 @@ pub(super) struct Floor<T> {
     pub(super) handlers: Handlers,
     pub(super) outbox: Outbox<T>,
     pub(super) ledger: LedgerWriter,
+    /// What the handler that is being called passes on; empty between two calls.
+    pub(super) made: Made,
+}
+
+/// What a handler may use of a connection.
+pub(super) struct Line<'a> {
+    /// Its number.
+    pub(super) number: u64,
+    /// Where answers wait.
+    pub(super) answers: &'a mut Answers,
 }
 
 impl<T: Tx> Floor<T> {
@@ -32,7 +49,8 @@ impl<T: Tx> Floor<T> {
     /// train, and by its default while a group of sockets forms.
     #[inline]
     pub(super) fn is_mine(&mut self, now: Timestamp, datagram: &[u8]) -> bool {
-        if !self.mailbox.has_peers() {
+        // One owner owns all; there may be readers beside it.
+        if self.steering.shards() == 1 {
             return true;
         }
         let owner = ShardId(self.steering.owner_of_datagram(datagram));
@@ -51,6 +69,7 @@ impl<T: Tx> Floor<T> {
     pub(super) fn mail(&mut self, now: Timestamp) -> (usize, Timestamp) {
         let Self {
             id,
+            steering,
             mailbox,
             table,
             handlers,
@@ -63,7 +82,7 @@ impl<T: Tx> Floor<T> {
             ledger.received_mail();
             count += 1;
             oldest = oldest.min(arrived);
-            let context = Context::new(arrived, *id, origin, outbox);
+            let context = Context::new(arrived, *id, origin, steering, outbox);
             dispatch(packet, table, handlers, ledger, context);
         });
         (count, oldest)
@@ -72,19 +91,34 @@ impl<T: Tx> Floor<T> {
     /// Brings a datagram of ours to its counter.
     #[inline]
     pub(super) fn packet(&mut self, now: Timestamp, datagram: &[u8]) {
+        self.dispatch_here(now, Origin::Datagram, datagram);
+    }
+
+    #[inline]
+    fn dispatch_here(&mut self, now: Timestamp, origin: Origin, packet: &[u8]) {
         let Self {
             id,
+            steering,
             table,
             handlers,
             outbox,
             ledger,
             ..
         } = self;
-        let context = Context::new(now, *id, Origin::Datagram, outbox);
-        dispatch(datagram, table, handlers, ledger, context);
+        let context = Context::new(now, *id, origin, steering, outbox);
+        dispatch(packet, table, handlers, ledger, context);
     }
 
-    /// Brings a packet of a stream to its counter or on its way; `waits_for` says whether others of its connection
+    /// Tells a handler what another thread has for it; a name that has none any more gets nothing.
+    pub(super) fn tell(&mut self, now: Timestamp, name: NameId, message: Box<dyn Any + Send>) {
+        if let Some(handler) = self.handlers.of(name) {
+            let (id, origin) = (self.id, Origin::Process);
+            let mut context = Context::new(now, id, origin, &self.steering, &mut self.outbox);
+            handler.tell(&mut context, message);
+        }
+    }
+
+    /// Brings a packet of a stream to its counter or on its way; on `line` its handler may answer, and `waits_for` says whether others of its connection
     /// wait for an owner already, so that it has to wait behind them.
     #[inline]
     pub(super) fn stream_packet(
@@ -92,6 +126,7 @@ impl<T: Tx> Floor<T> {
         now: Timestamp,
         origin: &Origin,
         packet: &[u8],
+        line: Line<'_>,
         waits_for: impl Fn(ShardId) -> bool,
     ) -> Way {
         self.ledger.received_frame();
@@ -114,13 +149,51 @@ impl<T: Tx> Floor<T> {
         }
         let Self {
             id,
+            steering,
             handlers,
             outbox,
             ledger,
+            made,
             ..
         } = self;
-        let context = Context::new(now, *id, *origin, outbox);
+        let mut here = Here { line, made };
+        let context = Context::new(now, *id, *origin, steering, outbox).on(&mut here);
         deliver(&parsed, name, handlers, ledger, context);
+        Way::Settled
+    }
+
+    /// Whether the handler of the last packet made others, which are to be [taken](Self::take_made).
+    #[inline]
+    pub(super) const fn has_made(&self) -> bool {
+        !self.made.is_empty()
+    }
+
+    /// What it made. To be [put back](Self::put_back) after each of them went through [`made_packet`](Self::made_packet).
+    pub(super) fn take_made(&mut self) -> Made {
+        std::mem::take(&mut self.made)
+    }
+
+    /// Keeps the memory.
+    pub(super) fn put_back(&mut self, mut made: Made) {
+        made.clear();
+        self.made = made;
+    }
+
+    /// Brings a packet that a handler made to its counter or on its way; as [`stream_packet`](Self::stream_packet).
+    pub(super) fn made_packet(
+        &mut self,
+        now: Timestamp,
+        origin: &Origin,
+        owner: ShardId,
+        packet: &[u8],
+        waits_for: impl Fn(ShardId) -> bool,
+    ) -> Way {
+        self.ledger.made();
+        if owner != self.id {
+            return self.post_or_wait(owner, now, origin, packet, waits_for);
+        }
+        // Without a connection: what is made of what was made would have no end.
+        self.dispatch_here(now, *origin, packet);
         Way::Settled
     }
 
@@ -171,6 +244,26 @@ impl<T: Tx> Floor<T> {
     }
 }
 
+/// A connection as its handler sees it.
+struct Here<'a> {
+    line: Line<'a>,
+    made: &'a mut Made,
+}
+
+impl Connected for Here<'_> {
+    fn number(&self) -> u64 {
+        self.line.number
+    }
+
+    fn answer(&mut self, packet: &[u8]) -> bool {
+        self.line.answers.push(packet)
+    }
+
+    fn pass_on(&mut self, owner: ShardId, packet: &[u8]) -> bool {
+        (1..=MAX_PACKET_LEN).contains(&packet.len()) && self.made.push(owner, packet)
+    }
+}
+
 /// What became of a packet of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
@@ -215,6 +308,7 @@ fn deliver(
     };
     match handler.handle(&mut context, packet) {
         Verdict::Handled => ledger.handled(id, packet.command()),
+        Verdict::Held => ledger.held(id),
         Verdict::Field(error) => {
             ledger.declined(id, error.kind.into(), packet.bytes(), Some(error));
         }

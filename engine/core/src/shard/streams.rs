@@ -21,8 +21,12 @@ use crate::clock::Timestamp;
 use crate::stream::{CloseReason, PeerTable, StreamLimits, StreamSnapshot};
 pub use crate::telemetry::streams::PeerRows;
 use crate::telemetry::streams::StreamWriter;
+pub(super) use answers::Answers;
+use answers::Posted;
 pub(super) use connection::Connection;
 
+/// What handlers answer.
+mod answers;
 /// One connection.
 mod connection;
 /// Connections that are handed to a shard.
@@ -47,6 +51,8 @@ pub struct Streams<S: StreamQueue> {
     free: Vec<u32>,
     /// Connections whose socket is open.
     open: usize,
+    /// Connections so far.
+    opened: u64,
     /// The last one was closed, and the queue may hold something of it until it is asked once more.
     is_last_closed: bool,
     /// Tokens of connections with packets that wait.
@@ -58,6 +64,8 @@ pub struct Streams<S: StreamQueue> {
     limits: StreamLimits,
     peers: Arc<PeerTable>,
     book: StreamWriter,
+    /// What became of answers, and is not told yet.
+    posted: Posted,
     /// Bytes that all connections hold together.
     memory: usize,
     sweep: Sweep,
@@ -96,6 +104,7 @@ impl<S: StreamQueue> Streams<S> {
             table: Vec::new(),
             free: Vec::new(),
             open: 0,
+            opened: 0,
             is_last_closed: false,
             spilling: VecDeque::new(),
             orphans: Vec::new(),
@@ -103,6 +112,7 @@ impl<S: StreamQueue> Streams<S> {
             limits: parts.limits,
             peers: parts.peers,
             book,
+            posted: Posted::default(),
             memory: 0,
             sweep: Sweep::default(),
         }
@@ -188,7 +198,8 @@ impl<S: StreamQueue> Streams<S> {
                     let (settled, len) = connection.take_in(now, piece, floor);
                     kept += settled;
                     bytes += len;
-                    connection.answer(|bytes| self.queue.write(arrival.token, bytes));
+                    self.posted +=
+                        connection.answer(|bytes| self.queue.write(arrival.token, bytes));
                 }
                 What::End => connection.end(connection.reason_of_end()),
                 What::Failed(errno) => connection.end(reason_of(errno)),
@@ -217,6 +228,19 @@ impl<S: StreamQueue> Streams<S> {
             self.close(token);
         }
         (kept, bytes)
+    }
+
+    /// Tells the ledger what became of answers.
+    #[inline]
+    pub(super) fn tell_posted<T: Tx>(&mut self, floor: &mut Floor<T>) {
+        if self.posted != Posted::default() {
+            let Posted {
+                sent,
+                failed,
+                refused,
+            } = std::mem::take(&mut self.posted);
+            floor.ledger.posted(sent, failed, refused);
+        }
     }
 
     /// Takes over what the acceptor handed to this shard, a bounded number in each turn and none while memory is used
@@ -249,14 +273,20 @@ impl<S: StreamQueue> Streams<S> {
             self.table.push(None);
             u32::try_from(self.table.len() - 1).expect("bounded by the number of descriptors")
         }));
-        let (mut connection, socket, early) = Connection::new(now, new, &self.peers, &self.limits);
+        // From 1: 0 is what a message says that came by none.
+        let number = u64::from(self.book.shard()) << 48 | (self.opened + 1);
+        let (mut connection, socket, early) =
+            Connection::new(number, now, new, &self.peers, &self.limits);
         self.open += 1;
+        self.opened += 1;
         connection.open_in(&mut self.book);
         self.inherit(&mut connection);
         let added = self.queue.add(token, socket);
+        let is_added = added.is_ok();
         connection.take_early(now, &early, floor);
-        if added.is_err() {
-            connection.end(CloseReason::Failed);
+        match added {
+            Ok(()) => self.posted += connection.answer(|bytes| self.queue.write(token, bytes)),
+            Err(_) => connection.end(CloseReason::Failed),
         }
         connection.report(&mut self.book);
         self.memory += connection.memory();
@@ -266,7 +296,7 @@ impl<S: StreamQueue> Streams<S> {
             self.spilling.push_back(token);
         }
         if ends {
-            self.close_as(token, added.is_ok());
+            self.close_as(token, is_added);
         }
     }
 
@@ -377,6 +407,7 @@ impl<S: StreamQueue> Streams<S> {
         if in_queue {
             connection.say_goodbye(|bytes| self.queue.write(token, bytes));
         }
+        self.posted += connection.give_up_answers();
         let unread = match in_queue {
             true => self.queue.queued_bytes(token).unwrap_or(0),
             false => 0,

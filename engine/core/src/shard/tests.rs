@@ -1,8 +1,8 @@
 use super::*;
-use crate::dispatch::handler::{Context, Handler, Verdict};
+use crate::dispatch::handler::{Context, Handler, Refusal, Verdict};
 use crate::dispatch::registry::Registry;
 use crate::telemetry::snapshot::Counts;
-use binrush_net::{Sent, TxBatch};
+use binrush_net::{QUEUED_LEN_MIN, Sent, TxBatch};
 use binrush_wire::{Builder, ErrorKind, Generation, Packet, WireError, crc32};
 use std::collections::VecDeque;
 use std::os::fd::RawFd;
@@ -188,6 +188,16 @@ fn every_datagram_ends_in_exactly_one_counter() {
         Verdict::Handled,
         Verdict::UnknownCommand,
         Verdict::UnknownVersion,
+        Verdict::Held,
+        Verdict::Refused(Refusal::UnknownCluster),
+        Verdict::Refused(Refusal::OwnId),
+        Verdict::Refused(Refusal::UnknownNode),
+        Verdict::Refused(Refusal::ForeignAddress),
+        Verdict::Refused(Refusal::Disabled),
+        Verdict::Refused(Refusal::NotForUs),
+        Verdict::Refused(Refusal::UnexpectedSync),
+        Verdict::Refused(Refusal::NoRoom),
+        Verdict::Refused(Refusal::Busy),
     ];
     let mut registry = Registry::new();
     let mut at_handler = Vec::new();

@@ -1,7 +1,7 @@
 //! The counters of one shard: one writer, any number of readers, no lock.
 //!
 //! ```text
-//!   sent = Σ shards received + kernel drops        received + mailed in = Σ outcomes + mailed out
+//!   sent = Σ shards received + kernel drops        received + made + mailed in = Σ outcomes + mailed out + waiting
 //!   handled = Σ names Σ commands                   unknown_name ≥ Σ sampled unknown names
 //! ```
 //!
@@ -35,6 +35,8 @@ pub struct Ledger {
     mailed_out: Counter,
     mailed_in: Counter,
     frames: Counter,
+    /// Packets that handlers made for others.
+    made: Counter,
     /// Packets of streams that were spilled, and those of them that found room or were given up.
     spilled: Counter,
     unspilled: Counter,
@@ -112,6 +114,7 @@ impl Ledger {
             mailed_out: Counter::default(),
             mailed_in: Counter::default(),
             frames: Counter::default(),
+            made: Counter::default(),
             spilled: Counter::default(),
             unspilled: Counter::default(),
             sent: Counter::default(),
@@ -171,6 +174,7 @@ impl Ledger {
             receive_failures: self.receive_failures.get(),
             mailed_out,
             mailed_in: self.mailed_in.get(),
+            made: self.made.get(),
             sent: self.sent.get(),
             send_failures: self.send_failures.get(),
             send_refused: self.send_refused.get(),
@@ -218,6 +222,14 @@ impl LedgerWriter {
         self.ledger.unspilled.add(1);
     }
 
+    /// A handler made a packet for another one.
+    #[inline]
+    pub fn made(&mut self) {
+        self.ledger.made.add(1);
+        // As in `received`.
+        fence(Ordering::Release);
+    }
+
     /// A datagram came from another shard.
     #[inline]
     pub fn received_mail(&mut self) {
@@ -230,6 +242,12 @@ impl LedgerWriter {
     #[inline]
     pub fn mailed(&mut self) {
         self.ledger.mailed_out.add(1);
+    }
+
+    /// Work that belongs to no batch took `busy_ns`.
+    #[cold]
+    pub fn worked(&mut self, busy_ns: u64) {
+        self.ledger.busy_ns.add(busy_ns);
     }
 
     /// All `datagrams` of a batch are settled; together they had `bytes`, the first arrived `latency_ns` ago
@@ -288,6 +306,13 @@ impl LedgerWriter {
         let name = &self.ledger.names[id.index()];
         name.received.add(1);
         name.count(command);
+    }
+
+    /// The handler of `id` holds a packet back until a sync has ended: nothing is wrong with it.
+    #[inline]
+    pub fn held(&mut self, id: NameId) {
+        self.ledger.outcomes[Outcome::HeldForSync as usize].add(1);
+        self.ledger.names[id.index()].received.add(1);
     }
 
     /// The handler of `id` did not take the packet in `datagram`.
@@ -542,6 +567,40 @@ mod tests {
         assert_eq!(total.unknown_names, [("new".to_owned(), 2)]);
         assert_eq!(between.kernel, drops(3, 2, 768));
         assert_eq!(total.latency.count(), 4);
+    }
+
+    #[test]
+    fn what_a_handler_makes_is_settled_like_what_came() {
+        let [(from, mut from_writer), (to, mut to_writer)] = [ledger(&[b"ul"]), ledger(&[b"ul"])];
+        let ul = NameId::new(0);
+        from_writer.received(1);
+        from_writer.handled(ul, 1);
+        from_writer.made();
+        assert!(!from.counts().is_balanced(), "on no way yet");
+        from_writer.mailed();
+        assert!(from.counts().is_balanced());
+        to_writer.received_mail();
+        to_writer.handled(ul, 101);
+        let both = Snapshot::of(vec![from.counts(), to.counts()], vec![]);
+        assert!(both.is_balanced());
+        assert_eq!((both.total.received, both.total.made), (1, 1));
+        assert_eq!(both.total.settled(), 2);
+        assert_eq!(both.since(&both).total.made, 0);
+    }
+
+    #[test]
+    fn what_is_held_back_is_settled_without_a_sample() {
+        let (ledger, mut writer) = ledger(&[b"ul"]);
+        writer.received(1);
+        writer.held(NameId::new(0));
+        let counts = ledger.counts();
+        assert!(counts.is_balanced());
+        assert_eq!(counts.outcome(Outcome::HeldForSync), 1);
+        assert_eq!(
+            (counts.names[0].received, counts.names[0].handled()),
+            (1, 0)
+        );
+        assert_eq!(ledger.samples().take(Outcome::HeldForSync), None);
     }
 
     #[test]

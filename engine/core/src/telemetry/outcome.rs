@@ -4,7 +4,7 @@ use std::fmt;
 
 use binrush_wire::ErrorKind;
 
-use crate::dispatch::handler::Verdict;
+use crate::dispatch::handler::{Refusal, Verdict};
 
 /// The end of a datagram's way; each datagram comes to exactly one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,11 +53,32 @@ pub enum Outcome {
     Malformed,
     /// The shard that owns its record did not keep up: the mailbox there was full.
     MailboxFull,
+    /// It waited for the end of a sync. Its handler sees it then, which is counted as no other outcome: the sync's own
+    /// counters tell how many were given to it, and how many found no room.
+    HeldForSync,
+    /// This process is no node of its cluster.
+    UnknownCluster,
+    /// It says that this node made it.
+    OwnId,
+    /// Nobody knows the node that it says made it.
+    UnknownNode,
+    /// It comes from an address that no node of its cluster has.
+    ForeignAddress,
+    /// The node that made it, or its capability here, is disabled.
+    Disabled,
+    /// It is for another node, and nothing is forwarded.
+    NotForUs,
+    /// Part of a sync that was not asked for, or is over.
+    UnexpectedSync,
+    /// More of its cluster's messages, or of a donor's records, came than could be taken just then.
+    ClusterBusy,
+    /// There is no room for its record.
+    NoRoom,
 }
 
 impl Outcome {
     /// Every outcome, in the order of the counters.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 31] = [
         Self::Handled,
         Self::Truncated,
         Self::TooShort,
@@ -79,7 +100,23 @@ impl Outcome {
         Self::Leftover,
         Self::Malformed,
         Self::MailboxFull,
+        Self::HeldForSync,
+        Self::UnknownCluster,
+        Self::OwnId,
+        Self::UnknownNode,
+        Self::ForeignAddress,
+        Self::Disabled,
+        Self::NotForUs,
+        Self::UnexpectedSync,
+        Self::ClusterBusy,
+        Self::NoRoom,
     ];
+
+    /// Whether something is wrong with a packet that comes to this end, or was with us: not if it was handled, or will be.
+    #[must_use]
+    pub const fn is_refusal(self) -> bool {
+        !matches!(self, Self::Handled | Self::HeldForSync)
+    }
 
     /// How many there are.
     pub const COUNT: usize = Self::ALL.len();
@@ -109,6 +146,16 @@ impl Outcome {
             Self::Leftover => "leftover",
             Self::Malformed => "malformed",
             Self::MailboxFull => "mailbox_full",
+            Self::HeldForSync => "held_for_sync",
+            Self::UnknownCluster => "unknown_cluster",
+            Self::OwnId => "own_id",
+            Self::UnknownNode => "unknown_node",
+            Self::ForeignAddress => "foreign_address",
+            Self::Disabled => "disabled",
+            Self::NotForUs => "not_for_us",
+            Self::UnexpectedSync => "unexpected_sync",
+            Self::ClusterBusy => "cluster_busy",
+            Self::NoRoom => "no_room",
         }
     }
 
@@ -137,6 +184,18 @@ impl Outcome {
             Self::Leftover => "bytes are left after the last field",
             Self::Malformed => "wrong in a way that has no counter of its own",
             Self::MailboxFull => "the shard that owns its record did not keep up",
+            Self::HeldForSync => "held back until a sync had ended, which counts what became of it",
+            Self::UnknownCluster => "this process is no node of its cluster",
+            Self::OwnId => "claims to come from this node itself",
+            Self::UnknownNode => "no such node is known in its cluster",
+            Self::ForeignAddress => "comes from an address that no node of its cluster has",
+            Self::Disabled => "its node, or its capability here, is disabled",
+            Self::NotForUs => "is for another node; nothing is forwarded",
+            Self::UnexpectedSync => "part of a sync that was not asked for, or is over",
+            Self::ClusterBusy => {
+                "more of its cluster's messages or records came than could be taken"
+            }
+            Self::NoRoom => "there is no room for its record",
         }
     }
 }
@@ -182,6 +241,24 @@ impl From<Verdict> for Outcome {
             Verdict::UnknownCommand => Self::UnknownCommand,
             Verdict::UnknownVersion => Self::UnknownVersion,
             Verdict::Field(error) => error.kind.into(),
+            Verdict::Held => Self::HeldForSync,
+            Verdict::Refused(refusal) => refusal.into(),
+        }
+    }
+}
+
+impl From<Refusal> for Outcome {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::UnknownCluster => Self::UnknownCluster,
+            Refusal::OwnId => Self::OwnId,
+            Refusal::UnknownNode => Self::UnknownNode,
+            Refusal::ForeignAddress => Self::ForeignAddress,
+            Refusal::Disabled => Self::Disabled,
+            Refusal::NotForUs => Self::NotForUs,
+            Refusal::UnexpectedSync => Self::UnexpectedSync,
+            Refusal::Busy => Self::ClusterBusy,
+            Refusal::NoRoom => Self::NoRoom,
         }
     }
 }

@@ -187,7 +187,7 @@ impl RefusalLog {
     ) -> Vec<Refusal> {
         let refused = Outcome::ALL
             .into_iter()
-            .filter(|outcome| *outcome != Outcome::Handled);
+            .filter(|outcome| outcome.is_refusal());
         let due = refused.filter_map(|outcome| {
             let all = outcomes[outcome as usize];
             let told = &mut self.told[outcome as usize];

@@ -51,6 +51,8 @@ pub struct Counts {
     pub mailed_out: u64,
     /// Datagrams taken from other shards.
     pub mailed_in: u64,
+    /// Packets that handlers made of others, such as the parts of a sync packet for the owners of its records.
+    pub made: u64,
     /// Packets that handlers sent.
     pub sent: u64,
     /// Packets of handlers that the kernel refused.
@@ -153,7 +155,7 @@ impl Snapshot {
         }
     }
 
-    /// Whether every received datagram came to exactly one outcome, on the shard that got it or on the one it
+    /// Whether every packet that was received or made came to exactly one outcome, on the shard that got it or on the one it
     /// was mailed to, every handled one is in the count of one name and command, every byte of a stream is told, and
     /// nothing is on the way or was left in a queue.
     #[must_use]
@@ -214,11 +216,12 @@ impl Counts {
         self.outcomes.iter().sum()
     }
 
-    /// Whether what came in, from sockets and other shards, is what was settled and handed on.
+    /// Whether what came in, from sockets, handlers and other shards, is what was settled and handed on.
     #[must_use]
     pub fn is_balanced(&self) -> bool {
         let by_name: u64 = self.names.iter().map(NameCounts::handled).sum();
-        self.received + self.mailed_in == self.settled() + self.mailed_out + self.waiting
+        self.received + self.made + self.mailed_in
+            == self.settled() + self.mailed_out + self.waiting
             && self.outcome(Outcome::Handled) == by_name
     }
 
@@ -244,6 +247,7 @@ impl Counts {
             receive_failures: self.receive_failures - earlier.receive_failures,
             mailed_out: self.mailed_out - earlier.mailed_out,
             mailed_in: self.mailed_in - earlier.mailed_in,
+            made: self.made - earlier.made,
             sent: self.sent - earlier.sent,
             send_failures: self.send_failures - earlier.send_failures,
             send_refused: self.send_refused - earlier.send_refused,
@@ -265,6 +269,7 @@ impl Counts {
         self.receive_failures += other.receive_failures;
         self.mailed_out += other.mailed_out;
         self.mailed_in += other.mailed_in;
+        self.made += other.made;
         self.sent += other.sent;
         self.send_failures += other.send_failures;
         self.send_refused += other.send_refused;

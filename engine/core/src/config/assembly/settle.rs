@@ -21,7 +21,8 @@ impl Assembly {
         let listeners = self.settle_listeners(&main);
         let tls = self.settle_tls(&listeners);
         let listeners: Vec<Listener> = listeners.into_iter().map(|(each, _)| each).collect();
-        let stream_limits = self.settle_limits(&listeners);
+        let clusters = self.settle_clusters(&listeners, &tls);
+        let stream_limits = self.settle_limits(&listeners, !clusters.is_empty());
         let access = self.settle_access(&listeners);
         self.tell_of_senders(&access);
         let shards = self.settle_shards();
@@ -33,6 +34,7 @@ impl Assembly {
             return Err(error);
         }
         let own = mem::take(&mut self.own);
+        let loaded = mem::take(&mut self.loaded);
         let config = Config {
             listeners,
             access,
@@ -51,7 +53,12 @@ impl Assembly {
             stream_limits,
             stream_peers: mem::take(&mut self.senders),
             tls,
-            parts: mem::take(&mut self.loaded).into_keys().collect(),
+            readers: own
+                .readers
+                .unwrap_or_else(|| u16::from(!clusters.is_empty())),
+            clusters,
+            control: own.control,
+            parts: loaded.keys().copied().collect(),
             parameters: mem::take(&mut self.parameters),
             mpath: self.mpath.take(),
         };
@@ -63,6 +70,15 @@ impl Assembly {
         {
             let place = self.own_places.get(parameter).cloned();
             self.warn_of(topic, place, message);
+        }
+        // That clusterer has no cluster is told already.
+        let counted = loaded
+            .into_iter()
+            .filter(|(part, _)| part.is_counted_only() && config.is_counted_only(*part));
+        for (part, place) in counted {
+            let message =
+                format!("{part}: its packets are read and counted; it does not act on them yet");
+            self.warn(Some(place), message);
         }
         let warnings = self.warnings;
         Ok(Loaded { config, warnings })
@@ -98,7 +114,9 @@ impl Assembly {
         let mut listeners = Vec::<(Listener, Excerpt)>::new();
         for written in written {
             let protocol = written.protocol;
-            let port = written.port.unwrap_or_else(|| self.default_port(protocol));
+            let port = written
+                .port
+                .unwrap_or_else(|| self.parameters.default_port(protocol));
             let addr = written.host.at(port);
             let endpoint = Endpoint { protocol, addr };
             let mut known = listeners.iter().map(|(known, _)| known);
@@ -134,15 +152,6 @@ impl Assembly {
         self.problems.push(Problem::at(excerpt.clone(), message));
     }
 
-    fn default_port(&self, protocol: Protocol) -> u16 {
-        let set = match protocol {
-            Protocol::Bin => self.parameters.int(Part::ProtoBin, "bin_port"),
-            Protocol::Bins => self.parameters.int(Part::ProtoBins, "bins_port"),
-        };
-        let set = set.and_then(|port| u16::try_from(port).ok());
-        set.unwrap_or_else(|| protocol.default_port())
-    }
-
     /// Who may send: what `allow` says; without it this host and the nodes that parameters name.
     fn settle_access(&mut self, listeners: &[Listener]) -> Access {
         let allowed = mem::take(&mut self.allowed);
@@ -175,6 +184,7 @@ impl Assembly {
                 self.warn_of(Topic::Access, Some(place), message);
             }
         }
+        self.settle_learned(&mut access, false);
         access
     }
 
@@ -193,7 +203,7 @@ impl Assembly {
 
     fn default_access(&mut self, listeners: &[Listener]) -> Access {
         let mut access = Access::loopback();
-        let mut has_peers = false;
+        let mut has_peers = !self.learned.is_empty();
         for (peer, place) in mem::take(&mut self.peers) {
             match peer {
                 Peer::Address(ip) => {
@@ -213,6 +223,7 @@ impl Assembly {
                 }
             }
         }
+        self.settle_learned(&mut access, true);
         let unreachable = listeners
             .iter()
             .find(|listener| !listener.endpoint.addr.ip().is_loopback());
@@ -258,11 +269,14 @@ impl Assembly {
     fn tell_what_is_not_done(&mut self) {
         let no_effect = "these parameters have no effect here";
         let tls = "these parameters of tls_mgm have no effect here, because its library is another";
+        let clusterer = "these parameters of clusterer have no effect here: binrush reads no database, and forwards no packets \
+                         of others";
         let sip = "SIP is not served: these addresses are ignored";
         let routes = "scripts are not run yet: these blocks are skipped";
         for (topic, warning) in [
             (Topic::Other, self.no_effect.warning(no_effect)),
             (Topic::Other, self.tls_no_effect.warning(tls)),
+            (Topic::Other, self.clusterer_no_effect.warning(clusterer)),
             (Topic::Listener, self.sip.warning(sip)),
             (Topic::Other, self.routes.warning(routes)),
         ] {

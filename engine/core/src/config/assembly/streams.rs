@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Assembly, Gathered};
 use crate::access::{Access, Cidr};
 use crate::config::error::Topic;
-use crate::config::limits::Limit;
+use crate::config::limits::{Limit, MEMORY_IN_CLUSTER};
 use crate::config::listener::{Listener, Protocol};
 use crate::config::modules::Part;
 use crate::config::source::{Excerpt, Place, Source};
@@ -81,8 +81,15 @@ impl Assembly {
     }
 
     /// What connections may cost: the limits of OpenSIPS where it has a word for them, ours, and the defaults.
-    pub(super) fn settle_limits(&mut self, listeners: &[Listener]) -> StreamLimits {
+    pub(super) fn settle_limits(
+        &mut self,
+        listeners: &[Listener],
+        is_in_cluster: bool,
+    ) -> StreamLimits {
         let mut limits = StreamLimits::default();
+        if is_in_cluster {
+            (limits.memory_per_connection, limits.memory) = MEMORY_IN_CLUSTER;
+        }
         self.limits.apply(&mut limits);
         self.own.apply(&mut limits);
         limits.pieces = self.settle_pieces(listeners);

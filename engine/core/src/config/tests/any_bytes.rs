@@ -21,6 +21,16 @@ fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
                 prop_assert!(protocol == Protocol::Bin || domain.is_some());
             }
             prop_assert!(loaded.warnings.len() <= 100);
+            for cluster in &config.clusters {
+                let me = cluster.me.url;
+                let mut listeners = config.listeners.iter();
+                let is_mine = |known: &Listener| {
+                    known.endpoint.addr.port() == me.addr.port() && !known.datagrams_only
+                };
+                prop_assert!(listeners.any(is_mine));
+                let others = cluster.neighbours.iter();
+                prop_assert!(others.into_iter().all(|node| node.id != cluster.me.id));
+            }
         }
         Err(error) => {
             prop_assert!((1..=PROBLEMS_MAX).contains(&error.problems().len()));
@@ -81,6 +91,7 @@ proptest! {
 #[test]
 fn what_is_damaged_was_whole_before() {
     assert_eq!(config(VALID).listeners.len(), 3);
+    assert_eq!(config(VALID).clusters[0].capabilities.len(), 1);
 }
 
 const VALID: &str = r#"
@@ -94,7 +105,12 @@ loadmodule "dialog.so"
 loadmodule "clusterer.so"
 modparam("dialog|clusterer", "enable_stats", yes)
 modparam("dialog", "profiles_with_value", "a\x41" 'b')
-modparam("clusterer", "neighbor_node_info", "cluster_id=1,node_id=2,url=bin:10.0.0.2:5555")
+modparam("dialog", "dialog_replication_cluster", 1)
+modparam("clusterer", "db_mode", 0)
+modparam("clusterer", "my_node_info", "cluster_id=1,node_id=1,url=bin:10.0.0.1:5555")
+modparam("clusterer", "neighbor_node_info", "cluster_id=1,node_id=2,url=bin:10.0.0.2:5555,sip_addr=10.0.0.2")
+modparam("clusterer", "sharing_tag", "vip/1=backup")
+modparam("binrush", "cluster_learn", "10.0.0.0/24")
 modparam("binrush", "pin", "0,1")
 modparam("binrush", "allow", "10.0.0.0/8")
 listen = bins:10.0.0.1:5556
@@ -173,6 +189,14 @@ const PIECES: &[&str] = &[
     "\"tls_mgm\"",
     "\"server_domain\"",
     "\"certificate\"",
+    "\"clusterer\"",
+    "\"my_node_info\"",
+    "\"neighbor_node_info\"",
+    "\"cluster_id=1,node_id=1,url=bin:10.0.0.1:5555\"",
+    "\"sharing_tag\"",
+    "\"vip/1=active\"",
+    "\"cluster_learn\"",
+    "\"dialog_replication_cluster\"",
     "\"match_ip_address\"",
     "\"[n]",
     "tcp_keepidle",

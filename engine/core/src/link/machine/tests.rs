@@ -295,3 +295,32 @@ fn a_worn_session_ends_behind_a_whole_packet_and_the_next_begins_at_once() {
         assert_eq!((counts.sent, counts.lost), (2, 0), "{counts:?}");
     }
 }
+
+#[test]
+fn a_nudge_ends_a_back_off_but_not_more_than_ten_times_in_a_second() {
+    let ms = |ms: u64| Timestamp::from_nanos(1_000_000_000 + ms * 1_000_000);
+    let limits = LinkLimits {
+        backoff_min: Duration::from_secs(3600),
+        backoff_max: Duration::from_secs(3600),
+        ..LIMITS
+    };
+    let mut machine = Machine::new(String::new(), limits, false, 1, ms(0));
+    let fail = |machine: &mut Machine, now| {
+        assert_eq!(machine.step(now, Event::Look), Action::Open);
+        assert!(!machine.nudge(now), "it is connecting");
+        let failed = Event::Failed("refused".to_owned());
+        assert_eq!(machine.step(now, failed), Action::Close);
+        assert_eq!(machine.step(now, Event::Look), Action::Rest);
+    };
+    fail(&mut machine, ms(0));
+    assert!(machine.deadline() > Some(ms(1000)));
+    assert!(machine.nudge(ms(10)));
+    assert!(!machine.nudge(ms(10)), "it is due already");
+    fail(&mut machine, ms(10));
+    assert!(!machine.nudge(ms(109)));
+    assert!(machine.deadline() > Some(ms(1000)));
+    assert!(machine.nudge(ms(110)));
+    assert_eq!(machine.deadline(), Some(ms(110)));
+    machine.step(ms(110), Event::Stop(ms(110)));
+    assert!(!machine.nudge(ms(1000)));
+}

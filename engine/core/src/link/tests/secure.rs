@@ -113,13 +113,45 @@ fn packets_go_through_both_versions_and_end_with_a_close_notify() {
 }
 
 #[test]
+fn what_a_peer_says_inside_tls_is_handed_on_in_clear() {
+    let cluster = Cluster::new();
+    for version in [TlsVersion::V1_2, TlsVersion::V1_3] {
+        let (peer, tls) = (peer(), cluster.server(version));
+        let links = start();
+        let mut config = cluster.link(peer.local_addr().unwrap());
+        let (heard, packets) = mpsc::channel();
+        config.on_packet = Some(Arc::new(move |packet: &[u8]| {
+            heard.send(packet.to_vec()).unwrap();
+        }));
+        links.add(config).unwrap();
+        let said = told::saying(20);
+        let (stream, _) = peer.accept().unwrap();
+        let mut session = tls.accept(stream.local_addr().unwrap()).unwrap();
+        let mut bytes = [0; 4096];
+        while session.is_handshaking() {
+            let count = (&stream).read(&mut bytes).unwrap();
+            session.receive(&bytes[..count], |_| ()).unwrap();
+            session
+                .transmit(|slices| (&stream).write_vectored(slices))
+                .unwrap();
+        }
+        assert_eq!(session.send(&said), said.len());
+        session
+            .transmit(|slices| (&stream).write_vectored(slices))
+            .unwrap();
+        assert_eq!(packets.recv_timeout(PATIENCE).unwrap(), said);
+    }
+}
+
+#[test]
 fn a_peer_that_nobody_vouches_for_gets_nothing() {
     let (cluster, stranger) = (Cluster::new(), Cluster::new());
     let (peer, tls) = (peer(), stranger.server(TlsVersion::V1_3));
     let links = start();
     let link = links.add(cluster.link(peer.local_addr().unwrap())).unwrap();
     links.send(link, Lane::Bulk, &packet(1, 100)).unwrap();
-    assert_eq!(hear(peer.accept().unwrap().0, &tls, usize::MAX).0, []);
+    let (plain, _) = hear(peer.accept().unwrap().0, &tls, usize::MAX);
+    assert!(plain.is_empty());
     let counts = until(&links, |counts| counts.connect_failures > 0);
     assert!(counts.last_failure.starts_with("TLS: "), "{counts:?}");
     assert_eq!((counts.waiting, counts.sent, counts.connects), (1, 0, 0));
@@ -134,7 +166,8 @@ fn a_peer_that_refuses_our_certificate_is_a_failure_that_says_so() {
         let links = start();
         let config = cluster.link_of(peer.local_addr().unwrap(), &foreign);
         links.add(config).unwrap();
-        assert_eq!(hear(peer.accept().unwrap().0, &tls, usize::MAX).0, []);
+        let (plain, _) = hear(peer.accept().unwrap().0, &tls, usize::MAX);
+        assert!(plain.is_empty());
         let counts = until(&links, |counts| counts.connect_failures + counts.breaks > 0);
         assert!(counts.last_failure.starts_with("TLS: "), "{counts:?}");
         // Unless the peer's thread slept for far longer than the handshake took, it was never up.

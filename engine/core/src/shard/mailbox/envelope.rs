@@ -11,7 +11,8 @@ use binrush_wire::{Generation, Release};
 
 use crate::dispatch::handler::Origin;
 
-/// The envelope of a packet from a stream; `None`: it was a datagram, whose envelope is [`DATAGRAM`] alone.
+/// The envelope of a packet from a stream; `None`: it was a datagram, whose envelope is [`DATAGRAM`] alone. Nothing else
+/// is mailed.
 #[inline]
 pub(super) fn of(origin: &Origin) -> Option<[u8; STREAM_LEN]> {
     let Origin::Stream {

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use binrush_net::{Close, Tx};
 
+use super::answers::{Answers, Posted};
 use super::incoming::NewConnection;
 use super::spill::Spill;
 use crate::clock::Timestamp;
 use crate::dispatch::handler::Origin;
 use crate::shard::desk::ListenerId;
-use crate::shard::floor::{Floor, Way};
+use crate::shard::floor::{Floor, Line, Way};
 use crate::stream::{
     CloseReason, ConnectionCounts, Cut, Framer, PeerTable, StreamCounts, StreamLimits,
 };
@@ -20,12 +21,15 @@ use crate::tls::Session;
 
 /// A connection of this shard, from the acceptor's hand to the last packet that waited.
 pub(in crate::shard) struct Connection {
+    /// Never used twice by an engine.
+    number: u64,
     peer: SocketAddr,
     listener: ListenerId,
     origin: Origin,
     tls: Option<Box<Session>>,
     framer: Framer,
     spill: Spill,
+    answers: Answers,
     /// When the packet that is held was begun.
     begun: Option<Timestamp>,
     /// When something came last.
@@ -56,6 +60,7 @@ enum State {
 impl Connection {
     /// What the acceptor handed over, without its socket and what came with it.
     pub(super) fn new<K>(
+        number: u64,
         now: Timestamp,
         new: NewConnection<K>,
         peers: &PeerTable,
@@ -63,6 +68,7 @@ impl Connection {
     ) -> (Box<Self>, K, Vec<u8>) {
         let settings = peers.of(new.peer.ip());
         let connection = Self {
+            number,
             peer: new.peer,
             listener: ListenerId(new.listener),
             origin: Origin::Stream {
@@ -73,6 +79,7 @@ impl Connection {
             tls: new.tls,
             framer: Framer::new(settings.generation, settings.frame_len_max(), limits.pieces),
             spill: Spill::default(),
+            answers: Answers::default(),
             begun: None,
             last: now,
             paused: false,
@@ -151,17 +158,25 @@ impl Connection {
     #[inline]
     fn feed<T: Tx>(&mut self, now: Timestamp, bytes: &[u8], floor: &mut Floor<T>) -> usize {
         let Self {
+            number,
             origin,
             framer,
             spill,
+            answers,
             news,
             ..
         } = self;
         let (mut kept, mut cut) = (0, Cut::default());
-        let held = framer.held();
+        let (held, number) = (framer.held(), *number);
         let fed = framer.feed(bytes, &mut cut, |packet| {
-            match floor.stream_packet(now, origin, packet, |owner| spill.holds_for(owner)) {
-                Way::Settled => kept += 1,
+            let line = Line { number, answers };
+            match floor.stream_packet(now, origin, packet, line, |owner| spill.holds_for(owner)) {
+                Way::Settled => {
+                    kept += 1;
+                    if floor.has_made() {
+                        hand_on(now, origin, spill, news, floor);
+                    }
+                }
                 Way::Mailed => {}
                 Way::Full(owner) => {
                     spill.push(owner, now, packet);
@@ -190,18 +205,28 @@ impl Connection {
         kept
     }
 
-    /// Writes what TLS has to say, through `write`; what is not taken now waits for the next time.
+    /// Writes what handlers and TLS have to say, through `write`; what is not taken now waits for the next time. What
+    /// became of answers.
     #[inline]
-    pub(super) fn answer(&mut self, write: impl FnMut(&[u8]) -> io::Result<usize>) {
-        if let Some(tls) = &mut self.tls
-            && tls.wants_write()
-        {
-            transmit(tls, write);
+    pub(super) fn answer(&mut self, write: impl FnMut(&[u8]) -> io::Result<usize>) -> Posted {
+        let tls = self.tls.as_deref_mut();
+        if self.answers.is_idle() && !tls.is_some_and(|tls| tls.wants_write()) {
+            return Posted::default();
         }
+        self.write_out(write)
+    }
+
+    #[cold]
+    fn write_out(&mut self, write: impl FnMut(&[u8]) -> io::Result<usize>) -> Posted {
+        self.answers.write_out(self.tls.as_deref_mut(), write);
+        self.answers.take_news()
     }
 
     /// Says that no more will be written, where the protocol has a word for it.
-    pub(super) fn say_goodbye(&mut self, write: impl FnMut(&[u8]) -> io::Result<usize>) {
+    pub(super) fn say_goodbye(&mut self, mut write: impl FnMut(&[u8]) -> io::Result<usize>) {
+        if !self.answers.is_idle() {
+            self.answers.write_out(self.tls.as_deref_mut(), &mut write);
+        }
         if let Some(tls) = &mut self.tls {
             tls.close();
             transmit(tls, write);
@@ -315,6 +340,12 @@ impl Connection {
         }
     }
 
+    /// Counts what its peer has not taken of answers as lost; what became of those since the last time.
+    pub(super) fn give_up_answers(&mut self) -> Posted {
+        self.answers.give_up();
+        self.answers.take_news()
+    }
+
     /// Posts what waits, as far as there is room; whether any could be.
     pub(super) fn drain_spill<T: Tx>(&mut self, floor: &mut Floor<T>) -> bool {
         let origin = &self.origin;
@@ -410,8 +441,28 @@ impl Connection {
     }
 }
 
+/// Brings what the handler of the last packet made to its owners, behind what waits for them already.
+#[cold]
+fn hand_on<T: Tx>(
+    now: Timestamp,
+    origin: &Origin,
+    spill: &mut Spill,
+    news: &mut StreamCounts,
+    floor: &mut Floor<T>,
+) {
+    let made = floor.take_made();
+    for (owner, packet) in made.packets() {
+        let waits_for = |owner| spill.holds_for(owner);
+        if let Way::Full(owner) = floor.made_packet(now, origin, owner, packet, waits_for) {
+            spill.push(owner, now, packet);
+            news.spilled += 1;
+        }
+    }
+    floor.put_back(made);
+}
+
 /// Writes what a session has ready, until it is out or nothing more is taken.
-fn transmit(tls: &mut Session, mut write: impl FnMut(&[u8]) -> io::Result<usize>) {
+pub(super) fn transmit(tls: &mut Session, mut write: impl FnMut(&[u8]) -> io::Result<usize>) {
     // A failure shows in the next receive, with its reason.
     let _ = tls.transmit(
         |slices| match slices.iter().find(|slice| !slice.is_empty()) {

@@ -30,6 +30,9 @@ struct WireState {
     pieces: VecDeque<Piece>,
     paused: bool,
     closed: Option<Close>,
+    /// What was written to the peer, which takes nothing more at `deaf_from` bytes.
+    written: Vec<u8>,
+    deaf_from: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -54,6 +57,15 @@ impl Wire {
 
     fn is_paused(&self) -> bool {
         self.0.lock().unwrap().paused
+    }
+
+    fn written(&self) -> Vec<u8> {
+        self.0.lock().unwrap().written.clone()
+    }
+
+    /// From now on takes so many bytes in all.
+    fn take_only(&self, bytes: Option<usize>) {
+        self.0.lock().unwrap().deaf_from = bytes;
     }
 }
 
@@ -104,8 +116,17 @@ impl StreamQueue for Wires {
         wire.0.lock().unwrap().paused = false;
     }
 
-    fn write(&mut self, _: Token, bytes: &[u8]) -> io::Result<usize> {
-        Ok(bytes.len())
+    fn write(&mut self, token: Token, bytes: &[u8]) -> io::Result<usize> {
+        let wire = self.0[token.0 as usize].as_ref().unwrap();
+        let mut wire = wire.0.lock().unwrap();
+        let room = wire.deaf_from.map(|bytes| bytes - wire.written.len());
+        match bytes.len().min(room.unwrap_or(usize::MAX)) {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            taken => {
+                wire.written.extend_from_slice(&bytes[..taken]);
+                Ok(taken)
+            }
+        }
     }
 
     fn queued_bytes(&self, token: Token) -> io::Result<u64> {
@@ -188,8 +209,10 @@ impl Hand {
 /// What handlers saw: shard, origin, first string of each packet.
 type Seen = Arc<Mutex<Vec<(u16, Origin, Vec<u8>)>>>;
 
-/// Shards whose turns the test takes.
+/// Shards whose turns the test takes; readers behind those that own records.
 struct Cluster {
+    /// Who gets connections: the first reader, or shard 0.
+    taker: usize,
     shards: Vec<Shard<Quiet, Nowhere, Hand, Wires>>,
     handles: Vec<Handle>,
     intakes: Vec<Arc<SegQueue<NewConnection<Wire>>>>,
@@ -202,8 +225,12 @@ const NAMES: [&[u8]; 3] = [b"usrloc-contact-repl", b"clusterer-internal", b"othe
 
 impl Cluster {
     fn new(count: u16, limits: &StreamLimits) -> Self {
+        Self::with(count, 0, limits, Registry::new())
+    }
+
+    /// With names of the test's own beside the usual ones.
+    fn with(owners: u16, readers: u16, limits: &StreamLimits, mut registry: Registry) -> Self {
         let seen = Seen::default();
-        let mut registry = Registry::new();
         for name in NAMES {
             let seen = Arc::clone(&seen);
             let make = move |_| {
@@ -223,6 +250,7 @@ impl Cluster {
         let rows = PeerRows::new(&peers);
         let (table, clock) = (Arc::new(registry.table()), Hand::default());
         let mut cluster = Self {
+            taker: if readers > 0 { owners.into() } else { 0 },
             shards: Vec::new(),
             handles: Vec::new(),
             intakes: Vec::new(),
@@ -230,7 +258,8 @@ impl Cluster {
             seen,
             seats: Arc::new(()),
         };
-        for (id, mailbox) in (0..).map(ShardId).zip(Mailbox::mesh(count).unwrap()) {
+        let mesh = Mailbox::mesh(owners + readers).unwrap();
+        for (id, mailbox) in (0..).map(ShardId).zip(mesh) {
             let intake = Arc::new(SegQueue::new());
             let streams = StreamParts {
                 queue: Wires::default(),
@@ -248,7 +277,7 @@ impl Cluster {
                 clock: cluster.clock.clone(),
                 slab: Slab::new(8).unwrap(),
                 batch: Batch::new(4),
-                steering: Steering::new(count, 0),
+                steering: Steering::new(owners, 0),
                 mailbox,
                 dispatch: registry.build(id, &table),
                 streams,
@@ -261,14 +290,14 @@ impl Cluster {
         cluster
     }
 
-    /// A connection to shard 0.
+    /// A connection.
     fn connect(&self, peer: &str) -> Wire {
         self.connect_with(peer, Vec::new())
     }
 
     fn connect_with(&self, peer: &str, early: Vec<u8>) -> Wire {
         let wire = Wire::default();
-        self.intakes[0].push(NewConnection {
+        self.intakes[self.taker].push(NewConnection {
             socket: wire.clone(),
             peer: SocketAddr::new(peer.parse().unwrap(), 40_000),
             listener: 7,
@@ -632,5 +661,7 @@ fn the_last_connection_that_goes_is_not_told_as_open() {
     assert!(cluster.stop().is_balanced());
 }
 
+/// What handlers may do where a packet is cut.
+mod handlers;
 /// Packets for other shards, and shards that do not keep up.
 mod owners;

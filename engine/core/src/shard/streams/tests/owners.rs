@@ -217,7 +217,7 @@ fn a_greedy_connection_does_not_keep_others_from_a_busy_owner() {
 }
 
 /// A key that belongs to `shard` of two.
-fn key_of(shard: u16) -> Vec<u8> {
+pub(super) fn key_of(shard: u16) -> Vec<u8> {
     let steering = Steering::new(2, 0);
     let keys = (0..).map(|n| format!("user{n}").into_bytes());
     { keys }

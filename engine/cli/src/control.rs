@@ -1,0 +1,284 @@
+//! The control socket: an operator on this host asks a server what it knows of its clusters.
+//!
+//! ```text
+//!   binrush cluster ─▶ one line ─▶ at most 8 clients ─▶ root, or our user? ─▶ Answers ─▶ one line, close
+//!                                  └─────────────── thread "control" ─────────┘   ▲
+//!                                          the clusters' thread answers within 2 s, or that it is busy
+//! ```
+//!
+//! A unix socket, because who may ask is then a matter of the file's permissions and of the peer's credentials, which
+//! the kernel vouches for, and no address of the network leads there. It is a thread of its own that no packet waits
+//! for; all it has of the clusters it gets through `Answers`.
+//!
+//! A connection is one question and one answer, with a deadline for each, as for `/metrics`. Who comes when all places
+//! are taken waits in the kernel's queue: those before him are gone when their deadlines are over. Evicting the one
+//! that came first, as `/metrics` does, would let who asks often shut out others, and here all who ask are friends.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use binrush_engine::cluster::facts::ClusterFacts;
+use serde_json::Value;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime::{self, Runtime};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{sleep, timeout};
+
+use facts::Cluster;
+use message::{Answer, REQUEST_LEN_MAX, Request};
+use place::Place;
+
+/// Asking.
+pub(crate) mod client;
+/// A cluster as it is shown.
+pub(crate) mod facts;
+/// Lines over a connection.
+mod line;
+/// Questions and answers.
+pub(crate) mod message;
+/// The socket's file.
+mod place;
+
+/// What a control socket can tell and do. Called on its thread, for one client after the other.
+pub(crate) trait Answers: Send + Sync {
+    /// All clusters, as they are now; none where this process is in none.
+    ///
+    /// # Errors
+    /// Why nobody knows, in words.
+    fn clusters(&self) -> Result<Vec<ClusterFacts>, String>;
+
+    /// Connections and links, in the shape of [`tally::streams::json`](crate::tally::streams::json).
+    fn peers(&self) -> Value;
+
+    /// Has the records of a capability asked for anew. Returns when that was asked for, not when they are here.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    fn request_sync(&self, cluster: i32, capability: &str) -> Result<(), String>;
+}
+
+/// A thread that answers. Dropping it removes the socket and ends the thread, with whatever it was sending.
+#[derive(Debug)]
+pub(crate) struct Control {
+    // Fields are dropped in their order, and the place has to go while its listener is still open: see there.
+    place: Place,
+    _thread: Answering,
+}
+
+/// Its end ends the thread.
+#[derive(Debug)]
+struct Answering {
+    /// The thread ends when this is dropped.
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What all clients share.
+struct Desk {
+    answers: Arc<dyn Answers>,
+    /// The user that this process runs as.
+    us: u32,
+    limits: Limits,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// Clients at a time.
+    clients: usize,
+    /// To ask, and again to take the answer.
+    deadline: Duration,
+}
+
+impl Control {
+    /// Listens at `path`, and answers root and our own user with what `answers` says.
+    ///
+    /// The socket has the mode 0600 from its first moment on. One that a process of ours left behind is replaced.
+    ///
+    /// # Errors
+    /// The path, its folder or what stands there will not do, with what to do about it; or there is no thread to be had.
+    pub(crate) fn start(path: &Path, answers: Arc<dyn Answers>) -> anyhow::Result<Self> {
+        Self::start_within(LIMITS, path, answers)
+            .with_context(|| format!("cannot open the control socket {}", path.display()))
+    }
+
+    fn start_within(
+        limits: Limits,
+        path: &Path,
+        answers: Arc<dyn Answers>,
+    ) -> anyhow::Result<Self> {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .context("cannot prepare to listen")?;
+        let us = our_user(&runtime).context("cannot find out as whom this process runs")?;
+        let (place, listener) = Place::take(path, us, &runtime)?;
+        let desk = Arc::new(Desk {
+            answers,
+            us,
+            limits,
+        });
+        let (stop, stopped) = oneshot::channel();
+        let serve = move || {
+            runtime.spawn(accept(listener, desk));
+            // An error is the sender being dropped, which is how it is told. What is in work is dropped too.
+            let _ = runtime.block_on(stopped);
+        };
+        let builder = thread::Builder::new().name("control".into());
+        let thread = builder
+            .spawn(serve)
+            .context("cannot start the thread that answers")?;
+        let thread = Answering {
+            stop: Some(stop),
+            thread: Some(thread),
+        };
+        Ok(Self {
+            place,
+            _thread: thread,
+        })
+    }
+
+    /// Where it listens.
+    pub(crate) fn path(&self) -> &Path {
+        self.place.path()
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // When it panicked there is nothing left to end.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Desk {
+    fn answer(&self, line: &[u8]) -> Answer {
+        match Request::read(line) {
+            Ok(Request::Clusters { cluster }) => self.clusters(cluster),
+            Ok(Request::Peers {}) => Answer::Peers(self.answers.peers()),
+            Ok(Request::Sync {
+                cluster,
+                capability,
+            }) => match self.answers.request_sync(cluster, &capability) {
+                Ok(()) => Answer::Done(true),
+                Err(why) => Answer::Error(why),
+            },
+            Err(why) => Answer::Error(why),
+        }
+    }
+
+    fn clusters(&self, wanted: Option<i32>) -> Answer {
+        let all = match self.answers.clusters() {
+            Ok(all) => all,
+            Err(why) => return Answer::Error(why),
+        };
+        let Some(wanted) = wanted else {
+            return Answer::Clusters(all.iter().map(Cluster::from).collect());
+        };
+        match all.iter().find(|each| each.cluster == wanted) {
+            Some(one) => Answer::Clusters(vec![one.into()]),
+            None => Answer::Error(not_in(wanted, &all)),
+        }
+    }
+
+    /// The kernel vouches for it: who connected, not who has the connection now.
+    fn may_ask(&self, stream: &UnixStream) -> Result<(), String> {
+        match stream.peer_cred().map(|peer| peer.uid()) {
+            Ok(uid) if uid == 0 || uid == self.us => Ok(()),
+            Ok(uid) => Err(format!(
+                "the user {uid} may not ask here: only root and the user {} may",
+                self.us
+            )),
+            Err(error) => Err(format!("it cannot be found out who asks: {error}")),
+        }
+    }
+}
+
+impl fmt::Debug for Desk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Desk").finish_non_exhaustive()
+    }
+}
+
+/// Gives every client a task of its own, when there is a place.
+async fn accept(listener: UnixListener, desk: Arc<Desk>) {
+    let places = Arc::new(Semaphore::new(desk.limits.clients));
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await;
+        let Ok((stream, _)) = listener.accept().await else {
+            // No descriptors left, or a client that was gone at once. The next try must not come at once.
+            sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let desk = Arc::clone(&desk);
+        tokio::spawn(async move {
+            serve(&stream, &desk).await;
+            drop(place);
+        });
+    }
+}
+
+async fn serve(stream: &UnixStream, desk: &Desk) {
+    let answer = match desk.may_ask(stream) {
+        Ok(()) => question(stream, desk).await,
+        Err(why) => Some(Answer::Error(why)),
+    };
+    if let Some(answer) = answer {
+        // Who does not take it in time, or has left, does not get it.
+        let _ = timeout(desk.limits.deadline, line::write(stream, &answer.line())).await;
+    }
+}
+
+/// Reads it, and says what is to be answered; `None` where nobody is left to be answered.
+async fn question(stream: &UnixStream, desk: &Desk) -> Option<Answer> {
+    let deadline = desk.limits.deadline;
+    let wrong = match timeout(deadline, line::read(stream, REQUEST_LEN_MAX)).await {
+        Ok(Ok(line)) => return Some(desk.answer(&line)),
+        Ok(Err(error)) => match error.kind() {
+            ErrorKind::FileTooLarge => {
+                format!("a question has at most {REQUEST_LEN_MAX} bytes, its line feed included")
+            }
+            ErrorKind::UnexpectedEof => "a question ends with a line feed".to_owned(),
+            _ => return None,
+        },
+        Err(_) => format!("a question has to be whole within {deadline:?}"),
+    };
+    Some(Answer::Error(wrong))
+}
+
+fn not_in(wanted: i32, all: &[ClusterFacts]) -> String {
+    let ids: Vec<String> = all.iter().map(|each| each.cluster.to_string()).collect();
+    match &ids[..] {
+        [] => format!("this process is in no cluster {wanted}, nor in any other"),
+        ids => format!(
+            "this process is in no cluster {wanted}, but in {}",
+            ids.join(", ")
+        ),
+    }
+}
+
+/// The effective user: of a pair, each end's peer is who made it (unix(7), `SO_PEERCRED`).
+fn our_user(runtime: &Runtime) -> io::Result<u32> {
+    let _inside = runtime.enter();
+    let (one, _other) = UnixStream::pair()?;
+    Ok(one.peer_cred()?.uid())
+}
+
+const LIMITS: Limits = Limits {
+    clients: 8,
+    deadline: Duration::from_secs(1),
+};
+
+/// How long nobody is accepted after that failed.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,106 @@
+//! What a server answers at its control socket, whether it is in a cluster or not.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use binrush_engine::Snapshot;
+use binrush_engine::cluster::driver::Cluster;
+use binrush_engine::cluster::facts::ClusterFacts;
+use serde_json::Value;
+
+use super::cluster;
+use crate::control::{Answers, Control};
+use crate::tally;
+
+/// A control socket that is answered. Dropping it removes the socket.
+pub(super) struct Asked {
+    control: Control,
+    /// What connections came to.
+    peers: Arc<Mutex<Value>>,
+}
+
+/// On the thread that answers.
+struct Known {
+    /// `None`: this process is in none.
+    cluster: Option<Cluster>,
+    peers: Arc<Mutex<Value>>,
+}
+
+impl Asked {
+    /// # Errors
+    /// Those of [`Control::start`].
+    pub(super) fn start(path: &Path, cluster: Option<Cluster>) -> anyhow::Result<Self> {
+        let peers = Arc::new(Mutex::new(tally::streams::json(&Default::default())));
+        let known = Arc::new(Known {
+            cluster,
+            peers: Arc::clone(&peers),
+        });
+        let control = Control::start(path, known)?;
+        Ok(Self { control, peers })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.control.path()
+    }
+
+    /// Answers with `counts` from now on.
+    pub(super) fn show(&self, counts: &Snapshot) {
+        let peers = tally::streams::json(&counts.streams);
+        *self.peers.lock().unwrap_or_else(PoisonError::into_inner) = peers;
+    }
+}
+
+impl Answers for Known {
+    fn clusters(&self) -> Result<Vec<ClusterFacts>, String> {
+        self.cluster.as_ref().map_or(Ok(Vec::new()), cluster::facts)
+    }
+
+    fn peers(&self) -> Value {
+        let peers = self.peers.lock();
+        peers.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn request_sync(&self, cluster: i32, capability: &str) -> Result<(), String> {
+        let Some(clusters) = &self.cluster else {
+            return Err("this process is in no cluster".to_owned());
+        };
+        let asked = clusters.request_sync(cluster, capability);
+        asked.map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::client::ask;
+    use crate::control::message::Request;
+    use crate::control::tests::Folder;
+    use serde_json::json;
+
+    #[test]
+    fn connections_are_told_without_a_cluster_and_of_clusters_that_there_is_none() {
+        let folder = Folder::new();
+        let path = folder.socket();
+        let asked = Asked::start(&path, None).unwrap();
+        let peers = || ask(&path, &Request::Peers {}).unwrap();
+        assert!(peers()["peers"].is_object(), "also before the first look");
+        let mut counts = Snapshot::default();
+        counts.streams.accept.arrived = 7;
+        asked.show(&counts);
+        assert_eq!(
+            peers()["peers"],
+            json!(tally::streams::json(&counts.streams))
+        );
+        let all = ask(&path, &Request::Clusters { cluster: None }).unwrap();
+        assert_eq!(all["clusters"], json!([]));
+        let one = ask(&path, &Request::Clusters { cluster: Some(3) }).unwrap_err();
+        let told = "this process is in no cluster 3, nor in any other";
+        assert_eq!(one.to_string(), told);
+        let request = Request::Sync {
+            cluster: 3,
+            capability: "x".into(),
+        };
+        let sync = ask(&path, &request).unwrap_err();
+        assert_eq!(sync.to_string(), "this process is in no cluster");
+    }
+}

@@ -1,0 +1,402 @@
+//! The clusters that a server is a node of: their seats, and what is told of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow};
+use binrush_engine::cluster::config::{ClusterConfig, NODES_MAX};
+use binrush_engine::cluster::driver::{Cluster, ClusterPlan, EVENTS_MAX, LinkTerms};
+use binrush_engine::cluster::facts::ClusterFacts;
+use binrush_engine::cluster::outbox::Event;
+use binrush_engine::cluster::replica::OpaqueReplica;
+use binrush_engine::config::Protocol;
+use binrush_engine::tls::ClientTls;
+use binrush_engine::{Access, Cidr, Engine, Links, LinksConfig, Registry, Snapshot};
+
+use super::settings::Settings;
+use crate::metrics::Clusters;
+use crate::text::counted;
+use losses::Losses;
+use notice::{Kind, NoticeLog};
+
+pub(super) use notice::Notice;
+
+/// What was lost of what nodes sent.
+mod losses;
+/// What happens, in words.
+mod notice;
+
+/// Clusters whose engine has not started.
+pub(super) struct Planned {
+    plan: ClusterPlan,
+    warnings: Warnings,
+}
+
+/// What doors have to say, as far as there was room for it.
+struct Warnings {
+    told: Receiver<String>,
+    missed: Arc<AtomicU64>,
+}
+
+/// Clusters at work.
+pub(super) struct Seats {
+    cluster: Cluster,
+    links: Links,
+    tls: Option<Arc<ClientTls>>,
+    events: Receiver<Event>,
+    warnings: Warnings,
+    log: NoticeLog,
+    losses: Losses,
+    /// Sharing tags of the configuration, by cluster.
+    tags: Vec<(i32, Vec<String>)>,
+}
+
+/// Whether `name` is that of a capability that a cluster of `clusters` keeps.
+pub(super) fn keeps(clusters: &[ClusterConfig], name: &str) -> bool {
+    let names = clusters.iter().flat_map(|each| &each.capabilities);
+    !clusters.is_empty()
+        && (DOORS.contains(&name) || { names }.any(|capability| capability.name == name))
+}
+
+/// Registers the doors and gates of all clusters; `None`: there are none.
+pub(super) fn plan(
+    settings: &Settings,
+    registry: &mut Registry,
+) -> anyhow::Result<Option<Planned>> {
+    if settings.clusters.is_empty() {
+        return Ok(None);
+    }
+    let (told, warnings): (SyncSender<String>, _) = mpsc::sync_channel(WARNINGS_MAX);
+    let missed = Arc::new(AtomicU64::new(0));
+    let warnings = Warnings {
+        told: warnings,
+        missed: Arc::clone(&missed),
+    };
+    let mut plan = ClusterPlan::new(settings.clusters.clone(), settings.engine.shard_count());
+    // Who floods us with what is worth a warning is told of in part.
+    plan.doors(registry, move |warning| {
+        if told.try_send(warning).is_err() {
+            missed.fetch_add(1, Ordering::Relaxed);
+        }
+    })?;
+    for cluster in &settings.clusters {
+        for capability in &cluster.capabilities {
+            let name = capability.name.clone();
+            let make = move |_| OpaqueReplica::new(&name);
+            plan.replica(registry, cluster.id, &capability.name, make)?;
+        }
+    }
+    Ok(Some(Planned { plan, warnings }))
+}
+
+impl Seats {
+    /// Takes the seats of an engine that receives.
+    pub(super) fn take(
+        planned: Planned,
+        engine: &mut Engine,
+        settings: &Settings,
+    ) -> anyhow::Result<Self> {
+        let clusters = &settings.clusters;
+        let nodes = clusters.iter().flat_map(|each| &each.neighbours);
+        let secure = { nodes }.any(|node| node.url.protocol == Protocol::Bins);
+        let tls = secure.then(|| client(settings)).transpose()?;
+        let links = Links::start(&LinksConfig {
+            links: (clusters.len() * NODES_MAX).min(binrush_engine::link::LINKS_MAX),
+            ..LinksConfig::default()
+        })
+        .context("cannot start the thread of connections to other nodes")?;
+        engine.tell_of(links.clone());
+        let terms = LinkTerms {
+            tls: tls.clone(),
+            ..LinkTerms::default()
+        };
+        let Planned { mut plan, warnings } = planned;
+        // Before the start: what is wrong with a link at its first attempt is told once.
+        let events = plan.events();
+        let cluster = plan
+            .start(Arc::new(engine.teller()), links.clone(), terms)
+            .context("cannot start the cluster's thread")?;
+        Ok(Self {
+            events,
+            cluster,
+            links,
+            tls,
+            warnings,
+            log: NoticeLog::default(),
+            losses: Losses::new(clusters),
+            tags: clusters
+                .iter()
+                .map(|each| (each.id, each.tags.clone()))
+                .collect(),
+        })
+    }
+
+    /// A handle to all of them.
+    pub(super) fn cluster(&self) -> Cluster {
+        self.cluster.clone()
+    }
+
+    /// What happened since the last call, as far as it was kept and is not too much to be told.
+    pub(super) fn news(&mut self) -> Vec<Notice> {
+        let Self {
+            events,
+            warnings,
+            log,
+            ..
+        } = self;
+        let mut news = log.due(Instant::now());
+        log.missed(Kind::Warning, warnings.missed.swap(0, Ordering::Relaxed));
+        for text in warnings.told.try_iter().take(WARNINGS_MAX) {
+            if log.has_room(Kind::Warning) {
+                news.push(Notice::warning(&text));
+            }
+        }
+        for event in events.try_iter().take(EVENTS_MAX) {
+            if Kind::of(&event).is_none_or(|kind| log.has_room(kind)) {
+                news.push(Notice::of(&event));
+            }
+        }
+        news
+    }
+
+    /// What is known of all clusters, and why that may be nothing.
+    pub(super) fn look(&self) -> Clusters {
+        let (facts, trouble) = match facts(&self.cluster) {
+            Ok(facts) => (facts, None),
+            Err(trouble) => (Vec::new(), Some(trouble)),
+        };
+        let links = (!self.links.is_running()).then(|| LINKS_ENDED.to_owned());
+        let mut left_out = self.log.left_out();
+        left_out.push(("missed", self.cluster.missed_events()));
+        Clusters {
+            facts,
+            tags: self.tags.clone(),
+            left_out,
+            trouble: trouble.or(links),
+        }
+    }
+
+    /// What we lost ourselves of what nodes had sent, they have and we do not: it has to be asked for again.
+    pub(super) fn heed(&mut self, counts: &Snapshot) {
+        for (cluster, lost) in self.losses.due(&counts.streams) {
+            let connections = counted(lost, "connection");
+            let why = format!("ended {connections} of its nodes with packets in it");
+            self.cluster.suspect(Some(cluster), None, &why);
+        }
+    }
+
+    /// Whether the certificates of the client domains can be used.
+    pub(super) fn check(&self, settings: &Settings) -> anyhow::Result<()> {
+        match self.tls {
+            Some(_) => client(settings).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Goes over to the certificates of the client domains.
+    pub(super) fn reload(&self, settings: &Settings) -> anyhow::Result<()> {
+        let Some(tls) = &self.tls else {
+            return Ok(());
+        };
+        tls.reload(&settings.tls.client)
+            .map_err(|error| anyhow!("{}", settings.placed(&error)))
+    }
+
+    /// Leaves the clusters; who still has packets of ours to take gets them within a second.
+    pub(super) fn leave(self) {
+        self.cluster.stop();
+        self.links.stop(LEAVE_MAX);
+    }
+}
+
+/// Lets in by `access` whom `before` did of the nodes of `clusters`, and of those who may become one: as long as we run
+/// as a node, the others have to reach us. What there is no room for is told.
+pub(super) fn keep_in(
+    access: &mut Access,
+    before: &Access,
+    clusters: &[ClusterConfig],
+) -> Vec<String> {
+    let nodes = clusters.iter().flat_map(|each| &each.neighbours);
+    let nodes = nodes.map(|node| Cidr::from(node.url.addr.ip()));
+    let learned = clusters.iter().flat_map(|each| each.learn.iter().copied());
+    let wanted = nodes.chain(learned);
+    let had = wanted.flat_map(|range| in_both(range, before));
+    let refused = had.filter_map(|range| access.allow(range).err());
+    refused
+        .map(|full| format!("{full}: nodes of the clusters that run are not let in any more"))
+        .collect()
+}
+
+/// What of `range` is in `access`.
+fn in_both(range: Cidr, access: &Access) -> Vec<Cidr> {
+    if access.is_any() {
+        return vec![range];
+    }
+    let covers = |one: Cidr, other: Cidr| {
+        one.contains(other.network()) && one.prefix_len() <= other.prefix_len()
+    };
+    let known = access.cidrs().iter().copied();
+    known
+        .filter_map(|known| match covers(known, range) {
+            true => Some(range),
+            false => covers(range, known).then_some(known),
+        })
+        .collect()
+}
+
+/// All that is known, or why nobody says.
+pub(super) fn facts(cluster: &Cluster) -> Result<Vec<ClusterFacts>, String> {
+    cluster.facts().map_err(|error| error.to_string())
+}
+
+fn client(settings: &Settings) -> anyhow::Result<Arc<ClientTls>> {
+    let domains = &settings.tls.client;
+    let loaded = ClientTls::load(domains);
+    let loaded = loaded.map_err(|error| anyhow!("{}", settings.placed(&error)))?;
+    Ok(Arc::new(loaded))
+}
+
+/// Names of packets that doors take.
+const DOORS: [&str; 3] = ["clusterer-internal", "clusterer-extra", "clusterer"];
+
+/// Warnings that wait to be printed.
+const WARNINGS_MAX: usize = 64;
+
+/// How long packets of ours may take to leave at the end.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
+
+const LINKS_ENDED: &str = "the thread of the connections to other nodes has ended: nothing is sent to them any more; restart";
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use binrush_engine::cluster::config::{NodeConfig, SyncLimits, Timers};
+    use binrush_engine::cluster::driver::{Orders, Told};
+    use binrush_engine::dispatch::NameId;
+    use std::any::Any;
+
+    /// Node 1 of a cluster, with node 2 at `neighbour`.
+    pub(in crate::serve) fn cluster(id: i32, neighbour: &str) -> ClusterConfig {
+        let node = |id, ip: &str| NodeConfig {
+            id,
+            url: format!("bin:{ip}:5555").parse().unwrap(),
+            url_text: format!("bin:{ip}:5555"),
+            sip_addr: String::new(),
+            priority: 3,
+            retries: 3,
+            is_seed: false,
+            release: None,
+        };
+        ClusterConfig {
+            id,
+            me: node(1, "127.0.0.1"),
+            neighbours: vec![node(2, neighbour)],
+            timers: Timers::default(),
+            release: binrush_wire::Release::V3_6,
+            learn: Vec::new(),
+            capabilities: Vec::new(),
+            tags: vec!["vip".to_owned()],
+            sync: SyncLimits::default(),
+        }
+    }
+
+    /// Shards that have ended.
+    struct Nobody;
+
+    impl Orders for Nobody {
+        fn owners(&self) -> u16 {
+            1
+        }
+
+        fn tell(&self, _: u16, _: NameId, _: Box<dyn Any + Send>) -> Told {
+            Told::Ended
+        }
+    }
+
+    fn seats() -> Seats {
+        let configs = vec![cluster(1, "127.0.0.2")];
+        let losses = Losses::new(&configs);
+        let tags = vec![(1, configs[0].tags.clone())];
+        let links = Links::start(&LinksConfig::default()).unwrap();
+        let plan = ClusterPlan::new(configs, 1);
+        let cluster = plan
+            .start(Arc::new(Nobody), links.clone(), LinkTerms::default())
+            .unwrap();
+        let (_, told) = mpsc::channel();
+        Seats {
+            events: cluster.events(),
+            cluster,
+            links,
+            tls: None,
+            warnings: Warnings {
+                told,
+                missed: Arc::default(),
+            },
+            log: NoticeLog::default(),
+            losses,
+            tags,
+        }
+    }
+
+    #[test]
+    fn a_thread_that_has_ended_is_trouble_and_not_a_process_without_clusters() {
+        let seats = seats();
+        let well = seats.look();
+        assert_eq!((well.facts.len(), well.trouble), (1, None));
+        seats.cluster.stop();
+        let ended = seats.look();
+        assert!(ended.facts.is_empty());
+        assert!(ended.trouble.is_some_and(|told| told.contains("ended")));
+        let asked = seats.cluster.request_sync(1, "x").unwrap_err();
+        assert!(asked.to_string().contains("ended"), "{asked}");
+        seats.links.stop(Duration::ZERO);
+        let told = facts(&seats.cluster).unwrap_err();
+        assert!(told.contains("ended"), "{told}");
+    }
+
+    #[test]
+    fn links_that_have_ended_are_trouble_too() {
+        let seats = seats();
+        seats.links.stop(Duration::ZERO);
+        assert_eq!(seats.look().trouble.as_deref(), Some(LINKS_ENDED));
+        seats.leave();
+    }
+
+    #[test]
+    fn a_warning_that_found_no_room_is_counted() {
+        let mut seats = seats();
+        seats.warnings.missed.store(3, Ordering::Relaxed);
+        seats.news();
+        assert!(seats.look().left_out.contains(&("warning", 3)));
+        seats.leave();
+    }
+
+    #[test]
+    fn nodes_of_running_clusters_stay_let_in_and_nobody_else_comes_in() {
+        let mut learns = cluster(1, "10.0.0.2");
+        learns.learn = vec!["10.1.0.0/24".parse().unwrap()];
+        let both = [learns, cluster(2, "10.2.0.2")];
+        let mut before = Access::loopback();
+        for range in ["10.0.0.0/24", "10.1.0.0/24"] {
+            before.allow(range.parse().unwrap()).unwrap();
+        }
+        let mut access = Access::loopback();
+        assert!(keep_in(&mut access, &before, &both).is_empty());
+        let lets_in = |ip: &str| access.allows(ip.parse().unwrap());
+        assert!(lets_in("10.0.0.2") && lets_in("10.1.0.77"));
+        assert!(!lets_in("10.0.0.3"), "no node is there");
+        assert!(!lets_in("10.2.0.2"), "it was not let in before");
+        // Of a network no more than was let in before; of everybody, the nodes.
+        let mut few = Access::nobody();
+        few.allow("10.1.0.0/30".parse().unwrap()).unwrap();
+        for (before, last) in [(few, false), (Access::any(), true)] {
+            let mut access = Access::nobody();
+            keep_in(&mut access, &before, &both);
+            let lets_in = |ip: &str| access.allows(ip.parse().unwrap());
+            assert_eq!((lets_in("10.1.0.3"), lets_in("10.1.0.4")), (true, last));
+            assert!(!lets_in("10.3.0.1"));
+        }
+    }
+}

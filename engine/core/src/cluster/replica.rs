@@ -1,0 +1,122 @@
+//! Who keeps the records of a capability.
+
+use binrush_wire::{Chunk, Packet, Release, WireError};
+
+use super::session::SyncEnd;
+use crate::clock::Timestamp;
+use crate::dispatch::handler::{ShardId, Verdict};
+
+/// Packets for a function, and no records.
+pub mod callback;
+/// Records as bytes, in memory.
+pub mod opaque;
+
+pub use callback::Callback;
+pub use opaque::OpaqueReplica;
+
+/// The records of one capability that one shard owns. Called by that shard's thread only.
+///
+/// What it has to keep to: [`walk`](Self::walk) from cursor to cursor gives every record that was there all the time, however
+/// many come and go in between; what it gives to a release, a node of that release takes.
+pub trait Replica: Send {
+    /// Applies one live packet, whose ids are checked; the trailer is not among the fields that `packet.fields()` has,
+    /// it has to be popped.
+    fn apply(&mut self, source: &Source, packet: &Packet<'_>) -> Verdict;
+
+    /// Applies one record of a donor.
+    ///
+    /// # Errors
+    /// Where the chunk is wrong. The sync cannot succeed then.
+    fn apply_chunk(
+        &mut self,
+        source: &Source,
+        data_version: i32,
+        chunk: &Chunk<'_>,
+    ) -> Result<(), WireError>;
+
+    /// A sync begins: every record counts as not confirmed until a chunk, or a live packet, speaks of it.
+    fn sync_begins(&mut self, now: Timestamp);
+
+    /// A sync has ended and what was held is applied; how many records were removed.
+    fn sync_ends(&mut self, now: Timestamp, end: SyncEnd) -> u64;
+
+    /// As [`sync_ends`](Self::sync_ends), one piece of it, from `Cursor::default()` on: how many records were removed, and
+    /// where to go on. Live packets come in between, and are newer than the sync. Who keeps so many records that going over
+    /// all of them takes longer than a packet may wait has to do it in pieces; as it is given here, all is done in one.
+    fn sync_ends_from(
+        &mut self,
+        now: Timestamp,
+        end: SyncEnd,
+        from: Cursor,
+    ) -> (u64, Option<Cursor>) {
+        let _ = from;
+        (self.sync_ends(now, end), None)
+    }
+
+    /// Calls `each` with the data of one chunk for each record from `from` on, for a node of `release`, until about
+    /// `bytes` were given; where to go on, or `None` at the end.
+    fn walk(
+        &self,
+        from: Cursor,
+        release: Release,
+        bytes: usize,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Option<Cursor>;
+
+    /// As [`walk`](Self::walk), and how many records it left out. Who keeps records that some releases cannot be given has to
+    /// say so here, or a node takes what it was given for everything; as it is given here, none are.
+    fn walk_counted(
+        &self,
+        from: Cursor,
+        release: Release,
+        bytes: usize,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Walked {
+        Walked {
+            next: self.walk(from, release, bytes, each),
+            left_out: 0,
+        }
+    }
+
+    /// The data version of the chunks for a node of `release`; `None`: it gets none.
+    fn data_version(&self, release: Release) -> Option<i32>;
+
+    /// How many records there are.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// How far a walk came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Walked {
+    /// Where to go on; `None`: that was all.
+    pub next: Option<Cursor>,
+    /// Records on the way that a node of this release should have and was not given.
+    pub left_out: u64,
+}
+
+/// Where a packet came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    /// When it arrived.
+    pub now: Timestamp,
+    /// Whose records these are.
+    pub shard: ShardId,
+    /// The cluster.
+    pub cluster: i32,
+    /// The node that made it.
+    pub node: i32,
+    /// Its release, as far as that is known.
+    pub release: Release,
+}
+
+/// A place in the walk through a replica; what it means is the replica's affair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Cursor(pub u64);
+
+/// The command of a packet that carries chunks to a gate; what genuine modules see as `SYNC_PACKET_TYPE`.
+pub const SYNC_PACKET: i32 = binrush_wire::schema::SYNC_CHUNK;

@@ -1,0 +1,577 @@
+//! One of our capabilities: what our copy of its records is worth, and what is done about that.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use binrush_wire::Release;
+
+use super::super::notice::View;
+use super::attempt::{Attempt, Over};
+use super::donors::Donors;
+use super::{COUNTED_SYNC_VERSION, MS, NEVER, Rules, Turn};
+use crate::clock::Timestamp;
+use crate::cluster::config::CapabilityConfig;
+use crate::cluster::facts::{CapabilityFacts, CopyState};
+use crate::cluster::message::sync_version;
+use crate::cluster::outbox::{Event, Slice, SliceRequest};
+use crate::cluster::replica::Cursor;
+use crate::cluster::session::{Session, SyncEnd};
+
+/// Our copy of one capability's records.
+#[derive(Debug)]
+pub(super) struct Ours {
+    name: String,
+    /// Whether its records are asked for, and given to others.
+    sync: bool,
+    state: CopyState,
+    why: String,
+    /// Since when it is unverified or suspect, tries to change that included.
+    since: Timestamp,
+    /// No other try before this.
+    not_before: Timestamp,
+    /// A record was there since the copy was verified last.
+    has_records: bool,
+    attempt: Option<Attempt>,
+    /// What the copy was before the attempt: that again if it is given up.
+    before: CopyState,
+    /// Something was missed during the attempt, which it cannot make good: another one follows.
+    missed: Option<(Doubt, String)>,
+    /// What is wrong with it while it is not verified.
+    doubt: Doubt,
+    /// Syncs in a row after which a replica had no room for what was held back meanwhile.
+    crowded: u32,
+    /// When to say that nobody is there to sync from. `None`: somebody is, or it was not looked for.
+    lonely: Option<Timestamp>,
+    donors: Donors,
+    /// Nodes that came up and did not tell of this capability since, and when they came.
+    returned: BTreeMap<i32, Timestamp>,
+    probe: Probe,
+    last_sync: Option<(i32, SyncEnd, u64, u64)>,
+    completed: u64,
+    abandoned: u64,
+    told_offered: bool,
+    told_session: Option<u64>,
+}
+
+/// What a copy may lack: the later ones are worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Doubt {
+    /// Nothing.
+    No,
+    /// What nodes told others while we could not see each other. They say the same of us, and nobody may know better.
+    Returned,
+    /// What was dropped here, or all of it.
+    Missed,
+}
+
+/// A look for the first record of a copy that had none when it was verified: the gates are asked for a slice of one record.
+#[derive(Debug, Default)]
+struct Probe {
+    /// What the slices are asked for as; 0: none was.
+    id: u64,
+    due: Timestamp,
+    /// Looks that there were: each is for another of the releases around us.
+    looks: usize,
+}
+
+impl Ours {
+    pub(super) fn new(config: &CapabilityConfig, now: Timestamp) -> Self {
+        let (state, why) = match config.sync {
+            true => (CopyState::Unverified, "no node gave its records yet"),
+            false => (CopyState::Verified, "it needs no sync"),
+        };
+        Self {
+            name: config.name.clone(),
+            sync: config.sync,
+            state,
+            why: why.to_owned(),
+            since: now,
+            not_before: now,
+            has_records: !config.sync,
+            attempt: None,
+            before: state,
+            missed: None,
+            doubt: match config.sync {
+                true => Doubt::Missed,
+                false => Doubt::No,
+            },
+            crowded: 0,
+            lonely: None,
+            donors: Donors::default(),
+            returned: BTreeMap::new(),
+            probe: Probe::default(),
+            last_sync: None,
+            completed: 0,
+            abandoned: 0,
+            told_offered: !config.sync,
+            told_session: None,
+        }
+    }
+
+    /// Does what is due.
+    pub(super) fn tick(&mut self, turn: &mut Turn<'_>) {
+        self.advance(turn);
+        if self.attempt.is_none() {
+            match self.state {
+                CopyState::Unverified | CopyState::Suspect => self.seek(turn),
+                CopyState::Verified => self.look(turn),
+                CopyState::Syncing => {}
+            }
+        }
+    }
+
+    /// The link to `node` came up; or only the node's link to us did, so that it told us nothing for a while.
+    pub(super) fn node_up(&mut self, turn: &mut Turn<'_>, node: i32) {
+        if !self.sync {
+            return;
+        }
+        let attempt = self.attempt.as_mut();
+        let answering = attempt.filter(|attempt| attempt.donor() == node && attempt.is_answering());
+        match answering {
+            // It answers only now that it can reach us, with what it has now.
+            Some(attempt) if attempt.packets() == 0 => return,
+            // What it sent meanwhile is lost. From 3.3 on the count tells, and that live packets are lost is not for this
+            // attempt to make good.
+            Some(attempt) if sync_version(turn.view.release(node)) < COUNTED_SYNC_VERSION => {
+                attempt.donor_lost(turn, "lost us for a while");
+            }
+            _ => {}
+        }
+        self.returned.insert(node, turn.now);
+    }
+
+    /// The link to `node` went down, or it is another process now.
+    pub(super) fn node_gone(&mut self, turn: &mut Turn<'_>, node: i32, how: &str) {
+        self.returned.remove(&node);
+        self.donors.forget(node);
+        self.donor_lost(turn, node, how);
+    }
+
+    /// `node` says whether it is synced.
+    pub(super) fn told(&mut self, turn: &mut Turn<'_>, node: i32, synced: bool) {
+        if let Some(up_at) = self.returned.remove(&node)
+            && synced
+        {
+            self.node_returned(turn, node, up_at);
+        }
+        if !synced {
+            self.donor_lost(turn, node, "is not synced any more");
+        }
+    }
+
+    /// `node` says that it has sent all.
+    pub(super) fn sync_end(
+        &mut self,
+        turn: &mut Turn<'_>,
+        node: i32,
+        connection: u64,
+        total: Option<u32>,
+    ) {
+        let earlier = self.donors.answered(turn.now, node);
+        let attempt = self.attempt.as_mut();
+        let Some(attempt) = attempt.filter(|attempt| attempt.donor() == node) else {
+            return;
+        };
+        if earlier && total.is_none() {
+            return attempt.earlier_ended(turn);
+        }
+        attempt.donor_ended(turn, connection, total);
+        if earlier {
+            // The count was right, and yet it may be that of records from before live packets were held back.
+            self.miss(
+                Doubt::Missed,
+                format!("node {node} owed us an earlier answer"),
+            );
+        }
+    }
+
+    /// Something may have been missed.
+    pub(super) fn suspect(&mut self, turn: &mut Turn<'_>, why: &str) {
+        self.doubt(turn, Doubt::Missed, why.to_owned());
+    }
+
+    /// An operator wants another sync.
+    pub(super) fn request(&mut self, turn: &mut Turn<'_>) -> Result<(), String> {
+        let name = &self.name;
+        if !self.sync {
+            return Err(format!("{name} is not synced, as the configuration says"));
+        }
+        if let Some(attempt) = &self.attempt {
+            let donor = attempt.donor();
+            return Err(format!("node {donor} is giving us {name} already"));
+        }
+        if !Donors::is_any(name, turn.view) {
+            return Err(format!(
+                "no node that is up says that its {name} is synced; our copy stays {}",
+                self.state.symbol()
+            ));
+        }
+        self.suspect(turn, "an operator asked for a sync");
+        Ok(())
+    }
+
+    /// Whether slices of that number are a look for a first record.
+    pub(super) fn is_probed_by(&self, slice: &Slice) -> bool {
+        self.probe.id != 0 && self.probe.id == slice.donation
+    }
+
+    /// The answer to a look for a first record.
+    pub(super) fn probed(&mut self, slice: &Slice) {
+        if self.state == CopyState::Verified && !slice.ends.is_empty() {
+            self.has_records = true;
+        }
+    }
+
+    /// The doors know the session from now on.
+    pub(super) fn sessions_shown(&mut self) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.shown();
+        }
+    }
+
+    /// Whether [`is_offered`](Self::is_offered) says something else than the last time.
+    pub(super) fn offer_changed(&mut self) -> bool {
+        let offered = self.is_offered();
+        std::mem::replace(&mut self.told_offered, offered) != offered
+    }
+
+    /// Whether [`session`](Self::session) is another one than the last time.
+    pub(super) fn session_changed(&mut self) -> bool {
+        let session = self.session().map(|session| session.id);
+        std::mem::replace(&mut self.told_session, session) != session
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether its records are ever given to others.
+    pub(super) fn is_given(&self) -> bool {
+        self.sync
+    }
+
+    /// Whether a sync that we give may go on to its end: it was asked for when our copy was verified, and what made it
+    /// suspect since was nothing that this copy lost. Who receives it asks nobody else, and would be left with a part.
+    pub(super) fn may_be_given_on(&self) -> bool {
+        let missed = self.missed.as_ref();
+        let missed = missed.is_some_and(|(doubt, _)| *doubt == Doubt::Missed);
+        self.is_offered() || self.sync && self.doubt == Doubt::Returned && !missed
+    }
+
+    /// Whether others are told that they can sync from us.
+    pub(super) fn is_offered(&self) -> bool {
+        self.state == CopyState::Verified && self.has_records
+    }
+
+    /// The session whose SYNC packets are welcome.
+    pub(super) fn session(&self) -> Option<&Arc<Session>> {
+        self.attempt.as_ref()?.session()
+    }
+
+    /// When something is to be done without a notice, at the latest.
+    pub(super) fn due(&self, now: Timestamp, rules: &Rules, view: &dyn View) -> Timestamp {
+        if let Some(attempt) = &self.attempt {
+            return attempt.due(now);
+        }
+        if self.state == CopyState::Verified {
+            return if self.has_records {
+                NEVER
+            } else {
+                self.probe.due
+            };
+        }
+        // Nobody says when it becomes clear that the last of the nodes is not there.
+        let look = self.fallback(rules, view);
+        let look = look.map(|fallback| fallback.max(now.after(SEED_LOOK_NS)));
+        let times = [self.not_before, self.since.after(SETTLE_NS)];
+        let times = times.into_iter().filter(|&time| now < time);
+        let times = times.chain(look).chain(self.donors.due(now));
+        let times = times.chain(self.lonely);
+        times.min().unwrap_or(NEVER)
+    }
+
+    /// What is known here; what is given to others is not.
+    pub(super) fn facts(&self, now: Timestamp) -> CapabilityFacts {
+        CapabilityFacts {
+            name: self.name.clone(),
+            state: self.state,
+            why: self.why.clone(),
+            advertised: self.is_offered(),
+            sync: self.attempt.as_ref().map(|attempt| attempt.facts(now)),
+            last_sync: self.last_sync,
+            completed: self.completed,
+            abandoned: self.abandoned,
+            ..CapabilityFacts::default()
+        }
+    }
+
+    /// A node is back, and is synced: what it told the cluster while we could not see it, we do not know.
+    ///
+    /// One that is back without being synced restarted, and wants to hear from us.
+    fn node_returned(&mut self, turn: &mut Turn<'_>, node: i32, up_at: Timestamp) {
+        if let Some(attempt) = &self.attempt {
+            // Since it is up we hear it ourselves, and until then the donor did, if it was asked later and sees it.
+            let before_asked = attempt.asked().is_none_or(|asked| up_at <= asked);
+            let donor = attempt.donor();
+            if before_asked && (node == donor || turn.view.sees(donor, node)) {
+                return;
+            }
+        }
+        let why = format!("node {node} is back, and was heard by others");
+        self.doubt(turn, Doubt::Returned, why);
+    }
+
+    fn doubt(&mut self, turn: &mut Turn<'_>, doubt: Doubt, why: String) {
+        match self.state {
+            CopyState::Verified if self.sync => {
+                self.doubt = doubt;
+                self.since = turn.now;
+                self.enter(turn, CopyState::Suspect, why);
+            }
+            CopyState::Syncing => self.miss(doubt, why),
+            CopyState::Suspect if doubt > self.doubt => (self.doubt, self.why) = (doubt, why),
+            _ => {}
+        }
+    }
+
+    /// The attempt under way cannot make that good. The worst is remembered.
+    fn miss(&mut self, doubt: Doubt, why: String) {
+        let before = self.missed.as_ref().map(|(doubt, _)| *doubt);
+        if before.is_none_or(|before| before <= doubt) {
+            self.missed = Some((doubt, why));
+        }
+    }
+
+    /// When to do without a donor, if we may. A seed may; and so may whoever was verified before nodes came back to him: if
+    /// none of them offers anything, they wait for each other, and it is the lowest id that goes first. The others sync from
+    /// it.
+    fn fallback(&self, rules: &Rules, view: &dyn View) -> Option<Timestamp> {
+        if view.is_seed() {
+            return Some(self.since.after(rules.seed_fallback_ns));
+        }
+        if self.doubt != Doubt::Returned {
+            return None;
+        }
+        let up = view.up_nodes();
+        let before_us = up.iter().filter(|&&node| node < view.me());
+        let turns = before_us.count() as u64;
+        let wait_ns = rules.seed_fallback_ns.max(RETURNED_MIN_NS) + turns * RETURNED_STEP_NS;
+        Some(self.since.after(wait_ns))
+    }
+
+    fn donor_lost(&mut self, turn: &mut Turn<'_>, node: i32, how: &str) {
+        let attempt = self.attempt.as_mut();
+        if let Some(attempt) = attempt.filter(|attempt| attempt.donor() == node) {
+            attempt.donor_lost(turn, how);
+        }
+    }
+
+    /// Looks for a donor; or does without, if we may.
+    fn seek(&mut self, turn: &mut Turn<'_>) {
+        let (now, view) = (turn.now, turn.view);
+        // At the start nodes come up one after the other. The first is not always the best, and each that comes up behind a
+        // sync would make it worth nothing.
+        let settles = !view.is_settled() && now < self.since.after(SETTLE_NS);
+        self.watch_for_donors(turn);
+        if now >= self.not_before
+            && !settles
+            && let Some(donor) = self.donors.choose(now, &self.name, view)
+        {
+            self.begin(turn, donor);
+        } else if let Some(fallback) = self.fallback(turn.rules, view)
+            && now >= fallback
+            && view.is_settled()
+            && self.is_alone(turn)
+        {
+            let why = match view.is_seed() {
+                true => "a seed, and no node to sync from",
+                false => "it was verified, and none of the nodes that are back knows better",
+            };
+            self.verified(turn, false, why);
+        }
+    }
+
+    /// Whether nobody gives us anything. Of a seed that is so, too, if those who say that they could never answer: it would
+    /// offer nothing for ever, and the cluster would have no seed.
+    fn is_alone(&self, turn: &mut Turn<'_>) -> bool {
+        if !Donors::is_any(&self.name, turn.view) {
+            return true;
+        }
+        let is_ignored = turn.view.is_seed() && self.donors.are_mute(&self.name, turn.view);
+        if is_ignored {
+            let name = &self.name;
+            turn.warn(format!(
+                "{name}: no node that offers it has answered our requests, so this seed goes on with its own copy. Look whether \
+                 they can reach us; nodes of 3.6 that have lost a link answer by others only with enable_rerouting"
+            ));
+        }
+        is_ignored
+    }
+
+    /// Says after a while that nobody offers what we look for. Two nodes that are no seeds, and missed something at the same
+    /// time, would wait for each other without a word.
+    fn watch_for_donors(&mut self, turn: &mut Turn<'_>) {
+        // Whoever does without after a while needs no help.
+        let waits = self.fallback(turn.rules, turn.view).is_none();
+        if !waits || Donors::is_any(&self.name, turn.view) {
+            self.lonely = None;
+            return;
+        }
+        let patience = turn.now.after(turn.rules.sync_timeout_ns);
+        if turn.now < *self.lonely.get_or_insert(patience) {
+            return;
+        }
+        self.lonely = Some(turn.now.after(LONELY_NS));
+        let (name, state) = (&self.name, self.state.symbol());
+        turn.warn(format!(
+            "no node offers {name}, and our copy stays {state}: name a seed (flags=seed), or ask for a sync when a node has it"
+        ));
+    }
+
+    /// Goes on with the attempt, if there is one.
+    fn advance(&mut self, turn: &mut Turn<'_>) {
+        let Some(attempt) = &mut self.attempt else {
+            return;
+        };
+        let was_asked = attempt.asked().is_some();
+        let over = attempt.advance(turn);
+        if !was_asked && attempt.asked().is_some() {
+            self.donors.asked(attempt.donor());
+        }
+        if let Some(over) = over {
+            self.over(turn, over);
+        }
+    }
+
+    fn begin(&mut self, turn: &mut Turn<'_>, donor: i32) {
+        self.before = self.state;
+        self.missed = None;
+        self.lonely = None;
+        self.not_before = turn.now.after(turn.rules.retry_min_ns);
+        self.attempt = Some(Attempt::begin(&self.name, donor, turn));
+        let why = format!("node {donor} is asked for its records");
+        self.enter(turn, CopyState::Syncing, why);
+    }
+
+    fn over(&mut self, turn: &mut Turn<'_>, over: Over) {
+        let Some(attempt) = self.attempt.take() else {
+            return;
+        };
+        let (donor, chunks) = (attempt.donor(), attempt.applied());
+        self.last_sync = Some((donor, over.end, chunks, attempt.age(turn.now) / MS));
+        turn.event(Event::SyncDone {
+            cluster: turn.rules.cluster,
+            capability: self.name.clone(),
+            donor,
+            end: over.end,
+            chunks,
+        });
+        if over.end == SyncEnd::Abandoned {
+            self.abandoned += 1;
+            self.donors.failed(donor, over.owing_until, over.was_mute);
+            if let Some((doubt, _)) = self.missed.take() {
+                self.doubt = self.doubt.max(doubt);
+            }
+            return self.enter(turn, self.before, over.why);
+        }
+        self.completed += 1;
+        self.donors.completed();
+        if let Some(why) = self.no_room(turn, attempt.refused()) {
+            self.miss(Doubt::Missed, why);
+        }
+        if let Some((doubt, why)) = self.missed.take() {
+            self.doubt = doubt;
+            self.since = turn.now;
+            return self.enter(turn, CopyState::Suspect, why);
+        }
+        self.verified(turn, chunks > 0, &over.why);
+    }
+
+    /// Why a sync is worth nothing after which so many held packets were `refused`: they are newer than all that came. The
+    /// next one will hardly find more room, so it comes the later, the more of them failed that way.
+    fn no_room(&mut self, turn: &Turn<'_>, refused: u64) -> Option<String> {
+        if refused == 0 {
+            self.crowded = 0;
+            return None;
+        }
+        let wait = turn.rules.retry_min_ns.max(MS);
+        let wait = wait.saturating_mul(1 << self.crowded.min(20));
+        let most = CROWDED_MAX_NS.max(turn.rules.retry_min_ns);
+        self.not_before = turn.now.after(wait.min(most));
+        self.crowded = self.crowded.saturating_add(1);
+        Some(format!("{refused} held packets found no room"))
+    }
+
+    fn verified(&mut self, turn: &mut Turn<'_>, has_records: bool, why: &str) {
+        self.lonely = None;
+        self.doubt = Doubt::No;
+        self.has_records = has_records;
+        // A number of its own: an answer from before says nothing of the copy that is verified now.
+        self.probe.id = 0;
+        self.probe.due = turn.now;
+        self.enter(turn, CopyState::Verified, why.to_owned());
+    }
+
+    fn enter(&mut self, turn: &mut Turn<'_>, state: CopyState, why: String) {
+        self.state = state;
+        self.why.clone_from(&why);
+        turn.event(Event::Capability {
+            cluster: turn.rules.cluster,
+            capability: self.name.clone(),
+            state,
+            why,
+        });
+    }
+
+    /// Looks whether a verified copy has its first record by now.
+    fn look(&mut self, turn: &mut Turn<'_>) {
+        if self.has_records || turn.now < self.probe.due {
+            return;
+        }
+        if self.probe.id == 0 {
+            self.probe.id = turn.dice.draw();
+        }
+        self.probe.due = turn.now.after(PROBE_NS);
+        let release = self.probe_release(turn);
+        for shard in 0..turn.rules.owners {
+            let request = SliceRequest {
+                cluster: turn.rules.cluster,
+                donation: self.probe.id,
+                from: Cursor::default(),
+                bytes: 1,
+                release,
+            };
+            turn.out.slice(&self.name, shard, request);
+        }
+    }
+
+    /// Not every replica has something for every release: one of those around us after the other.
+    fn probe_release(&mut self, turn: &Turn<'_>) -> Release {
+        let up = turn.view.up_nodes();
+        let mut releases: Vec<_> = up.iter().map(|&node| turn.view.release(node)).collect();
+        releases.push(turn.rules.release);
+        releases.sort_unstable();
+        releases.dedup();
+        self.probe.looks += 1;
+        releases[self.probe.looks % releases.len()]
+    }
+}
+
+/// How long nodes are given to come up after the start, or after a copy became suspect, before one is asked.
+const SETTLE_NS: u64 = 1000 * MS;
+
+/// How often a seed looks whether there is nobody to wait for.
+const SEED_LOOK_NS: u64 = 250 * MS;
+
+/// How long nodes that are back are given to offer something, and how much later the next id does without.
+const RETURNED_MIN_NS: u64 = 5000 * MS;
+const RETURNED_STEP_NS: u64 = 1000 * MS;
+
+/// Between two words about a copy that nobody is there to sync from.
+const LONELY_NS: u64 = 600_000 * MS;
+
+/// The longest wait for another sync, after some in a row found no room for what was held back.
+const CROWDED_MAX_NS: u64 = 300_000 * MS;
+
+/// Between two looks for a first record.
+const PROBE_NS: u64 = 1000 * MS;
