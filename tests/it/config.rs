@@ -179,6 +179,122 @@ fn connections_and_tls_are_told_to_tools() {
     assert_eq!(domain["pins"], json!(["11".repeat(32)]));
 }
 
+/// A standby of a cluster of two others, of which one is told to be older.
+const IN_A_CLUSTER: &str = r#"
+socket = bin:10.0.0.3:5566
+udp_workers = 2
+loadmodule "proto_bin.so"
+loadmodule "clusterer.so"
+loadmodule "dialog.so"
+loadmodule "usrloc.so"
+modparam("clusterer", "db_mode", 0)
+modparam("clusterer", "my_node_id", 3)
+modparam("clusterer", "my_node_info", "cluster_id=7, url=bin:10.0.0.3:5566")
+modparam("clusterer", "neighbor_node_info", "cluster_id=7, node_id=1, url=bin:10.0.0.1:5566, flags=seed")
+modparam("clusterer", "neighbor_node_info", "cluster_id=7, node_id=2, url=bin:10.0.0.2, sip_addr=10.0.0.2:5060")
+modparam("clusterer", "ping_timeout", 300)
+modparam("clusterer", "sharing_tag", "vip1/7=backup")
+modparam("dialog", "dialog_replication_cluster", 7)
+modparam("dialog", "profile_replication_cluster", 7)
+modparam("binrush", "peer", "addr=10.0.0.2, generation=2.4")
+modparam("binrush", "cluster_learn", "10.1.0.0/24")
+modparam("binrush", "control", "/run/binrush/control.sock")
+"#;
+
+#[test]
+fn a_cluster_is_told_with_what_is_done_in_it_and_what_never_is() {
+    let (finished, _folder) = check("check-cluster", IN_A_CLUSTER, &[]);
+    let finished = finished.ok().quiet();
+    for line in [
+        "access    127.0.0.0/8, ::1/128, 10.0.0.3/32, 10.0.0.1/32, 10.0.0.2/32, 10.1.0.0/24",
+        "shards    2 (udp_workers), and 1 that reads connections",
+        "cluster   7: this is node 3 at bin:10.0.0.3:5566, priority 3, 3 PINGs more",
+        "cluster   7: node 1 at bin:10.0.0.1:5566, priority 3, 3 PINGs more, seed, 3.6 until it shows another",
+        "cluster   7: node 2 at bin:10.0.0.2, SIP 10.0.0.2:5060, priority 3, 3 PINGs more, 2.4",
+        "cluster   7: learns nodes of 10.1.0.0/24, 3.6 until they show another",
+        "cluster   7: keeps dialog-dlg-repl (synced), dialog-prof-repl (what comes)",
+        "cluster   7: sharing tags vip1, none taken by itself",
+        "cluster   7: a PING every 4 s, answered within 0.3 s, a node that is down tried every 60 s, a seed waits 5 s, a donor \
+         may be silent 15 s",
+        "cluster   7: a sync holds 67108864 bytes of each shard back, gives packets of 32768 bytes",
+        "never     packets for another node are not forwarded, MI commands and removals of nodes that come by BIN are not \
+         executed",
+        "control   /run/binrush/control.sock",
+        "parts     proto_bin, clusterer, dialog, usrloc",
+    ] {
+        assert!(
+            finished.lines().contains(&line),
+            "no {line} in: {}",
+            finished.text()
+        );
+    }
+}
+
+#[test]
+fn a_cluster_is_told_to_tools() {
+    let (meaning, status) = check_json("check-cluster-json", IN_A_CLUSTER);
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(meaning["readers"], 1);
+    assert_eq!(meaning["control"], "/run/binrush/control.sock");
+    let cluster = &meaning["clusters"][0];
+    let me = json!({
+        "id": 3,
+        "url": "bin:10.0.0.3:5566",
+        "endpoint": "bin:10.0.0.3:5566",
+        "sip_addr": "",
+        "priority": 3,
+        "no_ping_retries": 3,
+        "seed": false,
+        "release": null,
+    });
+    for (key, value) in [
+        ("id", json!(7)),
+        ("me", me),
+        ("release", json!("3.6")),
+        ("learn", json!(["10.1.0.0/24"])),
+        ("tags", json!(["vip1"])),
+        ("ping_timeout_ms", json!(300)),
+    ] {
+        assert_eq!(cluster[key], value, "{key}");
+    }
+    let second = &cluster["neighbours"][1];
+    assert_eq!(second["endpoint"], "bin:10.0.0.2:5555");
+    assert_eq!(
+        (&second["release"], &second["seed"]),
+        (&json!("2.4"), &json!(false))
+    );
+    let capabilities = json!([
+        { "name": "dialog-dlg-repl", "sync": true },
+        { "name": "dialog-prof-repl", "sync": false },
+    ]);
+    assert_eq!(cluster["capabilities"], capabilities);
+}
+
+#[test]
+fn a_node_of_no_cluster_is_told_that_it_is_in_none() {
+    let text = "listen = bin:127.0.0.1:5566\nloadmodule \"clusterer.so\"\n";
+    let (finished, folder) = check("check-no-cluster", text, &[]);
+    let finished = finished.ok();
+    let place = format!("warning: {}:2:12: clusterer: ", folder.path("binrush.cfg"));
+    let finished = finished.says(&[&place, "so this node is in no cluster"]);
+    let parts = "parts     clusterer (packets read and counted only)";
+    assert!(finished.lines().contains(&parts), "{}", finished.text());
+    assert!(
+        !finished.text().contains("\ncluster "),
+        "{}",
+        finished.text()
+    );
+    let (meaning, _) = check_json("check-no-cluster-json", text);
+    assert_eq!(
+        (&meaning["clusters"], &meaning["control"]),
+        (&json!([]), &Value::Null)
+    );
+    assert_eq!(
+        meaning["parts"],
+        json!([{ "name": "clusterer", "active": false }])
+    );
+}
+
 #[test]
 fn a_listener_over_tls_without_a_certificate_is_an_error_with_its_line() {
     let text = "listen = bin:127.0.0.1:5566\nlisten = bins:127.0.0.1:5567\n";

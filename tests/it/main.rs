@@ -7,6 +7,8 @@ mod agreement;
 mod both;
 /// The captures of genuine nodes, packet by packet.
 mod captures;
+/// A seat in a cluster.
+mod cluster;
 /// Receivers beside each other.
 mod compare;
 /// The command reads configurations.

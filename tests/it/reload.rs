@@ -159,6 +159,34 @@ fn what_needs_a_restart_is_said_and_what_does_not_is_done() {
 }
 
 #[test]
+fn nodes_of_clusters_that_changed_stay_let_in_until_the_next_start() {
+    let free = UdpSocket::bind("127.66.4.1:0").expect("loopback");
+    let me = free.local_addr().expect("it is bound");
+    drop(free);
+    let text = |neighbour: u8, allow: &str| {
+        format!(
+            "listen = bin:{me}\nloadmodule \"clusterer.so\"\nmodparam(\"clusterer\", \"db_mode\", 0)\n\
+             modparam(\"clusterer\", \"my_node_info\", \"cluster_id=1, node_id=1, url=bin:{me}\")\n\
+             modparam(\"clusterer\", \"neighbor_node_info\", \"cluster_id=1, node_id=2, url=bin:127.66.4.{neighbour}:5\")\n\
+             modparam(\"binrush\", \"allow\", \"{allow}\")\n"
+        )
+    };
+    let mut server = Configured::start("reload-cluster", &text(2, "127.66.4.0/24"));
+    let told = server.reload(&text(3, "127.66.4.3"), true);
+    for line in [
+        "access: 127.66.4.3/32, 127.66.4.2/32",
+        "clusterer changed: takes effect at the next start",
+        "until then the nodes of the clusters that run are let in, and met with the certificates of before",
+    ] {
+        assert!(told.contains(line), "no \"{line}\" in {told}");
+    }
+    // Those that run are the measure, not those of the last file: then what it says counts again.
+    let told = server.reload(&text(2, "127.66.4.3"), true);
+    assert_eq!(told, "access: 127.66.4.3/32");
+    server.receiver.stop("TERM");
+}
+
+#[test]
 fn without_a_configuration_there_is_nothing_to_read_again() {
     let mut receiver = Receiver::start("127.0.0.1", &["--stats", "0"]);
     receiver.process.signal("HUP");

@@ -33,6 +33,8 @@ mod world;
 struct Plan {
     seed: u64,
     shards: u16,
+    /// Shards behind those, to which all connections go.
+    readers: u16,
     /// Frames of each slab, and pieces of each batch.
     frames: usize,
     batch: usize,
@@ -59,6 +61,8 @@ impl Plan {
         let plan = Self {
             seed,
             shards,
+            // By dice of its own, so that seeds stay the runs that they were.
+            readers: Dice::new(seed ^ 0x5EED).one_of(&[0, 0, 1, 2]),
             frames: 1 + dice.below(8),
             batch: 1 + dice.below(8),
             limits: StreamLimits {
@@ -259,7 +263,7 @@ fn play(plan: &Plan) -> Run {
             }
             6 => world.advance(Duration::from_micros(dice.below(20_000) as u64)),
             _ => {
-                let shard = dice.below(plan.shards.into());
+                let shard = dice.below((plan.shards + plan.readers).into());
                 if plan.stalled != Some(shard) || step > plan.steps / 2 {
                     world.turn(shard);
                 }

@@ -41,6 +41,7 @@ pub(super) struct World {
     network: Network,
     shards: Vec<SimShard>,
     ledgers: Vec<Arc<Ledger>>,
+    /// Of those that connections go to.
     intakes: Vec<Arc<SegQueue<NewConnection<SimStream>>>>,
     life: Arc<Life>,
     ending: Rc<RefCell<Vec<SimShard>>>,
@@ -69,7 +70,7 @@ impl World {
             shards: Vec::new(),
             ledgers: Vec::new(),
             intakes: Vec::new(),
-            life: Life::new(plan.shards),
+            life: Life::new(plan.shards + plan.readers),
             ending: Rc::default(),
             peers: Vec::new(),
             handled: Arc::default(),
@@ -80,7 +81,7 @@ impl World {
         let registry = registry(&world.handled);
         let table = Arc::new(registry.table());
         let rows = PeerRows::new(&PeerTable::default());
-        let mesh = Mailbox::mesh(plan.shards).expect("eventfds can be had");
+        let mesh = Mailbox::mesh(plan.shards + plan.readers).expect("eventfds can be had");
         for (id, mailbox) in (0..).map(ShardId).zip(mesh) {
             let intake = Arc::<SegQueue<_>>::default();
             let (shard, ledger) = Shard::new(Parts {
@@ -105,7 +106,9 @@ impl World {
             });
             world.shards.push(shard);
             world.ledgers.push(ledger);
-            world.intakes.push(intake);
+            if plan.readers == 0 || id.0 >= plan.shards {
+                world.intakes.push(intake);
+            }
         }
         world
     }
