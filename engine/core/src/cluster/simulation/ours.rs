@@ -6,10 +6,10 @@
 //!      └─▶ mail, by peer ─▶ Floor: Gate, and its Shadow ◀─ orders
 //! ```
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use binrush_wire::{Generation, Packet, Release, schema};
 
@@ -27,16 +27,19 @@ use crate::cluster::door::Door;
 use crate::cluster::facts::{ClusterFacts, CopyState};
 use crate::cluster::inbox::{Body, Inbox, Incoming};
 use crate::cluster::message;
-use crate::cluster::outbox::{Event, GateOrder, Now, Outbox as _, Slice};
+use crate::cluster::outbox::{Event, GateOrder, Now, Outbox as _};
 use crate::cluster::replica::Cursor;
 use crate::cluster::roster::Board;
 use crate::cluster::seat::Seat;
 use crate::cluster::session::SyncEnd;
 use crate::dispatch::handler::{Handler as _, Origin, Refusal, ShardId, Verdict};
 use crate::dispatch::scripted::Scripted;
+use desk::Desk;
 use floor::{Floor, Letter, Wish};
 use outside::{Outside, World};
 
+/// What waits for the driver.
+mod desk;
 /// The shards that own records.
 mod floor;
 /// What the seat acts through.
@@ -88,17 +91,6 @@ pub(super) enum Milestone {
     },
     /// It was asked for its records, and had these.
     Asked(Dump),
-}
-
-/// What waits for the driver.
-#[derive(Debug, Default)]
-struct Desk(Mutex<Waiting>);
-
-#[derive(Debug, Default)]
-struct Waiting {
-    messages: VecDeque<Incoming>,
-    slices: VecDeque<Slice>,
-    moved: bool,
 }
 
 impl Ours {
@@ -583,44 +575,6 @@ impl Ours {
     pub(super) fn told(&self, to: i32, capability: &str) -> Option<bool> {
         let about = (to, capability.to_owned());
         self.watch.told.get(&about).copied()
-    }
-}
-
-impl Desk {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_empty(&self) -> bool {
-        let waiting = self.lock();
-        waiting.messages.is_empty() && waiting.slices.is_empty() && !waiting.moved
-    }
-
-    fn take_message(&self) -> Option<Incoming> {
-        self.lock().messages.pop_front()
-    }
-
-    fn take_slice(&self) -> Option<Slice> {
-        self.lock().slices.pop_front()
-    }
-
-    fn take_moved(&self) -> bool {
-        std::mem::take(&mut self.lock().moved)
-    }
-}
-
-impl Inbox for Desk {
-    fn message(&self, message: Incoming) -> bool {
-        self.lock().messages.push_back(message);
-        true
-    }
-
-    fn slice(&self, slice: Slice) {
-        self.lock().slices.push_back(slice);
-    }
-
-    fn session_moved(&self) {
-        self.lock().moved = true;
     }
 }
 
