@@ -47,7 +47,7 @@ fn a_known_release_finds_a_row_of_its_own() {
         let packet = Packet::parse(made.generation, &made.bytes).unwrap();
         let speaks =
             |release: &Release| row.spoken_by(*release) && release.generation() == made.generation;
-        for release in RELEASES.into_iter().filter(speaks) {
+        for release in Release::ALL.into_iter().filter(speaks) {
             let found = schema::identify_from(release, &packet)
                 .unwrap_or_else(|error| panic!("{} of {release}: {error}", label(row)));
             assert!(found.spoken_by(release), "{} of {release}", label(found));
@@ -240,21 +240,6 @@ const GENERATIONS: [Generation; 3] = [
     Generation::Legacy,
     Generation::Transitional,
     Generation::Modern,
-];
-
-const RELEASES: [Release; 12] = [
-    Release::V1x,
-    Release::V2_2,
-    Release::V2_3,
-    Release::V2_4,
-    Release::V3_0,
-    Release::V3_1,
-    Release::V3_2,
-    Release::V3_3,
-    Release::V3_4,
-    Release::V3_5,
-    Release::V3_6,
-    Release::V4_0,
 ];
 
 /// Packets of each row: every branch of every layout is among them.

@@ -144,6 +144,22 @@ impl fmt::Display for UnknownGeneration {
 impl core::error::Error for UnknownGeneration {}
 
 impl Release {
+    /// Every release, oldest first: each stands at the place of its number.
+    pub const ALL: [Self; 12] = [
+        Self::V1x,
+        Self::V2_2,
+        Self::V2_3,
+        Self::V2_4,
+        Self::V3_0,
+        Self::V3_1,
+        Self::V3_2,
+        Self::V3_3,
+        Self::V3_4,
+        Self::V3_5,
+        Self::V3_6,
+        Self::V4_0,
+    ];
+
     /// The framing this release speaks.
     #[must_use]
     pub const fn generation(self) -> Generation {
@@ -177,5 +193,18 @@ impl Release {
 impl fmt::Display for Release {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_stands_at_the_place_of_its_number_and_before_all_later_ones() {
+        for (place, release) in Release::ALL.into_iter().enumerate() {
+            assert_eq!(release as usize, place);
+        }
+        assert!(Release::ALL.is_sorted());
     }
 }

@@ -44,7 +44,7 @@ impl Queue {
         self.frames.extend_from_slice(&source.node.to_le_bytes());
         let arrived = source.now.as_nanos().to_le_bytes();
         self.frames.extend_from_slice(&arrived);
-        self.frames.push(code(source.release));
+        self.frames.push(source.release as u8);
         self.frames.extend_from_slice(packet);
         self.packets += 1;
         self.bytes += u64::from(len);
@@ -61,7 +61,7 @@ impl Queue {
         Some(Held {
             arrived: Timestamp::from_nanos(u64::from_le_bytes(*arrived)),
             node: i32::from_le_bytes(*node),
-            release: RELEASES[usize::from(*release)],
+            release: Release::ALL[usize::from(*release)],
             packet: &rest[..u32::from_le_bytes(*len) as usize],
         })
     }
@@ -115,31 +115,11 @@ impl Queue {
     }
 }
 
-fn code(release: Release) -> u8 {
-    let at = (0..).zip(RELEASES).find(|(_, known)| *known == release);
-    at.map_or(0, |(at, _)| at)
-}
-
 /// Of a frame, before its packet.
 const HEAD_LEN: usize = 4 + 4 + 8 + 1;
 
 /// The first memory that is taken.
 const LEN_MIN: usize = 64 << 10;
-
-const RELEASES: [Release; 12] = [
-    Release::V1x,
-    Release::V2_2,
-    Release::V2_3,
-    Release::V2_4,
-    Release::V3_0,
-    Release::V3_1,
-    Release::V3_2,
-    Release::V3_3,
-    Release::V3_4,
-    Release::V3_5,
-    Release::V3_6,
-    Release::V4_0,
-];
 
 #[cfg(test)]
 mod tests {
@@ -154,7 +134,7 @@ mod tests {
             shard: ShardId(0),
             cluster: 1,
             node: i32::try_from(n % 100).unwrap() - 50,
-            release: RELEASES[usize::try_from(n % 12).unwrap()],
+            release: Release::ALL[usize::try_from(n % 12).unwrap()],
         }
     }
 

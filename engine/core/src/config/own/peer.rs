@@ -42,7 +42,7 @@ fn parse(text: &str) -> Result<(Cidr, PeerSettings), String> {
 
 /// Senders of a release, or of any release of a generation. 2.2 is both.
 fn of_generation(text: &str) -> Result<PeerSettings, String> {
-    if let Some(release) = RELEASES.into_iter().find(|known| known.as_str() == text) {
+    if let Some(release) = with_streams().find(|known| known.as_str() == text) {
         return Ok(PeerSettings::of_release(release));
     }
     match text.parse() {
@@ -65,27 +65,18 @@ fn named(text: &str) -> Result<String, String> {
     ))
 }
 
+/// The releases that have streams.
+fn with_streams() -> impl Iterator<Item = Release> {
+    let all = Release::ALL.into_iter();
+    all.filter(|release| release.generation() != Generation::Legacy)
+}
+
 const KEYS: [&str; 3] = ["addr", "generation", "name"];
 
 const FORM: &str =
     "an address and what is known of it, such as \"addr=10.0.0.7, generation=2.2, name=sip1\"";
 
 const GENERATIONS: &str = "a release from 2.2 to 4.0, or 2.3+ for any but 2.2";
-
-/// Those that have streams.
-const RELEASES: [Release; 11] = [
-    Release::V2_2,
-    Release::V2_3,
-    Release::V2_4,
-    Release::V3_0,
-    Release::V3_1,
-    Release::V3_2,
-    Release::V3_3,
-    Release::V3_4,
-    Release::V3_5,
-    Release::V3_6,
-    Release::V4_0,
-];
 
 const NAME_LEN_MAX: usize = 64;
 
@@ -113,7 +104,7 @@ mod tests {
 
     #[test]
     fn every_release_that_has_streams_can_be_named() {
-        for release in RELEASES {
+        for release in with_streams() {
             let (_, settings) = parse(&format!("addr=::1, generation={release}")).unwrap();
             assert_eq!(settings, PeerSettings::of_release(release));
         }

@@ -49,7 +49,7 @@ pub(super) fn open(mail: &[u8]) -> (Origin, &[u8]) {
                     TRANSITIONAL => Generation::Transitional,
                     _ => Generation::Modern,
                 },
-                release: RELEASES.get(usize::from(release)).copied(),
+                release: Release::ALL.get(usize::from(release)).copied(),
             };
             (origin, packet)
         }
@@ -65,22 +65,6 @@ const MODERN: u8 = 2;
 const NO_RELEASE: u8 = u8::MAX;
 const STREAM_LEN: usize = 18;
 
-/// In the order of their numbers.
-const RELEASES: [Release; 12] = [
-    Release::V1x,
-    Release::V2_2,
-    Release::V2_3,
-    Release::V2_4,
-    Release::V3_0,
-    Release::V3_1,
-    Release::V3_2,
-    Release::V3_3,
-    Release::V3_4,
-    Release::V3_5,
-    Release::V3_6,
-    Release::V4_0,
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,7 +75,7 @@ mod tests {
         assert_eq!(open(&[DATAGRAM]), (Origin::Datagram, &[][..]));
         // A datagram that is longer than an envelope is none.
         assert_eq!(open(&[0; 30]), (Origin::Datagram, &[0; 29][..]));
-        for (number, release) in RELEASES.into_iter().enumerate().skip(1) {
+        for (number, release) in Release::ALL.into_iter().enumerate().skip(1) {
             assert_eq!(release as usize, number);
             for peer in ["10.0.0.7", "2001:db8::7"] {
                 let origin = Origin::Stream {
