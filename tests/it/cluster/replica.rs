@@ -131,7 +131,8 @@ impl Listener {
         let (mut kept, mut from) = (Vec::new(), Some(Cursor::default()));
         while let Some(cursor) = from {
             let mut each = |data: &[u8]| kept.push(data.to_vec());
-            from = self.replicas[name].walk(cursor, self.release, 1 << 20, &mut each);
+            let walked = self.replicas[name].walk(cursor, self.release, 1 << 20, &mut each);
+            from = walked.next;
         }
         kept
     }

@@ -232,7 +232,7 @@ impl<R: Replica> Gate<R> {
         let mut unfit = 0;
         let walked = if data_version.is_some() {
             chunks.reserve(request.bytes.min(SLICE_MAX));
-            self.replica.walk_counted(
+            self.replica.walk(
                 request.from,
                 request.release,
                 request.bytes.min(SLICE_MAX),

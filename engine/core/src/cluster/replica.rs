@@ -37,46 +37,23 @@ pub trait Replica: Send {
     /// A sync begins: every record counts as not confirmed until a chunk, or a live packet, speaks of it.
     fn sync_begins(&mut self, now: Timestamp);
 
-    /// A sync has ended and what was held is applied; how many records were removed.
-    fn sync_ends(&mut self, now: Timestamp, end: SyncEnd) -> u64;
-
-    /// As [`sync_ends`](Self::sync_ends), one piece of it, from `Cursor::default()` on: how many records were removed, and
-    /// where to go on. Live packets come in between, and are newer than the sync. Who keeps so many records that going over
-    /// all of them takes longer than a packet may wait has to do it in pieces; as it is given here, all is done in one.
-    fn sync_ends_from(
-        &mut self,
-        now: Timestamp,
-        end: SyncEnd,
-        from: Cursor,
-    ) -> (u64, Option<Cursor>) {
-        let _ = from;
-        (self.sync_ends(now, end), None)
-    }
+    /// A sync has ended and what was held is applied. Does one piece of what that takes, from `Cursor::default()` on; how
+    /// many records were removed, and where to go on. Live packets come in between, and are newer than the sync.
+    ///
+    /// In pieces, because going over a million records takes longer than a packet may wait.
+    fn sync_ends(&mut self, now: Timestamp, end: SyncEnd, from: Cursor) -> (u64, Option<Cursor>);
 
     /// Calls `each` with the data of one chunk for each record from `from` on, for a node of `release`, until about
-    /// `bytes` were given; where to go on, or `None` at the end.
+    /// `bytes` were given.
+    ///
+    /// What that node should have and cannot be given is counted: who is given less without a word takes it for everything.
     fn walk(
         &self,
         from: Cursor,
         release: Release,
         bytes: usize,
         each: &mut dyn FnMut(&[u8]),
-    ) -> Option<Cursor>;
-
-    /// As [`walk`](Self::walk), and how many records it left out. Who keeps records that some releases cannot be given has to
-    /// say so here, or a node takes what it was given for everything; as it is given here, none are.
-    fn walk_counted(
-        &self,
-        from: Cursor,
-        release: Release,
-        bytes: usize,
-        each: &mut dyn FnMut(&[u8]),
-    ) -> Walked {
-        Walked {
-            next: self.walk(from, release, bytes, each),
-            left_out: 0,
-        }
-    }
+    ) -> Walked;
 
     /// The data version of the chunks for a node of `release`; `None`: it gets none.
     fn data_version(&self, release: Release) -> Option<i32>;

@@ -128,7 +128,7 @@ impl<R: Replica> Gate<R> {
         let Phase::Removing(end, from) = hold.phase else {
             return;
         };
-        let (removed, next) = self.replica.sync_ends_from(now, end, from);
+        let (removed, next) = self.replica.sync_ends(now, end, from);
         let words = hold.words(self.shard);
         words.removed.fetch_add(removed, Ordering::Relaxed);
         if let Some(next) = next {
@@ -159,7 +159,9 @@ impl<R: Replica> Gate<R> {
             // A seat ends one before it begins the next. Should it not, what is held stays held, in order.
             queue = before.queue;
             if !matches!(before.phase, Phase::Removing(..)) {
-                self.replica.sync_ends(now, SyncEnd::Abandoned);
+                let _ = self
+                    .replica
+                    .sync_ends(now, SyncEnd::Abandoned, Cursor::default());
             }
             self.end(&before.session);
         }

@@ -68,31 +68,19 @@ impl Replica for Diary {
         self.did.push(Did::Begun);
     }
 
-    fn sync_ends(&mut self, _: Timestamp, end: SyncEnd) -> u64 {
+    fn sync_ends(&mut self, _: Timestamp, end: SyncEnd, from: Cursor) -> (u64, Option<Cursor>) {
         self.did.push(Did::Ended(end));
-        7
-    }
-
-    fn sync_ends_from(
-        &mut self,
-        now: Timestamp,
-        end: SyncEnd,
-        from: Cursor,
-    ) -> (u64, Option<Cursor>) {
         let next = (from.0 < self.more_pieces).then_some(Cursor(from.0 + 1));
-        (self.sync_ends(now, end), next)
+        (7, next)
     }
 
-    fn walk(
-        &self,
-        from: Cursor,
-        _: Release,
-        bytes: usize,
-        each: &mut dyn FnMut(&[u8]),
-    ) -> Option<Cursor> {
+    fn walk(&self, from: Cursor, _: Release, bytes: usize, each: &mut dyn FnMut(&[u8])) -> Walked {
         assert_eq!(bytes, 100);
         [&b"one"[..], b"", b"three"].into_iter().for_each(each);
-        (from.0 < 5).then_some(Cursor(from.0 + 1))
+        Walked {
+            next: (from.0 < 5).then_some(Cursor(from.0 + 1)),
+            left_out: 0,
+        }
     }
 
     fn data_version(&self, release: Release) -> Option<i32> {

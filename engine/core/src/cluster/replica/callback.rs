@@ -4,7 +4,7 @@ use std::fmt;
 
 use binrush_wire::{Chunk, ErrorKind, Packet, Release, WireError};
 
-use super::{Cursor, Replica, Source};
+use super::{Cursor, Replica, Source, Walked};
 use crate::clock::Timestamp;
 use crate::cluster::session::SyncEnd;
 use crate::dispatch::handler::Verdict;
@@ -37,12 +37,15 @@ where
 
     fn sync_begins(&mut self, _: Timestamp) {}
 
-    fn sync_ends(&mut self, _: Timestamp, _: SyncEnd) -> u64 {
-        0
+    fn sync_ends(&mut self, _: Timestamp, _: SyncEnd, _: Cursor) -> (u64, Option<Cursor>) {
+        (0, None)
     }
 
-    fn walk(&self, _: Cursor, _: Release, _: usize, _: &mut dyn FnMut(&[u8])) -> Option<Cursor> {
-        None
+    fn walk(&self, _: Cursor, _: Release, _: usize, _: &mut dyn FnMut(&[u8])) -> Walked {
+        Walked {
+            next: None,
+            left_out: 0,
+        }
     }
 
     fn data_version(&self, _: Release) -> Option<i32> {
@@ -88,7 +91,7 @@ mod tests {
         assert!(callback.apply_chunk(&source, 1, &chunk).is_err());
         assert!(callback.is_empty() && callback.data_version(Release::V3_6).is_none());
         let none = callback.walk(Cursor::default(), Release::V3_6, 1, &mut |_| panic!("none"));
-        assert_eq!(none, None);
+        assert_eq!((none.next, none.left_out), (None, 0));
         assert_eq!(seen, [(2, 7)]);
     }
 }

@@ -257,22 +257,7 @@ impl Replica for OpaqueReplica {
         self.begun = ticks(now);
     }
 
-    fn sync_ends(&mut self, now: Timestamp, end: SyncEnd) -> u64 {
-        let (mut all, mut from) = (0, Some(Cursor::default()));
-        while let Some(cursor) = from {
-            let (removed, next) = self.sync_ends_from(now, end, cursor);
-            all += removed;
-            from = next;
-        }
-        all
-    }
-
-    fn sync_ends_from(
-        &mut self,
-        _: Timestamp,
-        end: SyncEnd,
-        from: Cursor,
-    ) -> (u64, Option<Cursor>) {
+    fn sync_ends(&mut self, _: Timestamp, end: SyncEnd, from: Cursor) -> (u64, Option<Cursor>) {
         let SyncEnd::Completed {
             remove_unconfirmed: true,
         } = end
@@ -292,16 +277,6 @@ impl Replica for OpaqueReplica {
     }
 
     fn walk(
-        &self,
-        from: Cursor,
-        release: Release,
-        bytes: usize,
-        each: &mut dyn FnMut(&[u8]),
-    ) -> Option<Cursor> {
-        self.walk_counted(from, release, bytes, each).next
-    }
-
-    fn walk_counted(
         &self,
         from: Cursor,
         release: Release,

@@ -144,11 +144,22 @@ fn take(
     replica.apply_chunk(&source(release, seconds(100)), version, &chunk)
 }
 
+/// Ends a sync, all pieces of that; how many records were removed.
+fn ended(replica: &mut OpaqueReplica, now: Timestamp, end: SyncEnd) -> u64 {
+    let (mut all, mut from) = (0, Some(Cursor::default()));
+    while let Some(cursor) = from {
+        let (removed, next) = replica.sync_ends(now, end, cursor);
+        (all, from) = (all + removed, next);
+    }
+    all
+}
+
 /// All that a node of `release` gets, in slices of a few bytes.
 fn given(replica: &OpaqueReplica, release: Release) -> Vec<Vec<u8>> {
     let (mut all, mut from) = (Vec::new(), Some(Cursor::default()));
     while let Some(cursor) = from {
-        from = replica.walk(cursor, release, 1, &mut |data| all.push(data.to_vec()));
+        let walked = replica.walk(cursor, release, 1, &mut |data| all.push(data.to_vec()));
+        from = walked.next;
     }
     all
 }

@@ -388,7 +388,9 @@ impl Kept {
         let replica = self.lock();
         let mut from = Some(Cursor::default());
         while let Some(cursor) = from {
-            from = replica.walk(cursor, Release::V3_6, 64 << 10, &mut each);
+            from = replica
+                .walk(cursor, Release::V3_6, 64 << 10, &mut each)
+                .next;
         }
         records
     }
@@ -424,34 +426,13 @@ impl Replica for Kept {
         self.lock().sync_begins(now);
     }
 
-    fn sync_ends(&mut self, now: Timestamp, end: SyncEnd) -> u64 {
-        let removed = self.lock().sync_ends(now, end);
+    fn sync_ends(&mut self, now: Timestamp, end: SyncEnd, from: Cursor) -> (u64, Option<Cursor>) {
+        let ended = self.lock().sync_ends(now, end, from);
         if self.mutation == Some(Mutation::RemovesTooMuch) {
             *self.lock() = OpaqueReplica::new("cachedb-local-repl");
+            return (ended.0, None);
         }
-        removed
-    }
-
-    fn sync_ends_from(
-        &mut self,
-        now: Timestamp,
-        end: SyncEnd,
-        from: Cursor,
-    ) -> (u64, Option<Cursor>) {
-        if self.mutation == Some(Mutation::RemovesTooMuch) {
-            return (self.sync_ends(now, end), None);
-        }
-        self.lock().sync_ends_from(now, end, from)
-    }
-
-    fn walk_counted(
-        &self,
-        from: Cursor,
-        release: Release,
-        bytes: usize,
-        each: &mut dyn FnMut(&[u8]),
-    ) -> Walked {
-        self.lock().walk_counted(from, release, bytes, each)
+        ended
     }
 
     fn walk(
@@ -460,7 +441,7 @@ impl Replica for Kept {
         release: Release,
         bytes: usize,
         each: &mut dyn FnMut(&[u8]),
-    ) -> Option<Cursor> {
+    ) -> Walked {
         self.lock().walk(from, release, bytes, each)
     }
 

@@ -167,7 +167,7 @@ fn an_older_register_does_not_undo_a_newer_one() {
     let end = SyncEnd::Completed {
         remove_unconfirmed: true,
     };
-    assert_eq!(replica.sync_ends(seconds(201), end), 0);
+    assert_eq!(ended(&mut replica, seconds(201), end), 0);
     let expected = [chunk(CONTACTS, release, &newer)];
     assert_eq!(given(&replica, release), expected);
     // Another call of the device begins to count anew.
@@ -221,7 +221,7 @@ fn contacts_go_to_nodes_that_read_their_layout_and_to_no_others() {
         assert_eq!(apply(&mut replica, release, &insert), Verdict::Handled);
         let expected = if release == Release::V4_0 { 2 } else { 1 };
         assert_eq!(given(&replica, release).len(), expected, "{release}");
-        let walked = replica.walk_counted(Cursor::default(), release, 1 << 20, &mut |_| {});
+        let walked = replica.walk(Cursor::default(), release, 1 << 20, &mut |_| {});
         assert_eq!(walked.next, None);
         assert_eq!(
             walked.left_out,

@@ -115,7 +115,7 @@ fn what_the_donor_does_not_confirm_goes_unless_a_packet_spoke_of_it_lately() {
     }
     let verdict = apply_at(&mut replica, RELEASE, seconds(201), &put("spoken of", "2"));
     assert_eq!(verdict, Verdict::Handled);
-    assert_eq!(replica.sync_ends(seconds(202), COMPLETED), 2);
+    assert_eq!(ended(&mut replica, seconds(202), COMPLETED), 2);
     let mut left = given(&replica, RELEASE);
     left.sort();
     let mut expected = [
@@ -140,11 +140,11 @@ fn nothing_is_removed_when_a_sync_is_given_up_or_not_trusted() {
     };
     for end in [SyncEnd::Abandoned, distrusted] {
         replica.sync_begins(seconds(1000));
-        assert_eq!(replica.sync_ends(seconds(1001), end), 0);
+        assert_eq!(ended(&mut replica, seconds(1001), end), 0);
     }
     assert_eq!(replica.len(), 1);
     replica.sync_begins(seconds(2000));
-    assert_eq!(replica.sync_ends(seconds(2001), COMPLETED), 1);
+    assert_eq!(ended(&mut replica, seconds(2001), COMPLETED), 1);
     assert!(replica.is_empty());
 }
 
@@ -219,12 +219,12 @@ fn a_donors_record_leaves_it_known_when_a_packet_spoke_of_it() {
     assert_eq!(verdict, Verdict::Handled);
     replica.sync_begins(seconds(198));
     assert_eq!(take(&mut replica, RELEASE, 1, &record("a", "1")), Ok(()));
-    assert_eq!(replica.sync_ends(seconds(199), SyncEnd::Abandoned), 0);
+    assert_eq!(ended(&mut replica, seconds(199), SyncEnd::Abandoned), 0);
     // The next donor began to give before it heard of the record.
     replica.sync_begins(seconds(200));
-    assert_eq!(replica.sync_ends(seconds(201), COMPLETED), 0);
+    assert_eq!(ended(&mut replica, seconds(201), COMPLETED), 0);
     replica.sync_begins(seconds(300));
-    assert_eq!(replica.sync_ends(seconds(301), COMPLETED), 1);
+    assert_eq!(ended(&mut replica, seconds(301), COMPLETED), 1);
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn the_end_of_a_sync_goes_over_some_places_at_a_time_and_leaves_what_comes_in_be
     replica.sync_begins(seconds(200));
     let (mut all, mut from, mut pieces) = (0, Some(Cursor::default()), 0);
     while let Some(cursor) = from {
-        let (removed, next) = replica.sync_ends_from(seconds(201), COMPLETED, cursor);
+        let (removed, next) = replica.sync_ends(seconds(201), COMPLETED, cursor);
         assert!(removed <= REMOVE_PLACES.into());
         (all, from, pieces) = (all + removed, next, pieces + 1);
         let bytes = put(&format!("new {pieces}"), "");
@@ -247,7 +247,7 @@ fn the_end_of_a_sync_goes_over_some_places_at_a_time_and_leaves_what_comes_in_be
         assert_eq!(verdict, Verdict::Handled);
     }
     assert_eq!((all, pieces, replica.len()), (many.into(), 3, 3));
-    let beyond = replica.sync_ends_from(seconds(201), COMPLETED, Cursor(u64::MAX));
+    let beyond = replica.sync_ends(seconds(201), COMPLETED, Cursor(u64::MAX));
     assert_eq!(beyond, (0, None));
 }
 
@@ -268,11 +268,13 @@ fn a_walk_over_places_that_are_empty_comes_back_now_and_then() {
         );
     }
     let mut each = |_: &[u8]| panic!("the first places are empty");
-    let next = replica.walk(Cursor::default(), RELEASE, 1000, &mut each);
+    let next = replica
+        .walk(Cursor::default(), RELEASE, 1000, &mut each)
+        .next;
     assert_eq!(next, Some(Cursor(PLACES_MAX.into())));
     assert_eq!(given(&replica, RELEASE).len(), 1);
     let beyond = replica.walk(Cursor(u64::MAX), RELEASE, 1000, &mut |_| panic!("nothing"));
-    assert_eq!(beyond, None);
+    assert_eq!(beyond.next, None);
 }
 
 #[derive(Debug, Clone)]
@@ -322,7 +324,8 @@ proptest! {
                         seen.clear();
                     }
                     let mut given = Vec::new();
-                    cursor = replica.walk(from, RELEASE, bytes, &mut |data| given.push(data.to_vec()));
+                    let walked = replica.walk(from, RELEASE, bytes, &mut |data| given.push(data.to_vec()));
+                    cursor = walked.next;
                     for data in &given {
                         let mut fields = binrush_wire::Fields::new(Generation::Modern, data, 0);
                         let key = String::from_utf8(fields.pop_str().unwrap().to_vec()).unwrap();
