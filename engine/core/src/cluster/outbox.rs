@@ -46,6 +46,9 @@ pub trait Outbox {
     /// Makes a link to a node that was learned, or described anew.
     fn connect(&mut self, node: &NodeConfig);
 
+    /// Ends the link to a node that is forgotten.
+    fn disconnect(&mut self, node: i32);
+
     /// Shows this to doors and gates from now on, in place of what was shown of the cluster before.
     fn publish(&mut self, roster: RosterCluster);
 

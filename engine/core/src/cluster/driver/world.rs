@@ -124,14 +124,10 @@ impl World {
         node: &NodeConfig,
     ) -> Result<(), LinkError> {
         let (of, to) = ((cluster, node.id), node.url);
-        self.unmade.remove(&of);
         if self.peers.get(&of).is_some_and(|peer| peer.to == to) {
             return Ok(());
         }
-        self.changes += 1;
-        if let Some(peer) = self.peers.remove(&of) {
-            self.links.remove_later(peer.link);
-        }
+        self.disconnect(of);
         let config = LinkConfig {
             bind: Some(me.addr.ip()).filter(|ip| !ip.is_unspecified()),
             tls: (to.protocol == Protocol::Bins)
@@ -157,6 +153,15 @@ impl World {
             self.unmade.insert(of, Unmade { me, node, at });
         }
         made.map(|_| ())
+    }
+
+    /// Ends the link to a node of a cluster, or the attempts to get one.
+    fn disconnect(&mut self, of: (i32, i32)) {
+        self.changes += 1;
+        self.unmade.remove(&of);
+        if let Some(peer) = self.peers.remove(&of) {
+            self.links.remove_later(peer.link);
+        }
     }
 
     /// What a node sends on the connection that we opened: who does not know us says so there.
@@ -257,6 +262,10 @@ impl Outbox for Around<'_> {
                 text: format!("node {}: {error}", node.id),
             });
         }
+    }
+
+    fn disconnect(&mut self, node: i32) {
+        self.world.disconnect((self.cluster, node));
     }
 
     fn publish(&mut self, roster: RosterCluster) {

@@ -23,7 +23,7 @@ use crate::cluster::inbox::{Body, Incoming};
 use crate::cluster::message::{Internal, Kind};
 use crate::cluster::outbox::{Event, Now, Outbox, Sent};
 use crate::cluster::roster::Heard;
-use node::{Learned, Node};
+use node::{Firsts, Learned, Node};
 use post::Post;
 use stamp::Stamper;
 
@@ -77,8 +77,9 @@ pub(super) struct Mesh {
     ignored: [u64; Kind::COUNT],
     tags: Vec<TagFacts>,
     warned: BTreeSet<(Doubt, i32)>,
-    /// Ids of all nodes that were ever learned: the links made to them stay, also when the node is forgotten.
-    learned: BTreeSet<i32>,
+    /// All nodes that were ever learned, and which updates of ours they had number 0 of: that is told once in our life, also
+    /// to a node that was forgotten and is learned again.
+    learned: BTreeMap<i32, Firsts>,
 }
 
 /// What an operator is warned of, once for each node.
@@ -133,7 +134,7 @@ impl Mesh {
             ignored: [0; Kind::COUNT],
             tags: tags.collect(),
             warned: BTreeSet::new(),
-            learned: BTreeSet::new(),
+            learned: BTreeMap::new(),
             config,
         };
         for neighbour in mesh.config.neighbours.clone() {

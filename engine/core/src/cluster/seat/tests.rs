@@ -51,6 +51,7 @@ struct Around {
     events: Vec<Event>,
     rosters: Vec<RosterCluster>,
     connected: Vec<NodeConfig>,
+    disconnected: Vec<i32>,
     orders: Vec<GateOrder>,
     slices: Vec<SliceRequest>,
 }
@@ -73,6 +74,10 @@ impl Outbox for Around {
 
     fn connect(&mut self, node: &NodeConfig) {
         self.connected.push(node.clone());
+    }
+
+    fn disconnect(&mut self, node: i32) {
+        self.disconnected.push(node);
     }
 
     fn publish(&mut self, roster: RosterCluster) {

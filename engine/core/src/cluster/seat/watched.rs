@@ -43,6 +43,10 @@ impl Outbox for Watched<'_> {
         self.out.connect(node);
     }
 
+    fn disconnect(&mut self, node: i32) {
+        self.out.disconnect(node);
+    }
+
     fn publish(&mut self, roster: RosterCluster) {
         self.out.publish(roster);
     }

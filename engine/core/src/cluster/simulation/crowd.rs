@@ -43,6 +43,8 @@ impl Outbox for Sink {
 
     fn connect(&mut self, _: &NodeConfig) {}
 
+    fn disconnect(&mut self, _: i32) {}
+
     fn publish(&mut self, _: RosterCluster) {}
 
     fn order(&mut self, _: &str, _: GateOrder) {}

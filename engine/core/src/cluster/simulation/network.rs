@@ -182,6 +182,13 @@ impl Network {
         }
     }
 
+    /// Closes the connection, with all that waits for it.
+    pub(super) fn disconnect(&mut self, from: usize, to: usize) {
+        let line = &mut self.lines[from * self.hosts + to];
+        self.lost += line.clear();
+        (line.phase, line.failed) = (Phase::Idle, false);
+    }
+
     /// Bytes of bulk that the kernel did not take yet.
     pub(super) fn waiting_bytes(&self, from: usize, to: usize) -> usize {
         self.lines[from * self.hosts + to].bulk_bytes
@@ -251,9 +258,7 @@ impl Network {
             return;
         }
         for other in 0..self.hosts {
-            let own = host * self.hosts + other;
-            self.lost += self.lines[own].clear();
-            (self.lines[own].phase, self.lines[own].failed) = (Phase::Idle, false);
+            self.disconnect(host, other);
             let theirs = other * self.hosts + host;
             if matches!(self.lines[theirs].phase, Phase::Open(_)) {
                 self.lose(now, theirs);

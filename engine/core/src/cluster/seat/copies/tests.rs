@@ -170,6 +170,10 @@ impl Outbox for World {
         panic!("the mesh does that");
     }
 
+    fn disconnect(&mut self, _: i32) {
+        panic!("the mesh does that");
+    }
+
     fn publish(&mut self, _: RosterCluster) {
         panic!("the seat does that");
     }

@@ -93,7 +93,7 @@ impl Mesh {
                 self.doubt(Doubt::NotLearned, id, text, out);
                 false
             }
-            Ok(_) if self.learned.len() >= LEARNED_MAX && !self.learned.contains(&id) => {
+            Ok(_) if self.learned.len() >= LEARNED_MAX && !self.learned.contains_key(&id) => {
                 let text = format!(
                     "node {id} is not learned: {LEARNED_MAX} were since we started; look for who describes so many, and \
                      restart this node when that has ended"
@@ -102,10 +102,10 @@ impl Mesh {
                 false
             }
             Ok(config) if self.nodes.len() < NODES_MAX - 1 => {
-                self.learned.insert(id);
                 out.connect(&config);
                 let learned = Learned { at: now.at, by: ip };
                 let place = self.add(config, Some(learned));
+                self.nodes[place].firsts = *self.learned.entry(id).or_default();
                 self.nodes[place].link.hear(now.at);
                 self.links_changed = true;
                 out.event(Event::Learned {
@@ -151,6 +151,8 @@ impl Mesh {
     fn remove(&mut self, place: usize, out: &mut dyn Outbox) {
         let node = self.nodes.swap_remove(place);
         let last = self.nodes.len();
+        self.learned.insert(node.id(), node.firsts);
+        out.disconnect(node.id());
         self.places.remove(&node.id());
         if let Some(moved) = self.nodes.get(place) {
             self.places.insert(moved.id(), place);

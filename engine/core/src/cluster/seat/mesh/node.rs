@@ -39,7 +39,7 @@ pub(super) struct Node {
     /// Which of the three have shown that it restarted: the others will show the same restart.
     restart_shown: u8,
     /// Of which of our updates it had number 0.
-    firsts: u8,
+    pub(super) firsts: Firsts,
     pub(super) capabilities: Vec<Told>,
     /// It told its capabilities since we lost it last.
     pub(super) has_told: bool,
@@ -75,6 +75,10 @@ pub(super) struct Told {
     pub(super) is_fresh: bool,
 }
 
+/// Of which of our updates a node had number 0.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Firsts(u8);
+
 /// The updates that are counted.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Counted {
@@ -105,7 +109,7 @@ impl Node {
             topologies: Counter::default(),
             updates: Counter::default(),
             restart_shown: 0,
-            firsts: 0,
+            firsts: Firsts::default(),
             capabilities: Vec::new(),
             has_told: false,
             up_at: Timestamp::default(),
@@ -163,12 +167,12 @@ impl Node {
 
     /// Whether it had number 0 of these updates of ours.
     pub(super) const fn has_first(&self, of: Counted) -> bool {
-        self.firsts & of as u8 != 0
+        self.firsts.0 & of as u8 != 0
     }
 
     /// It got it.
     pub(super) const fn give_first(&mut self, of: Counted) {
-        self.firsts |= of as u8;
+        self.firsts.0 |= of as u8;
     }
 
     /// We lost it, or it restarted: what it told may not be true any more.

@@ -233,6 +233,7 @@ fn a_node_that_was_described_and_never_answers_is_forgotten_and_may_be_learned_a
     lone.forget();
     lone.wait(1);
     assert_eq!(ids(&lone), [1, 2, 3, 9], "that one was up once");
+    assert_eq!(lone.around.disconnected, [8, 7]);
     assert_eq!(lone.warnings().len(), 2);
     assert!(lone.warnings()[0].contains("node 8 (bin:10.0.0.8:5555) was described"));
     let shown = lone.around.rosters.last().expect("shown");
@@ -250,6 +251,36 @@ fn a_node_that_was_described_and_never_answers_is_forgotten_and_may_be_learned_a
     lone.wait(0);
     lone.says(8, pong(&[]));
     assert_eq!(lone.link(8), LinkState::Up);
+}
+
+#[test]
+fn a_node_that_is_learned_again_gets_a_higher_number_and_not_the_first_one_twice() {
+    let config = ClusterConfig {
+        learn: learning(&[]).learn,
+        ..cluster_with_capability(&[2, 3])
+    };
+    let mut lone = Lone::up(config);
+    let number = |lone: &mut Lone| {
+        lone.says(8, introduction("bin:10.0.0.8:5555", &[8]));
+        lone.forget();
+        let asks = Internal::Capabilities {
+            stamp: Some(stamp(0)),
+            nodes: Vec::new(),
+            require_reply: true,
+            path: vec![8],
+        };
+        lone.says(8, asks);
+        let said = lone.said_to(8);
+        let numbers = said.iter().filter_map(|said| match said {
+            Said::Internal(_, Internal::Capabilities { stamp, .. }) => *stamp,
+            _ => None,
+        });
+        numbers.map(|stamp| stamp.seq).collect::<Vec<_>>()
+    };
+    assert_eq!(number(&mut lone), [0]);
+    lone.wait(120_000);
+    assert_eq!(lone.around.disconnected, [8]);
+    assert_eq!(number(&mut lone), [1], "it would take 0 for old");
 }
 
 #[test]

@@ -154,6 +154,16 @@ impl Outbox for World<'_> {
         self.network.connect(self.now, self.outside.host, host);
     }
 
+    fn disconnect(&mut self, node: i32) {
+        let Some(host) = self.outside.hosts.remove(&node) else {
+            return;
+        };
+        // Two nodes may say that they are at one address.
+        if self.outside.nodes_at(host).is_empty() {
+            self.network.disconnect(self.outside.host, host);
+        }
+    }
+
     fn publish(&mut self, roster: RosterCluster) {
         self.outside.board.show(roster.clone());
         (self.outside.roster, self.outside.is_new) = (Some(roster), true);
