@@ -142,6 +142,10 @@ impl Outbox for World {
         assert!(self.alive.contains_key(&node.id), "{node:?}");
     }
 
+    fn disconnect(&mut self, node: i32) {
+        panic!("node {node} was there all the time");
+    }
+
     fn publish(&mut self, roster: RosterCluster) {
         self.roster = Some(roster);
     }
