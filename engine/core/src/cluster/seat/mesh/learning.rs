@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::link::nanos;
+use super::link::{Terms, nanos};
 use super::node::{Learned, Node};
 use super::{Doubt, Mesh, Way};
 use crate::clock::Timestamp;
@@ -51,8 +51,13 @@ impl Mesh {
         let may_move = node.learned.is_some() && node.link.state() == LinkState::Down;
         match self.read(id, way.ip, description) {
             Ok(config) if may_move => {
+                let timers = &self.config.timers;
                 let node = &mut self.nodes[way.place];
+                node.terms = Terms::new(timers, config.retries);
                 node.config = config;
+                if let Some(learned) = &mut node.learned {
+                    learned.by = way.ip;
+                }
                 out.connect(&node.config);
                 self.roster_changed = true;
                 self.restart(now, way.place, out);

@@ -177,6 +177,37 @@ fn a_configured_node_never_moves_and_a_learned_one_only_while_it_is_down() {
 }
 
 #[test]
+fn a_node_that_moves_takes_the_terms_of_its_new_description() {
+    let mut lone = Lone::up(learning(&[2]));
+    lone.says(9, introduction("bin:10.0.0.9:5555", &[9]));
+    lone.wait(0);
+    lone.says(9, pong(&[]));
+    lone.wait(20_000);
+    assert_eq!(lone.link(9), LinkState::Down);
+    let moved = Internal::Description {
+        description: Description {
+            retries: 20,
+            ..description("bin:10.0.0.19:5555")
+        },
+        path: vec![9, 2],
+    };
+    lone.passes(2, 9, moved);
+    lone.wait(1_000);
+    lone.says_by(9, 9, ip(19), Body::Internal(pong(&[])));
+    // Its two retries of before would be over after 8 s.
+    lone.wait(20_000);
+    assert_ne!(lone.link(9), LinkState::Down);
+    lone.wait(10_000);
+    assert_eq!(lone.link(9), LinkState::Down);
+    // Whoever described it last speaks for it: that is one of the 32 nodes that he may.
+    for id in 100..140 {
+        let url = format!("bin:10.0.0.{id}:5555");
+        lone.passes(2, id, introduction(&url, &[id, 2]));
+    }
+    assert_eq!(lone.seat.facts(lone.now()).nodes.len(), 3 + 31);
+}
+
+#[test]
 fn a_stranger_is_given_up_like_any_other_node_whatever_it_wishes() {
     let mut lone = Lone::new(learning(&[]));
     let wishes = Description {
