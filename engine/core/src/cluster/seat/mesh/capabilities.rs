@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use binrush_wire::Release;
 
-use super::node::{Counted, Node, Told};
+use super::node::{Counted, Node, Told, Untold};
 use super::stamp::{BEFORE_ALL, Worth};
 use super::{Mesh, Way};
 use crate::cluster::message::{CAPABILITIES_MAX, Internal, NodeCapabilities, Stamp};
-use crate::cluster::outbox::Outbox;
+use crate::cluster::outbox::{Now, Outbox, Sent};
 use crate::cluster::seat::notice::Notice;
 
 impl Mesh {
@@ -184,6 +184,9 @@ impl Mesh {
             let Ok(name) = std::str::from_utf8(name) else {
                 continue;
             };
+            if name.len() > NAME_MAX {
+                continue;
+            }
             is_new |= node.take_capability(name, *synced, is_first_hand);
             if is_first_hand {
                 self.notices.push(Notice::Capability {
@@ -219,10 +222,36 @@ impl Mesh {
         });
         let (id, release) = self.address(to);
         let sent = self.post.tell(out, id, release, message);
-        if reads && sent == Ok(true) {
-            self.nodes[to].give_first(Counted::Capabilities);
+        let node = &mut self.nodes[to];
+        match sent {
+            Ok(Sent::Queued) if reads => node.give_first(Counted::Capabilities),
+            // The next change may be long in coming, and until then it would ask us for what we do not have any more, or nobody
+            // for what we have.
+            Ok(Sent::Full) => {
+                let before = node.untold.is_some_and(|untold| untold.require_reply);
+                node.untold = Some(Untold {
+                    due: self.ticked.after(TELL_AGAIN_NS),
+                    require_reply: before
+                        || matches!(
+                            message,
+                            Internal::Capabilities {
+                                require_reply: true,
+                                ..
+                            }
+                        ),
+                });
+            }
+            _ => {}
         }
         sent.is_ok()
+    }
+
+    /// Tells a node what it could not be told before, when it is time.
+    pub(super) fn tell_again(&mut self, now: Now, place: usize, out: &mut dyn Outbox) {
+        let untold = &mut self.nodes[place].untold;
+        if let Some(untold) = untold.take_if(|untold| untold.due <= now.at) {
+            self.tell_capabilities_to(place, untold.require_reply, out);
+        }
     }
 }
 
@@ -233,17 +262,23 @@ impl Node {
         self.release() >= Release::V3_1 && !(is_either && self.is_unstamped)
     }
 
-    /// Whether that was not known.
+    /// Whether that was not known. Its own word always finds a place: what others said of it may be made up.
     fn take_capability(&mut self, name: &str, synced: bool, is_fresh: bool) -> bool {
         let told = Told {
             name: name.to_owned(),
             synced,
             is_fresh,
         };
+        let has_room = self.capabilities.len() < CAPABILITIES_MAX;
         let mut known = self.capabilities.iter();
-        match known.position(|known| known.name == name) {
+        let place = known.position(|known| known.name == name).or_else(|| {
+            let mut known = self.capabilities.iter();
+            let is_free = |known: &Told| is_fresh && !has_room && !known.is_fresh;
+            known.position(is_free)
+        });
+        match place {
             Some(at) => std::mem::replace(&mut self.capabilities[at], told.clone()) != told,
-            None if self.capabilities.len() < CAPABILITIES_MAX => {
+            None if has_room => {
                 self.capabilities.push(told);
                 true
             }
@@ -261,6 +296,12 @@ impl Node {
         }
     }
 }
+
+/// How long a link is given to send what it has, before it is told again what found no room.
+const TELL_AGAIN_NS: u64 = 250_000_000;
+
+/// Bytes of a capability's name. The longest in use has 25; the rest of a packet is for those who would fill our memory.
+const NAME_MAX: usize = 64;
 
 fn encode((name, synced): &(String, bool)) -> (Vec<u8>, bool) {
     (name.clone().into_bytes(), *synced)

@@ -40,6 +40,8 @@ pub(super) struct Node {
     restart_shown: u8,
     /// Of which of our updates it had number 0.
     pub(super) firsts: Firsts,
+    /// A CAP_UPDATE of ours found no room at its link: it is to be told again what we have.
+    pub(super) untold: Option<Untold>,
     pub(super) capabilities: Vec<Told>,
     /// It told its capabilities since we lost it last.
     pub(super) has_told: bool,
@@ -55,6 +57,15 @@ pub(super) struct Learned {
     pub(super) at: Timestamp,
     /// The address of who described it.
     pub(super) by: IpAddr,
+}
+
+/// What a node was not told.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Untold {
+    /// When to try again.
+    pub(super) due: Timestamp,
+    /// It was to answer with what it has.
+    pub(super) require_reply: bool,
 }
 
 /// Our connection to a node that broke while its link was up. What it sends us itself comes by another one, which may have
@@ -110,6 +121,7 @@ impl Node {
             updates: Counter::default(),
             restart_shown: 0,
             firsts: Firsts::default(),
+            untold: None,
             capabilities: Vec::new(),
             has_told: false,
             up_at: Timestamp::default(),

@@ -6,7 +6,7 @@ use super::{Mesh, Way, slot};
 use crate::clock::Timestamp;
 use crate::cluster::facts::LinkState;
 use crate::cluster::message::Internal;
-use crate::cluster::outbox::{Event, Now, Outbox};
+use crate::cluster::outbox::{Event, Now, Outbox, Sent};
 use crate::cluster::seat::notice::Notice;
 
 impl Mesh {
@@ -21,6 +21,7 @@ impl Mesh {
             let ping = |list| post.ping(out, to, release, list);
             node.link.tick(now.at, node.terms, ping);
             self.look_at_link(now, place, &[], out);
+            self.tell_again(now, place, out);
         }
         self.forget_strangers(now, out);
         self.settle(now, out);
@@ -70,7 +71,8 @@ impl Mesh {
                 (node.link.is_up() && !node.has_told && settles > self.ticked).then_some(settles);
             let due = node.link.due(node.terms);
             let forgotten = self.forgotten_at(node);
-            [settles, forgotten]
+            let untold = node.untold.map(|untold| untold.due);
+            [settles, forgotten, untold]
                 .into_iter()
                 .flatten()
                 .fold(due, Timestamp::min)
@@ -84,11 +86,8 @@ impl Mesh {
         let others = others.filter(|id| list && *id != self.nodes[way.place].id());
         let nodes = others.collect();
         let (to, release) = self.address(way.place);
-        let answered = self
-            .post
-            .tell(out, to, release, &Internal::Pong { nodes })
-            .unwrap_or(false);
-        if answered {
+        let answered = self.post.tell(out, to, release, &Internal::Pong { nodes });
+        if answered.is_ok_and(|sent| sent != Sent::Unreachable) {
             let node = &mut self.nodes[way.place];
             let ping = |list| self.post.ping(out, to, release, list);
             node.link.called(now.at, node.terms, ping);
@@ -145,6 +144,7 @@ impl Mesh {
             node.downs += 1;
             node.connection = None;
             node.broken = None;
+            node.untold = None;
             node.forget();
             self.notices.push(Notice::NodeDown(id));
         }

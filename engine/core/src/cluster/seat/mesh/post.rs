@@ -28,7 +28,7 @@ impl Post {
         }
     }
 
-    /// Sends `message` of node `source` to neighbours that all speak `release`, written once; whether all of them took it.
+    /// Sends `message` of node `source` to neighbours that all speak `release`, written once; the worst that became of it.
     ///
     /// # Errors
     /// It cannot be written for that release, or is too long.
@@ -39,22 +39,24 @@ impl Post {
         to: &[i32],
         release: Release,
         message: &Internal,
-    ) -> Result<bool, WireError> {
+    ) -> Result<Sent, WireError> {
         let packet = self
             .writer
             .internal(release, self.cluster, source, message)?;
         let kind = message.kind();
-        let mut is_taken = true;
+        let mut worst = Sent::Queued;
         for to in to {
             let sent = out.send(*to, Lane::Control, packet);
             self.sent[kind.index()] += u64::from(sent == Sent::Queued);
             if sent == Sent::Unreachable {
                 self.failed.push(*to);
             }
-            // As much as may waits already: this one is lost, but the link is no worse for that.
-            is_taken &= sent != Sent::Unreachable;
+            worst = match (worst, sent) {
+                (Sent::Unreachable, _) | (_, Sent::Queued) => worst,
+                _ => sent,
+            };
         }
-        Ok(is_taken)
+        Ok(worst)
     }
 
     /// Sends our own `message` to one neighbour; see [`forward`](Self::forward).
@@ -64,11 +66,12 @@ impl Post {
         to: i32,
         release: Release,
         message: &Internal,
-    ) -> Result<bool, WireError> {
+    ) -> Result<Sent, WireError> {
         self.forward(out, self.me, &[to], release, message)
     }
 
-    /// Sends a PING; what it means when that fails is the link's affair.
+    /// Sends a PING, unless the node is unreachable; what that means is the link's affair. Where as much waits as may this one
+    /// is lost, and the link is no worse for that.
     pub(super) fn ping(
         &mut self,
         out: &mut dyn Outbox,
@@ -78,7 +81,7 @@ impl Post {
     ) -> bool {
         let taken = self.tell(out, to, release, &Internal::Ping { list });
         self.failed.retain(|failed| *failed != to);
-        taken.unwrap_or(false)
+        taken.is_ok_and(|sent| sent != Sent::Unreachable)
     }
 
     /// Sends a message to node `to`, that speaks `release`, by way of the neighbour `hop`.

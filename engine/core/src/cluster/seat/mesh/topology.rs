@@ -7,7 +7,7 @@ use super::stamp::{BEFORE_ALL, Worth};
 use super::{Doubt, Mesh, Way};
 use crate::cluster::facts::LinkState;
 use crate::cluster::message::{Internal, PATH_MAX, Stamp, TopologyNode};
-use crate::cluster::outbox::{Now, Outbox};
+use crate::cluster::outbox::{Now, Outbox, Sent};
 use crate::cluster::seat::notice::Notice;
 
 impl Mesh {
@@ -123,8 +123,8 @@ impl Mesh {
         let path = vec![self.config.me.id];
         let mut message = Internal::FullTopology { stamp, nodes, path };
         let (id, release) = self.address(to);
-        if let Ok(was_sent) = self.post.tell(out, id, release, &message) {
-            if was_sent {
+        if let Ok(sent) = self.post.tell(out, id, release, &message) {
+            if sent == Sent::Queued {
                 self.nodes[to].give_first(Counted::Topology);
             }
             return;
@@ -136,7 +136,7 @@ impl Mesh {
         let text = "the cluster has more links than a packet holds: nodes that come up learn them from each other only";
         self.doubt(Doubt::TooLarge, self.config.id, text.to_owned(), out);
         // Our own entry alone always fits.
-        if self.post.tell(out, id, release, &message) == Ok(true) {
+        if self.post.tell(out, id, release, &message) == Ok(Sent::Queued) {
             self.nodes[to].give_first(Counted::Topology);
         }
     }

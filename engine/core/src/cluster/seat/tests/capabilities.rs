@@ -480,3 +480,76 @@ fn the_first_update_of_ours_that_a_neighbour_gets_has_number_0_of_our_start() {
     assert_eq!(numbers(&mut lone, 3), [Some((1, later))]);
     assert_eq!(numbers(&mut lone, 4), [Some((1, later))]);
 }
+
+#[test]
+fn names_that_others_make_up_leave_room_for_what_a_node_says_itself() {
+    let mut lone = Lone::new(cluster(&[2, 3]));
+    lone.says(3, pong(&[]));
+    for seq in 0..200 {
+        let name = format!("made-up-{seq}");
+        lone.says(
+            3,
+            update(Some(stamp(seq)), &[has(2, &[(&name, true)])], &[3]),
+        );
+    }
+    assert_eq!(known(&lone, 2).len(), CAPABILITIES_MAX);
+    lone.says(2, pong(&[]));
+    lone.says(
+        2,
+        update(Some(stamp(0)), &[has(2, &[("dialog", true)])], &[2]),
+    );
+    assert_eq!(lone.seat.mesh.synced_at(2, "dialog"), Some(true));
+    assert_eq!(known(&lone, 2).len(), CAPABILITIES_MAX);
+    // 64 bytes are a name.
+    let (long, longer) = ("x".repeat(64), "y".repeat(65));
+    let caps = [(&*long, true), (&*longer, true)];
+    lone.says(2, update(Some(stamp(1)), &[has(2, &caps)], &[2]));
+    assert_eq!(lone.seat.mesh.synced_at(2, &long), Some(true));
+    assert_eq!(lone.seat.mesh.synced_at(2, &longer), None);
+}
+
+#[test]
+fn what_a_full_link_could_not_be_told_is_told_when_it_has_room() {
+    let mut lone = Lone::up(cluster_with_capability(&[2, 3]));
+    lone.around.full.insert(2);
+    let own = vec![("ratelimit-pipe-repl".to_owned(), false)];
+    let Lone { seat, around, .. } = &mut lone;
+    seat.mesh.tell_capabilities(own, around);
+    assert_eq!(lone.kinds_to(3), [Kind::Capabilities]);
+    lone.wait(1_000);
+    assert_eq!(lone.said_to(2), []);
+    lone.around.full.clear();
+    lone.wait(1_000);
+    let said = lone.said_to(2);
+    let [Said::Internal(1, Internal::Capabilities { nodes, .. })] = &*said else {
+        panic!("{said:?}");
+    };
+    assert_eq!(nodes[..], [has(1, &[("ratelimit-pipe-repl", false)])]);
+    lone.wait(1_000);
+    assert!(!lone.kinds_to(2).contains(&Kind::Capabilities), "once");
+}
+
+#[test]
+fn a_greeting_that_found_no_room_has_number_0_and_asks_when_it_goes_out() {
+    let mut lone = Lone::new(cluster_with_capability(&[2]));
+    lone.around.full.insert(2);
+    lone.says(2, pong(&[]));
+    lone.forget();
+    lone.around.full.clear();
+    lone.wait(1_000);
+    let said = lone.said_to(2);
+    let [
+        Said::Internal(
+            1,
+            Internal::Capabilities {
+                stamp: Some(stamp),
+                require_reply: true,
+                ..
+            },
+        ),
+    ] = &*said
+    else {
+        panic!("{said:?}");
+    };
+    assert_eq!(stamp.seq, 0);
+}
