@@ -71,7 +71,8 @@ pub struct Timers {
 pub struct CapabilityConfig {
     /// Its name: `dialog-dlg-repl`.
     pub name: String,
-    /// Whether its records are asked for at the start, and given to others. One without is synced from the start.
+    /// Whether its records are asked for at the start, and given to others. Without, the others are told that it is synced
+    /// from the start if no release of OpenSIPS syncs it, and else that it is not: they would ask us for it.
     pub sync: bool,
 }
 

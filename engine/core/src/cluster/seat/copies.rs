@@ -155,7 +155,7 @@ impl Copies {
                 self.withdraw(now, view, out);
             }
             Notice::SyncRequest { node, capability } => {
-                // Of one that is not given to others nobody says that it is synced, so nobody should ask.
+                // Of one that is switched off here we do not say that it is synced, and where nobody syncs it nobody asks.
                 let place = self.place(capability);
                 if let Some(place) = place.filter(|&place| self.ours[place].is_given()) {
                     let release = view.release(*node);

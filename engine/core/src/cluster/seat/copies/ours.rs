@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use binrush_wire::Release;
+use binrush_wire::{Release, schema};
 
 use super::super::notice::View;
 use super::attempt::{Attempt, Over};
@@ -29,7 +29,7 @@ pub(super) struct Ours {
     since: Timestamp,
     /// No other try before this.
     not_before: Timestamp,
-    /// A record was there since the copy was verified last.
+    /// A record was there since the copy was verified last; or none is ever asked for, in any release.
     has_records: bool,
     attempt: Option<Attempt>,
     /// What the copy was before the attempt: that again if it is given up.
@@ -76,10 +76,13 @@ struct Probe {
 
 impl Ours {
     pub(super) fn new(config: &CapabilityConfig, now: Timestamp) -> Self {
-        let (state, why) = match config.sync {
-            true => (CopyState::Unverified, "no node gave its records yet"),
-            false => (CopyState::Verified, "it needs no sync"),
+        let is_never_synced = is_never_synced(&config.name);
+        let (state, why) = match (config.sync, is_never_synced) {
+            (true, _) => (CopyState::Unverified, "no node gave its records yet"),
+            (false, true) => (CopyState::Verified, "it needs no sync"),
+            (false, false) => (CopyState::Verified, "it is not synced, as configured"),
         };
+        let is_offered = !config.sync && is_never_synced;
         Self {
             name: config.name.clone(),
             sync: config.sync,
@@ -87,7 +90,7 @@ impl Ours {
             why: why.to_owned(),
             since: now,
             not_before: now,
-            has_records: !config.sync,
+            has_records: is_offered,
             attempt: None,
             before: state,
             missed: None,
@@ -103,7 +106,7 @@ impl Ours {
             last_sync: None,
             completed: 0,
             abandoned: 0,
-            told_offered: !config.sync,
+            told_offered: is_offered,
             told_session: None,
         }
     }
@@ -274,10 +277,9 @@ impl Ours {
             return attempt.due(now);
         }
         if self.state == CopyState::Verified {
-            return if self.has_records {
-                NEVER
-            } else {
-                self.probe.due
+            return match self.is_probing() {
+                true => self.probe.due,
+                false => NEVER,
             };
         }
         // Nobody says when it becomes clear that the last of the nodes is not there.
@@ -525,7 +527,7 @@ impl Ours {
 
     /// Looks whether a verified copy has its first record by now.
     fn look(&mut self, turn: &mut Turn<'_>) {
-        if self.has_records || turn.now < self.probe.due {
+        if !self.is_probing() || turn.now < self.probe.due {
             return;
         }
         if self.probe.id == 0 {
@@ -545,6 +547,11 @@ impl Ours {
         }
     }
 
+    /// Whether it matters when its first record comes.
+    fn is_probing(&self) -> bool {
+        self.sync && !self.has_records
+    }
+
     /// Not every replica has something for every release: one of those around us after the other.
     fn probe_release(&mut self, turn: &Turn<'_>) -> Release {
         let up = turn.view.up_nodes();
@@ -555,6 +562,12 @@ impl Ours {
         self.probe.looks += 1;
         releases[self.probe.looks % releases.len()]
     }
+}
+
+/// Whether no release syncs that capability, so that who says that he is synced is asked for nothing. Where others sync it
+/// they choose by that whom they ask, and whoever does not sync it must not be chosen.
+fn is_never_synced(name: &str) -> bool {
+    schema::capability(name.as_bytes()).is_none_or(|capability| capability.chunks.is_empty())
 }
 
 /// How long nodes are given to come up after the start, or after a copy became suspect, before one is asked.

@@ -397,3 +397,26 @@ fn capabilities_are_synced_each_by_itself() {
     assert_eq!(stage.world.shown[0].capability, contacts);
     assert_eq!(stage.world.shown[0].donor, 3);
 }
+
+#[test]
+fn what_others_sync_and_we_do_not_is_never_said_to_be_synced() {
+    for (name, synced) in [
+        ("ratelimit-pipe-repl", true),
+        ("of-a-module-that-nobody-knows", true),
+        ("dispatcher-status-repl", false),
+        ("usrloc-contact-repl", false),
+    ] {
+        let mut stage = Stage::with(&[(name, false)], 1, |_| ());
+        assert_eq!(stage.copies.own(), [(name.to_owned(), synced)]);
+        assert_eq!(stage.state(), CopyState::Verified);
+        stage.add(2, Release::V3_6);
+        stage.notice(Notice::SyncRequest {
+            node: 2,
+            capability: name.to_owned(),
+        });
+        stage.pass_ms(60_000);
+        assert_eq!(stage.is_offered(), synced, "{name}");
+        assert!(stage.world.slices.is_empty(), "nobody looks for a record");
+        assert_eq!(stage.copies.deadline(), NEVER);
+    }
+}
