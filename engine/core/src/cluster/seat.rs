@@ -206,6 +206,9 @@ impl Seat {
                 self.mesh.tell_capabilities(self.copies.own(), out);
                 self.mesh.note_sent(now, &[], out);
             }
+            if let Some(since) = news.made_whole {
+                self.mesh.made_whole(since);
+            }
             if self.mesh.take_roster_changed() || news.sessions_changed {
                 out.publish(self.mesh.roster(self.copies.sessions()));
             }

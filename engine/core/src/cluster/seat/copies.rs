@@ -70,6 +70,8 @@ pub(super) struct News {
     pub(super) capabilities_changed: bool,
     /// [`Copies::sessions`]: the shards are to be shown them.
     pub(super) sessions_changed: bool,
+    /// All copies come of syncs that were asked for at that moment or later.
+    pub(super) made_whole: Option<Timestamp>,
 }
 
 /// What the configuration says of syncs, in nanoseconds and bytes.
@@ -83,6 +85,9 @@ struct Rules {
     sync_timeout_ns: u64,
     retry_min_ns: u64,
     donate_min_ns: u64,
+    /// How long after our request a donor may find out that it lacked something then: whoever was cut off from others knows
+    /// when its links to them are up again.
+    guarantee_ns: u64,
     packet_len: usize,
 }
 
@@ -99,6 +104,8 @@ struct Turn<'a> {
 impl Copies {
     /// Nothing is verified yet, but what needs no sync. `owners` shards keep the records.
     pub(super) fn new(config: &ClusterConfig, owners: u16, seed: u64, now: Now) -> Self {
+        let pings = u64::try_from(config.me.retries).unwrap_or(0) + 2;
+        let found_out_ns = nanos(config.timers.ping_timeout).saturating_mul(pings);
         let rules = Rules {
             cluster: config.id,
             owners,
@@ -107,6 +114,7 @@ impl Copies {
             sync_timeout_ns: nanos(config.timers.sync_timeout),
             retry_min_ns: nanos(config.sync.retry_min),
             donate_min_ns: nanos(config.sync.donate_min),
+            guarantee_ns: nanos(config.timers.node_timeout).saturating_add(found_out_ns),
             packet_len: config.sync.packet_len,
         };
         let capabilities = config.capabilities.iter();
@@ -364,6 +372,10 @@ impl Copies {
         for ours in &mut self.ours {
             self.news.capabilities_changed |= ours.offer_changed();
             self.news.sessions_changed |= ours.session_changed();
+        }
+        let mut whole = self.ours.iter_mut();
+        if whole.any(Ours::take_was_made_whole) {
+            self.news.made_whole = self.ours.iter().filter_map(Ours::whole_since).min();
         }
     }
 }

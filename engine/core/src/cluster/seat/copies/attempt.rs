@@ -40,6 +40,8 @@ pub(super) struct Attempt {
     /// The donor had links to all nodes that we see, whenever we looked.
     sees_all: bool,
     was_mute: bool,
+    /// The donor went, so that there is nobody to blame.
+    is_donor_lost: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +50,8 @@ enum Phase {
     Holding {
         /// The doors were shown the session.
         shown: bool,
+        /// When it was first seen that all gates hold.
+        held: Option<Timestamp>,
     },
     /// The donor was asked, and sends.
     Asked,
@@ -67,6 +71,9 @@ pub(super) struct Over {
     pub(super) owing_until: Timestamp,
     /// The donor was asked, and sent not one record in all the time that it had.
     pub(super) was_mute: bool,
+    /// The donor was asked and is still there, so it gave its records, or a part of them, for nothing: if what went wrong is
+    /// no accident it will go wrong again.
+    pub(super) was_asked_in_vain: bool,
 }
 
 impl Attempt {
@@ -81,7 +88,10 @@ impl Attempt {
         turn.out.order(capability, hold);
         Self {
             session,
-            phase: Phase::Holding { shown: false },
+            phase: Phase::Holding {
+                shown: false,
+                held: None,
+            },
             began: turn.now,
             asked: None,
             connection: None,
@@ -89,12 +99,13 @@ impl Attempt {
             amount: 0,
             sees_all: true,
             was_mute: false,
+            is_donor_lost: false,
         }
     }
 
     /// The doors know the session from now on.
     pub(super) fn shown(&mut self) {
-        if let Phase::Holding { shown } = &mut self.phase {
+        if let Phase::Holding { shown, .. } = &mut self.phase {
             *shown = true;
         }
     }
@@ -150,6 +161,7 @@ impl Attempt {
     /// Its donor is of no use any more. What it has sent completely stays good.
     pub(super) fn donor_lost(&mut self, turn: &mut Turn<'_>, how: &str) {
         if matches!(self.phase, Phase::Holding { .. } | Phase::Asked) {
+            self.is_donor_lost = true;
             let why = format!("node {} {how}", self.session.donor);
             self.give_up(turn, why);
         }
@@ -206,6 +218,10 @@ impl Attempt {
             // Whoever released says so.
             Phase::Releasing(_) if !self.session.is_released() => now.after(RELEASE_LOOK_NS),
             Phase::Releasing(_) => now,
+            Phase::Holding {
+                shown: true,
+                held: Some(held),
+            } if now < held.after(SETTLE_NS) => held.after(SETTLE_NS),
             _ => now.after(LOOK_NS),
         }
     }
@@ -227,12 +243,12 @@ impl Attempt {
         }
     }
 
-    /// Asks the donor, as soon as no live packet can slip through.
+    /// Asks the donor, as soon as no live packet can slip through and those before are everywhere.
     fn hold(&mut self, turn: &mut Turn<'_>) {
         if let Some(why) = self.fault() {
             return self.give_up(turn, why);
         }
-        let is_ready = self.phase == Phase::Holding { shown: true } && self.session.is_held();
+        let is_ready = self.has_settled(turn.now);
         match is_ready.then(|| self.ask(turn)) {
             Some(Ok(Sent::Queued)) => {
                 self.look_around(turn);
@@ -256,6 +272,17 @@ impl Attempt {
                 }
             }
         }
+    }
+
+    /// Whether the doors know the session, and all gates have held for a while.
+    fn has_settled(&mut self, now: Timestamp) -> bool {
+        let Phase::Holding { shown, held } = &mut self.phase else {
+            return false;
+        };
+        if held.is_none() && self.session.is_held() {
+            *held = Some(now);
+        }
+        *shown && held.is_some_and(|held| now >= held.after(SETTLE_NS))
     }
 
     fn ask(&self, turn: &mut Turn<'_>) -> Result<Sent, String> {
@@ -404,12 +431,18 @@ impl Attempt {
             why,
             owing_until,
             was_mute: self.was_mute,
+            was_asked_in_vain: self.asked.is_some() && !self.is_donor_lost,
         });
     }
 }
 
 /// How many times the longest silence an answer may take in all.
 const TIMEOUTS_MAX: u64 = 40;
+
+/// From the moment when all gates hold until the donor is asked. What came to us just before is applied, and not held: if the
+/// donor packed before he got it, his chunk would undo it. Nodes get a packet from its maker within a round trip of each other,
+/// which between two sites is less than this; and beside the seconds that a sync takes it is short.
+const SETTLE_NS: u64 = 200 * MS;
 
 /// Fewer records than that may go for good reasons.
 const QUARANTINE_RECORDS: u64 = 16;

@@ -7,7 +7,7 @@ use binrush_wire::{Release, schema};
 
 use super::super::notice::View;
 use super::attempt::{Attempt, Over};
-use super::donors::Donors;
+use super::donors::{Donors, longer};
 use super::{COUNTED_SYNC_VERSION, MS, NEVER, Rules, Turn};
 use crate::clock::Timestamp;
 use crate::cluster::config::CapabilityConfig;
@@ -43,6 +43,11 @@ pub(super) struct Ours {
     /// When to say that nobody is there to sync from. `None`: somebody is, or it was not looked for.
     lonely: Option<Timestamp>,
     donors: Donors,
+    /// Who gave us the copy that we have, until when he may take back that his is whole.
+    guarantor: Option<(i32, Timestamp)>,
+    /// When the last sync was asked for that made it verified, and whether that was not said yet.
+    whole_since: Timestamp,
+    was_made_whole: bool,
     /// Nodes that came up and did not tell of this capability since, and when they came.
     returned: BTreeMap<i32, Timestamp>,
     probe: Probe,
@@ -58,7 +63,8 @@ pub(super) struct Ours {
 enum Doubt {
     /// Nothing.
     No,
-    /// What nodes told others while we could not see each other. They say the same of us, and nobody may know better.
+    /// What nodes told others while we could not see each other. They say the same of us, and nobody may know better. Or an
+    /// operator wants to be sure.
     Returned,
     /// What was dropped here, or all of it.
     Missed,
@@ -101,6 +107,9 @@ impl Ours {
             crowded: 0,
             lonely: None,
             donors: Donors::default(),
+            guarantor: None,
+            whole_since: Timestamp::default(),
+            was_made_whole: false,
             returned: BTreeMap::new(),
             probe: Probe::default(),
             last_sync: None,
@@ -146,6 +155,8 @@ impl Ours {
     /// The link to `node` went down, or it is another process now.
     pub(super) fn node_gone(&mut self, turn: &mut Turn<'_>, node: i32, how: &str) {
         self.returned.remove(&node);
+        // What it says when it is back is of another life, or of what it missed meanwhile.
+        self.guarantor.take_if(|(donor, _)| *donor == node);
         self.donors.forget(node);
         self.donor_lost(turn, node, how);
     }
@@ -159,6 +170,16 @@ impl Ours {
         }
         if !synced {
             self.donor_lost(turn, node, "is not synced any more");
+            self.taken_back(turn, node);
+        }
+    }
+
+    /// `node` found out that it had missed something. If that was so when it gave us its copy, we have missed it, too.
+    fn taken_back(&mut self, turn: &mut Turn<'_>, node: i32) {
+        let taken_back = self.guarantor.take_if(|(donor, _)| *donor == node);
+        if taken_back.is_some_and(|(_, until)| turn.now <= until) {
+            let why = format!("node {node} gave us its records and is not synced any more");
+            self.doubt(turn, Doubt::Returned, why);
         }
     }
 
@@ -170,7 +191,7 @@ impl Ours {
         connection: u64,
         total: Option<u32>,
     ) {
-        let earlier = self.donors.answered(turn.now, node);
+        let earlier = self.donors.answered(turn.now, node, connection);
         let attempt = self.attempt.as_mut();
         let Some(attempt) = attempt.filter(|attempt| attempt.donor() == node) else {
             return;
@@ -209,7 +230,10 @@ impl Ours {
                 self.state.symbol()
             ));
         }
-        self.suspect(turn, "an operator asked for a sync");
+        self.donors.rested();
+        // The copy is no worse for being asked for anew: if nobody gives anything after all, it is what it was.
+        let why = "an operator asked for a sync".to_owned();
+        self.doubt(turn, Doubt::Returned, why);
         Ok(())
     }
 
@@ -242,6 +266,16 @@ impl Ours {
     pub(super) fn session_changed(&mut self) -> bool {
         let session = self.session().map(|session| session.id);
         std::mem::replace(&mut self.told_session, session) != session
+    }
+
+    /// Whether a sync has made it verified since the last call.
+    pub(super) fn take_was_made_whole(&mut self) -> bool {
+        std::mem::take(&mut self.was_made_whole)
+    }
+
+    /// What nodes told before that is in it, as far as any node knew; `None`: it is not synced.
+    pub(super) fn whole_since(&self) -> Option<Timestamp> {
+        self.sync.then_some(self.whole_since)
     }
 
     pub(super) fn name(&self) -> &str {
@@ -375,6 +409,7 @@ impl Ours {
         // sync would make it worth nothing.
         let settles = !view.is_settled() && now < self.since.after(SETTLE_NS);
         self.watch_for_donors(turn);
+        self.donors.look(view);
         if now >= self.not_before
             && !settles
             && let Some(donor) = self.donors.choose(now, &self.name, view)
@@ -387,9 +422,11 @@ impl Ours {
         {
             let why = match view.is_seed() {
                 true => "a seed, and no node to sync from",
-                false => "it was verified, and none of the nodes that are back knows better",
+                false => "it was verified, and no node that is up knows better",
             };
-            self.verified(turn, false, why);
+            // What others may know better takes no record away: it is offered as it was, and what is being given goes on.
+            let has_records = self.doubt == Doubt::Returned && self.has_records;
+            self.verified(turn, has_records, why);
         }
     }
 
@@ -468,9 +505,17 @@ impl Ours {
             end: over.end,
             chunks,
         });
+        let refused = attempt.refused();
+        if refused > 0 {
+            let why = self.no_room(turn, refused);
+            self.miss(Doubt::Missed, why);
+        }
         if over.end == SyncEnd::Abandoned {
             self.abandoned += 1;
             self.donors.failed(donor, over.owing_until, over.was_mute);
+            if over.was_asked_in_vain {
+                self.donors.rests(turn.now, donor, turn.rules.retry_min_ns);
+            }
             if let Some((doubt, _)) = self.missed.take() {
                 self.doubt = self.doubt.max(doubt);
             }
@@ -478,30 +523,29 @@ impl Ours {
         }
         self.completed += 1;
         self.donors.completed();
-        if let Some(why) = self.no_room(turn, attempt.refused()) {
-            self.miss(Doubt::Missed, why);
+        if refused == 0 {
+            self.crowded = 0;
         }
+        let guaranteed_ns = turn.rules.guarantee_ns;
+        let until = attempt.asked().map(|asked| asked.after(guaranteed_ns));
+        self.guarantor = until.map(|until| (donor, until));
         if let Some((doubt, why)) = self.missed.take() {
             self.doubt = doubt;
             self.since = turn.now;
             return self.enter(turn, CopyState::Suspect, why);
         }
+        self.whole_since = attempt.asked().unwrap_or_default();
+        self.was_made_whole = true;
         self.verified(turn, chunks > 0, &over.why);
     }
 
-    /// Why a sync is worth nothing after which so many held packets were `refused`: they are newer than all that came. The
-    /// next one will hardly find more room, so it comes the later, the more of them failed that way.
-    fn no_room(&mut self, turn: &Turn<'_>, refused: u64) -> Option<String> {
-        if refused == 0 {
-            self.crowded = 0;
-            return None;
-        }
-        let wait = turn.rules.retry_min_ns.max(MS);
-        let wait = wait.saturating_mul(1 << self.crowded.min(20));
-        let most = CROWDED_MAX_NS.max(turn.rules.retry_min_ns);
-        self.not_before = turn.now.after(wait.min(most));
+    /// Why a sync is worth nothing after which so many held packets were `refused`, however it ended: they are newer than all
+    /// that came. The next one will hardly find more room, so it comes the later, the more of them failed that way.
+    fn no_room(&mut self, turn: &Turn<'_>, refused: u64) -> String {
+        let wait_ns = longer(turn.rules.retry_min_ns, self.crowded);
+        self.not_before = turn.now.after(wait_ns);
         self.crowded = self.crowded.saturating_add(1);
-        Some(format!("{refused} held packets found no room"))
+        format!("{refused} held packets found no room")
     }
 
     fn verified(&mut self, turn: &mut Turn<'_>, has_records: bool, why: &str) {
@@ -582,9 +626,6 @@ const RETURNED_STEP_NS: u64 = 1000 * MS;
 
 /// Between two words about a copy that nobody is there to sync from.
 const LONELY_NS: u64 = 600_000 * MS;
-
-/// The longest wait for another sync, after some in a row found no room for what was held back.
-const CROWDED_MAX_NS: u64 = 300_000 * MS;
 
 /// Between two looks for a first record.
 const PROBE_NS: u64 = 1000 * MS;

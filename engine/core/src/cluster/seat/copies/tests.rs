@@ -15,6 +15,8 @@ use crate::cluster::roster::RosterCluster;
 use crate::cluster::session::SyncEnd;
 use crate::link::Lane;
 
+/// Whom we ask.
+mod asking;
 /// Whom we give to, and how fast.
 mod giving;
 /// Anything, in any order.
@@ -418,8 +420,15 @@ impl Stage {
         self.notice(Notice::NodeDown(node));
     }
 
-    /// The gates begin to hold, with that many records in all; the donor is asked.
+    /// The gates begin to hold, with that many records in all; the donor is asked after a while.
     fn hold(&mut self, records: u64) -> Arc<Session> {
+        let session = self.begin_to_hold(records);
+        self.pass_ms(SETTLE_MS);
+        session
+    }
+
+    /// The gates begin to hold, and the donor is still to be asked.
+    fn begin_to_hold(&mut self, records: u64) -> Arc<Session> {
         let session = Arc::clone(self.world.shown.first().expect("a session"));
         session.shards[0].records.store(records, Ordering::Relaxed);
         for shard in &session.shards {
@@ -515,6 +524,9 @@ fn now(ns: u64) -> Now {
 }
 
 const SECOND: u64 = 1_000_000_000;
+
+/// From when all gates hold until the donor is asked.
+const SETTLE_MS: u64 = 200;
 
 /// One chunk with its header.
 fn chunk(data: &[u8]) -> Vec<u8> {

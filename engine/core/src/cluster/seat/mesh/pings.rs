@@ -62,6 +62,13 @@ impl Mesh {
         }
     }
 
+    /// Our copies are whole but for what was lost since then: breaks before that took nothing away any more.
+    pub(in super::super) fn made_whole(&mut self, since: Timestamp) {
+        for node in &mut self.nodes {
+            node.broken = node.broken.filter(|broken| broken.at >= since);
+        }
+    }
+
     /// When [`tick`](Self::tick) is wanted at the latest.
     pub(in super::super) fn deadline(&self) -> Timestamp {
         let nodes = self.nodes.iter();

@@ -73,6 +73,7 @@ impl Lone {
         );
         session.shards[0].held.store(true, Ordering::Release);
         self.session_moved();
+        self.wait(200);
         let request = Extra::SyncRequest {
             capability: capability(),
         };
@@ -196,7 +197,7 @@ fn a_request_that_cannot_be_sent_takes_the_link_down_and_the_sync_with_it() {
     session.shards[0].held.store(true, Ordering::Release);
     lone.around.unreachable.insert(2);
     lone.session_moved();
-    lone.wait(0);
+    lone.wait(200);
     assert_eq!(lone.link(2), LinkState::RestartPinging);
     assert_eq!(lone.counts(Kind::SyncRequest), (0, 0, 0));
     let released = lone.around.orders.iter();

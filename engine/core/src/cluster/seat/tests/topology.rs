@@ -392,6 +392,18 @@ fn notices_of_a_break(
     away_ms: u64,
     meanwhile: impl FnOnce(&mut Mesh, Now, &mut Around),
 ) -> Vec<Notice> {
+    let (mut notices, later) = notices_of_a_break_and_later(away_ms, meanwhile, |_| ());
+    assert_eq!(later.is_empty(), !notices.is_empty(), "once, now or then");
+    notices.truncate(1);
+    notices
+}
+
+/// The same, and what they are told when, after that and this, node 2 sends by another connection than before.
+fn notices_of_a_break_and_later(
+    away_ms: u64,
+    meanwhile: impl FnOnce(&mut Mesh, Now, &mut Around),
+    afterwards: impl FnOnce(&mut Mesh),
+) -> (Vec<Notice>, Vec<Notice>) {
     let mut around = Around::default();
     let now = Now {
         at: ms(50_000),
@@ -416,15 +428,24 @@ fn notices_of_a_break(
     mesh.tick(now, &mut around);
     mesh.receive(now, from_2(now, 0, pong(&[])), &mut around);
     assert!(mesh.is_up(2));
-    let mut notices = mesh.take_notices();
+    let notices = mesh.take_notices();
+    afterwards(&mut mesh);
     // What it sends by another connection shows that the one before is gone.
     mesh.receive(now, from_2(now, 5, ping(false)), &mut around);
     mesh.receive(now, from_2(now, 6, ping(false)), &mut around);
     mesh.receive(now, from_2(now, 7, ping(false)), &mut around);
-    let later = mesh.take_notices();
-    assert_eq!(later.is_empty(), !notices.is_empty(), "once, now or then");
-    notices.truncate(1);
-    notices
+    (notices, mesh.take_notices())
+}
+
+#[test]
+fn what_a_break_may_have_taken_is_no_news_behind_a_sync_that_was_asked_for_later() {
+    // It broke at 52 s.
+    for (since_ms, is_news) in [(52_000, true), (52_001, false)] {
+        let made_whole = |mesh: &mut Mesh| mesh.made_whole(ms(since_ms));
+        let (notices, later) = notices_of_a_break_and_later(500, |_, _, _| (), made_whole);
+        assert_eq!(notices, []);
+        assert_eq!(!later.is_empty(), is_news, "{since_ms}");
+    }
 }
 
 fn from_2(now: Now, connection: u64, message: Internal) -> Incoming {

@@ -191,8 +191,10 @@ fn an_operators_request_without_a_donor_leaves_a_good_copy_alone() {
 fn seed(look: impl FnOnce(&mut Stage)) -> Stage {
     let mut stage = Stage::new();
     stage.nodes.seed = true;
+    let began = stage.world.now;
     look(&mut stage);
-    stage.pass_ms(4999);
+    let passed_ms = stage.world.now.nanos_since(began) / MS;
+    stage.pass_ms(4999 - passed_ms);
     assert_eq!(
         stage.state(),
         CopyState::Unverified,
@@ -318,7 +320,7 @@ fn a_seed_that_nobody_answers_goes_on_alone_after_three_requests() {
                 stage.world.warnings().len(),
                 usize::from(seed && round == 2)
             );
-            stage.pass_ms(15_000);
+            stage.pass_ms(20_000);
         }
         assert_eq!(stage.state(), synced, "{seed}");
     }
@@ -331,7 +333,11 @@ fn a_seed_that_nobody_answers_goes_on_alone_after_three_requests() {
         stage.cut(&session, 1);
         stage.pass_ms(15_100);
         stage.release(&session);
-        stage.pass_ms(15_000);
+        let seconds = (0..60).take_while(|_| {
+            stage.pass_ms(1000);
+            stage.state() == CopyState::Unverified
+        });
+        assert!(seconds.count() < 60);
         assert_eq!(stage.state(), CopyState::Syncing);
     }
 }
@@ -396,6 +402,92 @@ fn capabilities_are_synced_each_by_itself() {
     );
     assert_eq!(stage.world.shown[0].capability, contacts);
     assert_eq!(stage.world.shown[0].donor, 3);
+}
+
+#[test]
+fn held_packets_that_find_no_room_count_however_the_sync_ended() {
+    let mut stage = both_suspect(1);
+    stage.tells(3, DIALOGS, true);
+    stage.pass_ms(5000);
+    let session = stage.hold(5);
+    session.door.broken.store(true, Ordering::Release);
+    stage.pass_ms(20);
+    assert_eq!(stage.last_end(), ABANDONED);
+    session.shards[0].refused.store(2, Ordering::Release);
+    stage.release(&session);
+    // Nobody else has them now, but this copy has not, either.
+    stage.down(3);
+    stage.pass_ms(60_000);
+    assert_eq!(stage.state(), CopyState::Suspect, "{:?}", stage.facts());
+}
+
+#[test]
+fn a_copy_that_is_trusted_again_is_offered_again_and_what_it_gives_goes_on() {
+    let mut stage = both_suspect(1);
+    assert!(!stage.is_offered());
+    stage.pass_ms(5300);
+    assert_eq!(stage.state(), CopyState::Verified);
+    assert!(stage.is_offered(), "it has the records that it had");
+
+    // A seed is not different: its copy was good when it began to doubt it.
+    let mut stage = both_suspect(1);
+    stage.nodes.seed = true;
+    stage.pass_ms(5300);
+    assert!(stage.is_offered());
+}
+
+#[test]
+fn a_good_copy_is_trusted_again_when_what_an_operator_asked_for_does_not_come() {
+    let mut stage = Stage::new();
+    stage.up(2, Release::V3_6, true);
+    stage.synced_from(2, 5);
+    stage.pass_ms(10_000);
+    let answer = stage.call(|copies, now, view, out| copies.request(now, DIALOGS, view, out));
+    assert_eq!(answer, Ok(()));
+    stage.run();
+    let session = stage.hold(5);
+    stage.down(2);
+    stage.release(&session);
+    assert_eq!(stage.state(), CopyState::Suspect);
+    stage.pass_ms(20_000);
+    assert_eq!(stage.state(), CopyState::Verified, "{:?}", stage.facts());
+    assert!(stage.is_offered());
+}
+
+#[test]
+fn a_donor_that_takes_its_word_back_soon_after_makes_our_copy_suspect() {
+    // node_timeout, and the PINGs of ours that it may have missed: 60 s and 5 times 1 s, from the request on.
+    for (after_ms, state) in [(64_000, CopyState::Suspect), (66_000, CopyState::Verified)] {
+        let mut stage = Stage::new();
+        stage.up(2, Release::V3_6, true);
+        stage.up(3, Release::V3_6, false);
+        stage.synced_from(2, 5);
+        stage.pass_ms(after_ms);
+        stage.tells(3, DIALOGS, false);
+        assert_eq!(stage.state(), CopyState::Verified, "it gave us nothing");
+        stage.tells(2, DIALOGS, false);
+        assert_eq!(stage.state(), state, "{after_ms}");
+        if state == CopyState::Suspect {
+            assert!(stage.facts().why.contains("node 2 gave us its records"));
+            stage.pass_ms(10_000);
+            assert_eq!(stage.state(), CopyState::Verified, "nobody knows better");
+        }
+    }
+    // One that died since, or began anew, takes nothing back: it needs us.
+    for dies in [true, false] {
+        let mut stage = Stage::new();
+        stage.up(2, Release::V3_6, true);
+        stage.synced_from(2, 5);
+        if dies {
+            stage.down(2);
+            stage.up(2, Release::V3_6, false);
+        } else {
+            stage.notice(Notice::Restarted(2));
+            stage.tells(2, DIALOGS, false);
+        }
+        assert_eq!(stage.state(), CopyState::Verified);
+        assert!(stage.is_offered());
+    }
 }
 
 #[test]
