@@ -160,6 +160,9 @@ impl Copies {
                 self.each(now, Some(capability), view, out, |ours, turn| {
                     ours.told(turn, *node, *synced);
                 });
+                if let Some(place) = self.place(capability).filter(|_| *synced) {
+                    self.donations.synced_elsewhere(*node, place);
+                }
                 self.withdraw(now, view, out);
             }
             Notice::SyncRequest { node, capability } => {

@@ -71,6 +71,12 @@ impl Donations {
         }
     }
 
+    /// `node` waited for us and has its records from another node by now. It would not expect them: up to 3.2 it would begin
+    /// to hold back live packets, and later ones count nothing that they did not ask for.
+    pub(super) fn synced_elsewhere(&mut self, node: i32, place: usize) {
+        self.waiting.remove(&(node, place));
+    }
+
     /// `node` takes nothing more, and wants nothing any more.
     pub(super) fn node_down(&mut self, turn: &mut Turn<'_>, node: i32) {
         self.waiting.retain(|(waiting, _), _| *waiting != node);

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// What ends them.
+mod ends;
+
 /// Stands in for the gates: each shard has records of these lengths, and gives as many of them as were asked for.
 struct Shelf {
     shards: Vec<Vec<usize>>,
@@ -306,53 +309,6 @@ fn a_copy_that_cannot_be_told_in_full_ends_without_an_end_and_is_not_answered_fo
 }
 
 #[test]
-fn a_request_from_just_before_a_restart_became_clear_is_answered() {
-    // While it waits for our copy.
-    let mut stage = Stage::new();
-    stage.up(2, Release::V3_6, true);
-    stage.up(3, Release::V3_6, false);
-    stage.asks(3);
-    stage.pass_ms(9000);
-    stage.notice(Notice::Restarted(3));
-    assert_eq!(stage.facts().requests_waiting, [3]);
-    stage.pass_ms(1000);
-    stage.notice(Notice::Restarted(3));
-    assert_eq!(stage.facts().requests_waiting, [0; 0]);
-
-    // While it is answered: with nothing sent yet it goes on, else it begins anew.
-    for answers in [0, 2] {
-        let shelf = Shelf::new(&[&[350; 1000], &[]]);
-        let mut stage = donor(Release::V3_6);
-        stage.asks(3);
-        stage.serve(&shelf, answers);
-        stage.notice(Notice::Restarted(3));
-        assert_eq!(stage.given(3).1, []);
-        stage.world.sent.clear();
-        stage.pass_ms(1000);
-        stage.serve(&shelf, 100);
-        let (records, ends) = stage.given(3);
-        assert_eq!((records.len(), ends.len()), (1000, 1), "{answers}");
-    }
-}
-
-#[test]
-fn a_node_that_is_back_does_not_end_a_donation_under_way() {
-    let shelf = Shelf::new(&[&[350; 1000], &[]]);
-    let mut stage = donor(Release::V3_6);
-    stage.asks(3);
-    stage.serve(&shelf, 2);
-    stage.up(4, Release::V3_6, true);
-    assert!(!stage.is_offered());
-    stage.serve(&shelf, 100);
-    assert_eq!(stage.donated(), [(3, 1000, true)]);
-    // Nobody else is given anything meanwhile.
-    stage.asks(3);
-    stage.pass_ms(2000);
-    stage.serve(&shelf, 100);
-    assert_eq!(stage.donated().len(), 1);
-}
-
-#[test]
 fn shards_that_do_not_agree_on_the_version_end_a_donation() {
     let mut stage = donor(Release::V3_6);
     stage.asks(3);
@@ -452,77 +408,6 @@ fn a_full_link_keeps_the_packet_for_later_and_loses_none() {
 }
 
 #[test]
-fn a_receiver_that_stops_reading_ends_its_donation_after_half_a_minute() {
-    let mut stage = donor(Release::V3_6);
-    let shelf = Shelf::new(&[&[350; 20_000], &[]]);
-    stage.asks(3);
-    while let Some((_, shard, request)) = stage.world.slices.pop_front() {
-        let slice = shelf.slice(shard, &request);
-        stage.call(|copies, now, view, out| copies.slice(now, slice, view, out));
-    }
-    stage.pass_ms(29_000);
-    *stage.world.waiting.get_mut(&3).unwrap() -= 1;
-    stage.pass_ms(29_900);
-    assert!(stage.donated().is_empty(), "it read one byte");
-    stage.pass_ms(200);
-    let [(3, _, false)] = stage.donated()[..] else {
-        panic!("{:?}", stage.donated());
-    };
-    assert_eq!(stage.given(3).1, []);
-    assert!(stage.world.warnings()[0].contains("read nothing for 30 s"));
-    assert_eq!(stage.copies.deadline(), NEVER, "nothing is pinned");
-}
-
-#[test]
-fn a_shard_that_gives_nothing_ends_a_donation_after_half_a_minute() {
-    let mut stage = donor(Release::V3_6);
-    stage.asks(3);
-    stage.serve(&Shelf::new(&[&[10], &[10]]), 1);
-    stage.pass_ms(200);
-    stage.world.waiting.clear();
-    stage.pass_ms(29_900);
-    assert_eq!(stage.donated(), [(3, 1, false)]);
-    assert!(stage.world.warnings()[0].contains("a shard has given no records"));
-    // Its answer comes after all, and is of no use to anybody.
-    stage.serve(&Shelf::new(&[&[10], &[10]]), 1);
-    // Its place is free for another donation.
-    stage.asks(3);
-    stage.serve(&Shelf::new(&[&[10], &[10]]), 10);
-    assert_eq!(stage.donated().pop(), Some((3, 2, true)));
-}
-
-#[test]
-fn a_node_that_goes_takes_its_donation_and_its_requests_with_it() {
-    for restarts in [false, true] {
-        let mut stage = donor(Release::V3_6);
-        stage.asks(3);
-        stage.serve(&Shelf::new(&[&[350; 1000], &[]]), 1);
-        stage.asks(3);
-        if restarts {
-            stage.notice(Notice::Restarted(3));
-        } else {
-            stage.down(3);
-        }
-        let [(3, _, false)] = stage.donated()[..] else {
-            panic!("{:?}", stage.donated());
-        };
-        stage.pass_ms(10_000);
-        assert_eq!(stage.given(3).1, []);
-        assert!(stage.facts().requests_waiting.is_empty());
-    }
-}
-
-#[test]
-fn a_link_that_breaks_under_a_packet_ends_the_donation() {
-    let mut stage = donor(Release::V3_6);
-    stage.asks(3);
-    stage.world.links.insert(3, Sent::Unreachable);
-    stage.serve(&Shelf::new(&[&[10], &[10]]), 10);
-    assert_eq!(stage.donated(), [(3, 0, false)]);
-    assert!(stage.world.warnings()[0].contains("its link is down"));
-}
-
-#[test]
 fn who_asks_twice_gets_two_syncs_one_after_the_other_and_not_too_soon() {
     let shelf = Shelf::new(&[&[10], &[10]]);
     let mut stage = donor(Release::V3_6);
@@ -592,39 +477,6 @@ fn no_shard_is_asked_for_more_than_two_slices_and_everybody_gets_his_turn() {
         donated,
         (3..9).map(|node| (node, 2000, true)).collect::<Vec<_>>()
     );
-}
-
-#[test]
-fn a_copy_that_becomes_suspect_is_given_no_further() {
-    for (release, again) in [(Release::V3_2, true), (Release::V3_3, false)] {
-        let shelf = Shelf::new(&[&[350; 1000], &[]]);
-        let mut stage = donor(release);
-        stage.asks(3);
-        // Up to 3.2 all six slices of shard 0, and that of shard 1, are walked before the first record is sent.
-        stage.serve(&shelf, if again { 9 } else { 2 });
-        stage.call(|copies, now, view, out| copies.suspect(now, None, "drops", view, out));
-        stage.run();
-        let [(3, chunks, false)] = stage.donated()[..] else {
-            panic!("{:?}", stage.donated());
-        };
-        assert!(chunks > 0);
-        let asks = stage.world.warnings();
-        assert_eq!(asks.len(), usize::from(!again), "{asks:?}");
-        assert!(again || asks[0].contains("ask for another one on that node"));
-        assert_eq!(stage.given(3).1, []);
-        stage.world.slices.clear();
-        stage.world.sent.clear();
-        stage.synced_from(2, 1);
-        stage.pass_ms(1000);
-        stage.serve(&shelf, 100);
-        // Up to 3.2 it would wait for an end for ever; later it would count what came before, too.
-        let ends = stage.given(3).1;
-        assert_eq!(
-            ends,
-            if again { vec![None] } else { Vec::new() },
-            "{release}"
-        );
-    }
 }
 
 #[test]
