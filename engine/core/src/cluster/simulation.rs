@@ -27,10 +27,11 @@
 //!   they miss records for good, as they do in real life: then what a sync promises is all there is to promise.
 //!
 //! Nothing in a packet or chunk says how old it is, so some records are *contested* after a sync, until the next packet about
-//! them; they are counted, and excepted from the last rule: those of which the donor did not know the newest yet, those of
-//! which an older packet was still waiting for its shard, and those that the sync did not confirm and that were spared,
-//! because a packet had spoken of them shortly before or because the donor does not say that he sees everybody. Most are older
-//! than they should, or not gone; one is missing only where a donor of ours had missed it and did not know that yet.
+//! them; they are counted, and excepted from the rule of the truth: those of which a donor of ours did not know the newest for
+//! longer than we wait before we ask (genuine donors that are spared are never so late), those of which an older packet was
+//! still waiting for its shard, and those that the sync did not confirm and that were spared, because a packet had spoken of
+//! them shortly before or because the donor does not say that he sees everybody. Most are older than they should, or not gone;
+//! one is missing only where a donor of ours had missed it and did not know that yet.
 //!
 //! `BINRUSH_CLUSTER_SEEDS=17` plays one seed, `0..10000` many.
 

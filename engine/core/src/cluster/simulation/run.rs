@@ -72,6 +72,8 @@ enum Node {
 struct Truth {
     version: u64,
     is_live: bool,
+    /// When that was written.
+    at: Time,
 }
 
 /// Something that is to happen.
@@ -433,6 +435,9 @@ impl<'p> Play<'p> {
         let Some(receiver) = self.plan.nodes.iter().position(|node| node.id == to) else {
             return;
         };
+        // Where genuine nodes are spared they are late by less than we wait before we ask.
+        let donor_is_genuine =
+            self.plan.weather != Weather::Storm && !self.plan.nodes[host].is_ours;
         let truth = self.truth.get(&capability);
         let newest = |name: &String| truth?.get(name)?.newest();
         let waiting = match &self.hosts[receiver].node {
@@ -443,7 +448,10 @@ impl<'p> Play<'p> {
         let late = late.filter(|change| change.version != newest(&change.name));
         let mut contested: Vec<String> = late.map(|change| change.name).collect();
         let all = truth.into_iter().flatten();
-        let unknown = all.filter(|(name, truth)| records.get(*name).copied() != truth.newest());
+        // What is newer than that came here when it was held back.
+        let is_old = |truth: &Truth| self.now.saturating_sub(truth.at) >= SETTLES;
+        let unknown = all.filter(|(_, truth)| !donor_is_genuine && is_old(truth));
+        let unknown = unknown.filter(|(name, truth)| records.get(*name) != truth.newest().as_ref());
         contested.extend(unknown.map(|(name, _)| name.clone()));
         for name in contested {
             self.contested.insert((receiver, capability.clone(), name));
@@ -524,7 +532,11 @@ impl<'p> Play<'p> {
         } else {
             own.swap_remove(at)
         };
-        let truth = Truth { version, is_live };
+        let truth = Truth {
+            version,
+            is_live,
+            at: self.now,
+        };
         let all = self.truth.entry(capability.to_owned()).or_default();
         all.insert(name.clone(), truth);
         Change {
@@ -647,6 +659,9 @@ fn others(plan: &Plan, host: usize) -> Vec<(i32, usize)> {
 fn seconds(at: Time) -> f64 {
     (at.saturating_sub(BEGIN) / 1000) as f64 / 1e6
 }
+
+/// How long a donor is not asked yet when all shards hold back live packets.
+const SETTLES: Time = 200 * MS;
 
 /// Records that one origin has of one capability.
 const RECORDS_MAX: usize = 40;

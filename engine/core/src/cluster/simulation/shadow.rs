@@ -28,6 +28,8 @@ pub(super) struct Running {
     began: Time,
     /// Records that a chunk spoke of, or a packet that is newer than the sync.
     confirmed: BTreeSet<String>,
+    /// Changes that were taken at once since it began, and confirmed a record: they waited for their shard until then.
+    pub(super) late: Vec<Change>,
     pub(super) held: Vec<(Time, Change)>,
     /// There was no room: all was applied, and live packets are applied at once again.
     pub(super) overflowed: bool,
@@ -45,6 +47,7 @@ impl Shadow {
             id,
             began: now,
             confirmed: BTreeSet::new(),
+            late: Vec::new(),
             held: Vec::new(),
             overflowed: false,
             end: None,
@@ -135,6 +138,7 @@ impl Shadow {
             && at / TENTH >= session.began / TENTH
         {
             session.confirmed.insert(change.name.clone());
+            session.late.push(change.clone());
         }
         if change.version.is_some() {
             self.touched.insert(change.name.clone(), at);

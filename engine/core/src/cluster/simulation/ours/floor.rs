@@ -129,7 +129,7 @@ impl Floor {
         self.mail.values().map(|letters| letters.len() as u64).sum()
     }
 
-    /// Changes that wait for this shard, or are held. What came by several ways may be taken in any order.
+    /// Changes that wait for this shard, are held, or did wait when it began to hold. What came by several ways may be taken in any order.
     pub(super) fn waiting_changes(&self, capability: &str) -> Vec<Change> {
         let of = |stand: &&Stand| stand.capability == capability;
         let sessions = self
@@ -137,9 +137,10 @@ impl Floor {
             .iter()
             .filter(of)
             .filter_map(|stand| stand.shadow.session.as_ref());
-        let held = sessions
-            .flat_map(|session| &session.held)
-            .map(|(_, change)| change.clone());
+        let held = sessions.flat_map(|session| {
+            let held = session.held.iter().map(|(_, change)| change);
+            held.chain(&session.late).cloned()
+        });
         let letters = self.mail.values().flatten();
         let changes = letters.filter_map(|(_, letter)| change_of(&letter.bytes));
         let waiting = changes
