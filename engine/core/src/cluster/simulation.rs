@@ -25,6 +25,8 @@
 //! - Everybody was told what our copies are worth; nothing is held.
 //! - Where genuine nodes were spared, all our copies are verified and equal to what the origins wrote. Where they were not,
 //!   they miss records for good, as they do in real life: then what a sync promises is all there is to promise.
+//! - Where all genuine nodes died and new processes came back, everybody has what every verified standby of ours had then, and
+//!   nobody was synced by one that had nothing.
 //!
 //! Nothing in a packet or chunk says how old it is, so some records are *contested* after a sync, until the next packet about
 //! them; they are counted, and excepted from the rule of the truth: those of which a donor of ours did not know the newest for
@@ -112,6 +114,8 @@ fn a_node_that_breaks_a_rule_is_found_out() {
         (Mutation::RepeatsStamp, "follows"),
         (Mutation::IsSilent, "does not see"),
         (Mutation::Hurries, "are said to be applied"),
+        (Mutation::GivesNothing, "are lost at"),
+        (Mutation::NeverReplies, " None of "),
     ];
     for (mutation, notice) in mutations {
         let broken = |seed| {
@@ -188,6 +192,7 @@ const SITUATIONS: &[&str] = &[
     "sleeping shard",
     "slow reader",
     "suspect",
+    "taken over, and given back",
     "sync completed, all confirmed",
     "sync completed, nothing removed",
     "sync of several packets",

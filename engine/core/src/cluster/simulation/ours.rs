@@ -26,7 +26,7 @@ use crate::cluster::config::{CapabilityConfig, ClusterConfig, NodeConfig};
 use crate::cluster::door::Door;
 use crate::cluster::facts::{ClusterFacts, CopyState};
 use crate::cluster::inbox::{Body, Inbox, Incoming};
-use crate::cluster::message;
+use crate::cluster::message::{self, Extra, Internal};
 use crate::cluster::outbox::{Event, GateOrder, Now, Outbox as _};
 use crate::cluster::replica::Cursor;
 use crate::cluster::roster::Board;
@@ -184,6 +184,7 @@ impl Ours {
             return Ok(());
         }
         self.note_request(bytes);
+        self.note_question(from, bytes);
         if self.mutation == Some(Mutation::Hurries) && self.swallow(bytes) {
             self.settled += 1;
             return Ok(());
@@ -301,6 +302,22 @@ impl Ours {
         });
     }
 
+    /// Somebody whose link to us came up asks what we have: whatever he was told before was told to nobody.
+    fn note_question(&mut self, from: usize, bytes: &[u8]) {
+        if let Some(Said {
+            source,
+            word: Word::Caps {
+                reply: true, path, ..
+            },
+            ..
+        }) = Said::read_any(Release::V3_6, bytes)
+            && path == [source]
+            && self.outside.nodes_at(from).contains(&source)
+        {
+            self.watch.told.retain(|(to, _), _| *to != source);
+        }
+    }
+
     /// Somebody asks for our records: what we have now, he must have in the end.
     fn note_request(&mut self, bytes: &[u8]) {
         if let Some(Said {
@@ -314,6 +331,21 @@ impl Ours {
                 records: self.records(&capability),
                 capability,
             }));
+        }
+    }
+
+    /// Whether the seat hears a message: [`Mutation::GivesNothing`] and [`Mutation::NeverReplies`] are hard of hearing.
+    fn listens(&self, message: &mut Incoming) -> bool {
+        match (self.mutation, &mut message.body) {
+            (Some(Mutation::GivesNothing), Body::Extra(Extra::SyncRequest { .. })) => false,
+            (
+                Some(Mutation::NeverReplies),
+                Body::Internal(Internal::Capabilities { require_reply, .. }),
+            ) => {
+                *require_reply = false;
+                true
+            }
+            _ => true,
         }
     }
 
@@ -406,10 +438,13 @@ impl Ours {
         }
         // Some of what waits: the rest may be overtaken by a timer.
         for _ in 0..self.dice.within(1, 20) {
-            let Some(message) = self.desk.take_message() else {
+            let Some(mut message) = self.desk.take_message() else {
                 break;
             };
             worked = true;
+            if !self.listens(&mut message) {
+                continue;
+            }
             self.seat_call(now, network, |seat, at, world| {
                 seat.receive(at, message, world)
             })?;

@@ -8,6 +8,9 @@ use super::dice::Dice;
 use super::network::{MS, SECOND, Time};
 use crate::cluster::config::{SyncLimits, Timers};
 
+/// Genuine nodes that die, and come back.
+mod takeover;
+
 /// A cluster, and what happens to it.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
@@ -40,6 +43,9 @@ pub(super) enum Weather {
     /// Only to our nodes and to their connections: genuine nodes keep seeing each other and miss nothing, so that each copy
     /// that is verified in the end has to be the whole truth.
     OursSuffer,
+    /// All genuine nodes die at once. Two standbys of ours are left, which lose each other and find each other again, or one of
+    /// them restarts; then new processes take the place of the genuine nodes.
+    Takeover,
     /// Everything to everybody. Genuine nodes miss records for good then, and may give us less than there is.
     Storm,
 }
@@ -108,14 +114,19 @@ pub(super) enum Mutation {
     IsSilent,
     /// It ends each sync early, as if all had come.
     Hurries,
+    /// It never gives its records, though it says that it is synced.
+    GivesNothing,
+    /// It never answers who asks what it has.
+    NeverReplies,
 }
 
 impl Plan {
     pub(super) fn of(seed: u64) -> Self {
         let mut dice = Dice::new(seed, 2);
-        let weather = match dice.below(10) {
-            0 => Weather::Fair,
-            1..=5 => Weather::OursSuffer,
+        let weather = match (dice.below(10), seed % TAKEOVER_EVERY) {
+            (_, TAKEOVER) => Weather::Takeover,
+            (0, _) => Weather::Fair,
+            (1..=5, _) => Weather::OursSuffer,
             _ => Weather::Storm,
         };
         let timers = Timers {
@@ -149,7 +160,11 @@ impl Plan {
         if dice.one_in(4) {
             plan.capabilities.push("x-notes".to_owned());
         }
-        plan.add_faults(&mut dice);
+        if weather == Weather::Takeover {
+            plan.take_over(&mut dice);
+        } else {
+            plan.add_faults(&mut dice);
+        }
         plan
     }
 
@@ -332,6 +347,10 @@ fn nodes(dice: &mut Dice, weather: Weather) -> Vec<NodePlan> {
 pub(super) fn nanos(duration: Duration) -> Time {
     Time::try_from(duration.as_nanos()).expect("a timer of some minutes")
 }
+
+/// Of so many seeds, one is a takeover.
+const TAKEOVER_EVERY: u64 = 16;
+const TAKEOVER: u64 = 11;
 
 /// Long after the time 0 at which nothing was heard and nothing sent.
 pub(super) const BEGIN: Time = 1000 * SECOND;

@@ -9,9 +9,12 @@ use super::ours::{Milestone, Ours};
 use super::plan::{BEGIN, DOUBT, Fault, Plan, Weather};
 use super::record::{Change, Records};
 use super::speech::Said;
+use takeover::Heritage;
 
 /// What is found when everything should be well.
 mod judge;
+/// What outlives the genuine nodes.
+mod takeover;
 
 /// What became of a plan.
 #[derive(Debug)]
@@ -48,6 +51,8 @@ struct Play<'p> {
     /// [`simulation`](super).
     contested: BTreeSet<(usize, String, String)>,
     deaths_left: u64,
+    /// What every standby had when the genuine nodes came back, by capability.
+    heritage: Option<Heritage>,
     dice: Dice,
     counts: BTreeMap<&'static str, u64>,
     log: Option<VecDeque<String>>,
@@ -139,6 +144,7 @@ impl<'p> Play<'p> {
             dumps: BTreeMap::new(),
             contested: BTreeSet::new(),
             deaths_left: plan.donors_die,
+            heritage: None,
             dice: Dice::new(plan.seed, 3),
             counts: BTreeMap::new(),
             log: told.then(VecDeque::new),
@@ -266,6 +272,7 @@ impl<'p> Play<'p> {
         if !matches!(self.hosts[host].node, Node::Off) {
             return;
         }
+        self.look_at_heritage(host);
         let node = &self.plan.nodes[host];
         self.note(|| format!("host {host} starts as {node:?}"));
         self.hosts[host].life += 1;

@@ -86,6 +86,7 @@ impl Play<'_> {
                 had.len()
             ));
         }
+        self.judge_emptiness(id, donor, capability, had.len())?;
         if had.len() > 7 {
             self.count("sync of several packets");
         }
@@ -141,13 +142,12 @@ impl Play<'_> {
             let facts = node.facts(self.now);
             node.look_at_what_was_told(&facts)?;
             self.judge_rumours(host, &facts)?;
-            if self.plan.weather != Weather::Storm {
-                self.judge_copies(host, &facts)?;
-            } else {
-                self.weigh_copies(host, &facts);
+            match self.plan.weather {
+                Weather::Fair | Weather::OursSuffer => self.judge_copies(host, &facts)?,
+                Weather::Storm | Weather::Takeover => self.weigh_copies(host, &facts),
             }
         }
-        Ok(())
+        self.judge_heritage()
     }
 
     /// What others believe of us, and we of them. A genuine node takes what a third one heard some time ago for news, so it may
