@@ -43,6 +43,7 @@ mod routes;
 /// What it acts through.
 mod world;
 
+pub use crate::dispatch::handler::Told;
 pub use handle::{Cluster, Module, SendError, Sender, SyncError, Unanswered};
 pub use plan::{ClusterPlan, KeeperError, StartError};
 
@@ -80,18 +81,6 @@ pub trait Orders: Send + Sync {
 
     /// Hands `message` to the handler of `name` on `shard`, between two batches. Never waits.
     fn tell(&self, shard: u16, name: NameId, message: Box<dyn Any + Send>) -> Told;
-}
-
-/// What became of a message to a handler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub enum Told {
-    /// It is on its way.
-    Taken,
-    /// As many wait as may; it was dropped, and may be told again.
-    Full,
-    /// The shard has ended, or is about to, or never was.
-    Ended,
 }
 
 /// The thread's own.

@@ -74,6 +74,18 @@ pub enum Refusal {
     NoRoom,
 }
 
+/// What became of a message to a handler ([`Handler::tell`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Told {
+    /// It is on its way.
+    Taken,
+    /// As many wait as may; it was dropped, and may be told again.
+    Full,
+    /// The shard has ended, or is about to, or never was; it was dropped.
+    Ended,
+}
+
 /// Number of a shard, from 0: those that own records, then readers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ShardId(pub u16);

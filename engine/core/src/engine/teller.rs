@@ -4,8 +4,9 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::cluster::driver::{Orders, Told};
+use crate::cluster::driver::Orders;
 use crate::dispatch::NameId;
+use crate::dispatch::handler::Told;
 use crate::shard::desk::Desk;
 
 /// A way to a running engine's handlers: [`Engine::teller`](super::Engine::teller). A handle: clones lead to the same ones,
@@ -29,12 +30,11 @@ impl Teller {
     /// batches, one in each turn, in the order in which it was told. It is dropped there when nobody is registered for the
     /// name by then.
     ///
-    /// Never waits for the shard. `false`, and `message` is dropped: there is no such shard, it has stopped or is about to,
-    /// or 1024 messages wait for it already, so that it hangs. What was taken is told before the shard ends, unless it
-    /// ends by an error.
-    pub fn tell(&self, shard: u16, name: NameId, message: Box<dyn Any + Send>) -> bool {
+    /// Never waits for the shard. [`Told::Full`] when 1024 messages wait for it already, so that it hangs. What was taken is
+    /// told before the shard ends, unless it ends by an error.
+    pub fn tell(&self, shard: u16, name: NameId, message: Box<dyn Any + Send>) -> Told {
         let desk = self.desks.get(usize::from(shard));
-        desk.is_some_and(|desk| desk.tell(name, message))
+        desk.map_or(Told::Ended, |desk| desk.tell(name, message))
     }
 
     /// How many shards own records; their numbers are those below.
@@ -50,16 +50,7 @@ impl Orders for Teller {
     }
 
     fn tell(&self, shard: u16, name: NameId, message: Box<dyn Any + Send>) -> Told {
-        let Some(desk) = self.desks.get(usize::from(shard)) else {
-            return Told::Ended;
-        };
-        if desk.tell(name, message) {
-            Told::Taken
-        } else if desk.is_closed() {
-            Told::Ended
-        } else {
-            Told::Full
-        }
+        self.tell(shard, name, message)
     }
 }
 

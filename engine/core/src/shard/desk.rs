@@ -21,7 +21,7 @@ use binrush_net::{Bell, UdpSocket};
 use crossbeam_queue::SegQueue;
 
 use crate::access::Access;
-use crate::dispatch::handler::Handler;
+use crate::dispatch::handler::{Handler, Told};
 use crate::dispatch::{NameId, Table};
 
 /// Number of a listener, never used twice by an engine.
@@ -106,25 +106,23 @@ impl Desk {
         number
     }
 
-    /// For any thread: hands in a message for the handler of `name`; `false` when the shard has ended or is about to, and
-    /// when [`TOLD_MAX`] orders wait. Waits for nothing but others who post.
+    /// For any thread: hands in a message for the handler of `name`, as long as fewer than [`TOLD_MAX`] orders wait. Waits
+    /// for nothing but others who post.
     ///
     /// What was taken is told, unless the shard ends by an error.
-    pub(crate) fn tell(&self, name: NameId, message: Box<dyn Any + Send>) -> bool {
+    pub(crate) fn tell(&self, name: NameId, message: Box<dyn Any + Send>) -> Told {
         let door = self.door();
+        if door.closed {
+            return Told::Ended;
+        }
         let waiting = self.posted.load(Ordering::Relaxed) - self.done.load(Ordering::Relaxed);
-        if door.closed || waiting >= TOLD_MAX {
-            return false;
+        if waiting >= TOLD_MAX {
+            return Told::Full;
         }
         self.push(&door, Order::Tell(name, message));
         drop(door);
         self.bell.ring_if_armed();
-        true
-    }
-
-    /// Whether the shard takes no message any more, and never will.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.door().closed
+        Told::Taken
     }
 
     fn push(&self, _door: &MutexGuard<'_, Door>, order: Order) -> u64 {

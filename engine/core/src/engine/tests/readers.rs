@@ -1,7 +1,7 @@
 //! Threads that read connections and own no records.
 
 use super::*;
-use crate::dispatch::handler::Handler;
+use crate::dispatch::handler::{self, Handler};
 use crate::stream::StreamLimits;
 use binrush_net::{TcpOptions, TcpSocket};
 use std::any::Any;
@@ -355,10 +355,8 @@ fn handlers_hear_what_other_threads_tell_them_in_order_until_the_engine_stops() 
     let teller = engine.teller();
     let name = engine.name_id(b"told").unwrap();
     assert_eq!((teller.owners(), engine.name_id(b"nobody")), (2, None));
-    assert!(
-        !teller.tell(3, name, Box::new((0_u32, 0_u32))),
-        "no such shard"
-    );
+    let nothing = || Box::new((0_u32, 0_u32));
+    assert_eq!(teller.tell(3, name, nothing()), handler::Told::Ended);
     let begun = Instant::now();
     // Four threads tell while orders of the control thread come in between.
     thread::scope(|scope| {
@@ -367,7 +365,9 @@ fn handlers_hear_what_other_threads_tell_them_in_order_until_the_engine_stops() 
             scope.spawn(move || {
                 for number in 0..300_u32 {
                     for shard in 0..3 {
-                        while !teller.tell(shard, name, Box::new((by, number))) {
+                        while teller.tell(shard, name, Box::new((by, number)))
+                            != handler::Told::Taken
+                        {
                             assert!(begun.elapsed() < Duration::from_secs(30));
                             thread::yield_now();
                         }
@@ -381,10 +381,7 @@ fn handlers_hear_what_other_threads_tell_them_in_order_until_the_engine_stops() 
     });
     let totals = engine.stop().unwrap();
     assert!(totals.is_balanced());
-    assert!(
-        !teller.tell(0, name, Box::new((0_u32, 0_u32))),
-        "it has stopped"
-    );
+    assert_eq!(teller.tell(0, name, nothing()), handler::Told::Ended);
     let heard = heard.lock().unwrap();
     for shard in 0..3 {
         for by in 0..4 {

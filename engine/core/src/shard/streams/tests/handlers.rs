@@ -3,7 +3,7 @@
 use super::owners::key_of;
 use super::*;
 use crate::dispatch::NameId;
-use crate::dispatch::handler::Handler;
+use crate::dispatch::handler::{self, Handler};
 use std::any::Any;
 
 const DOOR: &[u8] = b"clusterer-extra";
@@ -256,19 +256,21 @@ fn messages_are_told_one_in_each_turn_and_packets_have_theirs_in_between() {
     let wire = cluster.connect("10.0.0.1");
     cluster.turn(0, 1);
     let desk = Arc::clone(&cluster.handles[0].desk);
-    assert!((0..3_u32).all(|number| desk.tell(name, Box::new(number))));
+    let tell = |number: u32| desk.tell(name, Box::new(number));
+    assert!((0..3).all(|number| tell(number) == handler::Told::Taken));
     // Who expects none drops it.
-    assert!(desk.tell(other.unwrap(), Box::new("nobody reads this")));
+    let unread = desk.tell(other.unwrap(), Box::new("nobody reads this"));
+    assert_eq!(unread, handler::Told::Taken);
     (0..3).for_each(|_| wire.send(packet_of(Generation::Modern, b"told", 1, 1, &[])));
     cluster.turn(0, 5);
     let packet = (u16::MAX, 0);
     let expected = [(0, 0), packet, (0, 1), packet, (0, 2), packet];
     assert_eq!(*told.lock().unwrap(), expected);
     // What was taken is told before the shard ends, and nothing is taken behind that.
-    assert!((3..9_u32).all(|number| desk.tell(name, Box::new(number))));
+    assert!((3..9).all(|number| tell(number) == handler::Told::Taken));
     let totals = cluster.stop();
     assert_eq!(told.lock().unwrap().len(), 12);
-    assert!(!desk.tell(name, Box::new(9_u32)));
+    assert_eq!(tell(9), handler::Told::Ended);
     assert!(
         totals.is_balanced() && totals.total.busy_ns == 0,
         "the clock stands still"
@@ -284,10 +286,13 @@ fn a_shard_that_hangs_is_told_a_bounded_number_of_messages() {
         .unwrap();
     let mut cluster = Cluster::with(1, 0, &StreamLimits::default(), registry);
     let desk = Arc::clone(&cluster.handles[0].desk);
-    let taken = (0..5000_u32).take_while(|number| desk.tell(name, Box::new(*number)));
+    let tell = |number: u32| desk.tell(name, Box::new(number));
+    let taken = (0..5000).take_while(|number| tell(*number) == handler::Told::Taken);
     let taken = taken.count();
     assert!((100..5000).contains(&taken), "{taken}");
+    assert_eq!(tell(0), handler::Told::Full);
     cluster.turn(0, 1);
-    assert!(desk.tell(name, Box::new(0_u32)), "it goes on");
+    assert_eq!(tell(0), handler::Told::Taken, "it goes on");
     assert!(cluster.stop().is_balanced());
+    assert_eq!(tell(0), handler::Told::Ended);
 }
