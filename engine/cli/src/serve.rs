@@ -617,7 +617,7 @@ mod tests {
     #[test]
     fn a_reload_that_failed_half_way_is_not_told_as_one_that_changed_nothing() {
         let late = ChangeError::NoAnswer {
-            shard: binrush_engine::ShardId(1),
+            shard: binrush_engine::ShardName::new(binrush_engine::ShardId(1), 2),
         };
         assert_eq!(end_of(&late), HALF_DONE);
         assert_eq!(end_of(&ChangeError::Listeners { max: 3 }), AS_BEFORE);

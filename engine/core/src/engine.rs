@@ -54,7 +54,7 @@ mod teller;
 mod thread;
 
 pub use config::{Backend, EngineConfig, Gro, Pin, StreamBackend, StreamConfig};
-pub use error::{ChangeError, StartError, StopCause, StopError, Trouble, Warning};
+pub use error::{ChangeError, ShardName, StartError, StopCause, StopError, Trouble, Warning};
 pub use reload::Reloaded;
 pub use streams::Refusal;
 pub use teller::Teller;
@@ -262,11 +262,8 @@ impl Engine {
         id.0.checked_sub(self.steering.shards())
     }
 
-    fn name_of(&self, id: ShardId) -> String {
-        match self.reader(id) {
-            Some(reader) => format!("reader{reader}"),
-            None => id.to_string(),
-        }
+    fn name_of(&self, id: ShardId) -> ShardName {
+        ShardName::new(id, self.steering.shards())
     }
 
     /// Makes what `make` returns the receiver of packets named `name`, on every shard, while traffic flows.
@@ -371,7 +368,9 @@ impl Engine {
         for (shard, posted) in posted {
             let desk = &shard.handle.desk;
             if !desk.wait(posted, deadline, || shard.is_running()) {
-                result = Err(ChangeError::NoAnswer { shard: shard.id });
+                result = Err(ChangeError::NoAnswer {
+                    shard: shard.name(),
+                });
             }
             for returned in desk.returned() {
                 match returned {
@@ -379,7 +378,7 @@ impl Engine {
                     // An earlier order, of which it was said then that the shard does not answer.
                     Returned::Failed(number, _) if number < posted => {}
                     Returned::Failed(_, error) => {
-                        let shard = shard.id;
+                        let shard = shard.name();
                         result = Err(ChangeError::Shard { shard, error });
                     }
                 }

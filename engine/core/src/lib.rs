@@ -78,8 +78,8 @@ pub use dispatch::handler::{Context, Handler, Origin, ShardId, Verdict};
 pub use dispatch::registry::{NameReplaced, RegisterError, Registry};
 pub use dispatch::schema_handler::SchemaHandler;
 pub use engine::{
-    Backend, ChangeError, Engine, EngineConfig, Gro, Pin, Reloaded, StartError, StopCause,
-    StopError, StreamBackend, StreamConfig, Teller, Trouble, Warning,
+    Backend, ChangeError, Engine, EngineConfig, Gro, Pin, Reloaded, ShardName, StartError,
+    StopCause, StopError, StreamBackend, StreamConfig, Teller, Trouble, Warning,
 };
 pub use link::{
     Lane, LinkConfig, LinkError, LinkHealth, LinkId, LinkLimits, Links, LinksConfig, Refused,

@@ -192,6 +192,36 @@ pub enum StartError {
     ThreadEnded,
 }
 
+/// The thread of a shard, as it is called: `shard0`, `shard1` of those that own records, `reader0` of those beside them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShardName {
+    id: ShardId,
+    owners: u16,
+}
+
+impl ShardName {
+    /// Of shard `id` in an engine with so many `owners`.
+    #[must_use]
+    pub const fn new(id: ShardId, owners: u16) -> Self {
+        Self { id, owners }
+    }
+
+    /// Its number among all.
+    #[must_use]
+    pub const fn id(self) -> ShardId {
+        self.id
+    }
+}
+
+impl fmt::Display for ShardName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.id.0.checked_sub(self.owners) {
+            Some(reader) => write!(f, "reader{reader}"),
+            None => self.id.fmt(f),
+        }
+    }
+}
+
 /// An engine ended, and its final ledger does not tell all.
 #[derive(Debug, thiserror::Error)]
 #[error("{cause}")]
@@ -211,7 +241,7 @@ pub enum StopCause {
     #[error("{shard} stopped receiving: {error}")]
     Receive {
         /// Which one.
-        shard: ShardId,
+        shard: ShardName,
         /// Why.
         error: io::Error,
     },
@@ -219,13 +249,13 @@ pub enum StopCause {
     #[error("a handler panicked on {shard}")]
     Panicked {
         /// Where.
-        shard: ShardId,
+        shard: ShardName,
     },
     /// A shard did not come to an end in time: a handler does not return. Its datagrams are in no counter.
     #[error("{shard} does not end: a handler hangs")]
     Stuck {
         /// Which one.
-        shard: ShardId,
+        shard: ShardName,
     },
     /// Arrivals could not be shut off, or the kernel's counts could not be read.
     #[error("cannot account for the last datagrams: {0}")]
@@ -246,7 +276,7 @@ pub enum Trouble {
     #[error("{shard} has ended by itself")]
     Ended {
         /// Which one.
-        shard: ShardId,
+        shard: ShardName,
     },
     /// The thread that accepts connections has ended.
     #[error("no connections are accepted any more: the thread that does has ended; restart")]
@@ -261,7 +291,7 @@ pub enum Trouble {
     #[error("{shard} hangs: a handler does not return, or the thread is not run")]
     Hangs {
         /// Which one.
-        shard: ShardId,
+        shard: ShardName,
     },
 }
 
@@ -290,13 +320,13 @@ pub enum ChangeError {
     #[error("{shard} does not answer: a handler hangs, or it has ended")]
     NoAnswer {
         /// Which one.
-        shard: ShardId,
+        shard: ShardName,
     },
     /// A shard could not do it.
     #[error("{shard}: {error}")]
     Shard {
         /// Which one.
-        shard: ShardId,
+        shard: ShardName,
         /// What it met.
         error: io::Error,
     },

@@ -11,7 +11,7 @@ use binrush_net::{
 };
 
 use super::config::Pin;
-use super::error::{StartError, StopCause, Trouble, Warning};
+use super::error::{ShardName, StartError, StopCause, Trouble, Warning};
 use crate::accept::Intake;
 use crate::clock::MonotonicClock;
 use crate::dispatch::handler::ShardId;
@@ -28,6 +28,7 @@ use crate::stream::{PeerTable, StreamLimits};
 #[derive(Debug)]
 pub(super) struct ShardThread {
     pub(super) id: ShardId,
+    name: ShardName,
     pub(super) handle: Handle,
     pub(super) core: Option<usize>,
     /// Rounds of its loop at the last look, and when they were seen first.
@@ -42,7 +43,7 @@ pub(super) struct ShardThread {
 pub(super) struct Plan {
     pub(super) id: ShardId,
     /// What its thread is called.
-    pub(super) name: String,
+    pub(super) name: ShardName,
     pub(super) sockets: Vec<(ListenerId, Arc<UdpSocket>)>,
     pub(super) core: Option<CoreWish>,
     /// Datagrams per receive; 1 for a reader, which receives none.
@@ -89,9 +90,9 @@ impl ShardThread {
     pub(super) fn start<Q: OpenQueue + 'static, S: OpenStreams + 'static>(
         plan: Plan,
     ) -> Result<(Self, Option<Warning>), StartError> {
-        let id = plan.id;
+        let (id, name) = (plan.id, plan.name);
         let (ready_tx, ready_rx) = mpsc::sync_channel(1);
-        let builder = thread::Builder::new().name(plan.name.clone());
+        let builder = thread::Builder::new().name(name.to_string());
         let thread = builder
             .spawn(move || live::<Q, S>(plan, &ready_tx))
             .map_err(StartError::Thread)?;
@@ -99,6 +100,7 @@ impl ShardThread {
             Ok(ready) => {
                 let shard = Self {
                     id,
+                    name,
                     handle: ready.handle,
                     core: ready.core,
                     turns: (0, Instant::now()),
@@ -113,6 +115,11 @@ impl ShardThread {
                 Err(error)
             }
         }
+    }
+
+    /// What it is called.
+    pub(super) const fn name(&self) -> ShardName {
+        self.name
     }
 
     /// Whether it is still receiving.
@@ -134,7 +141,7 @@ impl ShardThread {
 
     /// What was wrong with it at the last look.
     pub(super) fn trouble(&self) -> Option<Trouble> {
-        let shard = self.id;
+        let shard = self.name;
         if !self.is_running() {
             Some(Trouble::Ended { shard })
         } else if self.hangs {
@@ -153,17 +160,17 @@ impl ShardThread {
         };
         while !thread.is_finished() {
             if Instant::now() >= deadline {
-                return Err(StopCause::Stuck { shard: self.id });
+                return Err(StopCause::Stuck { shard: self.name });
             }
             thread::sleep(JOIN_POLL);
         }
         match thread.join() {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(StopCause::Receive {
-                shard: self.id,
+                shard: self.name,
                 error,
             }),
-            Err(_) => Err(StopCause::Panicked { shard: self.id }),
+            Err(_) => Err(StopCause::Panicked { shard: self.name }),
         }
     }
 }

@@ -284,8 +284,10 @@ fn a_reader_that_hangs_is_told_like_any_other_shard() {
         engine.snapshot().unwrap();
         sleep(Duration::from_millis(50));
     }
-    let expected = Trouble::Hangs { shard: ShardId(2) };
-    assert_eq!(engine.trouble(), Some(expected));
+    let shard = ShardName::new(ShardId(2), 2);
+    assert_eq!(engine.trouble(), Some(Trouble::Hangs { shard }));
+    let told = engine.trouble().unwrap().to_string();
+    assert!(told.starts_with("reader0 hangs"), "as its thread: {told}");
     drop(held);
     assert!(engine.stop().unwrap().is_balanced());
 }
