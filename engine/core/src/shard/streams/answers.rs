@@ -98,6 +98,10 @@ impl Answers {
             self.left.pop_front();
             packets += 1;
         }
+        // No limit counts this memory, and who is answered once is hardly answered again.
+        if self.bytes.is_empty() {
+            (self.bytes, self.left) = (Vec::new(), VecDeque::new());
+        }
         packets
     }
 }
@@ -150,6 +154,7 @@ mod tests {
             );
         }
         assert!(answers.is_idle());
+        assert_eq!((answers.bytes.capacity(), answers.left.capacity()), (0, 0));
         assert_eq!(came, [[1; 10], [2; 10], [3; 10]].concat());
     }
 
