@@ -27,7 +27,7 @@ pub struct Incoming {
     pub at: Timestamp,
     /// The address it came from.
     pub ip: IpAddr,
-    /// The connection it came by.
+    /// The number of the connection it came by, from 1; 0: it came by one that we opened.
     pub connection: u64,
     /// The cluster it is about.
     pub cluster: i32,

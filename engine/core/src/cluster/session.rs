@@ -31,7 +31,8 @@ pub struct DoorWords {
     pub packets: AtomicU64,
     /// Chunks in them that were sent to the gates.
     pub cut: AtomicU64,
-    /// The number of the connection that the first one came by, plus 1; 0 before. A sync that changes its connection has lost something.
+    /// The number of the connection that the first one came by, 0 before: numbers of connections begin at 1. A sync that
+    /// changes its connection has lost something.
     pub connection: AtomicU64,
     /// A chunk could not be cut, or a packet came by another connection: this attempt cannot succeed.
     pub broken: AtomicBool,

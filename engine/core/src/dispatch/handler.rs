@@ -191,8 +191,8 @@ impl<'a> Context<'a> {
         self.outbox.post(to, packet)
     }
 
-    /// The number of the connection that the packet was cut out of, never used twice by an engine. `None` where it was not
-    /// cut: datagrams, mail from the shard that cut it, what a handler [passed on](Self::pass_on).
+    /// The number of the connection that the packet was cut out of: from 1, and never used twice by an engine. `None` where
+    /// it was not cut: datagrams, mail from the shard that cut it, what a handler [passed on](Self::pass_on).
     ///
     /// The packets of some names are always handled where they are cut:
     /// [`Table::is_local`](crate::dispatch::Table::is_local).

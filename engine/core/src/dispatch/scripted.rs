@@ -19,7 +19,7 @@ pub(crate) struct Scripted {
 pub(crate) struct Posts(pub(crate) Vec<(SocketAddr, Vec<u8>)>);
 
 /// What was done to the connection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ScriptedConnection {
     pub(crate) number: u64,
     pub(crate) answers: Vec<Vec<u8>>,
@@ -29,12 +29,17 @@ pub(crate) struct ScriptedConnection {
 }
 
 impl Scripted {
-    /// One of an engine with so many owners; connection number 0, which takes everything.
+    /// One of an engine with so many owners; connection number 1, which takes everything.
     pub(crate) fn new(owners: u16) -> Self {
         Self {
             steering: Steering::new(owners, 7),
             posts: Posts::default(),
-            connection: ScriptedConnection::default(),
+            connection: ScriptedConnection {
+                number: 1,
+                answers: Vec::new(),
+                passed_on: Vec::new(),
+                is_stuck: false,
+            },
         }
     }
 

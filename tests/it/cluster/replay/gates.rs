@@ -168,7 +168,7 @@ impl Gate {
 pub(crate) fn take(session: &Session, chunks: u64, connection: u64) {
     let door = &session.door;
     door.packets.fetch_add(1, Ordering::Relaxed);
-    door.connection.store(connection + 1, Ordering::Relaxed);
+    door.connection.store(connection, Ordering::Relaxed);
     door.cut.fetch_add(chunks, Ordering::Release);
     session.shards[0]
         .applied

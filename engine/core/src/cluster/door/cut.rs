@@ -126,7 +126,7 @@ fn session_of<'c>(
 
 /// Whether this packet came by the same connection as those of the session before it.
 fn keeps_connection(session: &Session, connection: Option<u64>) -> bool {
-    let number = connection.map_or(0, |connection| connection + 1);
+    let number = connection.unwrap_or(0);
     let first = &session.door.connection;
     let before = first.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire);
     number != 0 && before.map_or_else(|before| before == number, |_| true)

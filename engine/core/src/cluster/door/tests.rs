@@ -569,7 +569,7 @@ fn a_data_version_that_no_header_can_have_breaks_the_attempt() {
 fn a_sync_that_changes_its_connection_is_broken_and_its_records_are_taken() {
     let mut world = World::new();
     let session = held_session(&world);
-    world.scripted.connection.number = 0;
+    assert_eq!(session.door.connection.load(Ordering::Acquire), 0);
     assert_eq!(world.sync(NODE_2, 2, &chunk("a")), Verdict::Handled);
     assert_eq!(world.sync(NODE_2, 2, &chunk("b")), Verdict::Handled);
     assert_eq!(session.door.connection.load(Ordering::Acquire), 1);

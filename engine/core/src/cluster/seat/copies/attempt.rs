@@ -384,7 +384,7 @@ impl Attempt {
         let cut = self.cut();
         let came_by = door.connection.load(Ordering::Acquire);
         // Up to 3.2 there is no count. What came by one connection, from before the request until the end, came whole.
-        let changed = came_by != 0 && came_by != connection.wrapping_add(1)
+        let changed = came_by != 0 && came_by != connection
             || self.connection.is_some_and(|before| before != connection);
         let records = self.session.sum(|words| &words.records);
         match total {

@@ -442,10 +442,7 @@ impl Stage {
     /// A SYNC packet with so many chunks comes, by the usual connection.
     fn cut(&mut self, session: &Session, chunks: u64) {
         session.door.packets.fetch_add(1, Ordering::Relaxed);
-        session
-            .door
-            .connection
-            .store(CONNECTION + 1, Ordering::Relaxed);
+        session.door.connection.store(CONNECTION, Ordering::Relaxed);
         session.door.cut.fetch_add(chunks, Ordering::Release);
     }
 

@@ -80,7 +80,7 @@ impl Lone {
         let request = Said::Extra(Trailer::new(CLUSTER, 1, 2), request);
         assert_eq!(self.said_to(2), [request]);
         session.door.packets.store(1, Ordering::Release);
-        session.door.connection.store(2 + 1, Ordering::Release);
+        session.door.connection.store(2, Ordering::Release);
         session.door.cut.store(1, Ordering::Release);
         session.shards[0].applied.store(1, Ordering::Release);
         self.session_moved();
