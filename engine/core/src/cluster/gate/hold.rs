@@ -69,16 +69,14 @@ impl<R: Replica> Gate<R> {
         }
         // Older ones first; and at least as many bytes of them as the new one has, so that the queue never grows here.
         self.replay(source.now, packet.bytes().len());
-        match &mut self.hold {
-            Some(hold) if !hold.queue.is_empty() => {
-                // There is room for it: as much was taken out.
-                let is_taken = hold.queue.push(source, packet.bytes(), usize::MAX);
-                debug_assert!(is_taken, "without a limit there is room");
+        while let Some(hold) = self.hold.as_mut().filter(|hold| !hold.queue.is_empty()) {
+            if hold.queue.push(source, packet.bytes(), self.hold_bytes) {
                 hold.show(self.shard);
                 Verdict::Held
             }
-            _ => self.replica.apply(source, packet),
+            self.replay(source.now, packet.bytes().len());
         }
+        self.replica.apply(source, packet)
     }
 
     /// Applies some of what is held, `bytes` of it at least, and ends the sync when it was to end and nothing is left.
@@ -213,6 +211,12 @@ impl<R: Replica> Gate<R> {
 impl Hold {
     pub(super) fn words(&self, shard: ShardId) -> &GateWords {
         &self.session.shards[shard.index()]
+    }
+
+    /// Bytes of memory for what waits.
+    #[cfg(test)]
+    pub(super) const fn memory(&self) -> usize {
+        self.queue.memory()
     }
 
     /// Lets others see how much waits.

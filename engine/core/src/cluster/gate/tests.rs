@@ -222,6 +222,11 @@ impl World {
         self.tell(Box::new(GateOrder::Release(Arc::clone(session), end)));
     }
 
+    /// Bytes that are taken for what is held.
+    fn held_memory(&self) -> usize {
+        self.gate.hold.as_ref().map_or(0, Hold::memory)
+    }
+
     fn did(&self) -> &[Did] {
         &self.gate.replica.did
     }

@@ -208,6 +208,7 @@ fn a_full_queue_is_emptied_in_pieces_and_never_grows_meanwhile() {
     while world.live(number) == Verdict::Held {
         number += 1;
         assert!(held() < before, "{number}");
+        assert!(world.held_memory() <= limit);
         before = held();
     }
     assert_eq!(world.applied(), (0..=number).collect::<Vec<_>>());
