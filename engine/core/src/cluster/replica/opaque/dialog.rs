@@ -128,15 +128,15 @@ impl OpaqueReplica {
                 };
                 self.amend(source, body, same, |frame, row| {
                     let at = cseq_at(frame, row, leg)?;
-                    let mut data = frame.data().to_vec();
-                    data[at..at + 4].copy_from_slice(&cseq.to_le_bytes());
-                    Some(data)
+                    frame.data_mut()[at..at + 4].copy_from_slice(&cseq.to_le_bytes());
+                    Some(Ok(()))
                 })
             }
             "VALUE" => {
                 let same = |kept: &Dialog<'_>| kept.h_id == said.h_id;
                 self.amend(source, body, same, |frame, row| {
-                    with_variable(frame, row, name, variable)
+                    let data = with_variable(frame, row, name, variable)?;
+                    Some(frame.fill(&[&data]))
                 })
             }
             // 2.4 tells of its sharing tags by this capability: about no dialog.
@@ -144,13 +144,14 @@ impl OpaqueReplica {
         }
     }
 
-    /// Changes a field of the dialog that is the `same` among those with the Call-ID of `body`.
+    /// Changes a field of the dialog that is the `same` among those with the Call-ID of `body`: `change` gets its chunk in the
+    /// frame and leaves it there changed; `None`: it has no such field.
     fn amend(
         &mut self,
         source: &Source,
         body: &[u8],
         same: impl Fn(&Dialog<'_>) -> bool,
-        change: impl FnOnce(&Frame, &Message) -> Option<Vec<u8>>,
+        change: impl FnOnce(&mut Frame, &Message) -> Option<Result<(), WireError>>,
     ) -> Result<(), Refused> {
         let found = self.store.parts_of(body).find(|(_, part)| {
             part.about.standing != Standing::Incomplete
@@ -168,8 +169,11 @@ impl OpaqueReplica {
             ..part.about
         };
         let row = self.rows.get(usize::from(about.row));
-        match row.and_then(|row| change(&self.frame, row)) {
-            Some(data) => self.store.replace(at, about, &data)?,
+        match row.and_then(|row| change(&mut self.frame, row)) {
+            Some(changed) => {
+                changed?;
+                self.store.replace(at, about, self.frame.data())?;
+            }
             None => add(&self.tally.astray),
         }
         Ok(())

@@ -40,6 +40,12 @@ impl Frame {
         self.buffer.get(self.header()..self.len).unwrap_or_default()
     }
 
+    /// The same, to change some of its bytes.
+    pub(super) fn data_mut(&mut self) -> &mut [u8] {
+        let header = self.header();
+        self.buffer.get_mut(header..self.len).unwrap_or_default()
+    }
+
     /// The first of those `rows` that go with `data_version` whose layout uses up the chunk exactly; those that `release`
     /// writes are tried first, because one may be laid out as another's are.
     ///
