@@ -77,7 +77,7 @@ fn a_replica_has_every_record_that_a_genuine_donor_gives() {
         assert_eq!(counts, expected, "{}", setting.capture);
         differs.append(&mut listener.differs);
         for (name, replica) in &listener.replicas {
-            let tally = replica.tally();
+            let tally = replica.tally().expect("it keeps records");
             let incomplete = tally.incomplete.load(std::sync::atomic::Ordering::Relaxed);
             assert_eq!(incomplete, 0, "{} {name}", setting.capture);
         }

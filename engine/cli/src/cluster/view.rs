@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::table::{Head, Table};
-use crate::control::facts::{Cluster, Node};
+use crate::control::facts::{Capability, Cluster, Kept, Node};
 use crate::tally::grouped;
 use crate::text::counted;
 
@@ -161,6 +161,8 @@ fn capabilities(cluster: &Cluster) -> Vec<String> {
         Head::Right("node_id"),
         Head::Left("state"),
         Head::Left("copy"),
+        Head::Right("records"),
+        Head::Right("memory"),
         Head::Left("why"),
     ]);
     for name in names(cluster) {
@@ -171,6 +173,8 @@ fn capabilities(cluster: &Cluster) -> Vec<String> {
                 cluster.me.to_string(),
                 cap_state(ours.advertised),
                 ours.state.clone(),
+                kept(ours, |kept| grouped(kept.records)),
+                kept(ours, |kept| memory(kept.bytes)),
                 ours.why.clone(),
             ]);
         }
@@ -181,6 +185,8 @@ fn capabilities(cluster: &Cluster) -> Vec<String> {
                     name.to_owned(),
                     node.id.to_string(),
                     cap_state(theirs.synced),
+                    String::new(),
+                    String::new(),
                     String::new(),
                     String::new(),
                 ]);
@@ -240,6 +246,23 @@ fn link_state(node: &Node) -> String {
 /// As `clusterer_list_cap` has it.
 fn cap_state(synced: bool) -> String {
     if synced { "Ok" } else { "not synced" }.to_owned()
+}
+
+/// Of what is kept here, where that is known.
+fn kept(of: &Capability, text: impl FnOnce(&Kept) -> String) -> String {
+    of.kept.as_ref().map_or_else(String::new, text)
+}
+
+/// `812 B`, `34.0 KiB`, `512.0 MiB`.
+fn memory(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1 << 10 {
+        return format!("{bytes} B");
+    }
+    let power = (bytes.ilog2() / 10).min(4);
+    let tenths = (u128::from(bytes) * 10) >> (10 * power);
+    let unit = UNITS[power as usize - 1];
+    format!("{}.{} {unit}", tenths / 10, tenths % 10)
 }
 
 /// What only other nodes have.
@@ -373,12 +396,12 @@ mod tests {
         shows(
             View::Caps,
             &[
-                "  name                 node_id  state       copy      why",
-                "  dialog-dlg-repl            3  not synced  syncing   the first sync",
-                "  dialog-dlg-repl            1  Ok          -         -",
-                "  dialog-dlg-repl           12  not synced  -         -",
-                "  usrloc-contact-repl        3  Ok          verified  node 1 gave all",
-                "  ratelimit-pipe-repl        1  Ok          -         -",
+                "  name                 node_id  state       copy      records    memory  why",
+                "  dialog-dlg-repl            3  not synced  syncing         -         -  the first sync",
+                "  dialog-dlg-repl            1  Ok          -               -         -  -",
+                "  dialog-dlg-repl           12  not synced  -               -         -  -",
+                "  usrloc-contact-repl        3  Ok          verified   80 000  34.0 MiB  node 1 gave all",
+                "  ratelimit-pipe-repl        1  Ok          -               -         -  -",
             ],
         );
     }
@@ -415,6 +438,10 @@ mod tests {
                 "  usrloc-contact-repl: the last one, from node 1, completed after 80 000 chunks and 1.2 s; \
                  what the donor did not confirm was removed",
                 "  usrloc-contact-repl: given to node 12 now, 41 000 chunks so far",
+                "  usrloc-contact-repl: packets and chunks that found no room: 1",
+                "  usrloc-contact-repl: packets that change what is not here: 12",
+                "  usrloc-contact-repl: packets that lack something, so that their records are given to nobody: 3",
+                "  usrloc-contact-repl: records passed over in syncs, because the node reads another layout: 2 000",
             ],
         );
     }
@@ -459,6 +486,20 @@ mod tests {
             assert!(keys.all(|key| cluster.contains_key(*key)), "{view:?}");
         }
         assert!(cluster.keys().all(|key| has(None, key)));
+    }
+
+    #[test]
+    fn memory_is_told_in_the_unit_that_fits() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (512 << 20, "512.0 MiB"),
+            (35_680_000, "34.0 MiB"),
+            (u64::MAX, "16777215.9 TiB"),
+        ] {
+            assert_eq!(memory(bytes), text);
+        }
     }
 
     #[test]

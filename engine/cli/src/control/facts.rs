@@ -5,7 +5,7 @@
 //! server as long as the version is the same.
 
 use binrush_engine::cluster::facts::{
-    CapabilityFacts, ClusterFacts, MessageFacts, NodeFacts, SyncFacts, TagFacts,
+    CapabilityFacts, ClusterFacts, KeptFacts, MessageFacts, NodeFacts, SyncFacts, TagFacts,
 };
 use binrush_engine::cluster::session::SyncEnd;
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,20 @@ pub(crate) struct Capability {
     pub(crate) donated_chunks: u64,
     pub(crate) donations: Vec<Donation>,
     pub(crate) requests_waiting: Vec<i32>,
+    pub(crate) kept: Option<Kept>,
+}
+
+/// What is kept of a capability here, and what became of the rest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Kept {
+    pub(crate) records: u64,
+    /// Of memory.
+    pub(crate) bytes: u64,
+    pub(crate) incomplete: u64,
+    pub(crate) astray: u64,
+    pub(crate) full: u64,
+    pub(crate) passed_over: u64,
 }
 
 /// A sync under way.
@@ -183,6 +197,20 @@ impl From<&CapabilityFacts> for Capability {
                 .map(|&(node, chunks)| Donation { node, chunks })
                 .collect(),
             requests_waiting: facts.requests_waiting.clone(),
+            kept: facts.kept.map(Kept::from),
+        }
+    }
+}
+
+impl From<KeptFacts> for Kept {
+    fn from(facts: KeptFacts) -> Self {
+        Self {
+            records: facts.records,
+            bytes: facts.bytes,
+            incomplete: facts.incomplete,
+            astray: facts.astray,
+            full: facts.full,
+            passed_over: facts.passed_over,
         }
     }
 }
@@ -348,6 +376,14 @@ pub(crate) mod tests {
             donated: 3,
             donated_chunks: 240_000,
             donations: vec![(12, 41_000)],
+            kept: Some(KeptFacts {
+                records: 80_000,
+                bytes: 35_680_000,
+                incomplete: 3,
+                astray: 12,
+                full: 1,
+                passed_over: 2_000,
+            }),
             ..CapabilityFacts::default()
         }
     }
@@ -388,7 +424,13 @@ pub(crate) mod tests {
                     "donor": 12, "completed": false, "removed_unconfirmed": false, "chunks": 7, "took_ms": 15000,
                 },
                 "completed": 0, "abandoned": 1, "donated": 0, "donated_chunks": 0, "donations": [],
-                "requests_waiting": [12],
+                "requests_waiting": [12], "kept": null,
+            })
+        );
+        assert_eq!(
+            value["capabilities"][1]["kept"],
+            json!({
+                "records": 80000, "bytes": 35680000, "incomplete": 3, "astray": 12, "full": 1, "passed_over": 2000,
             })
         );
         assert_eq!(value["tags"][1], json!({ "name": "spare", "active": null }));

@@ -291,7 +291,7 @@ const NODE_COUNTERS: [ByNode; 2] = [
     ),
 ];
 
-const CAPABILITY_GAUGES: [ByCapability; 9] = [
+const CAPABILITY_GAUGES: [ByCapability; 11] = [
     (
         "binrush_cluster_copy_offered",
         "1 while other nodes are told that they can sync a capability from us, else 0.",
@@ -343,9 +343,19 @@ const CAPABILITY_GAUGES: [ByCapability; 9] = [
         "Nodes that asked for the records of a capability, and wait until our copy is verified.",
         |each| Some(each.requests_waiting.len() as f64),
     ),
+    (
+        "binrush_cluster_records",
+        "Records of a capability that are kept here.",
+        |each| Some(each.kept?.records as f64),
+    ),
+    (
+        "binrush_cluster_records_bytes",
+        "Memory that the records of a capability take here.",
+        |each| Some(each.kept?.bytes as f64),
+    ),
 ];
 
-const CAPABILITY_COUNTERS: [ByCapability; 4] = [
+const CAPABILITY_COUNTERS: [ByCapability; 8] = [
     (
         "binrush_cluster_syncs_completed_total",
         "Syncs of a capability that brought all records of a donor.",
@@ -365,6 +375,26 @@ const CAPABILITY_COUNTERS: [ByCapability; 4] = [
         "binrush_cluster_donated_chunks_total",
         "Chunks in the syncs of a capability that other nodes got from us.",
         |each| Some(each.donated_chunks as f64),
+    ),
+    (
+        "binrush_cluster_records_refused_total",
+        "Packets and chunks of a capability for whose record there was no room here.",
+        |each| Some(each.kept?.full as f64),
+    ),
+    (
+        "binrush_cluster_packets_astray_total",
+        "Packets of a capability that change a record, or a field of one, that is not here.",
+        |each| Some(each.kept?.astray as f64),
+    ),
+    (
+        "binrush_cluster_packets_incomplete_total",
+        "Packets of a capability that lack what a sync needs, so that their records are given to nobody.",
+        |each| Some(each.kept?.incomplete as f64),
+    ),
+    (
+        "binrush_cluster_records_passed_over_total",
+        "Records of a capability that were passed over in syncs, because the node that asked does not read their layout.",
+        |each| Some(each.kept?.passed_over as f64),
     ),
 ];
 
@@ -455,6 +485,12 @@ mod tests {
             ("syncs_abandoned_total", Some(1.0), Some(0.0)),
             ("donations_total", Some(0.0), Some(3.0)),
             ("donated_chunks_total", Some(0.0), Some(240_000.0)),
+            ("records", None, Some(80_000.0)),
+            ("records_bytes", None, Some(35_680_000.0)),
+            ("records_refused_total", None, Some(1.0)),
+            ("packets_astray_total", None, Some(12.0)),
+            ("packets_incomplete_total", None, Some(3.0)),
+            ("records_passed_over_total", None, Some(2_000.0)),
         ] {
             let found = ["dialog-dlg-repl", "usrloc-contact-repl"].map(|each| of(name, each));
             assert_eq!(found, [first, second], "{name}");

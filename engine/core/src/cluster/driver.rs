@@ -26,6 +26,7 @@ use crate::tls::ClientTls;
 use command::Command;
 use mail::Mail;
 use routes::{Routes, Table};
+use tallies::Tallies;
 use world::{Around, World};
 
 /// What is asked of the thread.
@@ -40,6 +41,8 @@ mod mail;
 mod plan;
 /// Ways for others' packets.
 mod routes;
+/// What replicas say of themselves.
+mod tallies;
 /// What it acts through.
 mod world;
 
@@ -89,6 +92,7 @@ struct Driver {
     world: World,
     mail: Arc<Mail>,
     routes: Arc<Routes>,
+    tallies: Arc<Tallies>,
     /// What the ways that are shown were worked out of: numbers of the seats' ways and the world's links.
     shown: Option<(u64, u64)>,
 }
@@ -113,12 +117,19 @@ struct Leaving {
 }
 
 impl Driver {
-    fn new(seats: Vec<Seated>, world: World, mail: Arc<Mail>, routes: Arc<Routes>) -> Self {
+    fn new(
+        seats: Vec<Seated>,
+        world: World,
+        mail: Arc<Mail>,
+        routes: Arc<Routes>,
+        tallies: Arc<Tallies>,
+    ) -> Self {
         Self {
             seats,
             world,
             mail,
             routes,
+            tallies,
             shown: None,
         }
     }
@@ -202,11 +213,22 @@ impl Driver {
     }
 
     fn obey(&mut self, now: Now, command: Command) {
-        let Self { seats, world, .. } = self;
+        let Self {
+            seats,
+            world,
+            tallies,
+            ..
+        } = self;
         // Who asked may have gone.
         match command {
             Command::Facts(answer) => {
-                let facts = seats.iter().map(|seated| seated.seat.facts(now));
+                let facts = seats.iter().map(|seated| {
+                    let mut facts = seated.seat.facts(now);
+                    for capability in &mut facts.capabilities {
+                        capability.kept = tallies.sum(&capability.name);
+                    }
+                    facts
+                });
                 let _ = answer.try_send(facts.collect());
             }
             Command::Sync {

@@ -99,6 +99,25 @@ pub struct CapabilityFacts {
     pub donations: Vec<(i32, u64)>,
     /// Requests that were not answered, because our copy is not verified.
     pub requests_waiting: Vec<i32>,
+    /// What is kept of it on all shards; `None`: its replica does not say.
+    pub kept: Option<KeptFacts>,
+}
+
+/// What the replicas of a capability keep, and what became of the rest, over all shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KeptFacts {
+    /// Records that are there.
+    pub records: u64,
+    /// Bytes of memory that they count.
+    pub bytes: u64,
+    /// See [`Tally::incomplete`](super::replica::Tally::incomplete).
+    pub incomplete: u64,
+    /// See [`Tally::astray`](super::replica::Tally::astray).
+    pub astray: u64,
+    /// See [`Tally::full`](super::replica::Tally::full).
+    pub full: u64,
+    /// See [`Tally::passed_over`](super::replica::Tally::passed_over).
+    pub passed_over: u64,
 }
 
 /// What our copy of a capability's records is worth.

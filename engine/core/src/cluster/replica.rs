@@ -1,5 +1,7 @@
 //! Who keeps the records of a capability.
 
+use std::sync::Arc;
+
 use binrush_wire::{Chunk, Packet, Release, WireError};
 
 use super::session::SyncEnd;
@@ -10,9 +12,12 @@ use crate::dispatch::handler::{ShardId, Verdict};
 pub mod callback;
 /// Records as bytes, in memory.
 pub mod opaque;
+/// What others may see of a replica.
+pub mod tally;
 
 pub use callback::Callback;
 pub use opaque::OpaqueReplica;
+pub use tally::Tally;
 
 /// The records of one capability that one shard owns. Called by that shard's thread only.
 ///
@@ -64,6 +69,11 @@ pub trait Replica: Send {
     /// Whether there are none.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// What other threads may see of it, if anything. Asked for once, before the first packet.
+    fn tally(&self) -> Option<Arc<Tally>> {
+        None
     }
 }
 

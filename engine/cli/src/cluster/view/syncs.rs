@@ -2,7 +2,7 @@
 
 use super::super::table::{Head, Table};
 use super::{grouped, ids, millis};
-use crate::control::facts::{Capability, Cluster, LastSync, Sync};
+use crate::control::facts::{Capability, Cluster, Kept, LastSync, Sync};
 use crate::text::{Harmless, counted};
 
 /// A row for each of our capabilities, and sentences for what goes on with it.
@@ -44,6 +44,7 @@ fn sentences(of: &Capability) -> Vec<String> {
             donation.node
         )
     }));
+    said.extend(of.kept.iter().flat_map(not_kept));
     if !of.requests_waiting.is_empty() {
         let s = if of.requests_waiting.len() == 1 {
             ""
@@ -58,6 +59,25 @@ fn sentences(of: &Capability) -> Vec<String> {
     let name = Harmless(&of.name).to_string();
     said.iter()
         .map(|each| format!("  {name}: {each}"))
+        .collect()
+}
+
+/// What is not here, or not given; each only where there is some.
+fn not_kept(kept: &Kept) -> Vec<String> {
+    let told = [
+        ("packets and chunks that found no room", kept.full),
+        ("packets that change what is not here", kept.astray),
+        (
+            "packets that lack something, so that their records are given to nobody",
+            kept.incomplete,
+        ),
+        (
+            "records passed over in syncs, because the node reads another layout",
+            kept.passed_over,
+        ),
+    ];
+    let some = told.iter().filter(|(_, count)| *count > 0);
+    some.map(|(what, count)| format!("{what}: {}", grouped(*count)))
         .collect()
 }
 

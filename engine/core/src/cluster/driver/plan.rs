@@ -11,6 +11,7 @@ use super::errands::Errands;
 use super::handle::Shared;
 use super::mail::Mail;
 use super::routes::Routes;
+use super::tallies::Tallies;
 use super::world::World;
 use super::{Cluster, Driver, EVENTS_MAX, LinkTerms, Orders, Seated, now, seed};
 use crate::cluster::config::{CLUSTERS_MAX, ClusterConfig};
@@ -38,6 +39,7 @@ pub struct ClusterPlan {
     kept: HashMap<String, (i32, NameId)>,
     pub(super) board: Arc<Board>,
     pub(super) mail: Arc<Mail>,
+    tallies: Arc<Tallies>,
     listeners: Vec<SyncSender<Event>>,
 }
 
@@ -127,6 +129,7 @@ impl ClusterPlan {
             kept: HashMap::new(),
             board: Arc::new(board),
             mail: Arc::new(Mail::new()),
+            tallies: Arc::default(),
             listeners: Vec::new(),
         }
     }
@@ -159,9 +162,14 @@ impl ClusterPlan {
         }
         let board = Arc::clone(&self.board);
         let inbox: Arc<dyn Inbox> = Arc::clone(&self.mail) as Arc<dyn Inbox>;
+        let tallies = Arc::clone(&self.tallies);
         let id = registry.register(capability.as_bytes(), move |shard| {
             let (board, inbox) = (Arc::clone(&board), Arc::clone(&inbox));
-            Gate::new(shard, cluster, &name, board, inbox, hold_bytes, make(shard))
+            let replica = make(shard);
+            if let Some(tally) = replica.tally() {
+                tallies.put(&name, shard, tally);
+            }
+            Gate::new(shard, cluster, &name, board, inbox, hold_bytes, replica)
         })?;
         self.kept.insert(capability.to_owned(), (cluster, id));
         Ok(id)
@@ -224,7 +232,7 @@ impl ClusterPlan {
         let errands = Errands::new(orders, names.collect());
         let (mail, board) = (Arc::clone(&self.mail), self.board);
         let world = World::new(links, terms, errands, board, mail, self.listeners);
-        let driver = Driver::new(self.seats, world, self.mail, routes);
+        let driver = Driver::new(self.seats, world, self.mail, routes, self.tallies);
         let thread = thread::Builder::new()
             .name("cluster".to_owned())
             .spawn(move || driver.run())?;

@@ -13,15 +13,14 @@
 //! | any other | first string of the fields | command 1: the fields are the chunk | command 2 |
 //!
 //! What a record says is not interpreted: nothing expires, and a chunk goes to nodes that read the layout it was written in,
-//! and to no others. What is kept and not given is [counted](crate::cluster::replica::opaque::Tally).
+//! and to no others. What is kept and not given is [counted](Tally).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use binrush_wire::schema::{self, Message, SchemaError};
 use binrush_wire::{Chunk, ErrorKind, Packet, Release, WireError};
 
-use super::{Cursor, Replica, Source, Walked};
+use super::{Cursor, Replica, Source, Tally, Walked};
 use crate::clock::Timestamp;
 use crate::cluster::session::SyncEnd;
 use crate::dispatch::handler::{Refusal, Verdict};
@@ -55,19 +54,6 @@ pub struct OpaqueReplica {
     /// When it did, in ticks.
     begun: u32,
     tally: Arc<Tally>,
-}
-
-/// What an [`OpaqueReplica`] does not give to others, and what it could not take. Written by its shard, read by anyone.
-#[derive(Debug, Default)]
-pub struct Tally {
-    /// Packets that made a record which lacks something a chunk needs, as early releases of 2.4 send them.
-    pub incomplete: AtomicU64,
-    /// Packets that change a record which is not here, or a field that it does not have.
-    pub astray: AtomicU64,
-    /// Packets and chunks for which there was no room: those that were held during a sync, too.
-    pub full: AtomicU64,
-    /// Records passed over in walks, because nodes of that release do not read them as they are.
-    pub passed_over: AtomicU64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,12 +105,6 @@ impl OpaqueReplica {
         }
     }
 
-    /// What is not given and was not taken, also from other threads and when a gate has the replica.
-    #[must_use]
-    pub fn tally(&self) -> Arc<Tally> {
-        Arc::clone(&self.tally)
-    }
-
     fn plain(&mut self, source: &Source, packet: &Packet<'_>) -> Result<(), Refused> {
         let body = body(packet)?;
         match packet.command() {
@@ -166,7 +146,7 @@ impl OpaqueReplica {
             return Ok(Some(row));
         }
         schema::identify(packet)?;
-        add(&self.tally.incomplete);
+        Tally::add(&self.tally.incomplete, 1);
         Ok(None)
     }
 
@@ -186,6 +166,11 @@ impl OpaqueReplica {
         }
     }
 
+    /// Shows how much is kept.
+    fn show(&self) {
+        self.tally.keeps(self.store.len(), self.store.bytes());
+    }
+
     /// The layout that a node of `release` writes its chunks in.
     fn row_of(&self, release: Release) -> Option<(u8, &'static Message)> {
         (0..).zip(self.rows).find(|(_, row)| row.spoken_by(release))
@@ -199,10 +184,11 @@ impl Replica for OpaqueReplica {
             Kind::Contacts => self.contact(source, packet),
             Kind::Plain => self.plain(source, packet),
         };
+        self.show();
         match applied {
             Ok(()) => Verdict::Handled,
             Err(Refused::Full) => {
-                add(&self.tally.full);
+                Tally::add(&self.tally.full, 1);
                 Verdict::Refused(Refusal::NoRoom)
             }
             Err(Refused::Schema(SchemaError::Field(error))) => Verdict::Field(error),
@@ -242,11 +228,12 @@ impl Replica for OpaqueReplica {
             Kind::Contacts => self.put_contact(Some(row), &Matching::UriAndCallid, 0, true),
             Kind::Plain => self.put_plain(0, 0),
         };
+        self.show();
         applied.map_err(|refused| match refused {
             Refused::Schema(SchemaError::Field(error)) => within(error),
             Refused::Schema(_) => unreachable!("its layout was found"),
             Refused::Full => {
-                add(&self.tally.full);
+                Tally::add(&self.tally.full, 1);
                 WireError::new(ErrorKind::DoesNotFit, chunk.at, chunk.data.len(), 0)
             }
         })
@@ -272,6 +259,7 @@ impl Replica for OpaqueReplica {
         let removed = self.store.remove_in(from..end, |Part { about, .. }| {
             about.confirmed != sync && (about.touched == 0 || about.touched < recent)
         });
+        self.show();
         let is_left = end < self.store.places();
         (removed, is_left.then_some(Cursor(end.into())))
     }
@@ -304,7 +292,7 @@ impl Replica for OpaqueReplica {
                     }
                     Standing::Early => {}
                     Standing::Whole | Standing::Incomplete => {
-                        add(&self.tally.passed_over);
+                        Tally::add(&self.tally.passed_over, 1);
                         left_out += 1;
                     }
                 }
@@ -331,6 +319,11 @@ impl Replica for OpaqueReplica {
 
     fn len(&self) -> usize {
         self.store.len()
+    }
+
+    /// What is not given and was not taken.
+    fn tally(&self) -> Option<Arc<Tally>> {
+        Some(Arc::clone(&self.tally))
     }
 }
 
@@ -392,11 +385,6 @@ fn ticks(now: Timestamp) -> u32 {
     u32::try_from(now.as_nanos() / TICK_NS)
         .unwrap_or(u32::MAX)
         .max(1)
-}
-
-/// One writer: nobody's count is lost.
-fn add(count: &AtomicU64) {
-    count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }
 
 /// Bytes of memory that a shard takes for one capability, unless told otherwise: about 1.2 million dialogs of 350 bytes.

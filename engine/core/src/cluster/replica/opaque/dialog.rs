@@ -8,7 +8,7 @@ use binrush_wire::{Fields, Generation, Packet, WireError};
 
 use super::frame::Frame;
 use super::store::{About, Part, Standing};
-use super::{OpaqueReplica, Refused, add, body, identify, put, ticks, version};
+use super::{OpaqueReplica, Refused, Tally, body, identify, put, ticks, version};
 use crate::cluster::replica::Source;
 
 const CREATED: i32 = 1;
@@ -158,7 +158,7 @@ impl OpaqueReplica {
                 && Dialog::of(&part.data).is_ok_and(|(kept, _)| same(&kept))
         });
         let Some((at, part)) = found else {
-            add(&self.tally.astray);
+            Tally::add(&self.tally.astray, 1);
             return Ok(());
         };
         self.frame.fill(&[&part.data])?;
@@ -174,7 +174,7 @@ impl OpaqueReplica {
                 changed?;
                 self.store.replace(at, about, self.frame.data())?;
             }
-            None => add(&self.tally.astray),
+            None => Tally::add(&self.tally.astray, 1),
         }
         Ok(())
     }

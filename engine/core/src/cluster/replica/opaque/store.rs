@@ -279,6 +279,18 @@ impl Store {
         self.len
     }
 
+    /// Bytes that they count, of the limit.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Parts that others want and that cannot be given to who reads this layout; `None`: to who reads none.
+    pub(super) fn unfit(&self, row: Option<u8>) -> u64 {
+        let all: u64 = self.kinds.whole.iter().sum();
+        let fit = row.and_then(|row| self.kinds.whole.get(usize::from(row)));
+        all - fit.copied().unwrap_or_default() + self.kinds.incomplete
+    }
+
     fn free_place(&self) -> Result<u32, Full> {
         if self.free_part != NONE {
             return Ok(self.free_part);

@@ -2,6 +2,7 @@ use super::*;
 use crate::dispatch::handler::ShardId;
 use binrush_wire::schema::{Item, Object};
 use binrush_wire::{Builder, Generation, Trailer};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Contacts and AoRs.
 mod contacts;
@@ -165,7 +166,7 @@ fn given(replica: &OpaqueReplica, release: Release) -> Vec<Vec<u8>> {
 }
 
 fn tally(replica: &OpaqueReplica) -> (u64, u64, u64) {
-    let tally = replica.tally();
+    let tally = replica.tally().unwrap();
     let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
     (
         read(&tally.incomplete),

@@ -232,7 +232,7 @@ fn a_dialog_goes_to_nodes_that_read_its_layout_and_to_no_others() {
         assert_eq!(replica.data_version(release), Some(version));
     }
     assert_eq!(replica.data_version(Release::V2_3), None);
-    let passed_over = replica.tally().passed_over.load(Ordering::Relaxed);
+    let passed_over = replica.tally().unwrap().passed_over.load(Ordering::Relaxed);
     assert_eq!(passed_over, 10, "two in each of five walks");
 }
 

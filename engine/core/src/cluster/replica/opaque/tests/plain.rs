@@ -178,6 +178,9 @@ fn a_record_for_which_there_is_no_room_is_refused_and_the_others_stay() {
         Verdict::Handled
     );
     assert_eq!(tally(&replica).2, 3);
+    let shown = replica.tally().unwrap();
+    let shown = [&shown.records, &shown.bytes].map(|count| count.load(Ordering::Relaxed));
+    assert_eq!(shown, [2, 2 * (size + RECORD_BYTES) as u64]);
 }
 
 #[test]
