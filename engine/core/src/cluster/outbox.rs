@@ -101,8 +101,9 @@ pub struct Slice {
     pub ends: Vec<u32>,
     /// The version that a SYNC packet says of them; `None`: this release gets none of our records.
     pub data_version: Option<i32>,
-    /// Records that were passed over on the way, because no node of this release can read them as they are kept: more than
-    /// none, and what was given is not all of our copy.
+    /// Records that are passed over, because no node of this release can read them as they are kept: more than none, and what
+    /// is given is not all of this shard's. Those further on are counted in the first slice, as far as they are known then;
+    /// slices that follow tell what came to them.
     pub left_out: u64,
     /// Where to go on; `None`: that was all.
     pub next: Option<Cursor>,

@@ -51,7 +51,8 @@ pub trait Replica: Send {
     /// Calls `each` with the data of one chunk for each record from `from` on, for a node of `release`, until about
     /// `bytes` were given.
     ///
-    /// What that node should have and cannot be given is counted: who is given less without a word takes it for everything.
+    /// What that node should have and cannot be given is counted, as soon as it is known: who is given less without a word takes
+    /// it for everything, and who was given a part may have no way back.
     fn walk(
         &self,
         from: Cursor,
@@ -82,7 +83,8 @@ pub trait Replica: Send {
 pub struct Walked {
     /// Where to go on; `None`: that was all.
     pub next: Option<Cursor>,
-    /// Records on the way that a node of this release should have and was not given.
+    /// Records that a node of this release should have and is not given, wherever they are. Each is counted once on the way
+    /// from the first step to the last, and as early as can be: a replica that knows says so in the first step.
     pub left_out: u64,
 }
 

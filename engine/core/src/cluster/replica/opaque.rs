@@ -15,6 +15,7 @@
 //! What a record says is not interpreted: nothing expires, and a chunk goes to nodes that read the layout it was written in,
 //! and to no others. What is kept and not given is [counted](Tally).
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use binrush_wire::schema::{self, Message, SchemaError};
@@ -166,6 +167,29 @@ impl OpaqueReplica {
         }
     }
 
+    /// Calls `each` with the chunks of layout `row` at these places, until `bytes` were given; the place to go on at.
+    fn give(
+        &self,
+        places: Range<u32>,
+        row: Option<u8>,
+        bytes: usize,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> u32 {
+        let mut left = bytes.max(1);
+        for place in places.clone() {
+            for (_, Part { data, about, .. }) in self.store.parts(place) {
+                if about.standing == Standing::Whole && row == Some(about.row) {
+                    each(data);
+                    left = left.saturating_sub(data.len());
+                }
+            }
+            if left == 0 {
+                return place + 1;
+            }
+        }
+        places.end
+    }
+
     /// Shows how much is kept.
     fn show(&self) {
         self.tally.keeps(self.store.len(), self.store.bytes());
@@ -275,33 +299,22 @@ impl Replica for OpaqueReplica {
             [] => Some(0),
             _ => self.row_of(release).map(|(number, _)| number),
         };
-        let from = u32::try_from(from.0).unwrap_or(u32::MAX);
+        // Whatever is left out is known from counts, wherever it is kept; the cursor carries what was told of it so far.
+        let (place, told) = place_of(from);
+        let unfit = u32::try_from(self.store.unfit(row)).unwrap_or(u32::MAX);
+        let left_out = u64::from(unfit.saturating_sub(told));
+        Tally::add(&self.tally.passed_over, left_out);
         let end = self.store.places();
-        let mut left = bytes.max(1);
-        let mut left_out = 0;
-        let walked = |reached: u32, left_out| Walked {
-            next: (reached < end).then_some(Cursor(reached.into())),
+        let reached = self.give(
+            place..end.min(place.saturating_add(PLACES_MAX)),
+            row,
+            bytes,
+            each,
+        );
+        Walked {
+            next: (reached < end).then(|| cursor(reached, unfit.max(told))),
             left_out,
-        };
-        for place in from..end.min(from.saturating_add(PLACES_MAX)) {
-            for (_, Part { data, about, .. }) in self.store.parts(place) {
-                match about.standing {
-                    Standing::Whole if row == Some(about.row) => {
-                        each(data);
-                        left = left.saturating_sub(data.len());
-                    }
-                    Standing::Early => {}
-                    Standing::Whole | Standing::Incomplete => {
-                        Tally::add(&self.tally.passed_over, 1);
-                        left_out += 1;
-                    }
-                }
-            }
-            if left == 0 {
-                return walked(place + 1, left_out);
-            }
         }
-        walked(from.saturating_add(PLACES_MAX), left_out)
     }
 
     fn data_version(&self, release: Release) -> Option<i32> {
@@ -362,6 +375,20 @@ fn put(
         None => store.add(about, data, data.starts_with(&contact::AOR))?,
     }
     Ok(())
+}
+
+/// Where a walk goes on, and how many records it was said to leave out.
+fn cursor(place: u32, told: u32) -> Cursor {
+    Cursor(u64::from(told) << 32 | u64::from(place))
+}
+
+/// What [`cursor`] put together.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "each half is a number of its own"
+)]
+const fn place_of(cursor: Cursor) -> (u32, u32) {
+    (cursor.0 as u32, (cursor.0 >> 32) as u32)
 }
 
 /// The message that `packet` is: of its maker's release, or of any.

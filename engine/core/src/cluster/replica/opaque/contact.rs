@@ -262,9 +262,7 @@ impl OpaqueReplica {
             // One node's chunk may be older than another's packet.
             Some((at, true)) => {
                 let confirmed = self.confirms(touched);
-                let about = &mut self.store.part_mut(at).about;
-                about.confirmed = about.confirmed.max(confirmed);
-                about.touched = about.touched.max(touched);
+                self.store.touch(at, touched, confirmed);
             }
             Some((at, false)) => self.store.replace(at, about, self.frame.data())?,
             None => self.store.add(about, self.frame.data(), false)?,

@@ -30,7 +30,16 @@ pub(super) struct Store {
     shape: Shape,
     len: usize,
     bytes: usize,
+    kinds: Kinds,
     limits: Limits,
+}
+
+/// How many parts there are of each kind: what can be told to whom is known without going over them.
+#[derive(Debug, Default)]
+struct Kinds {
+    /// Whole ones, by the number of their layout.
+    whole: Vec<u64>,
+    incomplete: u64,
 }
 
 /// Where the data of a part has its key.
@@ -108,6 +117,7 @@ impl Store {
             shape,
             len: 0,
             bytes: 0,
+            kinds: Kinds::default(),
             limits,
         }
     }
@@ -154,6 +164,8 @@ impl Store {
             return Err(Full);
         }
         self.bytes = bytes;
+        self.kinds.leave(part.about);
+        self.kinds.enter(about);
         // A donor's record says nothing of when the last packet came, and a late packet takes back no confirmation.
         part.about = About {
             touched: about.touched.max(part.about.touched),
@@ -186,6 +198,7 @@ impl Store {
         let place = place.map_or_else(|| self.add_key(data), Ok)?;
         self.bytes += cost(data);
         self.len += 1;
+        self.kinds.enter(about);
         let first = self.keys[place as usize].first;
         let next = if is_head || first == NONE {
             std::mem::replace(&mut self.keys[place as usize].first, at)
@@ -218,6 +231,7 @@ impl Store {
             let next = part.next;
             if is_gone(part) {
                 self.bytes -= cost(&part.data);
+                self.kinds.leave(part.about);
                 *part = Part {
                     next: self.free_part,
                     ..Part::default()
@@ -255,9 +269,11 @@ impl Store {
             .sum()
     }
 
-    /// The part at this place.
-    pub(super) fn part_mut(&mut self, at: u32) -> &mut Part {
-        &mut self.parts[at as usize]
+    /// Notes that the part at this place was spoken of, and what stays as it is.
+    pub(super) fn touch(&mut self, at: u32, touched: u32, confirmed: u32) {
+        let about = &mut self.parts[at as usize].about;
+        about.confirmed = about.confirmed.max(confirmed);
+        about.touched = about.touched.max(touched);
     }
 
     /// Places that keys have or had. A key keeps its place, so who goes over all of them meets every key that was there
@@ -346,6 +362,35 @@ impl Store {
     )]
     fn hash(&self, key: &[u8]) -> u32 {
         (self.hasher.hash_one(key) as u32).max(1)
+    }
+}
+
+impl Kinds {
+    fn enter(&mut self, about: About) {
+        if let Some(count) = self.of(about) {
+            *count += 1;
+        }
+    }
+
+    fn leave(&mut self, about: About) {
+        if let Some(count) = self.of(about) {
+            *count -= 1;
+        }
+    }
+
+    /// The count of those like it; nobody asks for the early ones.
+    fn of(&mut self, about: About) -> Option<&mut u64> {
+        match about.standing {
+            Standing::Early => None,
+            Standing::Incomplete => Some(&mut self.incomplete),
+            Standing::Whole => {
+                let row = usize::from(about.row);
+                if self.whole.len() <= row {
+                    self.whole.resize(row + 1, 0);
+                }
+                Some(&mut self.whole[row])
+            }
+        }
     }
 }
 

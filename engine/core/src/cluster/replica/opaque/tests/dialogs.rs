@@ -237,6 +237,49 @@ fn a_dialog_goes_to_nodes_that_read_its_layout_and_to_no_others() {
 }
 
 #[test]
+fn what_cannot_be_told_to_a_release_is_told_of_before_the_first_record() {
+    let mut replica = new();
+    let put = |replica: &mut OpaqueReplica, release, callid: &str, state| {
+        let version = if release == Release::V3_6 { 4 } else { 1 };
+        let mut fill = dialog(callid, 1);
+        fill.push(("state", Number(state)));
+        let created = packet(DIALOGS, release, "CREATED", version, &fill);
+        assert_eq!(apply(replica, release, &created), Verdict::Handled);
+    };
+    let step = |replica: &OpaqueReplica, from| {
+        let mut given = 0;
+        let walked = replica.walk(from, Release::V3_6, 1, &mut |_| given += 1);
+        (given, walked.left_out, walked.next)
+    };
+    for callid in ["a", "b", "c"] {
+        put(&mut replica, Release::V3_6, callid, 4);
+    }
+    let (given, left_out, next) = step(&replica, Cursor::default());
+    assert_eq!((given, left_out), (1, 0));
+    // The last ones, in places far behind the first step.
+    put(&mut replica, Release::V2_4, "d", 4);
+    put(&mut replica, Release::V2_4, "e", 4);
+    assert_eq!(step(&replica, Cursor::default()).1, 2);
+    // Each is counted once in a walk; also one that came to it meanwhile.
+    let (_, left_out, next) = step(&replica, next.unwrap());
+    assert_eq!(left_out, 2);
+    put(&mut replica, Release::V2_4, "c", 4);
+    let (given, left_out, next) = step(&replica, next.unwrap());
+    assert_eq!((given, left_out), (0, 1));
+    assert_eq!(next, None, "nothing was left to be given");
+    // What changes its layout back, or goes, is left out no more.
+    put(&mut replica, Release::V3_6, "c", 4);
+    for callid in ["d", "e"] {
+        let deleted = packet(DIALOGS, Release::V2_4, "DELETED", 1, &dialog(callid, 1));
+        assert_eq!(
+            apply(&mut replica, Release::V2_4, &deleted),
+            Verdict::Handled
+        );
+    }
+    assert_eq!(step(&replica, Cursor::default()).1, 0);
+}
+
+#[test]
 fn packets_and_chunks_that_are_no_dialogs_are_refused_with_their_place() {
     let mut replica = new();
     let release = Release::V3_6;
