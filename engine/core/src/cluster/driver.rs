@@ -181,6 +181,13 @@ impl Driver {
                 seated.act(&mut self.world, |seat, out| seat.slice(now, slice, out));
             }
         }
+        for (cluster, capability) in self.mail.take_short() {
+            if let Some(seated) = seat_of(&mut self.seats, cluster) {
+                seated.act(&mut self.world, |seat, out| {
+                    seat.suspect(now, Some(&capability), NO_ROOM, out);
+                });
+            }
+        }
         let moved = self.mail.take_moved();
         self.world.go_on(now.at);
         for seated in &mut self.seats {
@@ -391,6 +398,9 @@ fn seed() -> u64 {
     use std::hash::{BuildHasher as _, RandomState};
     RandomState::new().hash_one(MonotonicClock.now().as_nanos())
 }
+
+/// What is said of a copy that a live packet found no room in.
+const NO_ROOM: &str = "a live packet found no room for its record";
 
 /// Events that wait for one listener.
 pub const EVENTS_MAX: usize = 4096;

@@ -49,6 +49,8 @@ pub struct Gate<R> {
     replica: R,
     hold: Option<Hold>,
     hold_bytes: usize,
+    /// That a record was missed is not told again before this.
+    quiet_until: Timestamp,
 }
 
 /// Where we stand in the roster of one generation.
@@ -84,6 +86,7 @@ impl<R: Replica> Gate<R> {
             replica,
             hold: None,
             hold_bytes,
+            quiet_until: Timestamp::default(),
         };
         gate.find_place();
         gate
@@ -172,6 +175,30 @@ impl<R: Replica> Gate<R> {
             node: 0,
             generation: self.reader.generation(),
         };
+    }
+
+    /// Gives the replica a live packet now.
+    #[inline]
+    fn apply(&mut self, source: &Source, packet: &Packet<'_>) -> Verdict {
+        let verdict = self.replica.apply(source, packet);
+        if let Verdict::Refused(_) = verdict {
+            self.miss(source.now);
+        }
+        verdict
+    }
+
+    /// The replica refused a record for want of room: a copy that lacks it must not be offered. The sync under way says so
+    /// in its words; without one the seat is told, at most once a second, because what follows is a sync of everything,
+    /// before which nothing more can be missed that it does not bring.
+    #[cold]
+    fn miss(&mut self, now: Timestamp) {
+        if let Some(hold) = &self.hold {
+            let refused = &hold.words(self.shard).refused;
+            refused.fetch_add(1, Ordering::Relaxed);
+        } else if now >= self.quiet_until {
+            self.quiet_until = now.after(QUIET_NS);
+            self.inbox.record_missed(self.cluster, &self.capability);
+        }
     }
 
     /// Chunks of the donor that the door cut out for us.
@@ -269,7 +296,7 @@ impl<R: Replica> Handler for Gate<R> {
         } else if self.hold.is_some() {
             self.hold(&source, packet)
         } else {
-            self.replica.apply(&source, packet)
+            self.apply(&source, packet)
         }
     }
 
@@ -313,6 +340,9 @@ fn push_chunk(chunks: &mut Vec<u8>, ends: &mut Vec<u32>, data: &[u8]) -> bool {
     }
     false
 }
+
+/// Between two words about records that were missed.
+const QUIET_NS: u64 = 1_000_000_000;
 
 /// Bytes of chunks that one answer has, about, whatever was asked for.
 const SLICE_MAX: usize = 1 << 20;

@@ -18,6 +18,9 @@ pub trait Inbox: Send + Sync {
 
     /// A shard's words of a session changed.
     fn session_moved(&self);
+
+    /// A record of live packets found no room on some shard, and no sync under way will tell of it: our copy lacks it.
+    fn record_missed(&self, cluster: i32, capability: &str);
 }
 
 /// A message of the cluster's own, of a node that is known or may introduce himself.

@@ -57,7 +57,8 @@ pub struct GateWords {
     pub overflowed: AtomicBool,
     /// Held packets that the replica was given when it was released, whatever it said.
     pub replayed: AtomicU64,
-    /// Held packets that the replica refused then, for want of room: more than none, and this copy is not complete.
+    /// Held packets that the replica refused then, for want of room, and live ones until the release is done: more than none,
+    /// and this copy is not complete.
     pub refused: AtomicU64,
     /// Times that it applied or removed something after the order to release: it does a piece each time it is told, so who
     /// sees this grow may tell it again.

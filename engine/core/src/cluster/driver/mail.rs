@@ -1,8 +1,9 @@
 //! What waits for the thread of the seats, and what wakes it.
 
+use std::collections::BTreeSet;
 use std::mem::size_of;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 
 use crossbeam_queue::SegQueue;
@@ -25,6 +26,8 @@ pub(super) struct Mail {
     commands: SegQueue<Command>,
     /// A shard's words of some session changed.
     moved: AtomicBool,
+    /// Clusters and capabilities that miss a record; no more than have gates.
+    short: Mutex<BTreeSet<(i32, String)>>,
     /// Nobody reads any more.
     closed: AtomicBool,
     /// Events that listeners missed.
@@ -76,6 +79,15 @@ impl Mail {
 
     pub(super) fn take_moved(&self) -> bool {
         self.moved.swap(false, Ordering::AcqRel)
+    }
+
+    /// Clusters and capabilities that missed a record since this was asked last.
+    pub(super) fn take_short(&self) -> BTreeSet<(i32, String)> {
+        std::mem::take(&mut self.short())
+    }
+
+    fn short(&self) -> MutexGuard<'_, BTreeSet<(i32, String)>> {
+        self.short.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Nobody reads any more: what waits is dropped, and what comes from now on too.
@@ -138,6 +150,11 @@ impl Inbox for Mail {
     fn session_moved(&self) {
         // Release: who takes the flag sees the words that changed before.
         self.moved.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    fn record_missed(&self, cluster: i32, capability: &str) {
+        self.short().insert((cluster, capability.to_owned()));
         self.wake();
     }
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
@@ -12,12 +13,14 @@ use binrush_wire::{Generation, Packet, Release, Trailer};
 use super::errands::Errands;
 use super::*;
 use crate::cluster::config::{CapabilityConfig, ClusterConfig, SyncLimits, Timers};
+use crate::cluster::facts::CopyState;
 use crate::cluster::inbox::{Body, Inbox as _, Incoming};
 use crate::cluster::message::{self, Extra, Internal, NodeCapabilities, Writer};
 use crate::cluster::outbox::{Event, Sent};
-use crate::cluster::replica::OpaqueReplica;
+use crate::cluster::replica::{OpaqueReplica, Replica as _};
 use crate::cluster::roster::Reader;
 use crate::cluster::session::Session;
+use crate::dispatch::handler::ShardId;
 use crate::dispatch::registry::Registry;
 use crate::link::{Lane, Links, LinksConfig};
 
@@ -45,7 +48,7 @@ impl Orders for Shard {
             && let Some(GateOrder::Release(session, _)) = message.downcast_ref()
         {
             let released = &session.shards[0].released;
-            released.store(true, std::sync::atomic::Ordering::Release);
+            released.store(true, Ordering::Release);
         }
         self.told.lock().unwrap().push_back(message);
         Told::Taken
@@ -153,6 +156,57 @@ fn warnings(events: &Receiver<Event>) -> Vec<String> {
         _ => None,
     });
     warnings.collect()
+}
+
+#[test]
+fn a_record_that_found_no_room_makes_a_verified_copy_suspect() {
+    let mut config = config(&[]);
+    config.me.is_seed = true;
+    config.timers.seed_fallback = Duration::from_millis(1);
+    let (plan, _) = plan(config);
+    let mail = Arc::clone(&plan.mail);
+    let cluster = start(plan, Shard::default());
+    let copy = || cluster.facts().unwrap()[0].capabilities[0].clone();
+    wait("the seed", || copy().state == CopyState::Verified);
+    let events = cluster.events();
+    mail.record_missed(7, NAME);
+    mail.record_missed(1, "usrloc-contact-repl");
+    assert_eq!(copy().state, CopyState::Verified, "it is about others");
+    mail.record_missed(1, NAME);
+    let doubted = Event::Capability {
+        cluster: 1,
+        capability: NAME.to_owned(),
+        state: CopyState::Suspect,
+        why: NO_ROOM.to_owned(),
+    };
+    // A seed without a node to ask trusts it again after a while.
+    wait("the doubt", || {
+        events.try_iter().any(|event| event == doubted)
+    });
+    cluster.stop();
+}
+
+#[test]
+fn facts_have_what_the_replicas_of_all_shards_say_of_themselves() {
+    let mut plan = ClusterPlan::new(vec![config(&[])], 1);
+    let mut registry = Registry::new();
+    let make = |shard: ShardId| {
+        let replica = OpaqueReplica::new(NAME);
+        let tally = replica.tally().unwrap();
+        let count = u64::from(shard.0) + 1;
+        tally.astray.store(count, Ordering::Relaxed);
+        tally.records.store(10 * count, Ordering::Relaxed);
+        replica
+    };
+    plan.replica(&mut registry, 1, NAME, make).unwrap();
+    let table = Arc::new(registry.table());
+    // The second one of a shard takes the place of the first.
+    let made = [0, 1, 1].map(|shard| registry.build(ShardId(shard), &table));
+    let cluster = start(plan, Shard::default());
+    let kept = cluster.facts().unwrap()[0].capabilities[0].kept.unwrap();
+    assert_eq!((kept.records, kept.astray, kept.full), (30, 3, 0));
+    cluster.stop();
+    drop(made);
 }
 
 #[test]

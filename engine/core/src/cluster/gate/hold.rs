@@ -47,15 +47,15 @@ impl<R: Replica> Gate<R> {
     #[cold]
     pub(super) fn hold(&mut self, source: &Source, packet: &Packet<'_>) -> Verdict {
         let Some(hold) = &mut self.hold else {
-            return self.replica.apply(source, packet);
+            return self.apply(source, packet);
         };
         if let Phase::Removing(..) = hold.phase {
-            return self.replica.apply(source, packet);
+            return self.apply(source, packet);
         }
         if hold.phase == Phase::Holding {
             // It arrived before and came late, through a mailbox that was not emptied: the donor's records are newer.
             if source.now < hold.since {
-                return self.replica.apply(source, packet);
+                return self.apply(source, packet);
             }
             if hold.queue.push(source, packet.bytes(), self.hold_bytes) {
                 hold.show(self.shard);
@@ -72,11 +72,11 @@ impl<R: Replica> Gate<R> {
         while let Some(hold) = self.hold.as_mut().filter(|hold| !hold.queue.is_empty()) {
             if hold.queue.push(source, packet.bytes(), self.hold_bytes) {
                 hold.show(self.shard);
-                Verdict::Held
+                return Verdict::Held;
             }
             self.replay(source.now, packet.bytes().len());
         }
-        self.replica.apply(source, packet)
+        self.apply(source, packet)
     }
 
     /// Applies some of what is held, `bytes` of it at least, and ends the sync when it was to end and nothing is left.
@@ -164,6 +164,8 @@ impl<R: Replica> Gate<R> {
             self.end(&before.session);
         }
         let records = self.replica.len() as u64;
+        // What is missed behind the end of this sync is news again.
+        self.quiet_until = Timestamp::default();
         self.replica.sync_begins(now);
         let words = &session.shards[self.shard.index()];
         words.records.store(records, Ordering::Relaxed);

@@ -96,6 +96,7 @@ impl Replica for Diary {
 struct Letters {
     slices: Mutex<Vec<Slice>>,
     moved: AtomicU64,
+    missed: AtomicU64,
 }
 
 impl Inbox for Letters {
@@ -109,6 +110,11 @@ impl Inbox for Letters {
 
     fn session_moved(&self) {
         self.moved.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn record_missed(&self, cluster: i32, capability: &str) {
+        assert_eq!((cluster, capability), (1, CAPABILITY));
+        self.missed.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -110,6 +110,7 @@ fn held_packets_whose_records_find_no_room_are_counted_and_those_that_are_wrong_
     let mut world = World::new(1 << 20);
     let session = session();
     world.hold(&session);
+    assert_eq!(count(&world.letters.missed), 0);
     for number in [1, NO_ROOM, UNKNOWN, NO_ROOM, 2] {
         assert_eq!(world.live(number), Verdict::Held);
     }
@@ -117,6 +118,48 @@ fn held_packets_whose_records_find_no_room_are_counted_and_those_that_are_wrong_
     let words = &session.shards[0];
     assert!(session.is_released());
     assert_eq!((count(&words.replayed), count(&words.refused)), (5, 2));
+    assert_eq!(count(&world.letters.missed), 0, "the session says so");
+}
+
+#[test]
+fn a_live_packet_whose_record_finds_no_room_is_told_to_the_seat_once_in_a_second() {
+    let mut world = World::new(1 << 20);
+    let missed = |world: &mut World, number| {
+        let before = count(&world.letters.missed);
+        let _ = world.live(number);
+        count(&world.letters.missed) - before
+    };
+    let start = world.now;
+    assert_eq!(missed(&mut world, UNKNOWN), 0, "nothing is lost with it");
+    assert_eq!(missed(&mut world, NO_ROOM), 1);
+    world.now = start.after(999_999_999);
+    assert_eq!(missed(&mut world, NO_ROOM), 0);
+    world.now = start.after(1_000_000_000);
+    assert_eq!(missed(&mut world, NO_ROOM), 1);
+    // A sync makes good what was missed before it began, and nothing of what comes behind it.
+    let session = session();
+    world.hold(&session);
+    world.release(&session, COMPLETED);
+    assert_eq!(missed(&mut world, NO_ROOM), 1);
+    assert_eq!(count(&session.shards[0].refused), 0);
+}
+
+#[test]
+fn what_finds_no_room_while_records_are_removed_is_a_word_of_that_session() {
+    let mut world = World::new(1 << 20);
+    world.gate.replica.more_pieces = 1;
+    let session = session();
+    world.hold(&session);
+    world.release(&session, COMPLETED);
+    assert_eq!(
+        world.live(NO_ROOM),
+        Verdict::Refused(Refusal::NoRoom),
+        "nothing is held any more"
+    );
+    assert_eq!(count(&session.shards[0].refused), 1);
+    world.release(&session, COMPLETED);
+    assert!(session.is_released());
+    assert_eq!(count(&world.letters.missed), 0);
 }
 
 #[test]
