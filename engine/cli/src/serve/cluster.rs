@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
-use binrush_engine::cluster::config::{ClusterConfig, NODES_MAX};
+use binrush_engine::cluster::config::{ClusterConfig, NODES_MAX, NodeConfig};
 use binrush_engine::cluster::driver::{Cluster, ClusterPlan, EVENTS_MAX, LinkTerms};
 use binrush_engine::cluster::facts::ClusterFacts;
 use binrush_engine::cluster::outbox::Event;
@@ -99,9 +99,8 @@ impl Seats {
         settings: &Settings,
     ) -> anyhow::Result<Self> {
         let clusters = &settings.clusters;
-        let nodes = clusters.iter().flat_map(|each| &each.neighbours);
-        let secure = { nodes }.any(|node| node.url.protocol == Protocol::Bins);
-        let tls = secure.then(|| client(settings)).transpose()?;
+        let wants_tls = wants_tls(clusters, !settings.tls.client.is_empty());
+        let tls = wants_tls.then(|| client(settings)).transpose()?;
         let links = Links::start(&LinksConfig {
             links: (clusters.len() * NODES_MAX).min(binrush_engine::link::LINKS_MAX),
             ..LinksConfig::default()
@@ -251,6 +250,14 @@ pub(super) fn facts(cluster: &Cluster) -> Result<Vec<ClusterFacts>, String> {
     cluster.facts().map_err(|error| error.to_string())
 }
 
+/// Whether links to nodes may need TLS. Where we listen for it ourselves, nodes that are learned may, too; without any client
+/// domain that is no reason not to start.
+fn wants_tls(clusters: &[ClusterConfig], has_domains: bool) -> bool {
+    let is_secure = |node: &NodeConfig| node.url.protocol == Protocol::Bins;
+    let mut all = clusters.iter();
+    all.any(|each| each.neighbours.iter().any(is_secure) || has_domains && is_secure(&each.me))
+}
+
 fn client(settings: &Settings) -> anyhow::Result<Arc<ClientTls>> {
     let domains = &settings.tls.client;
     let loaded = ClientTls::load(domains);
@@ -272,7 +279,7 @@ const LINKS_ENDED: &str = "the thread of the connections to other nodes has ende
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use binrush_engine::cluster::config::{NodeConfig, SyncLimits, Timers};
+    use binrush_engine::cluster::config::{SyncLimits, Timers};
     use binrush_engine::cluster::driver::{Orders, Told};
     use binrush_engine::dispatch::NameId;
     use std::any::Any;
@@ -371,6 +378,17 @@ pub(super) mod tests {
         seats.news();
         assert!(seats.look().left_out.contains(&("warning", 3)));
         seats.leave();
+    }
+
+    #[test]
+    fn who_listens_for_tls_can_connect_to_nodes_that_are_learned() {
+        let mut one = cluster(1, "127.0.0.2");
+        assert!(!wants_tls(std::slice::from_ref(&one), true));
+        one.me.url = "bins:127.0.0.1:5556".parse().unwrap();
+        assert!(wants_tls(std::slice::from_ref(&one), true));
+        assert!(!wants_tls(std::slice::from_ref(&one), false));
+        one.neighbours[0].url = "bins:127.0.0.2:5556".parse().unwrap();
+        assert!(wants_tls(&[one], false), "it is told what is missing");
     }
 
     #[test]
