@@ -53,7 +53,8 @@ pub struct GateWords {
     pub held_packets: AtomicU64,
     /// Their bytes.
     pub held_bytes: AtomicU64,
-    /// There was no room for one more: all were applied, and live packets are applied at once again.
+    /// There was no room for one more: what is held is being applied, and parts of this session are not taken any more. What
+    /// comes goes behind what is held as long as there is any, and is applied at once from then on.
     pub overflowed: AtomicBool,
     /// Held packets that the replica was given when it was released, whatever it said.
     pub replayed: AtomicU64,

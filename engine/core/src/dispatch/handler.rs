@@ -205,9 +205,9 @@ impl<'a> Context<'a> {
 
     /// Sends `packet` on the connection that the packet came by, inside its TLS, when what came with it is handled.
     ///
-    /// Copies the bytes. `false`, and counted as refused, without a [`connection`](Self::connection), and when its peer
-    /// has not taken the answers before this one: some KiB of them wait, no more. What waits goes on with the next bytes
-    /// that come, or is lost with the connection, and counted.
+    /// Copies the bytes. `false` without a [`connection`](Self::connection); and, counted as refused, when its peer has not
+    /// taken the answers before this one: some KiB of them wait, no more. What waits goes on with the next bytes that come,
+    /// or is lost with the connection, and counted.
     pub fn answer(&mut self, packet: &[u8]) -> bool {
         let connection = self.connection.as_mut();
         connection.is_some_and(|connection| connection.answer(packet))

@@ -23,8 +23,9 @@ pub struct EngineConfig {
     pub shards: Option<u16>,
     /// Threads beside the shards, at most [`READERS_MAX`], to which all connections go: they cut packets
     /// and hand each to the shard that owns its record, and handle those about no record themselves. So a callback that
-    /// takes long on one shard holds up neither those nor the other shards. 0: connections go to the shards, which saves a
-    /// copy and a wakeup for each packet of their own.
+    /// takes long on one shard holds up neither those nor the other shards, as long as what waits for that shard fits into
+    /// [`StreamLimits::memory_per_connection`]. 0: connections go to the shards, which saves a copy and a wakeup for each
+    /// packet of their own.
     pub readers: u16,
     /// The cores to keep the shards and readers on.
     pub pin: Pin,

@@ -35,8 +35,8 @@ struct Releasing {
 struct Asked {
     /// When last; `None`: never.
     at: Option<Timestamp>,
-    /// What it had replayed by then.
-    replayed: u64,
+    /// Pieces that it had done by then.
+    pieces: u64,
     /// The shard has ended.
     gone: bool,
 }
@@ -178,15 +178,15 @@ impl Releasing {
     fn ask(&mut self, now: Timestamp, orders: &dyn Orders) {
         for ((shard, words), asked) in (0..).zip(&self.session.shards).zip(&mut self.shards) {
             let is_done = asked.gone || words.released.load(Ordering::Acquire);
-            let replayed = words.pieces.load(Ordering::Acquire);
-            if is_done || asked.due(replayed) > now {
+            let pieces = words.pieces.load(Ordering::Acquire);
+            if is_done || asked.due(pieces) > now {
                 continue;
             }
             let order = GateOrder::Release(Arc::clone(&self.session), self.end);
             let told = orders.tell(shard, self.name, Box::new(order));
             *asked = Asked {
                 at: Some(now),
-                replayed,
+                pieces,
                 gone: told == Told::Ended,
             };
         }
@@ -208,8 +208,8 @@ impl Releasing {
 }
 
 impl Asked {
-    fn due(&self, replayed: u64) -> Timestamp {
-        let step = if replayed == self.replayed {
+    fn due(&self, pieces: u64) -> Timestamp {
+        let step = if pieces == self.pieces {
             SILENT_NS
         } else {
             PIECE_NS

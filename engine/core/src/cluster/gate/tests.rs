@@ -10,9 +10,9 @@ use binrush_wire::{Builder, Chunk, ErrorKind, Release, WireError};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
-/// Any order of packets and orders.
 /// What is held, and how it goes on.
 mod holding;
+/// Any order of packets and orders.
 mod model;
 
 const CAPABILITY: &str = "dialog-dlg-repl";
