@@ -83,6 +83,7 @@ proptest! {
         fuzz::payload(&data);
         fuzz::build(&data);
         fuzz::capture(&data);
+        fuzz::seat(&data);
     }
 
     #[test]

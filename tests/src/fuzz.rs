@@ -7,6 +7,7 @@
 //! builder   | generation: u8 | room: u32 | limit: u32 | name | command | version | steps ... (plan.rs)
 //! capture   | options: u8 | the file ...
 //! receiver  | options: u8 | n: u8 | n piece sizes: u8 each | the stream ...
+//! seat      | options: u8 | steps ... (seat.rs)
 //! ```
 //!
 //! A byte that chooses from a list is taken modulo the list's length, so no input is wasted on a bad choice.
@@ -27,6 +28,8 @@ mod plan;
 mod reading;
 /// Receiving a stream within limits, next to a model.
 mod receiver;
+/// A seat in a cluster.
+mod seat;
 /// The inputs that fuzzing starts from.
 pub mod seeds;
 
@@ -131,6 +134,12 @@ pub fn receiver(data: &[u8]) {
     };
     let (pieces, data) = data.split_at(usize::from(piece_count).min(data.len()));
     receiver::both_ways(options, pieces, data);
+}
+
+/// A seat in a cluster whose nodes say whatever they like: it never boasts of a copy that it does not have, what it sends can be
+/// read by its receiver, and what it does about a message is bounded.
+pub fn seat(data: &[u8]) {
+    seat::whatever_they_say(data);
 }
 
 /// Start and end of each frame when `data` arrives in pieces of the given sizes, over and over; all at
