@@ -1,6 +1,6 @@
 //! SIGHUP: what changes is told, what stays is not touched, and what is wrong changes nothing.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -183,6 +183,34 @@ fn nodes_of_clusters_that_changed_stay_let_in_until_the_next_start() {
     // Those that run are the measure, not those of the last file: then what it says counts again.
     let told = server.reload(&text(2, "127.66.4.3"), true);
     assert_eq!(told, "access: 127.66.4.3/32");
+    server.receiver.stop("TERM");
+}
+
+#[test]
+fn the_address_that_the_other_nodes_know_is_listened_on_until_the_next_start() {
+    let [me, other] = ["127.66.4.11:0", "127.66.4.12:0"].map(|addr| {
+        let free = UdpSocket::bind(addr).expect("loopback");
+        free.local_addr().expect("it is bound")
+    });
+    let text = |listen: &[SocketAddr], url: SocketAddr| {
+        let listen = listen.iter().map(|addr| format!("listen = bin:{addr}\n"));
+        format!(
+            "{}loadmodule \"clusterer.so\"\nmodparam(\"clusterer\", \"db_mode\", 0)\n\
+             modparam(\"clusterer\", \"my_node_info\", \"cluster_id=1, node_id=9, url=bin:{url}\")\n\
+             modparam(\"clusterer\", \"neighbor_node_info\", \"cluster_id=1, node_id=2, url=bin:127.66.4.2:5\")\n",
+            listen.collect::<String>()
+        )
+    };
+    let mut server = Configured::start("reload-moved", &text(&[me], me));
+    let told = server.reload(&text(&[other], other), false);
+    let expected = format!("node 9 of cluster 1, which is this one, is met at bin:{me}, and");
+    assert!(told.starts_with(&expected), "{told}");
+    assert!(told.ends_with("\ngoing on as before"), "{told}");
+    TcpStream::connect(me).expect("it is still listened on");
+    // Where both are listened on, the new one waits for the restart.
+    let told = server.reload(&text(&[me, other], other), true);
+    let opened = format!("opened bin:{other}");
+    assert!(told.contains(&opened) && !told.contains("closed"), "{told}");
     server.receiver.stop("TERM");
 }
 

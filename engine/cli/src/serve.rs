@@ -28,7 +28,7 @@ use crate::tally::streams::{Closed, LINES_MAX};
 use crate::text::counted;
 use crate::{modules, tally};
 use asked::Asked;
-use cluster::{Planned, Seats};
+use cluster::{Planned, Seats, reach};
 use losses::LossLog;
 use settings::{Listen, Settings};
 use streams::StreamLog;
@@ -410,7 +410,17 @@ impl Server<'_> {
             return Err((text.to_owned(), AS_BEFORE));
         }
         // The clusters that run are those of the start: while the configuration has others, what they need stays.
-        let stays = self.seats.is_some() && new.clusters != self.settings.clusters;
+        let running = self.seats.as_ref().map(|_| &self.settings.clusters[..]);
+        let unmet = running.and_then(|running| reach::unmet(running, &engine.streams));
+        if let Some((cluster, me)) = unmet {
+            let text = format!(
+                "node {} of cluster {cluster}, which is this one, is met at {}, and nothing would listen there any more: \
+                 that needs a restart",
+                me.id, me.url
+            );
+            return Err((text, AS_BEFORE));
+        }
+        let stays = running.is_some_and(|running| running != new.clusters);
         let seats = self.seats.as_ref().filter(|_| !stays);
         if let Some(seats) = seats {
             let usable = seats.check(&new);
@@ -421,7 +431,7 @@ impl Server<'_> {
         let mut warnings = new.warnings.clone();
         if stays {
             let running = &self.settings.clusters;
-            warnings.extend(cluster::keep_in(&mut access, self.engine.access(), running));
+            warnings.extend(reach::keep_in(&mut access, self.engine.access(), running));
         }
         let reloaded = self
             .engine

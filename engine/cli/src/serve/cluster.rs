@@ -13,7 +13,7 @@ use binrush_engine::cluster::outbox::Event;
 use binrush_engine::cluster::replica::OpaqueReplica;
 use binrush_engine::config::Protocol;
 use binrush_engine::tls::ClientTls;
-use binrush_engine::{Access, Cidr, Engine, Links, LinksConfig, Registry, Snapshot};
+use binrush_engine::{Engine, Links, LinksConfig, Registry, Snapshot};
 
 use super::settings::Settings;
 use crate::metrics::Clusters;
@@ -27,6 +27,8 @@ pub(super) use notice::Notice;
 mod losses;
 /// What happens, in words.
 mod notice;
+/// Whether the others can reach us.
+pub(super) mod reach;
 
 /// Clusters whose engine has not started.
 pub(super) struct Planned {
@@ -210,41 +212,6 @@ impl Seats {
     }
 }
 
-/// Lets in by `access` whom `before` did of the nodes of `clusters`, and of those who may become one: as long as we run
-/// as a node, the others have to reach us. What there is no room for is told.
-pub(super) fn keep_in(
-    access: &mut Access,
-    before: &Access,
-    clusters: &[ClusterConfig],
-) -> Vec<String> {
-    let nodes = clusters.iter().flat_map(|each| &each.neighbours);
-    let nodes = nodes.map(|node| Cidr::from(node.url.addr.ip()));
-    let learned = clusters.iter().flat_map(|each| each.learn.iter().copied());
-    let wanted = nodes.chain(learned);
-    let had = wanted.flat_map(|range| in_both(range, before));
-    let refused = had.filter_map(|range| access.allow(range).err());
-    refused
-        .map(|full| format!("{full}: nodes of the clusters that run are not let in any more"))
-        .collect()
-}
-
-/// What of `range` is in `access`.
-fn in_both(range: Cidr, access: &Access) -> Vec<Cidr> {
-    if access.is_any() {
-        return vec![range];
-    }
-    let covers = |one: Cidr, other: Cidr| {
-        one.contains(other.network()) && one.prefix_len() <= other.prefix_len()
-    };
-    let known = access.cidrs().iter().copied();
-    known
-        .filter_map(|known| match covers(known, range) {
-            true => Some(range),
-            false => covers(range, known).then_some(known),
-        })
-        .collect()
-}
-
 /// All that is known, or why nobody says.
 pub(super) fn facts(cluster: &Cluster) -> Result<Vec<ClusterFacts>, String> {
     cluster.facts().map_err(|error| error.to_string())
@@ -389,32 +356,5 @@ pub(super) mod tests {
         assert!(!wants_tls(std::slice::from_ref(&one), false));
         one.neighbours[0].url = "bins:127.0.0.2:5556".parse().unwrap();
         assert!(wants_tls(&[one], false), "it is told what is missing");
-    }
-
-    #[test]
-    fn nodes_of_running_clusters_stay_let_in_and_nobody_else_comes_in() {
-        let mut learns = cluster(1, "10.0.0.2");
-        learns.learn = vec!["10.1.0.0/24".parse().unwrap()];
-        let both = [learns, cluster(2, "10.2.0.2")];
-        let mut before = Access::loopback();
-        for range in ["10.0.0.0/24", "10.1.0.0/24"] {
-            before.allow(range.parse().unwrap()).unwrap();
-        }
-        let mut access = Access::loopback();
-        assert!(keep_in(&mut access, &before, &both).is_empty());
-        let lets_in = |ip: &str| access.allows(ip.parse().unwrap());
-        assert!(lets_in("10.0.0.2") && lets_in("10.1.0.77"));
-        assert!(!lets_in("10.0.0.3"), "no node is there");
-        assert!(!lets_in("10.2.0.2"), "it was not let in before");
-        // Of a network no more than was let in before; of everybody, the nodes.
-        let mut few = Access::nobody();
-        few.allow("10.1.0.0/30".parse().unwrap()).unwrap();
-        for (before, last) in [(few, false), (Access::any(), true)] {
-            let mut access = Access::nobody();
-            keep_in(&mut access, &before, &both);
-            let lets_in = |ip: &str| access.allows(ip.parse().unwrap());
-            assert_eq!((lets_in("10.1.0.3"), lets_in("10.1.0.4")), (true, last));
-            assert!(!lets_in("10.3.0.1"));
-        }
     }
 }

@@ -18,6 +18,7 @@ use binrush_engine::tls::{TlsDomain, TlsError, TlsFiles};
 use binrush_engine::{Access, EngineConfig, StartError};
 
 use super::Args;
+use super::cluster::reach;
 
 /// What a server is run with.
 #[derive(Debug, Clone)]
@@ -76,6 +77,8 @@ impl Settings {
         let engine = &mut settings.engine;
         if !args.allow.is_empty() {
             engine.access = access(&args.allow)?;
+            let kept_out = reach::kept_out(&settings.clusters, &engine.access);
+            settings.warnings.extend(kept_out);
             if engine.access.lets_everybody_in() && !settings.probe.is_empty() {
                 let text = format!(
                     "--allow {}: the configuration sets probe, which measures for senders that are known: name their \
@@ -142,6 +145,14 @@ impl Settings {
         streams.listen = at(Protocol::Bin);
         streams.tls = tls_needed(&self.tls, &tls);
         streams.listen_tls = tls;
+        if let Some((cluster, me)) = reach::unmet(&self.clusters, streams) {
+            let (id, url) = (me.id, me.url);
+            let text = format!(
+                "--listen: the other nodes of cluster {cluster} meet node {id}, which is this one, at {url}, where \
+                 nothing would listen: add --listen {url}, or change my_node_info"
+            );
+            return Err(Wrong::Arguments(text));
+        }
         Ok(())
     }
 
@@ -516,6 +527,46 @@ mod tests {
                 let times = usize::from(!gone.contains(&what));
                 assert_eq!(told.matches(what).count(), times, "{line}: {what}: {told}");
             }
+        }
+    }
+
+    #[test]
+    fn what_a_cluster_needs_is_not_overruled_in_silence() {
+        let file = File::new(
+            "cluster",
+            r#"
+            listen = bin:127.0.0.1:5566
+            loadmodule "clusterer.so"
+            modparam("clusterer", "db_mode", 0)
+            modparam("clusterer", "my_node_info", "cluster_id=1, node_id=9, url=bin:127.0.0.1:5566")
+            modparam("clusterer", "neighbor_node_info", "cluster_id=1, node_id=1, url=bin:10.0.0.1:5566")
+            modparam("clusterer", "neighbor_node_info", "cluster_id=1, node_id=2, url=bin:10.0.0.2:5566")
+        "#,
+        );
+        for elsewhere in [
+            "bin:127.0.0.1:5577",
+            "bin:127.0.0.1:0",
+            "bin:127.0.0.2:5566",
+        ] {
+            let told = file.settings(&format!("--listen {elsewhere}")).unwrap_err();
+            let what =
+                "cluster 1 meet node 9, which is this one, at bin:127.0.0.1:5566, where nothing";
+            assert!(told.contains(what), "{told}");
+            assert!(told.contains("add --listen bin:127.0.0.1:5566"), "{told}");
+        }
+        let both = "--listen bin:127.0.0.1:5577 --listen bin:0.0.0.0:5566";
+        assert!(file.settings(both).is_ok());
+
+        let kept_out = "is node 1 of cluster 1, but --allow does not let it in";
+        for (line, times) in [
+            ("", 0),
+            ("--allow any", 0),
+            ("--allow 10.0.0.0/30", 0),
+            ("--allow 10.0.0.2", 1),
+        ] {
+            let told = file.settings(line).unwrap().warnings.join("\n");
+            assert_eq!(told.matches(kept_out).count(), times, "{line}: {told}");
+            assert!(!told.contains("is node 2 of"), "{line}: {told}");
         }
     }
 

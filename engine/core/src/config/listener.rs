@@ -91,6 +91,17 @@ impl Endpoint {
             && mine.port() != 0
             && (mine == theirs || (is_wild && mine.is_ipv4() == theirs.is_ipv4()))
     }
+
+    /// Whether who connects to this comes to `listener`: the same address, or the wildcard of its family. Nobody knows
+    /// beforehand which port is the free one of port 0.
+    #[must_use]
+    pub fn is_met_at(self, listener: Self) -> bool {
+        let (ip, at) = (self.addr.ip(), listener.addr.ip());
+        self.protocol == listener.protocol
+            && self.addr.port() != 0
+            && self.addr.port() == listener.addr.port()
+            && (ip == at || (at.is_unspecified() && at.is_ipv4() == ip.is_ipv4()))
+    }
 }
 
 impl Host {

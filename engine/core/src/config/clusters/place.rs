@@ -27,7 +27,7 @@ impl Settled {
             .iter()
             .filter(|listener| !listener.datagrams_only)
             .map(|listener| listener.endpoint);
-        if streams.any(|endpoint| is_met_at(url, endpoint)) {
+        if streams.any(|endpoint| url.is_met_at(endpoint)) {
             return Some(node);
         }
         let known = around.listeners.iter().take(SHOWN_MAX);
@@ -150,12 +150,4 @@ fn has_domain_for(domains: &[TlsDomain], to: SocketAddr) -> bool {
             || addresses
                 .any(|(ip, port)| ip.to_canonical() == to.ip() && [0, to.port()].contains(port))
     })
-}
-
-/// Whether what is sent to `url` comes to `listener`.
-fn is_met_at(url: Endpoint, listener: Endpoint) -> bool {
-    let (url_ip, ip) = (url.addr.ip(), listener.addr.ip());
-    url.protocol == listener.protocol
-        && url.addr.port() == listener.addr.port()
-        && (url_ip == ip || (ip.is_unspecified() && ip.is_ipv4() == url_ip.is_ipv4()))
 }
