@@ -279,8 +279,8 @@ impl Driver {
                 }
             }
             Command::Listen(listener) => world.listen(listener),
-            Command::Link { cluster, node, up } => {
-                if !up && let Some(seated) = seat_of(seats, cluster) {
+            Command::LinkFailed { cluster, node } => {
+                if let Some(seated) = seat_of(seats, cluster) {
                     seated.act(world, |seat, out| seat.link_failed(now, node, out));
                 }
             }

@@ -34,8 +34,8 @@ pub(super) enum Command {
     },
     /// Tell of events here, as long as somebody listens.
     Listen(SyncSender<Event>),
-    /// A link came up or went down.
-    Link { cluster: i32, node: i32, up: bool },
+    /// A connection broke, or an attempt to have one failed.
+    LinkFailed { cluster: i32, node: i32 },
     /// Come to an end.
     Stop,
 }

@@ -493,10 +493,7 @@ fn a_failing_link_keeps_a_pong_and_nothing_else() {
     let pong = pong.unwrap().to_vec();
     // The first attempt fails at once.
     wait("the failure", || {
-        matches!(
-            plan.mail.next_command(),
-            Some(Command::Link { up: false, .. })
-        )
+        matches!(plan.mail.next_command(), Some(Command::LinkFailed { .. }))
     });
     assert_eq!(around.send(2, Lane::Control, &ping), Sent::Unreachable);
     let trailer = Trailer::new(1, 1, 2);
@@ -533,10 +530,7 @@ fn only_some_pongs_wait_for_a_link_that_fails() {
     };
     around.connect(&node(2, &url));
     wait("the failure", || {
-        matches!(
-            plan.mail.next_command(),
-            Some(Command::Link { up: false, .. })
-        )
+        matches!(plan.mail.next_command(), Some(Command::LinkFailed { .. }))
     });
     let mut writer = Writer::default();
     let pong = Internal::Pong { nodes: vec![] };

@@ -190,7 +190,12 @@ impl World {
 
     fn changed(&self, cluster: i32, node: i32) -> OnChange {
         let mail = Arc::clone(&self.mail);
-        Arc::new(move |up| mail.command(Command::Link { cluster, node, up }))
+        Arc::new(move |up| {
+            // That it came up, the node's next word tells.
+            if !up {
+                mail.command(Command::LinkFailed { cluster, node });
+            }
+        })
     }
 
     fn tell(&mut self, event: &Event) {
