@@ -13,7 +13,7 @@
 //! domain says otherwise. What goes wrong with it is a [`TlsFailure`](crate::tls::TlsFailure); what is wrong with our own
 //! files, a [`TlsError`](crate::tls::TlsError).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// Whom a domain trusts, read from its files.
@@ -103,4 +103,12 @@ pub struct TlsDomain {
     /// SHA-256 digests of public keys (SubjectPublicKeyInfo, RFC 7469 2.4) of which the other side's certificate has to
     /// have one; empty: any.
     pub pins: Vec<[u8; 32]>,
+}
+
+impl TlsDomain {
+    /// Whether it is for connections between `addr`, ours or theirs, and us.
+    #[must_use]
+    pub fn is_for(&self, addr: SocketAddr) -> bool {
+        domains::are_for(&self.addresses, addr)
+    }
 }

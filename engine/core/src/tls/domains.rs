@@ -1,6 +1,6 @@
 //! Which domain is for which address, and how all of them are replaced at once.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::crypto::CryptoProvider;
@@ -25,7 +25,7 @@ pub(super) struct Domains<C> {
 
 #[derive(Debug)]
 struct Loaded<C> {
-    rows: Vec<(Vec<(std::net::IpAddr, u16)>, C)>,
+    rows: Vec<(Vec<(IpAddr, u16)>, C)>,
     watch: Watch,
 }
 
@@ -66,16 +66,10 @@ impl<C: Clone> Domains<C> {
 
     /// The first that is for `addr`.
     pub(super) fn of(&self, addr: SocketAddr) -> Option<C> {
-        // A socket of both families calls an address of version 4 `::ffff:10.0.0.1`.
-        let (ip, port) = (addr.ip().to_canonical(), addr.port());
-        let fits = |&(for_ip, for_port): &(std::net::IpAddr, u16)| {
-            for_ip.to_canonical() == ip && (for_port == 0 || for_port == port)
-        };
-        self.current()
-            .rows
-            .iter()
-            .find(|(addresses, _)| addresses.is_empty() || addresses.iter().any(fits))
-            .map(|(_, made)| made.clone())
+        let current = self.current();
+        let mut rows = current.rows.iter();
+        let first = rows.find(|(addresses, _)| are_for(addresses, addr));
+        first.map(|(_, made)| made.clone())
     }
 
     pub(super) fn warnings(&self) -> Vec<String> {
@@ -100,6 +94,16 @@ impl Ground {
         let epoch = UnixTime::since_unix_epoch(std::time::Duration::ZERO);
         self.time.current_time().unwrap_or(epoch)
     }
+}
+
+/// Whether a domain with these addresses is for `addr`.
+pub(super) fn are_for(addresses: &[(IpAddr, u16)], addr: SocketAddr) -> bool {
+    // A socket of both families calls an address of version 4 `::ffff:10.0.0.1`.
+    let (ip, port) = (addr.ip().to_canonical(), addr.port());
+    let fits = |&(for_ip, for_port): &(IpAddr, u16)| {
+        for_ip.to_canonical() == ip && (for_port == 0 || for_port == port)
+    };
+    addresses.is_empty() || addresses.iter().any(fits)
 }
 
 fn load<C>(ground: &Ground, domains: &[TlsDomain], make: Make<C>) -> Result<Loaded<C>, TlsError> {

@@ -10,7 +10,6 @@ use crate::cluster::config::NodeConfig;
 use crate::config::error::quoted;
 use crate::config::listener::{Endpoint, Protocol};
 use crate::config::peers::Peer;
-use crate::tls::TlsDomain;
 
 impl Settled {
     /// This node, at one of the addresses that it listens on (3.6 `node_info.c`, `add_node_info`: `grep_sock_info`).
@@ -70,7 +69,9 @@ impl Settled {
             return None;
         }
         let domains = around.client_domains;
-        if node.url.protocol == Protocol::Bins && !has_domain_for(domains, node.url.addr) {
+        if node.url.protocol == Protocol::Bins
+            && !domains.iter().any(|domain| domain.is_for(node.url.addr))
+        {
             let message = format!(
                 "neighbor_node_info: {} is reached over TLS, for which `modparam(\"tls_mgm\", \"client_domain\", \"nodes\")` \
                  and its \"ca_list\" as \"[nodes]/path/of/file.pem\" are expected{}",
@@ -139,15 +140,4 @@ impl Settled {
             release: None,
         })
     }
-}
-
-/// Whether a connection to `to` gets one of `domains`: one that is for all addresses, or for this one, as
-/// [`ClientTls`](crate::tls::ClientTls) chooses when it begins.
-fn has_domain_for(domains: &[TlsDomain], to: SocketAddr) -> bool {
-    domains.iter().any(|domain| {
-        let mut addresses = domain.addresses.iter();
-        domain.addresses.is_empty()
-            || addresses
-                .any(|(ip, port)| ip.to_canonical() == to.ip() && [0, to.port()].contains(port))
-    })
 }
