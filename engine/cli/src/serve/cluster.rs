@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use binrush_engine::cluster::config::{ClusterConfig, NODES_MAX, NodeConfig};
+use binrush_engine::cluster::door;
 use binrush_engine::cluster::driver::{Cluster, ClusterPlan, EVENTS_MAX, LinkTerms};
 use binrush_engine::cluster::facts::ClusterFacts;
 use binrush_engine::cluster::outbox::Event;
@@ -59,7 +60,7 @@ pub(super) struct Seats {
 pub(super) fn keeps(clusters: &[ClusterConfig], name: &str) -> bool {
     let names = clusters.iter().flat_map(|each| &each.capabilities);
     !clusters.is_empty()
-        && (DOORS.contains(&name) || { names }.any(|capability| capability.name == name))
+        && (door::NAMES.contains(&name) || { names }.any(|capability| capability.name == name))
 }
 
 /// Registers the doors and gates of all clusters; `None`: there are none.
@@ -231,9 +232,6 @@ fn client(settings: &Settings) -> anyhow::Result<Arc<ClientTls>> {
     let loaded = loaded.map_err(|error| anyhow!("{}", settings.placed(&error)))?;
     Ok(Arc::new(loaded))
 }
-
-/// Names of packets that doors take.
-const DOORS: [&str; 3] = ["clusterer-internal", "clusterer-extra", "clusterer"];
 
 /// Warnings that wait to be printed.
 const WARNINGS_MAX: usize = 64;

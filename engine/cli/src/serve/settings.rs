@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use binrush_engine::cluster::config::ClusterConfig;
+use binrush_engine::cluster::door;
 use binrush_engine::config::{
     Allowed, Config, ConfigError, Endpoint, EndpointError, Loaded, Parameters, Part, Place,
     Protocol, Topic, Value, doubts, tls_domain_for, tls_needed,
@@ -246,7 +247,7 @@ impl Settings {
         let part = match name {
             "dialog" | "dialog-dlg-repl" | "dialog-prof-repl" => Part::Dialog,
             "ul" | "usrloc-contact-repl" => Part::Usrloc,
-            "clusterer" | "clusterer-internal" | "clusterer-extra" => Part::Clusterer,
+            name if door::NAMES.contains(&name) => Part::Clusterer,
             "ratelimit" | "ratelimit-pipe-repl" => Part::Ratelimit,
             "cachedb-local-repl" => Part::CachedbLocal,
             _ => return false,

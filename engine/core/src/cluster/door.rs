@@ -29,7 +29,10 @@ use cut::Cutter;
 /// SYNC packets to parts.
 mod cut;
 
-/// The handler of `clusterer-internal`, `clusterer-extra` and `clusterer`, on each shard that cuts streams.
+/// Names of the packets that a [`Door`] takes.
+pub const NAMES: [&str; 3] = ["clusterer-internal", "clusterer-extra", "clusterer"];
+
+/// The handler of [`NAMES`], on each shard that cuts streams.
 pub struct Door {
     reader: Reader,
     inbox: Arc<dyn Inbox>,

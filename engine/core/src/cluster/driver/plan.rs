@@ -15,7 +15,7 @@ use super::tallies::Tallies;
 use super::world::World;
 use super::{Cluster, Driver, EVENTS_MAX, LinkTerms, Orders, Seated, now, seed};
 use crate::cluster::config::{CLUSTERS_MAX, ClusterConfig};
-use crate::cluster::door::Door;
+use crate::cluster::door::{self, Door};
 use crate::cluster::gate::Gate;
 use crate::cluster::inbox::Inbox;
 use crate::cluster::outbox::Event;
@@ -185,7 +185,7 @@ impl ClusterPlan {
         warn: impl Fn(String) + Send + Sync + 'static,
     ) -> Result<(), RegisterError> {
         let warn: Arc<dyn Fn(String) + Send + Sync> = Arc::new(warn);
-        for name in ["clusterer-internal", "clusterer-extra", "clusterer"] {
+        for name in door::NAMES {
             let (board, warn) = (Arc::clone(&self.board), Arc::clone(&warn));
             let inbox: Arc<dyn Inbox> = Arc::clone(&self.mail) as Arc<dyn Inbox>;
             registry.register(name.as_bytes(), move |_| {
