@@ -39,7 +39,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use crate::access::Access;
+use crate::access::{Access, Cidr};
 use crate::cluster::config::ClusterConfig;
 use crate::engine::{Backend, EngineConfig, Gro, Pin, StreamBackend, StreamConfig};
 use crate::stream::{PeerTable, StreamLimits};
@@ -193,6 +193,12 @@ impl Config {
         let defaults = EngineConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)));
         let listen_tls = self.addrs(|each| each.endpoint.protocol == Protocol::Bins);
         let tls = tls_needed(&self.tls, &listen_tls);
+        let neighbours = self.clusters.iter().flat_map(|each| &each.neighbours);
+        let neighbours = neighbours.map(|node| Cidr::from(node.url.addr.ip()));
+        let learned = self
+            .clusters
+            .iter()
+            .flat_map(|each| each.learn.iter().copied());
         EngineConfig {
             listen: self.addrs(|each| each.endpoint.protocol == Protocol::Bin),
             access: self.access.clone(),
@@ -210,6 +216,7 @@ impl Config {
                 backend: self.stream_backend,
                 limits: self.stream_limits.clone(),
                 peers: self.stream_peers.clone(),
+                nodes: neighbours.chain(learned).collect(),
                 tls,
             },
         }

@@ -217,7 +217,7 @@ impl Engine {
     ) -> Result<(), StartError> {
         let clock = MonotonicClock;
         let peers = Arc::new(self.streams.config.peers.clone());
-        let rows = PeerRows::new(&peers);
+        let rows = PeerRows::new(&self.streams.config.nodes, &peers);
         let limits = self.streams.limits_of_each();
         for ((id, mailbox), core) in (0..).map(ShardId).zip(mesh).zip(cores) {
             let is_reader = id.0 >= self.steering.shards();

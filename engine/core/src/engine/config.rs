@@ -7,7 +7,7 @@ use binrush_net::sys::nofile;
 
 use super::error::StartError;
 use super::{BATCH_MAX, LISTENERS_MAX, READERS_MAX, SHARDS_MAX};
-use crate::access::Access;
+use crate::access::{Access, Cidr};
 use crate::stream::{PeerTable, StreamLimits};
 use crate::tls::TlsFiles;
 
@@ -55,6 +55,10 @@ pub struct StreamConfig {
     pub limits: StreamLimits,
     /// How the streams of which sender are read.
     pub peers: PeerTable,
+    /// Whose connections are counted apart whoever comes first, besides those that `peers` names one by one: the nodes
+    /// of our clusters, and where others may come from. There is an end to it, see
+    /// [`PeerRows`](crate::shard::streams::PeerRows).
+    pub nodes: Vec<Cidr>,
     /// Certificates and keys; needed as soon as `listen_tls` is not empty.
     pub tls: Option<TlsFiles>,
 }

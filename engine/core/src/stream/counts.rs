@@ -307,8 +307,8 @@ impl LinkCounts {
     }
 }
 
-/// Source addresses with a row of their own.
-pub const PEER_ROWS_MAX: usize = 64;
+/// Source addresses with a row of their own: the nodes of a large cluster, and as many again.
+pub const PEER_ROWS_MAX: usize = 256;
 
 /// Connections in a snapshot.
 pub const CONNECTIONS_TOLD_MAX: usize = 256;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crossbeam_queue::ArrayQueue;
 
 use super::ledger::Counter;
+use crate::access::Cidr;
 use crate::stream::counts::{CONNECTIONS_TOLD_MAX, PEER_ROWS_MAX};
 use crate::stream::{
     CloseReason, ConnectionCounts, PeerCounts, PeerTable, StreamCounts, StreamSnapshot,
@@ -14,7 +15,12 @@ use crate::stream::{
 /// Which address has which row, the same on all shards of an engine: so what was counted of one is in one place, and
 /// stays there.
 #[derive(Debug)]
-pub struct PeerRows([OnceLock<IpAddr>; PEER_ROWS_MAX]);
+pub struct PeerRows {
+    /// Taken from the first one on.
+    rows: [OnceLock<IpAddr>; PEER_ROWS_MAX],
+    /// Whom the last [`KEPT`] rows are for, if there is anybody; other addresses do not get those.
+    kept_for: Vec<Cidr>,
+}
 
 /// What one shard counted of its connections, to read from any thread.
 #[derive(Debug)]
@@ -64,24 +70,39 @@ struct Sums {
 }
 
 impl PeerRows {
-    /// Rows for those that `peers` names one by one; the others are for who comes first.
+    /// Rows for the addresses in `nodes` and those that `peers` names one by one; half of all for who comes from the
+    /// networks in `nodes`, if there are any; the others are for who comes first.
     #[must_use]
-    pub fn new(peers: &PeerTable) -> Arc<Self> {
-        let rows = Self([const { OnceLock::new() }; PEER_ROWS_MAX]);
-        let named = peers.rows().iter().filter(|(cidr, _)| {
-            let all = if cidr.is_ipv6() { 128 } else { 32 };
-            cidr.prefix_len() == all
-        });
-        for (cidr, _) in named {
-            rows.of(cidr.network());
+    pub fn new(nodes: &[Cidr], peers: &PeerTable) -> Arc<Self> {
+        let is_one =
+            |cidr: &Cidr| usize::from(cidr.prefix_len()) == if cidr.is_ipv6() { 128 } else { 32 };
+        let (ones, networks): (Vec<Cidr>, Vec<Cidr>) = nodes.iter().copied().partition(is_one);
+        let rows = Self {
+            rows: [const { OnceLock::new() }; PEER_ROWS_MAX],
+            kept_for: networks,
+        };
+        let peers = peers.rows().iter().map(|(cidr, _)| *cidr);
+        for cidr in ones.into_iter().chain(peers.filter(is_one)) {
+            rows.first_of(PEER_ROWS_MAX, cidr.network().to_canonical());
         }
         Arc::new(rows)
     }
 
     /// The row of `addr`, a new one if there is room.
     fn of(&self, addr: IpAddr) -> PeerRow {
-        let mut rows = (0..).zip(&self.0);
-        let own = rows.find(|(_, row)| *row.get_or_init(|| addr) == addr);
+        let mut kept_for = self.kept_for.iter();
+        let is_stranger = !self.kept_for.is_empty() && !kept_for.any(|range| range.contains(addr));
+        self.first_of(PEER_ROWS_MAX - if is_stranger { KEPT } else { 0 }, addr)
+    }
+
+    /// The row of `addr` among all, or else a new one among the first `most`.
+    fn first_of(&self, most: usize, addr: IpAddr) -> PeerRow {
+        let rows = (0..=u8::MAX).zip(&self.rows);
+        let mut rows = rows.map(|(index, row)| match usize::from(index) < most {
+            true => (index, Some(row.get_or_init(|| addr))),
+            false => (index, row.get()),
+        });
+        let own = rows.find(|(_, taken)| *taken == Some(&addr));
         own.map_or(PeerRow::Others, |(index, _)| PeerRow::Own(index))
     }
 }
@@ -108,7 +129,7 @@ impl StreamBook {
         let others = self.others.get();
         snapshot.others.add(&others);
         snapshot.total.add(&others);
-        for (addr, sums) in self.addresses.0.iter().zip(&self.rows) {
+        for (addr, sums) in self.addresses.rows.iter().zip(&self.rows) {
             let Some(addr) = addr.get() else { break };
             let counts = sums.get();
             snapshot.total.add(&counts);
@@ -228,13 +249,19 @@ impl Sums {
     }
 }
 
+/// Rows for those who come from networks of nodes: as many as a cluster has, which is half of all.
+const KEPT: usize = PEER_ROWS_MAX / 2;
+
+/// [`PeerRow::Own`] has a number for each.
+const _: () = assert!(PEER_ROWS_MAX == 1 << u8::BITS);
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::stream::PeerSettings;
 
     fn rows() -> Arc<PeerRows> {
-        PeerRows::new(&PeerTable::default())
+        PeerRows::new(&[], &PeerTable::default())
     }
 
     fn addr(n: u16) -> IpAddr {
@@ -250,7 +277,7 @@ mod tests {
             open: 1,
             ..StreamCounts::default()
         };
-        for n in (0..100).chain([5, 99]) {
+        for n in (0..300).chain([5, 299]) {
             let row = writer.row(addr(n));
             writer.add(row, &one);
         }
@@ -261,8 +288,8 @@ mod tests {
             (snapshot.peers[5].addr, snapshot.peers[5].counts.opened),
             (addr(5), 2)
         );
-        assert_eq!(snapshot.others.opened, 100 - 64 + 1);
-        assert_eq!(snapshot.total.opened, 102);
+        assert_eq!(snapshot.others.opened, 300 - 256 + 1);
+        assert_eq!(snapshot.total.opened, 302);
         assert!(snapshot.is_balanced());
     }
 
@@ -300,12 +327,36 @@ mod tests {
                 .add(cidr.parse().unwrap(), PeerSettings::default())
                 .unwrap();
         }
-        let rows = PeerRows::new(&peers);
-        for n in 0..100 {
+        // A cluster as large as one may be.
+        let nodes: Vec<IpAddr> = (0..127).map(|n| [172, 16, 0, n].into()).collect();
+        let told: Vec<Cidr> = nodes.iter().copied().map(Cidr::from).collect();
+        let rows = PeerRows::new(&told, &peers);
+        for n in 0..300 {
             rows.of(addr(n));
         }
-        assert_eq!(rows.of([10, 9, 9, 9].into()), PeerRow::Own(0));
+        for (n, node) in (0..).zip(nodes) {
+            assert_eq!(rows.of(node), PeerRow::Own(n));
+        }
+        assert_eq!(rows.of([10, 9, 9, 9].into()), PeerRow::Own(127));
         assert_eq!(rows.of([10, 8, 0, 1].into()), PeerRow::Others);
+    }
+
+    #[test]
+    fn strangers_leave_half_of_the_rows_to_networks_of_nodes() {
+        let network = "192.0.2.0/24".parse().unwrap();
+        let rows = PeerRows::new(&[Cidr::from(addr(7)), network], &PeerTable::default());
+        for n in 0..300 {
+            rows.of(addr(n));
+        }
+        assert_eq!(rows.of(addr(7)), PeerRow::Own(0));
+        assert_eq!(rows.of(addr(127)), PeerRow::Own(127));
+        assert_eq!(rows.of(addr(128)), PeerRow::Others);
+        let node = |n| rows.of([192, 0, 2, n].into());
+        for n in 0..128 {
+            assert_eq!(node(n), PeerRow::Own(128 + n));
+        }
+        assert_eq!(node(200), PeerRow::Others);
+        assert_eq!(node(127), PeerRow::Own(255), "it has the last one");
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl World {
         };
         let registry = registry(&world.handled);
         let table = Arc::new(registry.table());
-        let rows = PeerRows::new(&PeerTable::default());
+        let rows = PeerRows::new(&[], &PeerTable::default());
         let mesh = Mailbox::mesh(plan.shards + plan.readers).expect("eventfds can be had");
         for (id, mailbox) in (0..).map(ShardId).zip(mesh) {
             let intake = Arc::<SegQueue<_>>::default();

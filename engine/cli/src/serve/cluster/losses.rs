@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use binrush_engine::Cidr;
 use binrush_engine::cluster::config::ClusterConfig;
+use binrush_engine::stream::counts::PEER_ROWS_MAX;
 use binrush_engine::stream::{CloseReason, StreamCounts, StreamSnapshot};
 
 /// Says when a node believes that we have what we have not: its copy and ours differ from then on, and a sync is due.
@@ -67,9 +68,11 @@ impl OfCluster {
     fn lost(&self, rows: &[Row<'_>], others: &StreamCounts) -> u64 {
         let own = rows.iter().filter(|(addr, _)| self.has(*addr));
         let own: u64 = own.map(|(_, counts)| lost_with(counts)).sum();
-        // A node that came when all rows were taken is among the others: rather one sync too many than a loss unseen.
+        // Nodes have rows before anybody comes, and strangers do not take those that are for who may become one. But there
+        // is an end to rows, and a node behind it is among the others: rather one sync too many than a loss unseen.
         let has_row = |node: &IpAddr| rows.iter().any(|(addr, _)| addr == node);
-        match self.learn.is_empty() && self.nodes.iter().all(has_row) {
+        let learned_have = self.learn.is_empty() || rows.len() < PEER_ROWS_MAX;
+        match learned_have && self.nodes.iter().all(has_row) {
             true => own,
             false => own + lost_with(others),
         }
@@ -148,7 +151,12 @@ mod tests {
         let mut learns = cluster(7, "127.0.0.2");
         learns.learn = vec!["127.0.0.8/30".parse().unwrap()];
         let mut learning = Losses::new(&[learns]);
-        assert_eq!(learning.due_among(&rows, &counts), [(7, 10)]);
+        assert_eq!(learning.due_among(&rows, &counts), [(7, 5)]);
+        let others = (0..=255).map(|n| (IpAddr::from([10, 0, 0, n]), &none));
+        let full: Vec<Row<'_>> = rows.into_iter().chain(others).collect();
+        let full = &full[..PEER_ROWS_MAX];
+        assert_eq!(learning.due_among(full, &counts), [(7, 5)]);
+        assert!(losses.due_among(full, &counts).is_empty());
         assert_eq!(losses.due_among(&rows[1..], &counts), [(7, 5)]);
     }
 }

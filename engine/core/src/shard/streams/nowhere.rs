@@ -25,7 +25,7 @@ impl NoStreams {
             batch: 1,
             limits: StreamLimits::default(),
             peers: Arc::default(),
-            rows: PeerRows::new(&PeerTable::default()),
+            rows: PeerRows::new(&[], &PeerTable::default()),
         }
     }
 }

@@ -247,7 +247,7 @@ impl Cluster {
         let mut peers = PeerTable::default();
         let old = PeerSettings::of_release(Release::V2_2);
         peers.add("10.0.2.2".parse().unwrap(), old).unwrap();
-        let rows = PeerRows::new(&peers);
+        let rows = PeerRows::new(&[], &peers);
         let (table, clock) = (Arc::new(registry.table()), Hand::default());
         let mut cluster = Self {
             taker: if readers > 0 { owners.into() } else { 0 },
