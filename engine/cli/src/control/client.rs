@@ -1,6 +1,8 @@
 //! The side of who asks.
 
+use std::fs;
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,11 +14,12 @@ use tokio::time::{sleep, timeout};
 
 use super::line;
 use super::message::{self, ANSWER_LEN_MAX, Request};
+use super::place::folder_of;
 
 /// What the server at `path` answers: an object with `version`, and with `clusters`, `peers` or `done`.
 ///
 /// # Errors
-/// Nobody is there, it does not let us in, it does not answer within [`PATIENCE`], or it answers that it cannot; each
+/// Nobody is there, or somebody whom we do not trust, it does not let us in, it does not answer within [`PATIENCE`], or it answers that it cannot; each
 /// with what to do about it.
 pub(crate) fn ask(path: &Path, request: &Request) -> anyhow::Result<Map<String, Value>> {
     let runtime = runtime::Builder::new_current_thread()
@@ -26,8 +29,7 @@ pub(crate) fn ask(path: &Path, request: &Request) -> anyhow::Result<Map<String, 
         .context("cannot prepare to ask the control socket")?;
     let answered = runtime.block_on(async { timeout(PATIENCE, exchange(path, request)).await });
     match answered {
-        Ok(Ok(line)) => message::read(&line),
-        Ok(Err(error)) => Err(explained(path, &error)),
+        Ok(line) => message::read(&line?),
         Err(_) => bail!(
             "{} is there and does not answer within {} s: the server is stopped, or too busy",
             path.display(),
@@ -36,14 +38,48 @@ pub(crate) fn ask(path: &Path, request: &Request) -> anyhow::Result<Map<String, 
     }
 }
 
-async fn exchange(path: &Path, request: &Request) -> io::Result<Vec<u8>> {
-    let stream = connect(path).await?;
+async fn exchange(path: &Path, request: &Request) -> anyhow::Result<Vec<u8>> {
+    let explained = |error| explained(path, &error);
+    let stream = connect(path).await.map_err(explained)?;
+    check_who_answers(path, &stream)?;
     match line::write(&stream, &request.line()).await {
         // Whoever is sent away may be told why.
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error),
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(explained(error)),
         _ => {}
     }
-    line::read(&stream, ANSWER_LEN_MAX + 1).await
+    let answer = line::read(&stream, ANSWER_LEN_MAX + 1).await;
+    answer.map_err(explained)
+}
+
+/// Who else was there first is neither asked nor believed. The kernel vouches for who listens (unix(7), `SO_PEERCRED`).
+fn check_who_answers(path: &Path, stream: &UnixStream) -> anyhow::Result<()> {
+    let unknown = "it cannot be found out who answers";
+    let answers = stream.peer_cred().context(unknown)?.uid();
+    let (one, _other) = UnixStream::pair().context(unknown)?;
+    let us = one.peer_cred().context(unknown)?.uid();
+    let folder = fs::metadata(folder_of(path)).map(|found| found.uid()).ok();
+    trust(answers, us, folder).map_err(|expected| {
+        let path = path.display();
+        anyhow!(
+            "the user {answers} listens at {path}, and not {expected}: it was not asked anything\n  \
+             `ss -xlp src {path}` names the process; `binrush serve` has to listen in a folder that only its user can \
+             write in"
+        )
+    })
+}
+
+/// Who asks trusts root and himself; root, whose servers may run as any user, trusts who owns the `folder`, as nobody else
+/// can put a socket there. Else who was expected.
+fn trust(answers: u32, us: u32, folder: Option<u32>) -> Result<(), String> {
+    let other = if us == 0 { folder } else { Some(us) };
+    let other = other.filter(|other| *other != 0);
+    match other {
+        _ if answers == 0 => Ok(()),
+        Some(other) if answers == other => Ok(()),
+        Some(other) if us == 0 => Err(format!("root or the user {other} who owns its folder")),
+        Some(other) => Err(format!("root or the user {other} who asks")),
+        None => Err("root".to_owned()),
+    }
 }
 
 async fn connect(path: &Path) -> io::Result<UnixStream> {
@@ -90,10 +126,15 @@ const CONNECT_POLL: Duration = Duration::from_millis(10);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::tests::Folder;
-    use std::io::{BufRead as _, BufReader, Write as _};
+    use crate::control::tests::{Folder, NOBODY, is_root, skip};
+    use std::env;
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    use std::os::unix::fs::PermissionsExt as _;
     use std::os::unix::net::{UnixDatagram, UnixListener};
+    use std::os::unix::process::CommandExt as _;
+    use std::process::{Command, Stdio};
     use std::thread;
+    use std::time::Instant;
 
     fn error(path: &Path) -> String {
         let asked = ask(path, &Request::Peers {});
@@ -160,4 +201,65 @@ mod tests {
         let said = error_after(&ENDLESS);
         assert!(said.contains("is longer than 4194304 bytes"), "{said}");
     }
+
+    #[test]
+    fn root_and_who_asks_are_trusted_and_by_root_who_owns_the_folder() {
+        assert_eq!(trust(0, 1000, None), Ok(()));
+        assert_eq!(trust(1000, 1000, Some(0)), Ok(()));
+        assert_eq!(trust(0, 0, Some(7)), Ok(()));
+        assert_eq!(trust(7, 0, Some(7)), Ok(()));
+        for (answers, us, folder, expected) in [
+            (7, 1000, Some(7), "root or the user 1000 who asks"),
+            (1000, 0, Some(0), "root"),
+            (1000, 0, None, "root"),
+            (1000, 0, Some(7), "root or the user 7 who owns its folder"),
+        ] {
+            assert_eq!(trust(answers, us, folder), Err(expected.to_owned()));
+        }
+    }
+
+    /// Where this test's own program listens as nobody, as it can in a folder that is as open as /tmp.
+    #[test]
+    fn who_was_there_first_is_not_believed() {
+        if let Some(path) = env::var_os(LISTENS_AS_NOBODY) {
+            let listener = UnixListener::bind(path).unwrap();
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut asked = String::new();
+            stream.read_to_string(&mut asked).unwrap();
+            assert_eq!(asked, "", "nothing was told to it");
+            return;
+        }
+        if !is_root() {
+            return skip("becoming another user needs root");
+        }
+        let folder = Folder::new();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+        let name = thread::current().name().unwrap().to_owned();
+        let mut listens = Command::new("/proc/self/exe")
+            .args(["--exact", &name])
+            .env(LISTENS_AS_NOBODY, folder.socket())
+            .current_dir("/")
+            .uid(NOBODY)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let begin = Instant::now();
+        let said = loop {
+            match error(&folder.socket()) {
+                said if said.contains("no control socket") || said.contains("nobody listens") => {
+                    assert!(begin.elapsed() < Duration::from_secs(60), "{said}");
+                    thread::sleep(Duration::from_millis(10));
+                }
+                said => break said,
+            }
+        };
+        assert!(
+            said.starts_with("the user 65534 listens at /") && said.contains(", and not root: "),
+            "{said}"
+        );
+        assert!(listens.wait().unwrap().success(), "it was asked nothing");
+    }
+
+    /// Set for the process that listens as another user.
+    const LISTENS_AS_NOBODY: &str = "BINRUSH_TEST_CONTROL_LISTENS_AS_NOBODY";
 }

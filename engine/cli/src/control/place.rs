@@ -4,11 +4,16 @@
 //! folder: ours or root's, nobody else can write in it ─▶ locked ─▶ nothing there, or a socket of ours that nobody
 //!         listens on ─▶ bind, with 0600 from the first moment on ─▶ unlocked
 //! ```
+//!
+//! A sticky folder, as /tmp is, will not do either: nobody could replace our socket there, but anybody can be there
+//! first, and answer in our name.
 
 use std::fs::{self, File, Metadata, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::os::unix::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -29,6 +34,15 @@ pub(super) struct Place {
     id: (u64, u64),
 }
 
+/// The right to put a socket at a path: a file beside it, locked until this is dropped, and gone then.
+///
+/// The folder itself would not do: whoever may read it may lock it, and keep us from starting.
+#[derive(Debug)]
+struct Locked {
+    _file: File,
+    path: PathBuf,
+}
+
 impl Place {
     /// Listens at `path`, for the user `us` and root; `runtime` is the one that will accept.
     ///
@@ -43,7 +57,7 @@ impl Place {
         let folder = folder_of(path);
         check_folder(folder, us)?;
         // Of two that start at once, one could otherwise find the other's socket bound and not yet listening.
-        let _locked = lock(folder)?;
+        let _locked = Locked::take(path)?;
         make_room(path, us, runtime)?;
         bind(path, runtime).with_context(|| format!("cannot listen at {}", path.display()))
     }
@@ -71,7 +85,7 @@ fn check_path(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn folder_of(path: &Path) -> &Path {
+pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
@@ -98,32 +112,69 @@ fn check_folder(folder: &Path, us: u32) -> anyhow::Result<()> {
              of the user {us} that this process runs as\n  `chown {us} {shown}`, or {ANOTHER}"
         );
     }
-    if mode & WRITE_OF_OTHERS != 0 && mode & STICKY == 0 {
+    if mode & WRITE_OF_OTHERS == 0 {
+        return Ok(());
+    }
+    let written = mode & 0o7777;
+    if mode & STICKY == 0 {
         bail!(
-            "others can write in the folder {shown} (mode {:04o}), and put another socket there\n  \
-             `chmod go-w {shown}`, or {ANOTHER}",
-            mode & 0o7777
+            "others can write in the folder {shown} (mode {written:04o}), and put another socket there\n  \
+             `chmod go-w {shown}`, or {ANOTHER}"
         );
     }
-    Ok(())
+    // It is so for a reason: nobody is to be told to take that away from a /tmp.
+    bail!(
+        "others can write in the folder {shown} (mode {written:04o}), and be there first with a socket of theirs\n  \
+         `install -d -m 0755 {}` makes a folder for it; or {ANOTHER}",
+        folder.join("binrush").display()
+    )
 }
 
-/// Until the file is closed.
-fn lock(folder: &Path) -> anyhow::Result<File> {
-    let shown = folder.display();
-    let file = File::open(folder).with_context(|| format!("cannot open the folder {shown}"))?;
-    let deadline = Instant::now() + LOCK_WAIT;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(LOCK_POLL),
-            Err(TryLockError::WouldBlock) => bail!(
-                "another process has locked the folder {shown}\n  `lslocks` names it; when it has ended, start again"
-            ),
-            Err(TryLockError::Error(error)) => {
-                return Err(anyhow!("cannot lock the folder {shown}: {error}"));
+impl Locked {
+    fn take(socket: &Path) -> anyhow::Result<Self> {
+        let mut path = socket.to_owned().into_os_string();
+        path.push(".lock");
+        let path = PathBuf::from(path);
+        let shown = path.display();
+        let deadline = Instant::now() + LOCK_WAIT;
+        loop {
+            let mut options = File::options();
+            // Neither is read nor written; who may do neither cannot open it, and so not lock it (flock(2)).
+            options.read(true).write(true).create(true).mode(MODE);
+            let file = options
+                .open(&path)
+                .with_context(|| format!("cannot open {shown}, which is locked while it starts"))?;
+            let found = file.metadata()?;
+            if !found.is_file() || found.len() > 0 {
+                bail!(
+                    "{shown} is there, and is no lock\n  remove it if nobody needs it, or {ANOTHER}"
+                );
+            }
+            match file.try_lock() {
+                // Who had it before removed it: then what is locked is not what others find.
+                Ok(()) if fs::symlink_metadata(&path).is_ok_and(|now| id(&now) == id(&found)) => {
+                    return Ok(Self { _file: file, path });
+                }
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    thread::sleep(LOCK_POLL);
+                }
+                Err(TryLockError::WouldBlock) => bail!(
+                    "another process has locked {shown}\n  `lslocks` names it; when it has ended, start again"
+                ),
+                Err(TryLockError::Error(error)) => {
+                    return Err(anyhow!("cannot lock {shown}: {error}"));
+                }
             }
         }
+    }
+}
+
+/// While it is still locked, so that who waits for it finds that it is gone.
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // When it cannot be removed, the next start takes it as it is.
+        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -295,27 +346,29 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_others_can_write_in_is_refused_unless_only_owners_replace_there() {
+    fn a_folder_that_others_can_write_in_is_refused_whoever_may_replace_there() {
         let folder = Folder::new();
         let path = folder.socket();
-        for (mode, taken) in [
-            (0o770, false),
-            (0o702, false),
-            (0o2775, false),
-            (0o1777, true),
-            (0o755, true),
+        let shown = folder.path().display();
+        let closed = format!("`chmod go-w {shown}`");
+        let inside = format!("`install -d -m 0755 {shown}/binrush`");
+        for (mode, fix) in [
+            (0o770, &closed),
+            (0o702, &closed),
+            (0o2775, &closed),
+            (0o1777, &inside),
+            (0o1720, &inside),
         ] {
             set_mode(folder.path(), mode);
-            let result = take(&path);
-            assert_eq!(result.is_ok(), taken, "{mode:o}");
-            if let Err(error) = result {
-                let said = format!("{error:#}");
-                let fix = format!("chmod go-w {}", folder.path().display());
-                assert!(
-                    said.contains(&format!("(mode {mode:04o})")) && said.contains(&fix),
-                    "{said}"
-                );
-            }
+            let said = refused(&path);
+            assert!(
+                said.contains(&format!("(mode {mode:04o})")) && said.contains(fix),
+                "{said}"
+            );
+        }
+        for mode in [0o755, 0o1755] {
+            set_mode(folder.path(), mode);
+            assert!(take(&path).is_ok(), "{mode:o}");
         }
     }
 
@@ -384,19 +437,36 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_somebody_keeps_locked_is_waited_for_a_while() {
+    fn who_starts_here_too_is_waited_for_a_while_and_who_locks_the_folder_is_not() {
         let folder = Folder::new();
-        let held = File::open(folder.path()).unwrap();
-        held.lock().unwrap();
+        let path = folder.socket();
+        // As anybody can who may read it.
+        let whole = File::open(folder.path()).unwrap();
+        whole.lock().unwrap();
+        drop(take(&path).expect("that is no concern of ours"));
+        let held = Locked::take(&path).unwrap();
+        let mode = fs::metadata(&held.path).unwrap().mode();
+        assert_eq!(mode & 0o7777, 0o600, "nobody else can open it");
         let begin = Instant::now();
-        let said = refused(&folder.socket());
-        assert!(
-            said.contains("another process has locked the folder"),
-            "{said}"
-        );
+        let said = refused(&path);
+        assert!(said.contains("another process has locked /"), "{said}");
         assert!(begin.elapsed() >= LOCK_WAIT);
         drop(held);
-        assert!(take(&folder.socket()).is_ok());
+        drop(take(&path).unwrap());
+        let left = fs::read_dir(folder.path()).unwrap();
+        assert_eq!(left.count(), 0, "no file is left behind");
+    }
+
+    #[test]
+    fn a_lock_that_was_left_behind_is_taken_and_what_is_none_is_left_alone() {
+        let folder = Folder::new();
+        let lock = folder.path().join("control.sock.lock");
+        fs::write(&lock, "").unwrap();
+        drop(take(&folder.socket()).unwrap());
+        fs::write(&lock, "precious").unwrap();
+        let said = refused(&folder.socket());
+        assert!(said.contains("is there, and is no lock"), "{said}");
+        assert_eq!(fs::read(&lock).unwrap(), b"precious");
     }
 
     #[test]
