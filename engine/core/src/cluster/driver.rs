@@ -165,6 +165,10 @@ impl Driver {
             }
             self.obey(now, command);
         }
+        // Who stopped us did not wait any longer, and what he said was dropped.
+        if self.mail.is_closed() {
+            return false;
+        }
         // Some at a time: who floods us must not keep us from our deadlines.
         for _ in 0..MESSAGES_PER_TURN {
             let Some(incoming) = self.mail.next_message() else {

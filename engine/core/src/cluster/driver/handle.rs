@@ -1,10 +1,11 @@
 //! The seats as other threads see them.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use binrush_wire::{Trailer, WireError};
 
@@ -96,6 +97,8 @@ pub(super) struct Shared {
     routes: Arc<Routes>,
     links: Links,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// It did not end when it was stopped. Written with `thread` locked.
+    was_left: AtomicBool,
 }
 
 impl Cluster {
@@ -190,10 +193,19 @@ impl Cluster {
         self.shared.mail.missed_events()
     }
 
+    /// What the thread was to be told and was not, because it had not read what was told before for very long.
+    #[must_use]
+    pub fn dropped_commands(&self) -> u64 {
+        self.shared.mail.dropped_commands()
+    }
+
     /// Leaves the clusters: gates that hold back packets apply them, doors and gates refuse what comes from now on, and the
     /// thread ends, within a second. The links stay what they are; who made them stops them.
-    pub fn stop(&self) {
-        self.shared.stop();
+    ///
+    /// Returns whether it did end. A thread that does not within two seconds is left alone until the process ends: it is
+    /// told nothing more, and answers nobody. Who else stops it meanwhile waits as well.
+    pub fn stop(&self) -> bool {
+        self.shared.stop()
     }
 
     fn ask<A>(&self, command: impl FnOnce(SyncSender<A>) -> Command) -> Result<A, Unanswered> {
@@ -202,6 +214,8 @@ impl Cluster {
         // A command that nobody will read is dropped at once, and the sender with it.
         let answer = receiver.recv_timeout(ASK_MAX);
         answer.map_err(|error| match error {
+            // There was no room for it.
+            RecvTimeoutError::Disconnected if self.is_running() => Unanswered::Busy,
             RecvTimeoutError::Timeout => Unanswered::Busy,
             RecvTimeoutError::Disconnected => Unanswered::Ended,
         })
@@ -269,6 +283,7 @@ impl Shared {
             routes,
             links,
             thread: Mutex::new(None),
+            was_left: AtomicBool::new(false),
         }
     }
 
@@ -280,13 +295,25 @@ impl Shared {
         self.thread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whoever else stops it waits as well.
-    fn stop(&self) {
+    fn stop(&self) -> bool {
         self.mail.command(Command::Stop);
-        if let Some(thread) = self.thread().take() {
-            // If it panicked, it has said so.
-            let _ = thread.join();
+        let mut thread = self.thread();
+        let Some(running) = thread.take() else {
+            return !self.was_left.load(Ordering::Relaxed);
+        };
+        let deadline = Instant::now() + STOP_MAX;
+        while !running.is_finished() {
+            if Instant::now() >= deadline {
+                self.was_left.store(true, Ordering::Relaxed);
+                self.mail.close();
+                self.routes.show(Table::default());
+                return false;
+            }
+            thread::sleep(STOP_POLL);
         }
+        // If it panicked, it has said so.
+        let _ = running.join();
+        true
     }
 }
 
@@ -303,6 +330,11 @@ impl fmt::Debug for Shared {
             .finish_non_exhaustive()
     }
 }
+
+/// How long a stop may take: what is left of a turn, and four times what gates may take at the end.
+const STOP_MAX: Duration = Duration::from_secs(2);
+
+const STOP_POLL: Duration = Duration::from_millis(1);
 
 /// How long who asks waits for the thread, which answers within milliseconds.
 const ASK_MAX: Duration = Duration::from_secs(2);

@@ -22,8 +22,12 @@ pub(super) struct Mail {
     rest: Heap,
     /// Bounded by what was asked for.
     slices: SegQueue<Slice>,
-    /// Bounded by those who ask: each waits for its answer, or is our own configuration's.
+    /// Each waits for an answer for two seconds, or tells of a link or a loss, however long nobody reads: bounded.
     commands: SegQueue<Command>,
+    /// Those that wait, or are about to.
+    commands_waiting: AtomicUsize,
+    /// Commands for which there was no room.
+    commands_dropped: AtomicU64,
     /// A shard's words of some session changed.
     moved: AtomicBool,
     /// Clusters and capabilities that miss a record; no more than have gates.
@@ -53,15 +57,28 @@ impl Mail {
         let _ = self.reader.set(std::thread::current());
     }
 
-    /// Behind the [end](Self::close) it is dropped at once, and with it the way for its answer.
+    /// Behind the [end](Self::close) it is dropped at once, and with it the way for its answer; so is, counted, what comes
+    /// when [`COMMANDS_MAX`] wait, but for a stop.
     pub(super) fn command(&self, command: Command) {
-        self.commands.push(command);
-        self.drop_if_closed();
+        let waiting = self.commands_waiting.fetch_add(1, Ordering::Relaxed);
+        if waiting < COMMANDS_MAX || matches!(command, Command::Stop) {
+            self.commands.push(command);
+            self.drop_if_closed();
+        } else {
+            self.commands_waiting.fetch_sub(1, Ordering::Relaxed);
+            self.commands_dropped.fetch_add(1, Ordering::Relaxed);
+        }
         self.wake();
     }
 
     pub(super) fn next_command(&self) -> Option<Command> {
-        self.commands.pop()
+        let command = self.commands.pop()?;
+        self.commands_waiting.fetch_sub(1, Ordering::Relaxed);
+        Some(command)
+    }
+
+    pub(super) fn dropped_commands(&self) -> u64 {
+        self.commands_dropped.load(Ordering::Relaxed)
     }
 
     pub(super) fn next_message(&self) -> Option<Incoming> {
@@ -94,6 +111,7 @@ impl Mail {
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         self.drop_if_closed();
+        self.wake();
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -114,7 +132,7 @@ impl Mail {
     fn drop_if_closed(&self) {
         fence(Ordering::SeqCst);
         if self.is_closed() {
-            while self.commands.pop().is_some() {}
+            while self.next_command().is_some() {}
             while self.slices.pop().is_some() {}
             while self.next_message().is_some() {}
         }
@@ -252,6 +270,9 @@ fn extra_len(extra: &Extra) -> usize {
         Extra::TagActive { tag } => tag.len(),
     }
 }
+
+/// Commands that wait at most. A thread that reads them empties the queue many times a second.
+const COMMANDS_MAX: usize = 64 << 10;
 
 /// Messages that wait at most, of each kind. 128 nodes that all come up at once send some thousand.
 const MESSAGES_MAX: usize = 16 << 10;

@@ -35,6 +35,8 @@ struct Shard {
     told: Mutex<VecDeque<Box<dyn Any + Send>>>,
     releases: bool,
     panics: bool,
+    /// Nobody gets past it as long as it is locked.
+    gate: Arc<Mutex<()>>,
 }
 
 impl Orders for Shard {
@@ -44,6 +46,7 @@ impl Orders for Shard {
 
     fn tell(&self, _: u16, _: NameId, message: Box<dyn Any + Send>) -> Told {
         assert!(!self.panics, "a bug somewhere in the thread of the seats");
+        drop(self.gate.lock().unwrap());
         if self.releases
             && let Some(GateOrder::Release(session, _)) = message.downcast_ref()
         {
@@ -421,6 +424,38 @@ fn a_stop_ends_it_for_every_handle() {
         sender.broadcast(1, packet),
         Err(SendError::UnknownCluster(1))
     );
+}
+
+#[test]
+fn a_thread_that_does_not_go_on_is_left_alone_at_the_stop() {
+    let mut config = config(&[]);
+    config.me.is_seed = true;
+    config.timers.seed_fallback = Duration::from_millis(1);
+    let (plan, _) = plan(config);
+    let mail = Arc::clone(&plan.mail);
+    let gate = Arc::new(Mutex::new(()));
+    let held = gate.lock().unwrap();
+    let shard = Shard {
+        gate: Arc::clone(&gate),
+        ..Shard::default()
+    };
+    let cluster = start(plan, shard);
+    // The seed's first word to a gate is the last thing it does.
+    wait("the hang", || cluster.facts() == Err(Unanswered::Busy));
+    let since = Instant::now();
+    assert!(!cluster.stop());
+    let took = since.elapsed();
+    assert!(
+        (Duration::from_secs(1)..Duration::from_secs(5)).contains(&took),
+        "{took:?}"
+    );
+    assert!(!cluster.stop(), "nor does it end for who asks again");
+    assert_eq!(cluster.facts(), Err(Unanswered::Ended));
+    assert!(!cluster.is_running() && !mail.message(generic()));
+    // It ends as soon as it can.
+    drop(held);
+    drop(cluster);
+    wait("its end", || Arc::strong_count(&mail) == 1);
 }
 
 #[test]

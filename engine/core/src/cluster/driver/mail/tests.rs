@@ -48,6 +48,26 @@ fn a_flood_of_long_messages_takes_no_more_memory_than_it_may_and_gives_it_back()
 }
 
 #[test]
+fn commands_that_nobody_reads_are_bounded_and_a_stop_finds_room() {
+    let suspect = || Command::Suspect {
+        cluster: None,
+        capability: None,
+        why: String::new(),
+    };
+    let mail = Mail::new();
+    (0..COMMANDS_MAX + 5).for_each(|_| mail.command(suspect()));
+    assert_eq!(mail.dropped_commands(), 5);
+    mail.command(Command::Stop);
+    for _ in 0..COMMANDS_MAX {
+        assert!(matches!(mail.next_command(), Some(Command::Suspect { .. })));
+    }
+    assert!(matches!(mail.next_command(), Some(Command::Stop)));
+    mail.command(suspect());
+    assert!(mail.next_command().is_some() && mail.next_command().is_none());
+    assert_eq!(mail.dropped_commands(), 5);
+}
+
+#[test]
 fn a_ping_goes_ahead_of_what_scripts_say_and_finds_room_beside_any_of_it() {
     let mail = Mail::new();
     while mail.message(generic(10_000)) {}
