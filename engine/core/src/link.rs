@@ -20,9 +20,9 @@ use std::fmt;
 use std::hash::BuildHasher as _;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use binrush_wire::MAX_PACKET_LEN;
 use rustls::pki_types::ServerName;
@@ -269,6 +269,8 @@ struct Owner {
     /// driver's back when it leaves.
     added: Mutex<Option<u64>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Rounds of the thread at the last look, and when they were seen first.
+    looked: Mutex<(u64, Instant)>,
 }
 
 impl Links {
@@ -295,6 +297,7 @@ impl Links {
                 seed: config.seed,
                 added: Mutex::new(Some(0)),
                 thread: Mutex::new(Some(thread)),
+                looked: Mutex::new((0, Instant::now())),
             }),
         })
     }
@@ -415,11 +418,25 @@ impl Links {
         !self.owner.shared.is_over()
     }
 
+    /// Whether the thread is there and does not go on: it was asked to go round, by the last call of this, more than two
+    /// seconds ago, and did not. For who looks now and then, a few times a second at most; from any thread.
+    #[must_use]
+    pub fn hangs(&self) -> bool {
+        let shared = &self.owner.shared;
+        let mut looked = self.owner.looked();
+        let turns = shared.turns();
+        if turns != looked.0 {
+            *looked = (turns, Instant::now());
+        }
+        self.is_running() && looked.1.elapsed() >= HANG_MIN
+    }
+
     /// Ends all links: takes nothing more, writes what the peers take within `drain`, ends each connection in order once the
     /// peer has everything, and counts the rest as lost. A peer that is not there gets one more attempt.
     ///
-    /// Returns as soon as all is written and acknowledged, with the counts at the end. Clones of this handle find their
-    /// packets refused.
+    /// Returns as soon as all is written and acknowledged, with the counts at the end; with those of the moment when the
+    /// thread does not end a second after `drain` is over, and is left alone. Clones of this handle find their packets
+    /// refused.
     pub fn stop(&self, drain: Duration) -> Vec<LinkCounts> {
         self.owner.stop(drain);
         self.counts()
@@ -448,14 +465,24 @@ impl Owner {
         self.added().take();
         self.shared.stop(machine::after(slot::now(), drain));
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(thread) = thread.take() {
-            // If it panicked, it has said so, and its links are released all the same.
-            let _ = thread.join();
+        let Some(thread) = thread.take() else { return };
+        let deadline = Instant::now().checked_add(drain.saturating_add(STOP_MARGIN));
+        while !thread.is_finished() {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return;
+            }
+            thread::sleep(STOP_POLL);
         }
+        // If it panicked, it has said so, and its links are released all the same.
+        let _ = thread.join();
     }
 
-    fn added(&self) -> std::sync::MutexGuard<'_, Option<u64>> {
+    fn added(&self) -> MutexGuard<'_, Option<u64>> {
         self.added.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn looked(&self) -> MutexGuard<'_, (u64, Instant)> {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -589,6 +616,14 @@ pub const QUEUE_BYTES_MIN: usize = 2 * MAX_PACKET_LEN;
 
 /// [`LinkCounts::last_failure`] of a link whose peer ended the connection in order.
 pub const ENDED: &str = "the peer closed the connection";
+
+/// How long the thread may take for one round before it is said to hang, as for a shard.
+const HANG_MIN: Duration = Duration::from_secs(2);
+
+/// How long the thread may take to end, beyond the time in which it may write.
+const STOP_MARGIN: Duration = Duration::from_secs(1);
+
+const STOP_POLL: Duration = Duration::from_micros(200);
 
 /// How long the packets of a link that is removed may go on.
 const REMOVE_DRAIN: Duration = Duration::from_secs(1);

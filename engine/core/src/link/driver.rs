@@ -24,6 +24,8 @@ pub(super) struct Shared {
     bell: Bell,
     /// Until when to write at the stop; [`RUNNING`] before. Stored with Release, read with Acquire.
     stop_until: AtomicU64,
+    /// Rounds of the driver's loop.
+    turns: AtomicU64,
     /// The driver has left, and releases the links that it finds. Stored with Release before that, read with Acquire
     /// after a link was seated: whoever has a slot's lock second sees what the other one did.
     over: AtomicBool,
@@ -59,6 +61,7 @@ impl Shared {
             news: (0..links.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
             bell: Bell::new()?,
             stop_until: AtomicU64::new(RUNNING),
+            turns: AtomicU64::new(0),
             over: AtomicBool::new(false),
         })
     }
@@ -81,6 +84,13 @@ impl Shared {
         let until = until.as_nanos().min(RUNNING - 1);
         self.stop_until.fetch_min(until, Ordering::Release);
         self.bell.ring();
+    }
+
+    /// How often the driver went round, which it does at least once more after this call.
+    pub(super) fn turns(&self) -> u64 {
+        let turns = self.turns.load(Ordering::Relaxed);
+        self.bell.ring();
+        turns
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -119,6 +129,7 @@ impl Driver {
         let mut ready = ReadyList::new(self.running.len() + 1);
         loop {
             let now = MonotonicClock.now();
+            self.shared.turns.fetch_add(1, Ordering::Relaxed);
             let mut again = false;
             for ready in ready.iter() {
                 // The link may have another socket meanwhile: that one is asked, and says that it is not ready.

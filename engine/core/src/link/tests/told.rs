@@ -144,3 +144,41 @@ fn short_packets_of_the_peer_are_handed_on_and_a_callback_may_answer() {
     // The callback has a handle too, so that dropping ours would end nothing.
     links.stop(PATIENCE);
 }
+
+#[test]
+fn a_thread_that_does_not_go_on_is_seen_and_left_alone_at_the_stop() {
+    let links = start();
+    let idle = Instant::now();
+    while idle.elapsed() < HANG_MIN + Duration::from_millis(500) {
+        assert!(!links.hangs(), "it only sleeps");
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert!(!links.hangs());
+    // A peer that is there, and somebody who takes his time to hear of it.
+    let peer = peer();
+    let gate = Arc::new(Mutex::new(()));
+    let waits = Arc::clone(&gate);
+    let held = gate.lock().unwrap();
+    let config = LinkConfig {
+        on_change: Some(Arc::new(move |_| drop(waits.lock().unwrap()))),
+        ..quick(peer.local_addr().unwrap())
+    };
+    links.add(config).unwrap();
+    let start = Instant::now();
+    while !links.hangs() {
+        assert!(start.elapsed() < PATIENCE, "nobody sees it");
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(links.is_running() && start.elapsed() >= HANG_MIN);
+    let stop = Instant::now();
+    links.stop(Duration::ZERO);
+    let took = stop.elapsed();
+    assert!(took >= STOP_MARGIN && took < PATIENCE, "{took:?}");
+    assert!(links.is_running(), "it is left behind");
+    drop(held);
+    while links.is_running() {
+        assert!(stop.elapsed() < PATIENCE, "it ends when it can");
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert!(!links.hangs(), "what has ended does not hang");
+}
