@@ -169,7 +169,7 @@ fn receive(
         Some(addr) => Some(Http::start(addr, &mut engine)?),
         None => None,
     };
-    let clusters = seats.as_ref().map(Seats::cluster);
+    let clusters = seats.as_ref().map(Seats::asked);
     let asked = settings.control.as_ref();
     let asked = asked.map(|path| Asked::start(path, clusters)).transpose()?;
     output.print(ready::text(
@@ -211,8 +211,10 @@ fn receive(
         ..
     } = server;
     drop((http, asked));
-    if let Some(seats) = seats {
-        seats.leave();
+    for left in seats.map(Seats::leave).unwrap_or_default() {
+        let more = json!({ "kind": "trouble", "over": false });
+        let text = format!("warning: {left}");
+        tell(&output, args.json, "cluster", &text, more);
     }
     let (mut totals, stopped) = tally::of_stopped(engine);
     closed.gather(&totals.streams);
@@ -374,13 +376,7 @@ impl Server<'_> {
 
     /// A line in words, or the event with `more` and the words.
     fn tell(&self, name: &str, what: &impl Display, more: Value) {
-        let text = what.to_string();
-        self.output.print(if self.args.json {
-            let words = Map::from_iter([("text".to_owned(), text.into())]);
-            event(name, words, more)
-        } else {
-            text
-        });
+        tell(self.output, self.args.json, name, what, more);
     }
 
     /// Reads the configuration again and goes over to it; with a wrong one, the old one goes on.
@@ -506,6 +502,17 @@ impl Server<'_> {
         old.streams.tls = streams.tls;
         Ok(Applied { said, warnings })
     }
+}
+
+/// As [`Server::tell`].
+fn tell(output: &Output, json: bool, name: &str, what: &impl Display, more: Value) {
+    let text = what.to_string();
+    output.print(if json {
+        let words = Map::from_iter([("text".to_owned(), text.into())]);
+        event(name, words, more)
+    } else {
+        text
+    });
 }
 
 /// What became of a reload that failed with `error`.

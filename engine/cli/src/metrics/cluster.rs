@@ -96,7 +96,7 @@ pub(super) fn families(clusters: &Clusters) -> Vec<MetricFamily> {
     families.push(counters(
         "binrush_cluster_notices_left_out_total",
         "Messages of scripts, commands, sharing tags and warnings that were not told one by one, because too many came; \
-         missed are events of any kind that found no room.",
+         missed are events of any kind that found no room, dropped is what the clusters' thread did not read in time.",
         clusters
             .left_out
             .iter()

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use binrush_engine::Snapshot;
-use binrush_engine::cluster::driver::Cluster;
 use binrush_engine::cluster::facts::ClusterFacts;
 use serde_json::Value;
 
@@ -22,17 +21,17 @@ pub(super) struct Asked {
 /// On the thread that answers.
 struct Known {
     /// `None`: this process is in none.
-    cluster: Option<Cluster>,
+    clusters: Option<cluster::Asked>,
     peers: Arc<Mutex<Value>>,
 }
 
 impl Asked {
     /// # Errors
     /// Those of [`Control::start`].
-    pub(super) fn start(path: &Path, cluster: Option<Cluster>) -> anyhow::Result<Self> {
+    pub(super) fn start(path: &Path, clusters: Option<cluster::Asked>) -> anyhow::Result<Self> {
         let peers = Arc::new(Mutex::new(tally::streams::json(&Default::default())));
         let known = Arc::new(Known {
-            cluster,
+            clusters,
             peers: Arc::clone(&peers),
         });
         let control = Control::start(path, known)?;
@@ -52,7 +51,8 @@ impl Asked {
 
 impl Answers for Known {
     fn clusters(&self) -> Result<Vec<ClusterFacts>, String> {
-        self.cluster.as_ref().map_or(Ok(Vec::new()), cluster::facts)
+        let clusters = self.clusters.as_ref();
+        clusters.map_or(Ok(Vec::new()), cluster::Asked::facts)
     }
 
     fn peers(&self) -> Value {
@@ -61,11 +61,10 @@ impl Answers for Known {
     }
 
     fn request_sync(&self, cluster: i32, capability: &str) -> Result<(), String> {
-        let Some(clusters) = &self.cluster else {
-            return Err("this process is in no cluster".to_owned());
-        };
-        let asked = clusters.request_sync(cluster, capability);
-        asked.map_err(|error| error.to_string())
+        match &self.clusters {
+            Some(clusters) => clusters.request_sync(cluster, capability),
+            None => Err("this process is in no cluster".to_owned()),
+        }
     }
 }
 

@@ -56,6 +56,12 @@ pub(super) struct Seats {
     tags: Vec<(i32, Vec<String>)>,
 }
 
+/// Clusters at work, as other threads than the control thread know them.
+pub(super) struct Asked {
+    cluster: Cluster,
+    links: Links,
+}
+
 /// Whether `name` is that of a capability that a cluster of `clusters` keeps.
 pub(super) fn keeps(clusters: &[ClusterConfig], name: &str) -> bool {
     let names = clusters.iter().flat_map(|each| &each.capabilities);
@@ -135,9 +141,12 @@ impl Seats {
         })
     }
 
-    /// A handle to all of them.
-    pub(super) fn cluster(&self) -> Cluster {
-        self.cluster.clone()
+    /// For who asks on a thread of his own.
+    pub(super) fn asked(&self) -> Asked {
+        Asked {
+            cluster: self.cluster.clone(),
+            links: self.links.clone(),
+        }
     }
 
     /// What happened since the last call, as far as it was kept and is not too much to be told.
@@ -165,18 +174,18 @@ impl Seats {
 
     /// What is known of all clusters, and why that may be nothing.
     pub(super) fn look(&self) -> Clusters {
-        let (facts, trouble) = match facts(&self.cluster) {
-            Ok(facts) => (facts, None),
-            Err(trouble) => (Vec::new(), Some(trouble)),
+        let (facts, trouble) = match self.cluster.facts() {
+            Ok(facts) => (facts, trouble_of(&self.links).map(str::to_owned)),
+            Err(trouble) => (Vec::new(), Some(trouble.to_string())),
         };
-        let links = (!self.links.is_running()).then(|| LINKS_ENDED.to_owned());
         let mut left_out = self.log.left_out();
         left_out.push(("missed", self.cluster.missed_events()));
+        left_out.push(("dropped", self.cluster.dropped_commands()));
         Clusters {
             facts,
             tags: self.tags.clone(),
             left_out,
-            trouble: trouble.or(links),
+            trouble,
         }
     }
 
@@ -206,16 +215,48 @@ impl Seats {
             .map_err(|error| anyhow!("{}", settings.placed(&error)))
     }
 
-    /// Leaves the clusters; who still has packets of ours to take gets them within a second.
-    pub(super) fn leave(self) {
-        self.cluster.stop();
+    /// Leaves the clusters; who still has packets of ours to take gets them within a second. What did not end is left
+    /// behind, and what that means is returned: nobody has to do without the totals for it.
+    pub(super) fn leave(self) -> Vec<&'static str> {
+        let mut left = Vec::new();
+        if !self.cluster.stop() {
+            left.push(CLUSTER_LEFT);
+        }
         self.links.stop(LEAVE_MAX);
+        if self.links.is_running() {
+            left.push(LINKS_LEFT);
+        }
+        left
     }
 }
 
-/// All that is known, or why nobody says.
-pub(super) fn facts(cluster: &Cluster) -> Result<Vec<ClusterFacts>, String> {
-    cluster.facts().map_err(|error| error.to_string())
+impl Asked {
+    /// All that is known, or why nobody says, or why what is said is not to be relied on.
+    pub(super) fn facts(&self) -> Result<Vec<ClusterFacts>, String> {
+        let facts = self.cluster.facts().map_err(|error| error.to_string())?;
+        self.well()?;
+        Ok(facts)
+    }
+
+    /// As [`Cluster::request_sync`]; nobody can be asked without links.
+    pub(super) fn request_sync(&self, cluster: i32, capability: &str) -> Result<(), String> {
+        self.well()?;
+        let asked = self.cluster.request_sync(cluster, capability);
+        asked.map_err(|error| error.to_string())
+    }
+
+    fn well(&self) -> Result<(), String> {
+        trouble_of(&self.links).map_or(Ok(()), |trouble| Err(trouble.to_owned()))
+    }
+}
+
+/// What is wrong with the thread of `links`.
+fn trouble_of(links: &Links) -> Option<&'static str> {
+    if !links.is_running() {
+        Some(LINKS_ENDED)
+    } else {
+        links.hangs().then_some(LINKS_HANG)
+    }
 }
 
 /// Whether links to nodes may need TLS. Where we listen for it ourselves, nodes that are learned may, too; without any client
@@ -241,13 +282,24 @@ const LEAVE_MAX: Duration = Duration::from_secs(1);
 
 const LINKS_ENDED: &str = "the thread of the connections to other nodes has ended: nothing is sent to them any more; restart";
 
+const LINKS_HANG: &str = "the thread of the connections to other nodes does not go on: what is sent to them waits, and they \
+                          will believe this node to be down";
+
+const CLUSTER_LEFT: &str = "the clusters' thread did not end within 2 s: it is left behind, and what waits for the end of a \
+                            sync is not told of any more";
+
+const LINKS_LEFT: &str = "the thread of the connections to other nodes did not end within 2 s: it is left behind, and what \
+                          waits for them is lost";
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
     use binrush_engine::cluster::config::{SyncLimits, Timers};
     use binrush_engine::cluster::driver::{Orders, Told};
     use binrush_engine::dispatch::NameId;
+    use binrush_engine::link::LinkConfig;
     use std::any::Any;
+    use std::sync::Mutex;
 
     /// Node 1 of a cluster, with node 2 at `neighbour`.
     pub(in crate::serve) fn cluster(id: i32, neighbour: &str) -> ClusterConfig {
@@ -324,7 +376,7 @@ pub(super) mod tests {
         let asked = seats.cluster.request_sync(1, "x").unwrap_err();
         assert!(asked.to_string().contains("ended"), "{asked}");
         seats.links.stop(Duration::ZERO);
-        let told = facts(&seats.cluster).unwrap_err();
+        let told = seats.asked().facts().unwrap_err();
         assert!(told.contains("ended"), "{told}");
     }
 
@@ -333,7 +385,36 @@ pub(super) mod tests {
         let seats = seats();
         seats.links.stop(Duration::ZERO);
         assert_eq!(seats.look().trouble.as_deref(), Some(LINKS_ENDED));
-        seats.leave();
+        assert!(
+            !seats.look().facts.is_empty(),
+            "what is known is shown still"
+        );
+        // Who asks at the control socket sees no table of nodes that are all well.
+        let asked = seats.asked();
+        assert_eq!(asked.facts(), Err(LINKS_ENDED.to_owned()));
+        assert_eq!(asked.request_sync(1, "x"), Err(LINKS_ENDED.to_owned()));
+        assert_eq!(seats.leave(), [""; 0]);
+    }
+
+    #[test]
+    fn a_thread_that_does_not_go_on_is_trouble_and_is_left_behind_at_the_end() {
+        let seats = seats();
+        let gate = Arc::new(Mutex::new(()));
+        let waits = Arc::clone(&gate);
+        let held = gate.lock().unwrap();
+        let mut config = LinkConfig::new("bin:127.0.0.1:9".parse().unwrap());
+        config.on_change = Some(Arc::new(move |_| drop(waits.lock().unwrap())));
+        seats.links.add(config).unwrap();
+        let asked = seats.asked();
+        let begin = Instant::now();
+        while asked.facts().is_ok() {
+            assert!(begin.elapsed() < Duration::from_secs(20), "nobody sees it");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(asked.facts(), Err(LINKS_HANG.to_owned()));
+        assert_eq!(seats.look().trouble.as_deref(), Some(LINKS_HANG));
+        assert_eq!(seats.leave(), [LINKS_LEFT]);
+        drop(held);
     }
 
     #[test]
