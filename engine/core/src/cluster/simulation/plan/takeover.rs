@@ -43,6 +43,8 @@ impl Plan {
         for (host, node) in nodes.iter_mut().enumerate() {
             node.is_seed = host == 0;
             node.is_learned = false;
+            // 2.4 has no cachedb-local-repl, so a copy of it cannot be told to such a node.
+            node.release = node.release.max(Release::V3_0);
             node.starts = BEGIN + dice.below(SECOND);
         }
         self.nodes = nodes;
@@ -74,7 +76,8 @@ impl Plan {
         for host in 0..count {
             let lasts = back - death;
             self.faults.push((death, Fault::Restart { host, lasts }));
-            back += dice.within(MS, 10 * SECOND);
+            // One after the other: a request that goes by a node which is half up is lost, and genuine nodes repeat none.
+            back += self.convergence() + dice.within(MS, 10 * SECOND);
         }
         self.faults.sort_by_key(|(at, _)| *at);
         self.calm = back;
