@@ -165,10 +165,10 @@ fn end_of_a_sync(replica: &mut OpaqueReplica, chunks: &[Vec<u8>]) {
     let mut from = Some(Cursor::default());
     while let Some(cursor) = from {
         let piece = Instant::now();
-        let (removed, next) = replica.sync_ends(now, end, cursor);
-        assert_eq!(removed, 0);
+        let ended = replica.sync_ends(now, end, cursor);
+        assert_eq!(ended.removed, 0);
         longest = longest.max(piece.elapsed().as_secs_f64() * 1e3);
-        from = next;
+        from = ended.next;
     }
     let ms = start.elapsed().as_secs_f64() * 1e3;
     println!(

@@ -42,11 +42,11 @@ pub trait Replica: Send {
     /// A sync begins: every record counts as not confirmed until a chunk, or a live packet, speaks of it.
     fn sync_begins(&mut self, now: Timestamp);
 
-    /// A sync has ended and what was held is applied. Does one piece of what that takes, from `Cursor::default()` on; how
-    /// many records were removed, and where to go on. Live packets come in between, and are newer than the sync.
+    /// A sync has ended and what was held is applied. Does one piece of what that takes, from `Cursor::default()` on. Live
+    /// packets come in between, and are newer than the sync.
     ///
     /// In pieces, because going over a million records takes longer than a packet may wait.
-    fn sync_ends(&mut self, now: Timestamp, end: SyncEnd, from: Cursor) -> (u64, Option<Cursor>);
+    fn sync_ends(&mut self, now: Timestamp, end: SyncEnd, from: Cursor) -> Ended;
 
     /// Calls `each` with the data of one chunk for each record from `from` on, for a node of `release`, until about
     /// `bytes` were given.
@@ -78,6 +78,18 @@ pub trait Replica: Send {
     }
 }
 
+/// A piece of the end of a sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ended {
+    /// Where to go on; `None`: that was all.
+    pub next: Option<Cursor>,
+    /// Records that were removed, because the donor did not confirm them.
+    pub removed: u64,
+    /// Records that the donor did not confirm either, and that stay, because a packet spoke of them so shortly before the sync
+    /// that it may not have reached the donor. Nobody knows, until there is another sync.
+    pub spared: u64,
+}
+
 /// How far a walk came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Walked {
@@ -106,6 +118,10 @@ pub struct Source {
 /// A place in the walk through a replica; what it means is the replica's affair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Cursor(pub u64);
+
+/// How long before a sync a packet may have come that did not reach the donor when it began to give: what such a packet spoke
+/// of is [spared](Ended::spared). 10 s.
+pub const GRACE_NS: u64 = 10_000_000_000;
 
 /// The command of a packet that carries chunks to a gate; what genuine modules see as `SYNC_PACKET_TYPE`.
 pub const SYNC_PACKET: i32 = binrush_wire::schema::SYNC_CHUNK;

@@ -66,6 +66,8 @@ pub struct GateWords {
     pub pieces: AtomicU64,
     /// Records that were removed at the end, because the donor did not confirm them.
     pub removed: AtomicU64,
+    /// Records that the donor did not confirm, and that were new enough to stay all the same.
+    pub spared: AtomicU64,
     /// Records that the replica has at the end.
     pub records_after: AtomicU64,
     /// All that was held is applied, and what is to be removed is. Release: who sees it sees the other counts.

@@ -41,7 +41,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::ops::Range;
 
-use plan::{Mutation, Plan};
+use plan::{Mutation, Plan, TAKEOVER, TAKEOVER_EVERY};
 use run::{Run, play};
 
 /// As many nodes as may be.
@@ -118,7 +118,13 @@ fn a_node_that_breaks_a_rule_is_found_out() {
         (Mutation::NeverReplies, " None of "),
     ];
     for (mutation, notice) in mutations {
-        let broken = |seed| {
+        // Who gives nothing is missed where nobody else has anything.
+        let is_for_takeovers = mutation == Mutation::GivesNothing;
+        let broken = |number| {
+            let seed = match is_for_takeovers {
+                true => number * TAKEOVER_EVERY + TAKEOVER,
+                false => number,
+            };
             let plan = Plan {
                 mutation: Some(mutation),
                 ..Plan::of(seed)

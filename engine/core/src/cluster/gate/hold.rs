@@ -16,7 +16,7 @@ use binrush_wire::{Generation, Packet};
 use super::Gate;
 use super::queue::Queue;
 use crate::clock::Timestamp;
-use crate::cluster::replica::{Cursor, Replica, Source};
+use crate::cluster::replica::{Cursor, Ended, Replica, Source};
 use crate::cluster::session::{GateWords, Session, SyncEnd};
 use crate::dispatch::handler::{ShardId, Verdict};
 
@@ -126,9 +126,14 @@ impl<R: Replica> Gate<R> {
         let Phase::Removing(end, from) = hold.phase else {
             return;
         };
-        let (removed, next) = self.replica.sync_ends(now, end, from);
+        let Ended {
+            next,
+            removed,
+            spared,
+        } = self.replica.sync_ends(now, end, from);
         let words = hold.words(self.shard);
         words.removed.fetch_add(removed, Ordering::Relaxed);
+        words.spared.fetch_add(spared, Ordering::Relaxed);
         if let Some(next) = next {
             hold.phase = Phase::Removing(end, next);
         } else {

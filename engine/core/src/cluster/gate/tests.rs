@@ -2,7 +2,7 @@ use super::hold::PIECE;
 use super::*;
 use crate::access::Cidr;
 use crate::cluster::inbox::Incoming;
-use crate::cluster::replica::Cursor;
+use crate::cluster::replica::{Cursor, Ended};
 use crate::cluster::roster::{Heard, RosterCluster, RosterNode};
 use crate::cluster::session::SyncEnd;
 use crate::dispatch::scripted::Scripted;
@@ -68,10 +68,14 @@ impl Replica for Diary {
         self.did.push(Did::Begun);
     }
 
-    fn sync_ends(&mut self, _: Timestamp, end: SyncEnd, from: Cursor) -> (u64, Option<Cursor>) {
+    fn sync_ends(&mut self, _: Timestamp, end: SyncEnd, from: Cursor) -> Ended {
         self.did.push(Did::Ended(end));
         let next = (from.0 < self.more_pieces).then_some(Cursor(from.0 + 1));
-        (7, next)
+        Ended {
+            next,
+            removed: 7,
+            spared: 2,
+        }
     }
 
     fn walk(&self, from: Cursor, _: Release, bytes: usize, each: &mut dyn FnMut(&[u8])) -> Walked {

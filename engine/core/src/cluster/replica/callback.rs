@@ -4,7 +4,7 @@ use std::fmt;
 
 use binrush_wire::{Chunk, ErrorKind, Packet, Release, WireError};
 
-use super::{Cursor, Replica, Source, Walked};
+use super::{Cursor, Ended, Replica, Source, Walked};
 use crate::clock::Timestamp;
 use crate::cluster::session::SyncEnd;
 use crate::dispatch::handler::Verdict;
@@ -37,8 +37,8 @@ where
 
     fn sync_begins(&mut self, _: Timestamp) {}
 
-    fn sync_ends(&mut self, _: Timestamp, _: SyncEnd, _: Cursor) -> (u64, Option<Cursor>) {
-        (0, None)
+    fn sync_ends(&mut self, _: Timestamp, _: SyncEnd, _: Cursor) -> Ended {
+        Ended::default()
     }
 
     fn walk(&self, _: Cursor, _: Release, _: usize, _: &mut dyn FnMut(&[u8])) -> Walked {

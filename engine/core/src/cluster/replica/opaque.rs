@@ -21,7 +21,7 @@ use std::sync::Arc;
 use binrush_wire::schema::{self, Message, SchemaError};
 use binrush_wire::{Chunk, ErrorKind, Packet, Release, WireError};
 
-use super::{Cursor, Replica, Source, Tally, Walked};
+use super::{Cursor, Ended, GRACE_NS, Replica, Source, Tally, Walked};
 use crate::clock::Timestamp;
 use crate::cluster::session::SyncEnd;
 use crate::dispatch::handler::{Refusal, Verdict};
@@ -268,24 +268,31 @@ impl Replica for OpaqueReplica {
         self.begun = ticks(now);
     }
 
-    fn sync_ends(&mut self, _: Timestamp, end: SyncEnd, from: Cursor) -> (u64, Option<Cursor>) {
+    fn sync_ends(&mut self, _: Timestamp, end: SyncEnd, from: Cursor) -> Ended {
         let SyncEnd::Completed {
             remove_unconfirmed: true,
         } = end
         else {
-            return (0, None);
+            return Ended::default();
         };
-        // What a packet spoke of shortly before may not have reached the donor when it began to give.
         let recent = self.begun.saturating_sub(GRACE);
         let sync = self.sync;
         let from = u32::try_from(from.0).unwrap_or(u32::MAX);
         let end = from.saturating_add(REMOVE_PLACES);
+        let mut spared = 0;
         let removed = self.store.remove_in(from..end, |Part { about, .. }| {
-            about.confirmed != sync && (about.touched == 0 || about.touched < recent)
+            let is_recent = about.touched != 0 && about.touched >= recent;
+            let is_confirmed = about.confirmed == sync;
+            spared += u64::from(is_recent && !is_confirmed);
+            !is_recent && !is_confirmed
         });
         self.show();
         let is_left = end < self.store.places();
-        (removed, is_left.then_some(Cursor(end.into())))
+        Ended {
+            next: is_left.then_some(Cursor(end.into())),
+            removed,
+            spared,
+        }
     }
 
     fn walk(
@@ -430,8 +437,8 @@ const PLACES_MAX: u32 = 16 << 10;
 /// Places that are looked at in one go when a sync has ended: as many as by a step of a walk, so that packets wait no longer.
 const REMOVE_PLACES: u32 = PLACES_MAX;
 
-/// How long before a sync a packet counts as newer than what the donor knows, in ticks: 10 s.
-const GRACE: u32 = 100;
+/// See [`GRACE_NS`], in ticks.
+const GRACE: u32 = (GRACE_NS / TICK_NS) as u32;
 
 const TICK_NS: u64 = 100_000_000;
 

@@ -349,8 +349,8 @@ pub(super) fn nanos(duration: Duration) -> Time {
 }
 
 /// Of so many seeds, one is a takeover.
-const TAKEOVER_EVERY: u64 = 16;
-const TAKEOVER: u64 = 11;
+pub(super) const TAKEOVER_EVERY: u64 = 16;
+pub(super) const TAKEOVER: u64 = 11;
 
 /// Long after the time 0 at which nothing was heard and nothing sent.
 pub(super) const BEGIN: Time = 1000 * SECOND;

@@ -149,8 +149,8 @@ fn take(
 fn ended(replica: &mut OpaqueReplica, now: Timestamp, end: SyncEnd) -> u64 {
     let (mut all, mut from) = (0, Some(Cursor::default()));
     while let Some(cursor) = from {
-        let (removed, next) = replica.sync_ends(now, end, cursor);
-        (all, from) = (all + removed, next);
+        let ended = replica.sync_ends(now, end, cursor);
+        (all, from) = (all + ended.removed, ended.next);
     }
     all
 }

@@ -208,6 +208,11 @@ impl Attempt {
         self.session.sum(|words| &words.refused)
     }
 
+    /// Records that the donor did not confirm, and that stayed because they were new.
+    pub(super) fn spared(&self) -> u64 {
+        self.session.sum(|words| &words.spared)
+    }
+
     /// Nanoseconds since it began.
     pub(super) fn age(&self, now: Timestamp) -> u64 {
         now.nanos_since(self.began)

@@ -14,7 +14,7 @@ use crate::cluster::config::CapabilityConfig;
 use crate::cluster::facts::{CapabilityFacts, CopyState};
 use crate::cluster::message::sync_version;
 use crate::cluster::outbox::{Event, Slice, SliceRequest};
-use crate::cluster::replica::Cursor;
+use crate::cluster::replica::{Cursor, GRACE_NS};
 use crate::cluster::session::{Session, SyncEnd};
 
 /// Our copy of one capability's records.
@@ -50,6 +50,10 @@ pub(super) struct Ours {
     was_made_whole: bool,
     /// Nodes that came up and did not tell of this capability since, and when they came.
     returned: BTreeMap<i32, Timestamp>,
+    /// When to ask for another sync, because the last one had to spare records.
+    recheck: Option<Timestamp>,
+    /// The sync that is looked for is that one: what it spares is looked at no more.
+    is_rechecked: bool,
     probe: Probe,
     last_sync: Option<(i32, SyncEnd, u64, u64)>,
     completed: u64,
@@ -111,6 +115,8 @@ impl Ours {
             whole_since: Timestamp::default(),
             was_made_whole: false,
             returned: BTreeMap::new(),
+            recheck: None,
+            is_rechecked: false,
             probe: Probe::default(),
             last_sync: None,
             completed: 0,
@@ -126,7 +132,10 @@ impl Ours {
         if self.attempt.is_none() {
             match self.state {
                 CopyState::Unverified | CopyState::Suspect => self.seek(turn),
-                CopyState::Verified => self.look(turn),
+                CopyState::Verified => {
+                    self.look(turn);
+                    self.check_again(turn);
+                }
                 CopyState::Syncing => {}
             }
         }
@@ -311,10 +320,11 @@ impl Ours {
             return attempt.due(now);
         }
         if self.state == CopyState::Verified {
-            return match self.is_probing() {
+            let probe = match self.is_probing() {
                 true => self.probe.due,
                 false => NEVER,
             };
+            return self.recheck.map_or(probe, |at| at.min(probe));
         }
         // Nobody says when it becomes clear that the last of the nodes is not there.
         let look = self.fallback(rules, view);
@@ -537,6 +547,19 @@ impl Ours {
         self.whole_since = attempt.asked().unwrap_or_default();
         self.was_made_whole = true;
         self.verified(turn, chunks > 0, &over.why);
+        let was_recheck = std::mem::take(&mut self.is_rechecked);
+        if attempt.spared() > 0 && !was_recheck {
+            self.recheck = Some(turn.now.after(RECHECK_NS));
+        }
+    }
+
+    /// Looks once more at what the last sync left undecided: what a packet spoke of shortly before, and the donor did not have.
+    fn check_again(&mut self, turn: &mut Turn<'_>) {
+        if self.recheck.take_if(|at| *at <= turn.now).is_some() {
+            self.is_rechecked = true;
+            let why = "some records were too new to be removed by the last sync".to_owned();
+            self.doubt(turn, Doubt::Returned, why);
+        }
     }
 
     /// Why a sync is worth nothing after which so many held packets were `refused`, however it ended: they are newer than all
@@ -549,6 +572,7 @@ impl Ours {
     }
 
     fn verified(&mut self, turn: &mut Turn<'_>, has_records: bool, why: &str) {
+        self.recheck = None;
         self.lonely = None;
         self.doubt = Doubt::No;
         self.has_records = has_records;
@@ -613,6 +637,9 @@ impl Ours {
 fn is_never_synced(name: &str) -> bool {
     schema::capability(name.as_bytes()).is_none_or(|capability| capability.chunks.is_empty())
 }
+
+/// How long after a sync what it spared is looked at again: then it is too old to be spared.
+const RECHECK_NS: u64 = GRACE_NS + 1000 * MS;
 
 /// How long nodes are given to come up after the start, or after a copy became suspect, before one is asked.
 const SETTLE_NS: u64 = 1000 * MS;

@@ -18,7 +18,7 @@ use crate::clock::Timestamp;
 use crate::cluster::gate::Gate;
 use crate::cluster::inbox::Inbox;
 use crate::cluster::outbox::{GateOrder, SliceRequest};
-use crate::cluster::replica::{Cursor, OpaqueReplica, Replica, SYNC_PACKET, Source, Walked};
+use crate::cluster::replica::{Cursor, Ended, OpaqueReplica, Replica, SYNC_PACKET, Source, Walked};
 use crate::cluster::roster::Board;
 use crate::cluster::session::{Session, SyncEnd};
 use crate::dispatch::handler::{Handler as _, ShardId, Verdict};
@@ -427,11 +427,14 @@ impl Replica for Kept {
         self.lock().sync_begins(now);
     }
 
-    fn sync_ends(&mut self, now: Timestamp, end: SyncEnd, from: Cursor) -> (u64, Option<Cursor>) {
+    fn sync_ends(&mut self, now: Timestamp, end: SyncEnd, from: Cursor) -> Ended {
         let ended = self.lock().sync_ends(now, end, from);
         if self.mutation == Some(Mutation::RemovesTooMuch) {
             *self.lock() = OpaqueReplica::new("cachedb-local-repl");
-            return (ended.0, None);
+            return Ended {
+                next: None,
+                ..ended
+            };
         }
         ended
     }

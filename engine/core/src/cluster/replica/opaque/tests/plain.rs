@@ -242,16 +242,16 @@ fn the_end_of_a_sync_goes_over_some_places_at_a_time_and_leaves_what_comes_in_be
     replica.sync_begins(seconds(200));
     let (mut all, mut from, mut pieces) = (0, Some(Cursor::default()), 0);
     while let Some(cursor) = from {
-        let (removed, next) = replica.sync_ends(seconds(201), COMPLETED, cursor);
-        assert!(removed <= REMOVE_PLACES.into());
-        (all, from, pieces) = (all + removed, next, pieces + 1);
+        let ended = replica.sync_ends(seconds(201), COMPLETED, cursor);
+        assert!(ended.removed <= REMOVE_PLACES.into());
+        (all, from, pieces) = (all + ended.removed, ended.next, pieces + 1);
         let bytes = put(&format!("new {pieces}"), "");
         let verdict = apply_at(&mut replica, RELEASE, seconds(201), &bytes);
         assert_eq!(verdict, Verdict::Handled);
     }
     assert_eq!((all, pieces, replica.len()), (many.into(), 3, 3));
     let beyond = replica.sync_ends(seconds(201), COMPLETED, Cursor(u64::MAX));
-    assert_eq!(beyond, (0, None));
+    assert_eq!(beyond, Ended::default());
 }
 
 #[test]
