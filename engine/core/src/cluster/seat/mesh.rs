@@ -237,9 +237,13 @@ impl Mesh {
             if incoming.connection != 0 {
                 self.connected(place, incoming.connection);
             }
-            if let Some(shown) = incoming.shown {
-                self.shown(place, shown, out);
-            }
+        }
+        // What is passed on between scripts and modules is passed on as it is, and shows its maker's release. A SYNC_REQ may
+        // come that way before anything else does.
+        if let Some(shown) = incoming.shown
+            && (!is_passed_on || matches!(incoming.body, Body::Extra(_)))
+        {
+            self.shown(place, shown, out);
         }
         match incoming.body {
             Body::Internal(message) => self.take_internal(now, way, message, out),
