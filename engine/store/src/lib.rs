@@ -1,0 +1,21 @@
+//! What OpenSIPS nodes replicate, as typed records: dialogs, AoRs and contacts, profiles, rate limits, cached values.
+//!
+//! ```text
+//!   packet, chunk ──read──▶ Change ──▶ Store: one kind of record on one shard ──▶ Effects: what changed, as flat bytes
+//!    of any release                       │  rules of part D, expiry, syncs              (log, listeners)
+//!                                         └─ walk ──▶ Record ──write──▶ chunk, packet of any release
+//! ```
+//!
+//! A pure state machine: no clock, no file, no socket, no thread. Time is a parameter, in seconds since 1970, because records
+//! say when they expire that way. Allocation only where a record grows or the table does.
+#![forbid(unsafe_code)]
+
+/// What a packet does to records.
+pub mod change;
+/// A record as bytes: in memory, in the log, in snapshots and dumps.
+pub mod flat;
+/// What records say, borrowed from a packet or from flat bytes.
+pub mod model;
+
+pub use change::Change;
+pub use flat::{Kind, Status};
