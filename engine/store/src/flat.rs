@@ -214,6 +214,15 @@ impl<'o> Writer<'o> {
         self
     }
 
+    /// Puts one string that is made of several.
+    pub fn str_of(&mut self, parts: &[&[u8]]) -> &mut Self {
+        put_varint(self.out, parts.iter().map(|part| part.len() as u64).sum());
+        for part in parts {
+            self.out.extend_from_slice(part);
+        }
+        self
+    }
+
     /// Puts a number.
     pub fn int(&mut self, number: impl Into<i64>) -> &mut Self {
         put_varint(self.out, zigzag(number.into()));

@@ -16,6 +16,14 @@ pub mod change;
 pub mod flat;
 /// What records say, borrowed from a packet or from flat bytes.
 pub mod model;
+/// One record of any kind, between its typed form and its bytes.
+pub mod record;
+/// Values and profiles of a dialog: the texts of all releases, and one list.
+pub mod vars;
 
 pub use change::Change;
+#[cfg(test)]
+mod samples;
+
 pub use flat::{Kind, Status};
+pub use record::Record;
