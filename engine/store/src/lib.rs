@@ -16,6 +16,8 @@ pub mod change;
 pub mod flat;
 /// What records say, borrowed from a packet or from flat bytes.
 pub mod model;
+/// Packets and sync chunks of every release, as what they do to records.
+pub mod read;
 /// One record of any kind, between its typed form and its bytes.
 pub mod record;
 /// Values and profiles of a dialog: the texts of all releases, and one list.

@@ -1,0 +1,5 @@
+//! Payloads through the public face.
+
+mod made;
+mod oracle;
+mod payloads;
