@@ -22,6 +22,8 @@ pub mod read;
 pub mod record;
 /// Values and profiles of a dialog: the texts of all releases, and one list.
 pub mod vars;
+/// Records as any release sends them: chunks and live packets.
+pub mod write;
 
 pub use change::Change;
 #[cfg(test)]

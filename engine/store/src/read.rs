@@ -13,7 +13,7 @@
 //! | `contact_id` 0 | none: its receiver makes one (3.6 `usrloc/urecord.c`, `insert_ucontact`) |
 //! | VALUE without its value | the variable goes: the sender's value was NULL (3.6 `dlg_replication.c`, `replicate_dialog_value`) |
 //! | MATCH -1, or none | by URI and Call-ID |
-//! | `expires` of cachedb | seconds left become a time; 0 is never; below 0 it is over. Chunks of 3.0 and of the first 3.1 and 3.2 say when it expires in seconds since their maker's start: never less than what is left, and what its own kind takes for seconds left, so do we |
+//! | `expires` of cachedb | seconds left become a time; 0 is never; below 0 it is over. Chunks of 3.0, and of 3.1 to 3.3 before October 2022, say when it expires in seconds since their maker's start: never less than what is left. Their receivers take it for seconds left, and so do we: an entry may stay too long, and none goes too early |
 
 use binrush_wire::schema::{self, SchemaError};
 use binrush_wire::{Chunk, ErrorKind, Fields, Generation, Packet, Release, WireError};
@@ -23,9 +23,12 @@ use crate::model::Dialog;
 use crate::vars::{self, TextError};
 
 mod dialog;
-mod rows;
+pub(crate) mod rows;
 mod small;
 mod usrloc;
+
+pub(crate) use dialog::{DialogFields, Sdp};
+pub(crate) use usrloc::ContactFields;
 
 use rows::{Layout, Row};
 

@@ -11,16 +11,16 @@ use super::usrloc::ContactFields;
 
 /// One message in the releases that lay it out the same way.
 #[derive(Debug)]
-pub(super) struct Row {
-    pub(super) command: i32,
+pub(crate) struct Row {
+    pub(crate) command: i32,
     releases: (Release, Release),
     versions: Option<(i32, i32)>,
-    pub(super) layout: Layout,
+    pub(crate) layout: Layout,
 }
 
 /// What is popped, in what order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Layout {
+pub(crate) enum Layout {
     Created(DialogFields),
     Updated(DialogFields),
     Gone {
@@ -55,7 +55,7 @@ pub(super) enum Layout {
 
 /// The rows of a module or capability.
 #[inline]
-pub(super) fn of(name: &[u8]) -> &'static [Row] {
+pub(crate) fn of(name: &[u8]) -> &'static [Row] {
     match name {
         b"ul" => UL,
         b"dialog" => DIALOG,
@@ -69,7 +69,7 @@ pub(super) fn of(name: &[u8]) -> &'static [Row] {
 }
 
 /// The rows of a capability's sync chunks.
-pub(super) fn of_chunks(capability: &[u8]) -> &'static [Row] {
+pub(crate) fn of_chunks(capability: &[u8]) -> &'static [Row] {
     match capability {
         b"usrloc-contact-repl" => USRLOC_CHUNKS,
         b"dialog-dlg-repl" => DIALOG_CHUNKS,
@@ -87,17 +87,17 @@ fn ratelimit(name: &[u8]) -> &'static [Row] {
 
 impl Row {
     #[inline]
-    pub(super) fn spoken_by(&self, release: Release) -> bool {
+    pub(crate) fn spoken_by(&self, release: Release) -> bool {
         (self.releases.0..=self.releases.1).contains(&release)
     }
 
     #[inline]
-    pub(super) fn spoken_in(&self, generation: Generation) -> bool {
+    pub(crate) fn spoken_in(&self, generation: Generation) -> bool {
         (self.releases.0.generation()..=self.releases.1.generation()).contains(&generation)
     }
 
     #[inline]
-    pub(super) fn takes(&self, version: i32) -> bool {
+    pub(crate) fn takes(&self, version: i32) -> bool {
         self.versions
             .is_none_or(|(lowest, highest)| (lowest..=highest).contains(&version))
     }
