@@ -43,6 +43,8 @@ mod profile;
 mod properties;
 /// `serve` as a process.
 mod receiver;
+/// What genuine packets do to records, and records as genuine packets.
+mod records;
 /// What is not taken, and how that is told.
 mod refusals;
 /// `serve` is given another configuration.

@@ -11,10 +11,11 @@ use serde_json::Value;
 use crate::process::json;
 
 /// Who may depend on whom, tests and benches included. A crate that is not here has no floor yet.
-const FLOORS: [(&str, &[&str]); 12] = [
+const FLOORS: [(&str, &[&str]); 13] = [
     ("binrush-wire", &[]),
     ("binrush-net", &[]),
     ("binrush-capture", &["binrush-wire"]),
+    ("binrush-store", &["binrush-wire"]),
     ("binrush-engine", &["binrush-wire", "binrush-net"]),
     (
         "binrush-replay",
@@ -55,7 +56,8 @@ const FLOORS: [(&str, &[&str]); 12] = [
     ("binrush-tests", &ALL),
 ];
 
-const ALL: [&str; 10] = [
+const ALL: [&str; 11] = [
+    "binrush-store",
     "binrush-wire",
     "binrush-net",
     "binrush-capture",

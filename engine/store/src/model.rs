@@ -107,13 +107,14 @@ pub struct Contact<'a> {
     pub kv: &'a [u8],
 }
 
-/// How a packet says that its contact is found among those of the AoR. (`modules/usrloc/ct_match.h`.)
+/// How a packet says that its contact is found among those of the AoR. (3.6 `modules/usrloc/ucontact.h`, `urecord.c`.)
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Matching<'a> {
-    /// By its URI.
-    Uri,
-    /// By URI and Call-ID: what releases without a MATCH do as well.
+    /// By its URI: also where the packet does not say, as all inserts and updates of genuine nodes unless a script says how; that
+    /// is the default of usrloc's `matching_mode`.
     #[default]
+    Uri,
+    /// By URI and Call-ID.
     UriAndCallid,
     /// By these parameters of its URI.
     Params(Vec<&'a [u8]>),

@@ -12,7 +12,7 @@
 //! | `vars`, `profiles` | one list for all releases, see [`vars`](crate::vars); items that are none are left out and told by [`Scratch::take_wrong`] |
 //! | `contact_id` 0 | none: its receiver makes one (3.6 `usrloc/urecord.c`, `insert_ucontact`) |
 //! | VALUE without its value | the variable goes: the sender's value was NULL (3.6 `dlg_replication.c`, `replicate_dialog_value`) |
-//! | MATCH -1, or none | by URI and Call-ID |
+//! | MATCH -1, or none | by URI: as `matching_mode` of its receiver says, which is that unless configured (1.11, 2.4, 3.6 `usrloc/urecord.c`); only for packets of version 2 a 3.1 or later takes the Call-ID as well |
 //! | `expires` of cachedb | seconds left become a time; 0 is never; below 0 it is over. Chunks of 3.0, and of 3.1 to 3.3 before October 2022, say when it expires in seconds since their maker's start: never less than what is left. Their receivers take it for seconds left, and so do we: an entry may stay too long, and none goes too early |
 
 use binrush_wire::schema::{self, SchemaError};

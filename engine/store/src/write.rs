@@ -21,8 +21,8 @@
 //!
 //! Labels that are not known are sent as 0, and read as that; a contact id that is not known is sent as 0 and read as none. Between
 //! mask and names nothing is carried over: which bit is which name stands in the scripts of the nodes. Rate limits and profiles
-//! begin with 2.2, key-value stores with 3.0, syncs with 2.4; profiles and rate limits are in no sync. That a contact is found by
-//! URI and Call-ID is said where a release says how. An entry of a key-value store is sent with the seconds it has left, at least 1
+//! begin with 2.2, key-value stores with 3.0, syncs with 2.4; profiles and rate limits are in no sync. How a contact is
+//! found is left to the receiver in live packets, as genuine nodes leave it; by URI and Call-ID in syncs, as they say. An entry of a key-value store is sent with the seconds it has left, at least 1
 //! (0 is never), to 3.0 as well, which takes them for that. Who counted a profile or a pipe, and when, is the trailer's affair.
 
 use binrush_wire::schema::SYNC_CHUNK;

@@ -157,16 +157,16 @@ fn pop_id(from: &mut Fields<'_>) -> Result<Option<u64>> {
     Ok((id != 0).then_some(id))
 }
 
+/// What is not said, or -1, is as the receiver is configured.
 #[inline]
 fn pop_matching<'a>(from: &mut Fields<'a>, there: bool) -> Result<Matching<'a>> {
     if !there {
-        return Ok(Matching::UriAndCallid);
+        return Ok(Matching::Uri);
     }
     let at = from.offset();
     match from.pop_int()? {
-        0 => Ok(Matching::Uri),
-        // Unset, which is the default.
-        -1 | 1 => Ok(Matching::UriAndCallid),
+        -1 | 0 => Ok(Matching::Uri),
+        1 => Ok(Matching::UriAndCallid),
         2 => pop_params(from),
         other => Err(unknown(other, 2, at)),
     }

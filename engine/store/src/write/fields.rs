@@ -43,7 +43,7 @@ impl<'o> Fields<'o> {
             (Record::Aor(aor), Layout::AorInsert { labels, kv }) => self.aor(aor, labels, kv),
             (Record::Aor(aor), Layout::AorOrContact { kv, .. }) => self.aor(aor, true, kv),
             (Record::Contact(contact), Layout::ContactInsert(layout)) => {
-                self.contact(contact, layout);
+                self.contact(contact, layout, MATCH_UNSET);
             }
             (
                 Record::Contact(contact),
@@ -51,7 +51,7 @@ impl<'o> Fields<'o> {
                     contact: layout, ..
                 },
             ) => {
-                self.contact(contact, layout);
+                self.contact(contact, layout, MATCH_URI_AND_CALLID);
             }
             (Record::Cached(cached), Layout::CacheInsert) => self.cached(cached),
             (Record::Profile(count, _), Layout::Profiles) => self.profile(count),
@@ -126,7 +126,7 @@ impl<'o> Fields<'o> {
         }
     }
 
-    fn contact(&mut self, contact: &Contact<'_>, layout: ContactFields) {
+    fn contact(&mut self, contact: &Contact<'_>, layout: ContactFields, matching: i32) {
         self.strs(&[contact.domain, contact.aor, contact.uri]);
         if layout.id {
             self.str(&contact.id.unwrap_or_default().to_le_bytes());
@@ -155,7 +155,7 @@ impl<'o> Fields<'o> {
             self.str(contact.kv);
         }
         if layout.matching {
-            self.int(URI_AND_CALLID);
+            self.int(matching);
         }
     }
 
@@ -220,5 +220,7 @@ const fn longest(generation: Generation) -> usize {
     }
 }
 
-/// How a contact is found unless a script says otherwise (3.6 `usrloc/ct_match.h`).
-const URI_AND_CALLID: i32 = 1;
+/// A contact is found as the receiver is configured: what genuine nodes send live unless a script says how, and in syncs never
+/// (3.6 `usrloc/ul_cluster.c`).
+const MATCH_UNSET: i32 = -1;
+const MATCH_URI_AND_CALLID: i32 = 1;

@@ -202,7 +202,7 @@ impl<'a> Fields<'a> {
 
     fn matching(&self) -> Matching<'a> {
         match self.find("match_mode") {
-            Some(Value::Int(0)) => Matching::Uri,
+            Some(Value::Int(1)) => Matching::UriAndCallid,
             Some(Value::Int(2)) => {
                 let params = self
                     .0
@@ -210,7 +210,7 @@ impl<'a> Fields<'a> {
                     .filter(|(name, _)| name.starts_with("params["));
                 Matching::Params(params.map(|(_, value)| str_of(value)).collect())
             }
-            _ => Matching::UriAndCallid,
+            _ => Matching::Uri,
         }
     }
 
