@@ -1,4 +1,4 @@
-//! What it costs to know what a packet does: contact inserts of 1.x and 3.6, a dialog update of each, from the checked packet to a
+//! What it costs to know what a packet does: contact inserts and new dialogs of 1.x, 2.4 and 3.6, from the checked packet to a
 //! `Change`; and from there to the bytes of a record.
 //!
 //! Each benchmark checks its answer before it is timed.

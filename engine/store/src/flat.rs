@@ -260,6 +260,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Where the record is wrong; the reader does not move.
+    #[inline]
     pub fn field(&mut self) -> Result<Option<(&'static Field, Value<'a>)>, FlatError> {
         if self.at == self.bytes.len() {
             return Ok(None);
@@ -279,6 +280,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Where the record is wrong.
+    #[inline]
     pub fn str(&mut self) -> Result<&'a [u8], FlatError> {
         match self.field()? {
             Some((_, Value::Str(bytes))) => Ok(bytes),
@@ -291,6 +293,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Where the record is wrong.
+    #[inline]
     pub fn int(&mut self) -> Result<i64, FlatError> {
         match self.field()? {
             Some((_, Value::Int(number))) => Ok(number),
@@ -299,6 +302,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     fn take_str(&mut self) -> Result<&'a [u8], FlatError> {
         let mut rest = &self.bytes[self.at..];
         let len = take_varint(&mut rest).map_err(|what| self.wrong(what))?;
@@ -310,6 +314,7 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
+    #[inline]
     fn take_int(&mut self) -> Result<i64, FlatError> {
         let mut rest = &self.bytes[self.at..];
         let number = take_varint(&mut rest).map_err(|what| self.wrong(what))?;
@@ -335,7 +340,17 @@ pub fn put_varint(out: &mut Vec<u8>, mut number: u64) {
 ///
 /// # Errors
 /// [`What::EndsEarly`] or [`What::TooLong`]; `bytes` is then as it was.
+#[inline]
 pub fn take_varint(bytes: &mut &[u8]) -> Result<u64, What> {
+    // Nearly all lengths and most numbers.
+    if let [short @ ..0x80, rest @ ..] = *bytes {
+        *bytes = rest;
+        return Ok(u64::from(*short));
+    }
+    take_long_varint(bytes)
+}
+
+fn take_long_varint(bytes: &mut &[u8]) -> Result<u64, What> {
     let mut number = 0;
     for (index, byte) in bytes.iter().enumerate() {
         let bits = u64::from(byte & 0x7f);

@@ -30,7 +30,7 @@ mod usrloc;
 pub(crate) use dialog::{DialogFields, Sdp};
 pub(crate) use usrloc::ContactFields;
 
-use rows::{Layout, Row};
+use rows::Layout;
 
 /// Why a packet or chunk says nothing about records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -67,13 +67,15 @@ pub fn read<'a>(
             && version.is_none_or(|version| row.takes(version))
             && release.is_none_or(|release| row.spoken_by(release))
     });
-    let change = start(packet)
-        .ok()
-        .and_then(|fields| first_fit(possible, &fields, now).ok()?);
-    match change {
-        Some(change) => Ok(scratch.finish(change)),
-        None => Err(refused(packet, release)),
+    if let Ok(fields) = start(packet) {
+        for row in possible {
+            if let Ok(mut change) = whole(&row.layout, fields.clone(), now) {
+                scratch.finish(&mut change);
+                return Ok(change);
+            }
+        }
     }
+    Err(refused(packet, release))
 }
 
 /// What one chunk of a SYNC packet does: `capability` and `data_version` stand before the chunks of its packet. Chunks are read as
@@ -92,14 +94,24 @@ pub fn read_chunk<'a>(
     let possible = rows::of_chunks(capability).iter().filter(|row| {
         row.takes(data_version) && release.is_none_or(|release| row.spoken_by(release))
     });
-    match first_fit(possible, &chunk.fields(), now).map_err(SchemaError::Field)? {
-        Some(change) => Ok(scratch.finish(change)),
-        None if rows::of_chunks(capability).is_empty() => {
-            schema::chunk_key(capability, data_version, chunk)?;
-            Err(ReadError::NoRecord("SYNC_CHUNK"))
+    let mut newest = None;
+    for row in possible {
+        match whole(&row.layout, chunk.fields(), now) {
+            Ok(mut change) => {
+                scratch.finish(&mut change);
+                return Ok(change);
+            }
+            Err(error) => newest = newest.or(Some(error)),
         }
-        None => Err(SchemaError::UnknownVersion.into()),
     }
+    if let Some(error) = newest {
+        return Err(SchemaError::Field(error).into());
+    }
+    if rows::of_chunks(capability).is_empty() {
+        schema::chunk_key(capability, data_version, chunk)?;
+        return Err(ReadError::NoRecord("SYNC_CHUNK"));
+    }
+    Err(SchemaError::UnknownVersion.into())
 }
 
 impl Scratch {
@@ -109,11 +121,10 @@ impl Scratch {
     }
 
     /// Puts the lists of a dialog in place of the texts that the wire has.
-    fn finish<'a>(&'a mut self, mut change: Change<'a>) -> Change<'a> {
-        if let Change::DialogCreated(dialog) | Change::DialogUpdated(dialog) = &mut change {
+    fn finish<'a>(&'a mut self, change: &mut Change<'a>) {
+        if let Change::DialogCreated(dialog) | Change::DialogUpdated(dialog) = change {
             self.lists(dialog);
         }
-        change
     }
 
     fn lists<'a>(&'a mut self, dialog: &mut Dialog<'a>) {
@@ -137,26 +148,6 @@ fn start<'a>(packet: &Packet<'a>) -> Result<Fields<'a>, WireError> {
         }
     }
     Ok(fields)
-}
-
-/// Reads `fields` by the first row that uses them up.
-///
-/// # Errors
-/// Where the first of the rows failed; `None` without any.
-#[inline]
-fn first_fit<'a>(
-    rows: impl Iterator<Item = &'static Row>,
-    fields: &Fields<'a>,
-    now: i64,
-) -> Result<Option<Change<'a>>, WireError> {
-    let mut newest = None;
-    for row in rows {
-        match whole(&row.layout, fields.clone(), now) {
-            Ok(change) => return Ok(Some(change)),
-            Err(error) => newest = newest.or(Some(error)),
-        }
-    }
-    newest.map_or(Ok(None), Err)
 }
 
 /// Reads `fields` by one layout, to the end.

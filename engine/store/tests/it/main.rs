@@ -3,3 +3,4 @@
 mod made;
 mod oracle;
 mod payloads;
+mod quirks;

@@ -2,7 +2,7 @@
 
 use binrush_store::read::{ReadError, Scratch, read, read_chunk};
 use binrush_wire::schema::{self, Capability, Message, SchemaError};
-use binrush_wire::{Chunks, Packet, Release};
+use binrush_wire::{Chunk, Chunks, Packet, Release};
 use proptest::prelude::*;
 
 use crate::made::{self, Dice};
@@ -94,6 +94,17 @@ proptest! {
     }
 
     #[test]
+    fn a_chunk_that_is_broken_is_refused_as_the_schema_refuses_it(seed: u64) {
+        let mut dice = Dice(seed);
+        for capability in kept() {
+            for message in capability.chunks {
+                let version = message.versions.map_or(1, |(_, high)| high);
+                check_damaged_chunk(capability.name, message, version.into(), &mut dice);
+            }
+        }
+    }
+
+    #[test]
     fn every_chunk_is_read_as_the_schema_names_it(seed: u64) {
         let mut dice = Dice(seed);
         for capability in kept() {
@@ -115,11 +126,7 @@ fn check_chunk(name: &str, message: &Message, version: i32, dice: &mut Dice) {
     let packet = Packet::parse(release.generation(), &bytes).unwrap();
     let sync = schema::identify(&packet).unwrap();
     let expected = oracle::chunk_changes(sync, &packet, NOW);
-    let mut fields = packet.fields();
-    fields.pop_trailer().unwrap();
-    fields.skip_str(1).unwrap();
-    fields.skip_int(1).unwrap();
-    let chunk = Chunks::new(fields).next().unwrap().unwrap();
+    let chunk = only_chunk(&packet);
     let mut scratch = Scratch::default();
     let read_as = |release, scratch| {
         read_chunk(name.as_bytes(), version, release, &chunk, NOW, scratch).unwrap()
@@ -133,6 +140,38 @@ fn check_chunk(name: &str, message: &Message, version: i32, dice: &mut Dice) {
     let mut scratch = Scratch::default();
     let told = read_as(Some(release), &mut scratch);
     assert_eq!(told, unknown, "{at}");
+}
+
+/// Any one byte another, or the end cut off.
+fn check_damaged_chunk(name: &str, message: &Message, version: i32, dice: &mut Dice) {
+    let generation = message.releases.1.generation();
+    let mut data = vec![];
+    dice.fields(message.layout, generation, &mut data);
+    let at = dice.below(data.len());
+    match dice.below(3) {
+        0 => data.truncate(at.max(1)),
+        1 => data.push(0),
+        _ => data[at] = dice.bytes(1)[0],
+    }
+    let bytes = made::sync(name, version, &data);
+    let packet = Packet::parse(generation, &bytes).unwrap();
+    let expected = schema::identify(&packet);
+    let mut scratch = Scratch::default();
+    let chunk = only_chunk(&packet);
+    let read = read_chunk(name.as_bytes(), version, None, &chunk, NOW, &mut scratch);
+    match (read, expected) {
+        (Ok(_), Ok(_)) => {}
+        (Err(ReadError::Schema(error)), Err(expected)) => assert_eq!(error, expected),
+        (read, expected) => panic!("{name}: {data:?}: {read:?}, not {expected:?}"),
+    }
+}
+
+fn only_chunk<'a>(sync: &Packet<'a>) -> Chunk<'a> {
+    let mut fields = sync.fields();
+    fields.pop_trailer().unwrap();
+    fields.skip_str(1).unwrap();
+    fields.skip_int(1).unwrap();
+    Chunks::new(fields).next().unwrap().unwrap()
 }
 
 #[test]
@@ -161,7 +200,7 @@ fn what_is_about_no_record_is_told_by_name() {
 #[test]
 fn a_chunk_that_is_not_whole_is_refused_and_says_where() {
     let refused = |name: &[u8], version, data| {
-        let chunk = binrush_wire::Chunk { data, at: 40 };
+        let chunk = Chunk { data, at: 40 };
         let mut scratch = Scratch::default();
         read_chunk(name, version, None, &chunk, NOW, &mut scratch).unwrap_err()
     };
