@@ -1,6 +1,6 @@
 //! Packets and sync chunks of every release, as what they do to records.
 //!
-//! Straight pops, in the order of a row of [`ROWS`](rows); no allocation but for lists (profiles, pipes, the parameters that a
+//! Straight pops, in the order of a row of `read/rows.rs`; no allocation but for lists (profiles, pipes, the parameters that a
 //! contact is matched by). The rows say what `binrush_wire::schema` says, which the tests hold them to: a packet is what its name,
 //! command, version and, if it is known, its sender's release leave possible, newest first, and what uses it up to its last byte.
 //! 2.2 puts a machine id before the fields, 2.3 and later put cluster and nodes behind them: both are stepped over.
@@ -9,7 +9,7 @@
 //!
 //! | field | here |
 //! |---|---|
-//! | `vars`, `profiles` | one list for all releases, see [`vars`](crate::vars); items that are none are left out and told by [`Scratch::take_wrong`] |
+//! | `vars`, `profiles` | one list for all releases, see [`vars`](crate::vars); items that are none are left out and told by [`take_wrong`](crate::read::Scratch::take_wrong) |
 //! | `contact_id` 0 | none: its receiver makes one (3.6 `usrloc/urecord.c`, `insert_ucontact`) |
 //! | VALUE without its value | the variable goes: the sender's value was NULL (3.6 `dlg_replication.c`, `replicate_dialog_value`) |
 //! | MATCH -1, or none | by URI: as `matching_mode` of its receiver says, which is that unless configured (1.11, 2.4, 3.6 `usrloc/urecord.c`); only for packets of version 2 a 3.1 or later takes the Call-ID as well |
