@@ -12,6 +12,8 @@
 
 /// What a packet does to records.
 pub mod change;
+/// What a store tells of its changes.
+pub mod effects;
 /// A record as bytes: in memory, in the log, in snapshots and dumps.
 pub mod flat;
 /// What records say, borrowed from a packet or from flat bytes.
@@ -20,14 +22,18 @@ pub mod model;
 pub mod read;
 /// One record of any kind, between its typed form and its bytes.
 pub mod record;
+/// The records of one family on one shard.
+pub mod store;
 /// Values and profiles of a dialog: the texts of all releases, and one list.
 pub mod vars;
 /// Records as any release sends them: chunks and live packets.
 pub mod write;
 
 pub use change::Change;
+pub use effects::Effects;
 #[cfg(test)]
 mod samples;
 
 pub use flat::{Kind, Status};
 pub use record::Record;
+pub use store::{Applied, Family, Limits, Now, Store, Why};

@@ -1,0 +1,71 @@
+//! Syncs: each record that a donor gives, or that a live packet speaks of meanwhile, is confirmed; what is not goes at the end.
+
+use super::Store;
+use super::table::Found;
+use crate::effects::Effects;
+use crate::flat::Kind;
+
+impl Store {
+    /// A sync begins at `tick`: every record counts as not confirmed until a donor's record or a live packet speaks of it.
+    pub fn sync_begins(&mut self, tick: u32) {
+        self.sync = self.sync.saturating_add(1);
+        self.begun = tick;
+    }
+
+    /// A sync is complete, and what it did not confirm goes: one piece of it, from place `from` on, 0 at first. How many
+    /// records went, and where to go on; `None`: all is done. `now` is in seconds since 1970.
+    ///
+    /// What a packet spoke of shortly before the sync began stays: it may not have reached the donor when it began to give.
+    pub fn sync_ends(
+        &mut self,
+        from: u32,
+        now: i64,
+        effects: &mut (impl Effects + ?Sized),
+    ) -> (u64, Option<u32>) {
+        let end = from.saturating_add(SYNC_PLACES).min(self.table.places());
+        let mut removed = 0;
+        for place in from..end {
+            if !self.is_unconfirmed(place) {
+                continue;
+            }
+            removed += match self.table.kind(place) {
+                Some(Kind::Aor) => self.remove_aor(place, effects),
+                Some(Kind::Contact) => {
+                    self.remove_contact(place, Found::default(), now, effects);
+                    1
+                }
+                _ => {
+                    self.remove(place, Found::default(), effects);
+                    1
+                }
+            };
+        }
+        (removed, (end < self.table.places()).then_some(end))
+    }
+
+    /// Notes that somebody spoke of the record at `place`; `tick` is 0 for a donor's record.
+    ///
+    /// A packet that arrived before this sync began, and waited for its shard, is older than what the donor gives: it confirms
+    /// nothing. A donor's record says nothing of when the last packet came, and a late packet takes back no confirmation.
+    pub(super) fn mark(&mut self, place: u32, tick: u32) {
+        let is_late = tick != 0 && tick < self.begun;
+        let sync = self.sync.saturating_sub(u32::from(is_late));
+        let slot = self.table.slot_mut(place);
+        slot.touched = slot.touched.max(tick);
+        slot.confirmed = slot.confirmed.max(sync);
+    }
+
+    fn is_unconfirmed(&self, place: u32) -> bool {
+        let recent = self.begun.saturating_sub(GRACE);
+        self.table.get(place).is_some_and(|slot| {
+            slot.confirmed != self.sync && (slot.touched == 0 || slot.touched < recent)
+        })
+    }
+}
+
+/// Places of one piece: it looks at as many records, and removes as many at the most. With the contacts of an AoR it may be
+/// [`per_key`](super::Limits::per_key) more.
+const SYNC_PLACES: u32 = 1024;
+
+/// Ticks before a sync in which a packet may be on its way to the donor: ten seconds.
+const GRACE: u32 = 100;

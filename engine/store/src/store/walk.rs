@@ -1,0 +1,223 @@
+//! Going over the records: for syncs, snapshots and questions; and putting back what was there before a restart.
+
+use super::interner::Interner;
+use super::table::Found;
+use super::{Family, FlatError, Store, deadline};
+use crate::effects::Effects;
+use crate::flat::{Kind, put_varint, zigzag};
+use crate::record::Record;
+
+/// What records are looked for by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key<'a> {
+    /// Dialogs with this Call-ID.
+    Dialog(&'a [u8]),
+    /// The AoR in this domain, and its contacts.
+    Aor(&'a [u8], &'a [u8]),
+    /// The entry of this collection with this key.
+    Cached(&'a [u8], &'a [u8]),
+    /// The counts of this profile and value, if it has values.
+    Profile(&'a [u8], Option<&'a [u8]>),
+    /// The counts of this pipe.
+    Pipe(&'a [u8]),
+}
+
+/// Why a record cannot be put back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// The bytes are no record.
+    #[error(transparent)]
+    Flat(#[from] FlatError),
+    /// It belongs to another store.
+    #[error("a record of kind {} does not belong among {family:?}", kind.name())]
+    OtherFamily {
+        /// What it is.
+        kind: Kind,
+        /// What is here.
+        family: Family,
+    },
+    /// No store with these limits gave it this place: it may still be [adopted](Store::adopt).
+    #[error("place {place} is not below {limit}, the limit of records")]
+    NoPlace {
+        /// The place.
+        place: u32,
+        /// The limit.
+        limit: u32,
+    },
+}
+
+impl Store {
+    /// Puts a record back at its place, instead of what is there. Before the first packet is applied, and
+    /// [`restored`](Self::restored) has to follow.
+    ///
+    /// # Errors
+    /// See [`RestoreError`]; the store is as it was.
+    pub fn restore(&mut self, place: u32, flat: &[u8]) -> Result<(), RestoreError> {
+        let limit = self.limits.records;
+        if place >= limit {
+            return Err(RestoreError::NoPlace { place, limit });
+        }
+        let record = self.belongs(flat)?;
+        let is_head = self.makes_way(&record, Some(place));
+        self.table.put_at(place, flat, is_head)?;
+        self.table.note(place, self.due(&record));
+        Ok(())
+    }
+
+    /// Adds a record of another store, of a start with another number of shards, wherever there is room; says where. Limits
+    /// do not count. [`restored`](Self::restored) has to follow.
+    ///
+    /// # Errors
+    /// See [`RestoreError`]; the store is as it was.
+    pub fn adopt(&mut self, flat: &[u8]) -> Result<u32, RestoreError> {
+        let record = self.belongs(flat)?;
+        let is_head = self.makes_way(&record, None);
+        let place = self.table.add(Found::default(), flat, is_head)?;
+        self.table.note(place, self.due(&record));
+        Ok(place)
+    }
+
+    /// All that was there is back: sets the deadlines, finds the free places, and makes AoRs for contacts that have none. `now`
+    /// is in seconds since 1970. Takes as long as a walk over everything.
+    pub fn restored(&mut self, now: i64, effects: &mut (impl Effects + ?Sized)) {
+        self.table.start(super::seconds(now));
+        self.table.collect_free();
+        match self.family {
+            Family::Usrloc => self.add_missing_aors(now, effects),
+            Family::Dialogs => self.rearm_provisional(now),
+            _ => {}
+        }
+        self.table.arm_noted();
+    }
+
+    /// Calls `each` with the place and the flat bytes of each record from place `from` on, 0 at first, until about `bytes`
+    /// were given or a few thousand places looked at. Where to go on; `None`: that was all.
+    ///
+    /// From call to call it gives every record that is there all the time, however many come and go in between. An AoR comes
+    /// before its contacts, and all of them in one call: a genuine receiver takes its labels from whichever is first.
+    pub fn walk(&self, from: u32, bytes: usize, each: &mut dyn FnMut(u32, &[u8])) -> Option<u32> {
+        let places = self.table.places();
+        let end = from.saturating_add(WALK_PLACES).min(places);
+        let mut flat = Vec::new();
+        let mut given = 0;
+        for place in from..end {
+            match self.table.kind(place) {
+                None | Some(Kind::Contact) => continue,
+                Some(Kind::Aor) => {
+                    for (place, _) in self.table.chain(Some(place)) {
+                        given += self.give(place, &mut flat, each);
+                    }
+                }
+                Some(_) => given += self.give(place, &mut flat, each),
+            }
+            if given >= bytes {
+                return (place + 1 < places).then_some(place + 1);
+            }
+        }
+        (end < places).then_some(end)
+    }
+
+    /// Calls `each` with the place and the flat bytes of the records of a key; an AoR comes before its contacts.
+    pub fn find(&self, key: &Key<'_>, each: &mut dyn FnMut(u32, &[u8])) {
+        let mut packed = Vec::new();
+        if key.family() != self.family || !key.pack(&self.table.strings, &mut packed) {
+            return;
+        }
+        let mut flat = Vec::new();
+        for (place, _) in self.table.chain(self.table.find(&packed).head) {
+            self.give(place, &mut flat, each);
+        }
+    }
+
+    fn give(&self, place: u32, flat: &mut Vec<u8>, each: &mut dyn FnMut(u32, &[u8])) -> usize {
+        flat.clear();
+        self.table.unpack(place, flat);
+        each(place, flat);
+        flat.len()
+    }
+
+    fn belongs<'f>(&self, flat: &'f [u8]) -> Result<Record<'f>, RestoreError> {
+        let (record, _) = Record::read(flat)?;
+        let (kind, family) = (record.kind(), self.family);
+        match Family::of(kind) == family {
+            true => Ok(record),
+            false => Err(RestoreError::OtherFamily { kind, family }),
+        }
+    }
+
+    /// Whether a record comes first among those of its key, as an AoR does: there is one of each, so another one goes.
+    fn makes_way(&mut self, record: &Record<'_>, place: Option<u32>) -> bool {
+        let Record::Aor(aor) = record else {
+            return false;
+        };
+        let mut key = Vec::new();
+        if Key::Aor(aor.domain, aor.aor).pack(&self.table.strings, &mut key) {
+            let head = self.table.find(&key).head;
+            let other = head.filter(|head| Some(*head) != place);
+            if let Some(other) = other.filter(|other| self.table.kind(*other) == Some(Kind::Aor)) {
+                self.table.remove(other, Found::default());
+            }
+        }
+        true
+    }
+
+    /// When a record is due that is no AoR.
+    fn due(&self, record: &Record<'_>) -> u32 {
+        match record {
+            Record::Dialog(dialog) => deadline(dialog.expires.cast_unsigned().into()),
+            Record::Contact(contact) => deadline(contact.expires),
+            Record::Cached(cached) => deadline(cached.expires),
+            Record::Profile(_, heard) | Record::Pipe(_, heard) => {
+                deadline(heard.at.saturating_add(self.limits.counts_expire.into()))
+            }
+            Record::Aor(_) => super::NEVER,
+        }
+    }
+}
+
+impl Key<'_> {
+    /// Appends it as packed records have it; `false`: no record has it, because a string of it is in none.
+    pub(super) fn pack(&self, strings: &Interner, out: &mut Vec<u8>) -> bool {
+        let id = |out: &mut Vec<u8>, text: &[u8]| {
+            let id = strings.find(0, text);
+            put_varint(out, id.unwrap_or_default().into());
+            id.is_some()
+        };
+        match *self {
+            Key::Dialog(text) | Key::Pipe(text) => {
+                put_str(out, text);
+                true
+            }
+            Key::Aor(first, second) | Key::Cached(first, second) => {
+                let is_known = id(out, first);
+                put_str(out, second);
+                is_known
+            }
+            Key::Profile(profile, value) => {
+                let is_known = id(out, profile);
+                put_str(out, value.unwrap_or_default());
+                put_varint(out, zigzag(value.is_some().into()));
+                is_known
+            }
+        }
+    }
+
+    const fn family(&self) -> Family {
+        match self {
+            Key::Dialog(_) => Family::Dialogs,
+            Key::Aor(..) => Family::Usrloc,
+            Key::Cached(..) => Family::Cache,
+            Key::Profile(..) => Family::Profiles,
+            Key::Pipe(_) => Family::Pipes,
+        }
+    }
+}
+
+fn put_str(out: &mut Vec<u8>, text: &[u8]) {
+    put_varint(out, text.len() as u64);
+    out.extend_from_slice(text);
+}
+
+/// Places looked at in one call, so that one over a store of free places ends as well.
+const WALK_PLACES: u32 = 4096;
