@@ -47,6 +47,8 @@ pub mod bpf;
 mod cmsg;
 /// The receive trait and its backends.
 pub mod rx;
+/// Memory that outlives the process.
+pub mod shared;
 /// A network in memory, with faults from a seed.
 pub mod sim;
 /// The frames that the kernel writes into.
@@ -76,6 +78,7 @@ pub use rx::stream::uring::{UringOptions, UringStreams};
 pub use rx::stream::{Arrival, Close, OpenStreams, StreamBatch, StreamQueue, Token, What};
 pub use rx::uring::Uring;
 pub use rx::{OpenQueue, QUEUED_LEN_MIN, RxQueue, SLOTS_MAX, WAIT_QUEUES_MAX};
+pub use shared::{SharedError, SharedFile};
 pub use slab::{FRAME_LEN, FrameId, Slab};
 pub use spsc::{Consumer, Producer, ring};
 pub use sys::affinity::{AffinityError, allowed_cores, pin_current_thread};
