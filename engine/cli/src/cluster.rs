@@ -20,8 +20,6 @@ use view::View;
 
 /// Connections and links.
 mod peers;
-/// Columns.
-mod table;
 /// Nodes, links, capabilities, tags, syncs.
 mod view;
 

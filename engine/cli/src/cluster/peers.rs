@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::table::{Head, Table};
+use crate::table::{Head, Table};
 use crate::tally::grouped;
 use crate::tally::streams::OTHER;
 

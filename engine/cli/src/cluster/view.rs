@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::table::{Head, Table};
 use crate::control::facts::{Capability, Cluster, Kept, Node};
+use crate::table::{Head, Table};
 use crate::tally::grouped;
 use crate::text::counted;
 

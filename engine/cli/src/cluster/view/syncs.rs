@@ -1,8 +1,8 @@
 //! What our copies are worth, and how they came to be: syncs that we got, and gave.
 
-use super::super::table::{Head, Table};
 use super::{grouped, ids, millis};
 use crate::control::facts::{Capability, Cluster, Kept, LastSync, Sync};
+use crate::table::{Head, Table};
 use crate::text::{Harmless, counted};
 
 /// A row for each of our capabilities, and sentences for what goes on with it.

@@ -4,14 +4,14 @@ use crate::text::Harmless;
 
 /// Rows of `N` cells under a head. What comes from the network cannot command a terminal by it.
 #[derive(Debug)]
-pub(super) struct Table<const N: usize> {
+pub(crate) struct Table<const N: usize> {
     heads: [Head; N],
     rows: Vec<[String; N]>,
 }
 
 /// The head of a column, and to which side its cells go.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Head {
+pub(crate) enum Head {
     /// Texts.
     Left(&'static str),
     /// Numbers.
@@ -19,7 +19,7 @@ pub(super) enum Head {
 }
 
 impl<const N: usize> Table<N> {
-    pub(super) const fn new(heads: [Head; N]) -> Self {
+    pub(crate) const fn new(heads: [Head; N]) -> Self {
         Self {
             heads,
             rows: Vec::new(),
@@ -27,7 +27,7 @@ impl<const N: usize> Table<N> {
     }
 
     /// An empty cell is shown as `-`.
-    pub(super) fn row(&mut self, cells: [String; N]) {
+    pub(crate) fn row(&mut self, cells: [String; N]) {
         self.rows.push(cells.map(|cell| match cell.as_str() {
             "" => "-".to_owned(),
             cell => Harmless(cell).to_string(),
@@ -35,7 +35,7 @@ impl<const N: usize> Table<N> {
     }
 
     /// The head and the rows, two columns to the right; `none` where there is no row.
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         if self.rows.is_empty() {
             return vec!["  none".to_owned()];
         }
