@@ -53,6 +53,7 @@ const FLOORS: [(&str, &[&str]); 14] = [
             "binrush-engine",
             "binrush-probe",
             "binrush-replay",
+            "binrush-store",
         ],
     ),
     ("binrush-tests", &ALL),

@@ -44,8 +44,12 @@ mod send;
 mod serve;
 /// Being asked to end.
 mod signal;
+/// The records that nodes hold.
+mod state;
 /// Counts per name and type.
 mod summary;
+/// Columns.
+mod table;
 /// A ledger in words and JSON.
 mod tally;
 /// A packet in words.
@@ -65,6 +69,7 @@ enum Command {
     Demo(demo::Args),
     Check(check::Args),
     Cluster(cluster::Args),
+    State(state::Args),
     Completions(completions::Args),
     /// Measure this and other receivers: everything about binrush-bench
     Bench(external::Args),
@@ -81,6 +86,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Check(args) => check::run(&args),
         Command::Cluster(args) => or_reader_left(cluster::run(&args)),
+        Command::State(args) => or_reader_left(state::run(&args)),
         Command::Completions(args) => or_reader_left(completions::run(&args)),
         Command::Bench(args) => Err(external::become_program("binrush-bench", &args)),
         Command::Tune(args) => Err(external::become_program("binrush-tune", &args)),

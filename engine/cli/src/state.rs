@@ -1,0 +1,341 @@
+//! `binrush state`: the records that nodes hold, shown and compared.
+
+use std::collections::BTreeSet;
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::process::ExitCode;
+use std::time::{Duration, UNIX_EPOCH};
+
+use anyhow::{Context as _, bail};
+use binrush_store::Kind;
+use serde_json::{Map, Value as Json, json};
+
+use crate::line::write as write_line;
+use diff::{Counts, Difference, Outcome, Rules};
+use dump::{Dump, Record, Value, names};
+use side::Side;
+
+/// What two dumps disagree on.
+mod diff;
+/// The records of one side.
+mod dump;
+/// Replies of genuine nodes.
+mod genuine;
+/// Our own dump.
+mod own;
+/// Where records come from.
+mod side;
+/// Records and differences, for people.
+mod words;
+
+/// Show and compare the records that nodes hold: dialogs, AoRs, contacts
+///
+/// A FILE is a dump of binrush (JSON lines), or what a genuine node replied to ul_dump or dlg_list_ctx: the text of 1.x and 2.x, the
+/// JSON of 3.x and 4.0; also gzipped, and - for standard input.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Task {
+    Diff(DiffArgs),
+    Show(ShowArgs),
+    Summary(SummaryArgs),
+}
+
+/// Compare two sides, record by record and field by field
+///
+/// Only kinds and fields that both sides tell of are compared. Answered dialogs are the same with and without ACK (state 3 and 4): no
+/// release replicates that. Nodes of one cluster have sockets, and low bits of contact_id, of their own:
+/// --ignore socket,caller_socket,callee_socket,contact_id.
+///
+/// Exit code: 0 they are equal, 1 they differ, 2 one of them could not be read.
+#[derive(Debug, clap::Args)]
+struct DiffArgs {
+    #[arg(value_name = "FILE A")]
+    a: Side,
+
+    #[arg(value_name = "FILE B")]
+    b: Side,
+
+    /// How far clocks may be apart: expires, last_modified, heard.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    tolerance: Duration,
+
+    /// Fields that are not compared, by name, with commas between them.
+    #[arg(long, value_name = "FIELD", value_delimiter = ',', value_parser = field)]
+    ignore: Vec<String>,
+
+    /// Only records of these kinds.
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = kind)]
+    kind: Vec<Kind>,
+
+    /// When A was written, for a ul_dump that counts seconds from then: 2026-11-21T02:00:00Z, or seconds since 1970.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    a_at: Option<i64>,
+
+    /// Likewise B.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    b_at: Option<i64>,
+
+    /// Print a JSON object per difference, and the counts as the last one.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Show records: all, or those that are asked for
+///
+/// With several of --aor, --callid and --prefix, each record that one of them finds. Exit code 1 when there is none.
+#[derive(Debug, clap::Args)]
+struct ShowArgs {
+    file: Side,
+
+    /// Of this address of record.
+    #[arg(long, value_name = "AOR")]
+    aor: Option<String>,
+
+    /// With this Call-ID: a dialog, or a contact by that of its REGISTER.
+    #[arg(long, value_name = "CALLID")]
+    callid: Option<String>,
+
+    /// With an AoR or a Call-ID that begins so.
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+
+    /// Only records of these kinds.
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = kind)]
+    kind: Vec<Kind>,
+
+    /// When a ul_dump was written: 2026-11-21T02:00:00Z, or seconds since 1970.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    at: Option<i64>,
+
+    /// Print them as a dump of binrush, which these commands read.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Count the records of a side by kind
+#[derive(Debug, clap::Args)]
+struct SummaryArgs {
+    file: Side,
+
+    /// When a ul_dump was written: 2026-11-21T02:00:00Z, or seconds since 1970.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    at: Option<i64>,
+
+    /// Print a line of JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let mut out = BufWriter::with_capacity(OUT_BUFFER, io::stdout().lock());
+    match &args.task {
+        Task::Diff(args) => Ok(args.run(&mut out).unwrap_or_else(|error| {
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            ExitCode::from(2)
+        })),
+        Task::Show(args) => args.run(&mut out),
+        Task::Summary(args) => args.run(&mut out),
+    }
+}
+
+impl DiffArgs {
+    fn run(&self, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+        if (&self.a, &self.b) == (&Side::Stdin, &Side::Stdin) {
+            bail!("only one of the two can be standard input");
+        }
+        let (a, b) = (self.a.read(self.a_at)?, self.b.read(self.b_at)?);
+        let rules = Rules {
+            tolerance: self.tolerance.as_secs(),
+            ignored: self.ignore.iter().cloned().collect(),
+            kinds: self.kind.clone(),
+        };
+        let kinds = [&a, &b].map(kinds_of);
+        let outcome = Outcome::of(a, b, &rules);
+        if outcome.counts.is_empty() {
+            let [a, b] = kinds;
+            bail!("there is nothing to compare: A tells of {a}, B of {b}");
+        }
+        match self.print(out, &outcome).and_then(|()| out.flush()) {
+            // Who has seen enough of it still gets the answer.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                return Err(error).context(STDOUT);
+            }
+            _ => {}
+        }
+        Ok(ExitCode::from(u8::from(!outcome.equal())))
+    }
+
+    fn print(&self, out: &mut impl Write, outcome: &Outcome) -> io::Result<()> {
+        for difference in &outcome.differences {
+            if self.json {
+                write_line(out, &difference_json(difference))?;
+            } else {
+                out.write_all(words::difference(difference).as_bytes())?;
+            }
+        }
+        if self.json {
+            write_line(out, &outcome_json(outcome))
+        } else {
+            out.write_all(words::outcome(outcome).as_bytes())
+        }
+    }
+}
+
+impl ShowArgs {
+    fn run(&self, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+        let dump = self.file.read(self.at)?;
+        let mut found = dump
+            .records
+            .iter()
+            .filter(|record| self.wants(record))
+            .peekable();
+        let none = found.peek().is_none();
+        if self.json {
+            own::write(out, &dump, found).context(STDOUT)?;
+        } else {
+            for record in found {
+                out.write_all(words::record(record).as_bytes())
+                    .context(STDOUT)?;
+            }
+        }
+        out.flush().context(STDOUT)?;
+        if none {
+            eprintln!("none of {} records is asked for", dump.records.len());
+        }
+        Ok(ExitCode::from(u8::from(none)))
+    }
+
+    fn wants(&self, record: &Record) -> bool {
+        let is = |name: &str, wanted: &Option<String>, matches: fn(&[u8], &[u8]) -> bool| {
+            let has = record.get(name).and_then(Value::bytes);
+            let wanted = wanted.as_ref().map(String::as_bytes);
+            has.zip(wanted)
+                .is_some_and(|(has, wanted)| matches(has, wanted))
+        };
+        let any = self.aor.is_none() && self.callid.is_none() && self.prefix.is_none();
+        (self.kind.is_empty() || self.kind.contains(&record.kind))
+            && (any
+                || is("aor", &self.aor, |has, wanted| has == wanted)
+                || is("callid", &self.callid, |has, wanted| has == wanted)
+                || is("aor", &self.prefix, |has, wanted| has.starts_with(wanted))
+                || is("callid", &self.prefix, |has, wanted| {
+                    has.starts_with(wanted)
+                }))
+    }
+}
+
+impl SummaryArgs {
+    fn run(&self, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+        let dump = self.file.read(self.at)?;
+        if self.json {
+            write_line(out, &summary_json(&dump)).context(STDOUT)?;
+        } else {
+            out.write_all(words::summary(&dump).as_bytes())
+                .context(STDOUT)?;
+        }
+        out.flush().context(STDOUT)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn difference_json(difference: &Difference) -> Json {
+    let (what, record) = match difference {
+        Difference::OnlyIn(diff::Side::A, record) => ("only_in_a", record),
+        Difference::OnlyIn(diff::Side::B, record) => ("only_in_b", record),
+        Difference::Fields(a, _) => ("different", a),
+    };
+    let kind = record.kind;
+    let key = names(kind).zip(record.key(kind.key_len()));
+    let key: Map<_, _> = key
+        .filter_map(|(name, value)| Some((name.to_owned(), own::value_json(value?))))
+        .collect();
+    let mut line = json!({"difference": what, "kind": kind.name(), "key": key});
+    if let Difference::Fields(_, fields) = difference {
+        let fields = fields.iter().map(|field| {
+            let both = json!({"a": own::value_json(&field.a), "b": own::value_json(&field.b)});
+            (field.name.to_owned(), both)
+        });
+        line["fields"] = fields.collect::<Map<_, _>>().into();
+    }
+    line
+}
+
+fn outcome_json(outcome: &Outcome) -> Json {
+    let counts = outcome.counts.iter().map(|(kind, counts)| {
+        let &Counts { a, b, equal, different, only_a, only_b } = counts;
+        let counts = json!({
+            "a": a, "b": b, "equal": equal, "different": different, "only_in_a": only_a, "only_in_b": only_b,
+        });
+        (kind.name().to_owned(), counts)
+    });
+    json!({
+        "equal": outcome.equal(),
+        "counts": counts.collect::<Map<_, _>>(),
+        "times_not_compared": outcome.clocks_apart,
+    })
+}
+
+fn summary_json(dump: &Dump) -> Json {
+    let kinds = dump.kinds.iter().map(|kind| {
+        let facts = words::Facts::of(dump, *kind);
+        let counts = json!({
+            "records": facts.records,
+            "provisional": facts.provisional,
+            "no_socket": facts.no_socket,
+            "nearest_expiry": facts.nearest.map(own::value_json),
+        });
+        (kind.name().to_owned(), counts)
+    });
+    json!({"at": dump.at, "kinds": kinds.collect::<Map<_, _>>(), "expired": dump.expired})
+}
+
+fn kinds_of(dump: &Dump) -> String {
+    let names: BTreeSet<_> = dump
+        .kinds
+        .iter()
+        .map(|kind| format!("{}s", kind.name()))
+        .collect();
+    if names.is_empty() {
+        return "nothing".to_owned();
+    }
+    names.into_iter().collect::<Vec<_>>().join(" and ")
+}
+
+/// `--kind`.
+fn kind(text: &str) -> Result<Kind, String> {
+    let names = || Kind::ALL.map(Kind::name).join(", ");
+    let known = Kind::ALL.into_iter().find(|kind| kind.name() == text);
+    known.ok_or_else(|| format!("the kinds are {}", names()))
+}
+
+/// `--ignore`.
+fn field(text: &str) -> Result<String, String> {
+    let known = Kind::ALL
+        .into_iter()
+        .flat_map(names)
+        .any(|name| name == text);
+    if known {
+        Ok(text.to_owned())
+    } else {
+        Err("no record has such a field; `binrush state show` names them".to_owned())
+    }
+}
+
+/// A time of the command line, in seconds since 1970.
+fn time(text: &str) -> Result<i64, String> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(seconds);
+    }
+    let wrong = || "2026-11-21T02:00:00Z, or seconds since 1970".to_owned();
+    let time = humantime::parse_rfc3339_weak(text).map_err(|_| wrong())?;
+    let since = time.duration_since(UNIX_EPOCH).map_err(|_| wrong())?;
+    i64::try_from(since.as_secs()).map_err(|_| wrong())
+}
+
+const OUT_BUFFER: usize = 64 * 1024;
+
+const STDOUT: &str = "cannot write to standard output";

@@ -1,0 +1,232 @@
+//! The records of one side, whoever wrote them down.
+//!
+//! ```text
+//!   own dump ──────────────────────────┐
+//!   genuine node: text of 1.x and 2.x ─┼──▶ Dump { records: fields by the names of the store's tables } ──▶ diff, show, summary
+//!   genuine node: JSON-RPC of 3.x on ──┘
+//! ```
+//!
+//! A field that a side does not tell of is `None`, and is compared with nothing: a genuine node shows no route names, and no socket
+//! that is not its own.
+
+use std::io::Read as _;
+
+use anyhow::{Context as _, bail};
+use binrush_store::{Kind, Status};
+use flate2::read::MultiGzDecoder;
+
+use super::{genuine, own};
+
+/// What one side has.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Dump {
+    /// When it was written, in seconds since 1970.
+    pub(crate) at: Option<i64>,
+    /// The kinds it tells of: of these it has what it shows and nothing else.
+    pub(crate) kinds: Vec<Kind>,
+    /// In the order of the dump.
+    pub(crate) records: Vec<Record>,
+    /// Contacts that a genuine node had not thrown away yet: they are not among the records.
+    pub(crate) expired: u64,
+    /// The variables of dialogs were escaped by a node that does not escape the escape: `\n` may be a line end or two characters.
+    pub(crate) vars_guessed: bool,
+}
+
+/// One record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) kind: Kind,
+    pub(crate) status: Status,
+    /// One for each of [`names`]; `None` where the side does not tell.
+    pub(crate) fields: Vec<Option<Value>>,
+    /// Of a genuine dialog that was forked: what the fields would be if the call were with another callee.
+    pub(crate) other_legs: Vec<Leg>,
+}
+
+/// Fields of a callee, with their places.
+pub(crate) type Leg = Vec<(usize, Option<Value>)>;
+
+/// What a field says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Value {
+    /// Bytes, mostly text.
+    Bytes(Vec<u8>),
+    /// A number, or a time in seconds since 1970; 0: never.
+    Int(i64),
+    /// The id of a contact, as on the wire.
+    Id(u64),
+    /// A time, in seconds from the time of the dump, which is not known.
+    Left(i64),
+    /// Variables or profiles.
+    Items(Vec<Item>),
+}
+
+/// A variable, or a profile.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Item {
+    pub(crate) name: Vec<u8>,
+    pub(crate) value: ItemValue,
+}
+
+/// What it is; empty where a profile has no values.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ItemValue {
+    Text(Vec<u8>),
+    Number(i64),
+}
+
+impl Dump {
+    /// Reads what a file holds: a dump of ours, or the reply of a genuine node to `ul_dump` or `dlg_list_ctx`, also gzipped. `at` is
+    /// when it was written, for replies that count seconds from then.
+    ///
+    /// # Errors
+    /// What is wrong, and in which line.
+    pub(crate) fn read(bytes: &[u8], at: Option<i64>) -> anyhow::Result<Self> {
+        let mut plain = Vec::new();
+        let bytes = if bytes.starts_with(&GZIP) {
+            let mut decoder = MultiGzDecoder::new(bytes).take(LEN_MAX + 1);
+            let read = decoder.read_to_end(&mut plain);
+            read.context("the gzip stream is damaged or ends early")?;
+            &plain[..]
+        } else {
+            bytes
+        };
+        if bytes.len() as u64 > LEN_MAX {
+            bail!("more than {} GiB: dump one kind at a time", LEN_MAX >> 30);
+        }
+        let head = bytes.trim_ascii_start();
+        if head.is_empty() {
+            bail!("there is nothing in it: no dump of binrush, no reply of a node");
+        }
+        match head[0] {
+            b'{' if own::begins(head) => own::read(head),
+            b'{' => genuine::read_json(head, at),
+            _ => genuine::read_text(bytes, at),
+        }
+    }
+
+    /// How many records of a kind.
+    pub(crate) fn count(&self, kind: Kind) -> usize {
+        self.of(kind).count()
+    }
+
+    /// The records of a kind.
+    pub(crate) fn of(&self, kind: Kind) -> impl Iterator<Item = &Record> {
+        self.records.iter().filter(move |r| r.kind == kind)
+    }
+}
+
+impl Record {
+    /// A record that tells nothing yet.
+    pub(crate) fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            status: Status::default(),
+            fields: vec![None; names(kind).count()],
+            other_legs: Vec::new(),
+        }
+    }
+
+    /// Sets a field by its name, brought to the form in which it is compared.
+    pub(crate) fn set(&mut self, name: &str, value: Value) {
+        let place = place(self.kind, name).expect("who reads a kind knows its names");
+        self.fields[place] = Some(canonical(name, value));
+    }
+
+    /// What a field says.
+    pub(crate) fn get(&self, name: &str) -> Option<&Value> {
+        self.fields[place(self.kind, name)?].as_ref()
+    }
+
+    /// What names it: the fields that stand first in its table, or `len` of them.
+    pub(crate) fn key(&self, len: usize) -> impl Iterator<Item = Option<&Value>> {
+        self.fields[..len].iter().map(Option::as_ref)
+    }
+
+    /// Says the same by number and by name where only one of the two was there and no flag is set: then it needs no names. Called
+    /// once, when all fields are set.
+    pub(crate) fn complete(mut self) -> Self {
+        for (mask, list) in [("cflags", "cflag_names"), ("user_flags", USER_FLAG_NAMES)] {
+            let (Some(mask), Some(list)) = (place(self.kind, mask), place(self.kind, list)) else {
+                continue;
+            };
+            let none = Value::Bytes(Vec::new());
+            match (&self.fields[mask], &self.fields[list]) {
+                (Some(Value::Int(0)), None) => self.fields[list] = Some(none),
+                (None, Some(names)) if *names == none => self.fields[mask] = Some(Value::Int(0)),
+                _ => {}
+            }
+        }
+        self
+    }
+
+    /// Takes the fields of another callee, and gives those it had in their place.
+    pub(crate) fn with_leg(mut self, index: usize) -> Self {
+        for (place, value) in self.other_legs.swap_remove(index) {
+            self.fields[place] = value;
+        }
+        self
+    }
+}
+
+impl Value {
+    pub(crate) fn text(text: impl Into<Vec<u8>>) -> Self {
+        Self::Bytes(text.into())
+    }
+
+    pub(crate) const fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes.as_slice()),
+            _ => None,
+        }
+    }
+}
+
+/// The names of a kind's fields: those of the store's table, and behind them what only a dump has.
+pub(crate) fn names(kind: Kind) -> impl Iterator<Item = &'static str> {
+    let more = matches!(kind, Kind::Dialog).then_some(USER_FLAG_NAMES);
+    kind.fields().iter().map(|field| field.name).chain(more)
+}
+
+/// The place of a field among [`names`].
+pub(crate) fn place(kind: Kind, name: &str) -> Option<usize> {
+    names(kind).position(|known| known == name)
+}
+
+/// Masks and ids are unsigned, as nodes show them; flags by name have no order; neither have items.
+fn canonical(name: &str, value: Value) -> Value {
+    match value {
+        Value::Int(number) if UNSIGNED.contains(&name) => Value::Int(number & 0xffff_ffff),
+        Value::Bytes(names) if name == "cflag_names" || name == USER_FLAG_NAMES => {
+            let mut names: Vec<_> = names
+                .split(|byte| *byte == b' ')
+                .filter(|name| !name.is_empty())
+                .collect();
+            names.sort_unstable();
+            Value::Bytes(names.join(&b' '))
+        }
+        Value::Items(mut items) => {
+            items.sort();
+            Value::Items(items)
+        }
+        value => value,
+    }
+}
+
+/// Flags of a dialog by name: what a genuine node shows from 3.4 on in place of the mask.
+pub(crate) const USER_FLAG_NAMES: &str = "user_flag_names";
+
+/// 32 bits without a sign.
+const UNSIGNED: [&str; 6] = [
+    "h_id",
+    "user_flags",
+    "module_flags",
+    "flags",
+    "cflags",
+    "methods",
+];
+
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// The largest dump, without compression, in bytes.
+pub(super) const LEN_MAX: u64 = 4 << 30;
