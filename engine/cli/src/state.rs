@@ -27,6 +27,9 @@ mod side;
 /// Records and differences, for people.
 mod words;
 
+#[cfg(test)]
+mod tests;
+
 /// Show and compare the records that nodes hold: dialogs, AoRs, contacts
 ///
 /// A FILE is a dump of binrush (JSON lines), or what a genuine node replied to ul_dump or dlg_list_ctx: the text of 1.x and 2.x, the
@@ -275,6 +278,7 @@ fn outcome_json(outcome: &Outcome) -> Json {
     json!({
         "equal": outcome.equal(),
         "counts": counts.collect::<Map<_, _>>(),
+        "left_out": {"a": outcome.over_a, "b": outcome.over_b},
         "times_not_compared": outcome.clocks_apart,
     })
 }
@@ -290,7 +294,7 @@ fn summary_json(dump: &Dump) -> Json {
         });
         (kind.name().to_owned(), counts)
     });
-    json!({"at": dump.at, "kinds": kinds.collect::<Map<_, _>>(), "expired": dump.expired})
+    json!({"at": dump.at, "kinds": kinds.collect::<Map<_, _>>(), "left_out": dump.over})
 }
 
 fn kinds_of(dump: &Dump) -> String {

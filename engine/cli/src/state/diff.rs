@@ -26,10 +26,14 @@ pub(crate) struct Rules {
 /// What came out.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
-    /// In the order of A, then what is only in B.
+    /// Records with different fields, then those of A alone, then those of B alone, each in the order of their dump.
     pub(crate) differences: Vec<Difference>,
     /// Of each kind that was compared.
     pub(crate) counts: BTreeMap<Kind, Counts>,
+    /// What was left out of A because it is over.
+    pub(crate) over_a: u64,
+    /// Likewise of B.
+    pub(crate) over_b: u64,
     /// Times that one side gives as seconds left and the other as a time.
     pub(crate) clocks_apart: u64,
 }
@@ -82,6 +86,8 @@ impl Outcome {
             .filter(|kind| told(kind) && wanted(kind));
         let mut outcome = Self {
             counts: kinds.map(|kind| (kind, Counts::default())).collect(),
+            over_a: a.over,
+            over_b: b.over,
             ..Self::default()
         };
         let pairing = Pairing::of(&comparison, &outcome.counts, a.records, b.records);
@@ -242,40 +248,49 @@ impl Pairing {
             candidates.entry(key(record)).or_default().push(index);
         }
         let mut b: Vec<Option<Record>> = b.into_iter().map(Some).collect();
-        let mut left = Vec::new();
+        // Equals first: of several with one name, none may take the place of another's equal.
+        let mut unequal = Vec::new();
         for record in a {
             let key = key(&record);
-            let found = candidates
-                .get_mut(&key)
-                .filter(|found| found.len() <= most && namesakes[&key] <= most);
-            match found.and_then(|found| take_best(comparison, &record, found, &b)) {
-                Some(index) => {
-                    let other = b[index].take().expect("it was taken off the candidates");
-                    self.pairs.push(same_leg(record, other));
-                }
+            let found = candidates.get_mut(&key);
+            let allowed = found.filter(|found| found.len().max(namesakes[&key]) <= most);
+            match allowed.and_then(|found| take_equal(comparison, &record, found, &b)) {
+                Some(index) => self.push(record, &mut b[index]),
+                None => unequal.push((key, record)),
+            }
+        }
+        let mut left = Vec::new();
+        for (key, record) in unequal {
+            let found = candidates.get_mut(&key);
+            let allowed = found.filter(|found| found.len().max(namesakes[&key]) <= most);
+            match allowed.and_then(Vec::pop) {
+                Some(index) => self.push(record, &mut b[index]),
                 None => left.push(record),
             }
         }
         (left, b.into_iter().flatten().collect())
     }
+
+    fn push(&mut self, record: Record, other: &mut Option<Record>) {
+        let other = other.take().expect("it was among the candidates");
+        self.pairs.push(same_leg(record, other));
+    }
 }
 
-/// Of several with one name the first that is equal, or else the first: they may stand in another order on the other side.
-fn take_best(
+/// Takes off the candidates one that is equal, if it is among the next ones.
+fn take_equal(
     comparison: &Comparison<'_>,
     record: &Record,
     found: &mut Vec<usize>,
     b: &[Option<Record>],
 ) -> Option<usize> {
-    let looked_at = found.len().saturating_sub(LOOKED_AT_MAX);
+    let skipped = found.len().saturating_sub(LOOKED_AT_MAX);
     let equal = |index: &usize| {
         let other = b[*index].as_ref();
         other.is_some_and(|other| comparison.fields(record, other, &mut 0).is_empty())
     };
-    match found[looked_at..].iter().rposition(equal) {
-        Some(at) => Some(found.remove(looked_at + at)),
-        None => found.pop(),
-    }
+    let at = found[skipped..].iter().rposition(equal)?;
+    Some(found.remove(skipped + at))
 }
 
 /// A forked call has several callees on the node that forked it, and one elsewhere: that one counts.

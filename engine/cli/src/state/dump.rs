@@ -26,8 +26,8 @@ pub(crate) struct Dump {
     pub(crate) kinds: Vec<Kind>,
     /// In the order of the dump.
     pub(crate) records: Vec<Record>,
-    /// Contacts that a genuine node had not thrown away yet: they are not among the records.
-    pub(crate) expired: u64,
+    /// Expired contacts and ended dialogs that a genuine node had not thrown away yet: they are not among the records.
+    pub(crate) over: u64,
     /// The variables of dialogs were escaped by a node that does not escape the escape: `\n` may be a line end or two characters.
     pub(crate) vars_guessed: bool,
 }

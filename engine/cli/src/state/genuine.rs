@@ -11,6 +11,7 @@
 //! | `cflag_names` | `Cflags`: names, in the order in which the node's script mentions them | 1.10 |
 //! | `socket` | `Socket`; a contact that came in by a socket of another node has none: not told of | 1.10 |
 //! | `kv` | `KV-Store`, if the node is told to show it: else not told of | 2.4 |
+//! | `state` | `state`; ended dialogs (5) are left out and counted: nodes keep them for a while, and replicate them no more | 1.10 |
 //! | `h_id` | low half of `dialog_id` (1.11), `ID` (2.3), `db_id` (3.1); `hash` (1.10) | 1.10 |
 //! | `user_flags` | `user_flags`: a number up to 3.3, then names (`user_flag_names`) | 1.10 |
 //! | `start_ts`, `expires` of a dialog | `timestart`, `timeout`: seconds since 1970 | 1.10 |
@@ -123,7 +124,7 @@ fn add_contact(dump: &mut Dump, domain: &[u8], aor: &[u8], said: &Pairs) -> anyh
     match expires.as_slice() {
         b"permanent" => record.set("expires", Value::Int(0)),
         b"expired" | b"deleted" => {
-            dump.expired += 1;
+            dump.over += 1;
             return Ok(());
         }
         _ => {
@@ -179,6 +180,10 @@ fn q(text: &[u8]) -> anyhow::Result<i64> {
 
 fn add_dialog(dump: &mut Dump, call: Call) -> anyhow::Result<()> {
     let said = &call.own;
+    if said.number("state")? == Some(ENDED) {
+        dump.over += 1;
+        return Ok(());
+    }
     let mut record = Record::new(Kind::Dialog);
     for (name, theirs) in CALLER {
         record.set(name, Value::Bytes(said.needed(theirs, said.text(theirs))?));
@@ -364,5 +369,8 @@ const CALLEE: [(&str, &str); 5] = [
     ("callee_route_set", "callee_route_set"),
     ("callee_socket", "callee_bind_addr"),
 ];
+
+/// `DLG_STATE_DELETED`.
+const ENDED: u32 = 5;
 
 const CALLEE_SDP: [&str; 2] = ["callee_sdp_in", "callee_sdp_out"];

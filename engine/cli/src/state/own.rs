@@ -12,7 +12,7 @@
 //! - `{"left":5457}`: a time as seconds from that of the dump, which is not known;
 //! - `[["name","value"],["name",7]]`: variables and profiles (with an empty value where a profile has none).
 //!
-//! `at` is null where nobody knows it. `"expired":N` in the first line counts contacts that were left out, and `"vars_guessed":true`
+//! `at` is null where nobody knows it. `"over":N` in the first line counts records that were left out because they are, and `"vars_guessed":true`
 //! says that variables went through the escapes of a genuine node. A line without an end, or a dump without its last line, is refused.
 
 use std::io::{self, Write};
@@ -76,8 +76,8 @@ pub(crate) fn write<'r>(
 ) -> io::Result<()> {
     let kinds: Vec<_> = dump.kinds.iter().map(|kind| kind.name()).collect();
     let mut first = json!({VERSION_KEY: VERSION, "at": dump.at, "kinds": kinds});
-    if dump.expired > 0 {
-        first["expired"] = dump.expired.into();
+    if dump.over > 0 {
+        first["over"] = dump.over.into();
     }
     if dump.vars_guessed {
         first["vars_guessed"] = true.into();
@@ -160,7 +160,7 @@ fn header(line: &Map<String, Json>) -> anyhow::Result<Dump> {
         at,
         kinds: kinds.iter().map(kind).collect::<anyhow::Result<_>>()?,
         records: Vec::new(),
-        expired: line.get("expired").and_then(Json::as_u64).unwrap_or(0),
+        over: line.get("over").and_then(Json::as_u64).unwrap_or(0),
         vars_guessed: line.get("vars_guessed") == Some(&Json::Bool(true)),
     })
 }

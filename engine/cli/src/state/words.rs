@@ -94,6 +94,8 @@ pub(super) fn outcome(outcome: &Outcome) -> String {
     }
     let mut words = table.lines().join("\n");
     words.push('\n');
+    words.push_str(&over("A: ", outcome.over_a));
+    words.push_str(&over("B: ", outcome.over_b));
     if outcome.clocks_apart > 0 {
         let times = counted(outcome.clocks_apart, "time");
         writeln!(
@@ -128,12 +130,19 @@ pub(super) fn summary(dump: &Dump) -> String {
     }
     let mut words = table.lines().join("\n");
     words.push('\n');
-    if dump.expired > 0 {
-        let contacts = counted(dump.expired, "contact");
-        writeln!(words, "  {contacts} expired and not thrown away yet")
-            .expect("a string takes all");
-    }
+    words.push_str(&over("", dump.over));
     words
+}
+
+/// What was left out of the records of `side`.
+fn over(side: &str, count: u64) -> String {
+    match count {
+        0 => String::new(),
+        _ => format!(
+            "  {side}{} left out: expired or ended, and not thrown away yet\n",
+            counted(count, "record")
+        ),
+    }
 }
 
 /// What a summary says of one kind.
