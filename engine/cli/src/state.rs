@@ -10,6 +10,7 @@ use binrush_store::Kind;
 use serde_json::{Map, Value as Json, json};
 
 use crate::line::write as write_line;
+use crate::text::counted;
 use diff::{Counts, Difference, Outcome, Rules};
 use dump::{Dump, Record, Value, names};
 use side::Side;
@@ -207,7 +208,8 @@ impl ShowArgs {
         }
         out.flush().context(STDOUT)?;
         if none {
-            eprintln!("none of {} records is asked for", dump.records.len());
+            let records = counted(dump.records.len() as u64, "record");
+            eprintln!("none of {records} is asked for");
         }
         Ok(ExitCode::from(u8::from(none)))
     }

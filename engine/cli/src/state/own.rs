@@ -23,6 +23,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::dump::{Dump, Item, ItemValue, Record, Value, names, place};
 use crate::line::{hex, unhex, write as write_line};
+use crate::text::counted;
 
 /// Whether the first line is one of ours.
 pub(super) fn begins(bytes: &[u8]) -> bool {
@@ -50,19 +51,20 @@ pub(super) fn read(bytes: &[u8]) -> anyhow::Result<Dump> {
         }
         let object = object(line).with_context(place)?;
         if let Some(end) = object.get("end") {
-            let count = dump.records.len();
-            if end.as_u64() != Some(count as u64) {
-                bail!("line {number}: {count} records stand before it, and it says {end}");
+            let count = dump.records.len() as u64;
+            if end.as_u64() != Some(count) {
+                bail!(
+                    "line {number}: {} before it, and it says {end}",
+                    counted(count, "record")
+                );
             }
             return Ok(dump);
         }
         let record = record(object, &dump.kinds).with_context(place)?;
         dump.records.push(record);
     }
-    bail!(
-        "it ends after {} records without its last line: cut off",
-        dump.records.len()
-    )
+    let records = counted(dump.records.len() as u64, "record");
+    bail!("it ends after {records} without its last line: cut off")
 }
 
 /// Writes `records` as a dump that tells of what `dump` tells of.
@@ -195,7 +197,7 @@ fn record(line: Map<String, Json>, kinds: &[Kind]) -> anyhow::Result<Record> {
         .zip(record.key(kind.key_len()))
         .find(|(_, v)| v.is_none())
     {
-        bail!("a {} without {}", kind.name(), missing.0);
+        bail!("the {} has no {}", kind.name(), missing.0);
     }
     Ok(record.complete())
 }
