@@ -59,6 +59,8 @@ mod sender;
 mod shards;
 /// Whole engines in one thread, from a seed.
 mod simulation;
+/// The command shows and compares what nodes hold.
+mod state;
 /// The kernel's steering against that of user space.
 mod steering;
 /// Connections: streams as they come, and peers that misbehave.
