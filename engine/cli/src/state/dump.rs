@@ -12,7 +12,9 @@
 use std::io::Read as _;
 
 use anyhow::{Context as _, bail};
-use binrush_store::{Kind, Status};
+use binrush_store::flat::{self, FlatError};
+use binrush_store::model::VarValue;
+use binrush_store::{Kind, Status, vars};
 use flate2::read::MultiGzDecoder;
 
 use super::{genuine, own};
@@ -127,6 +129,45 @@ impl Record {
         }
     }
 
+    /// What a record of the store says: as it stands in memory, in the log and in snapshots.
+    ///
+    /// # Errors
+    /// Where the record is wrong.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "state directories are read by what opens them")
+    )]
+    pub(crate) fn of_flat(flat: &[u8]) -> Result<Self, FlatError> {
+        let mut reader = flat::Reader::new(flat)?;
+        let mut record = Self::new(reader.kind);
+        record.status = reader.status;
+        while let Some((field, value)) = reader.field()? {
+            let value = match (field.name, value) {
+                // One more than on the wire, and 0 where there is none.
+                ("contact_id", flat::Value::Int(0)) => continue,
+                ("contact_id", flat::Value::Int(id)) => Value::Id(id.cast_unsigned() - 1),
+                ("record_label" | "next_contact_label", flat::Value::Int(0)) => continue,
+                ("record_label" | "next_contact_label", flat::Value::Int(label)) => {
+                    Value::Int(label.saturating_sub(1))
+                }
+                // Names begin with a space; without one only the mask is known.
+                ("cflag_names", flat::Value::Str(b"")) => continue,
+                ("vars", flat::Value::Str(list)) => Value::Items(variables(list)),
+                ("profiles", flat::Value::Str(list)) => Value::Items(profiles(list)),
+                (_, flat::Value::Str(bytes)) => Value::text(bytes),
+                (_, flat::Value::Int(number)) => Value::Int(number),
+            };
+            record.set(field.name, value);
+        }
+        if let (Some(mask), Some(names)) = (place(record.kind, "cflags"), record.get("cflag_names"))
+            && names.bytes() != Some(b"")
+        {
+            // By its names it is known, and the mask says nothing.
+            record.fields[mask] = None;
+        }
+        Ok(record.complete())
+    }
+
     /// Sets a field by its name, brought to the form in which it is compared.
     pub(crate) fn set(&mut self, name: &str, value: Value) {
         let place = place(self.kind, name).expect("who reads a kind knows its names");
@@ -180,6 +221,30 @@ impl Value {
             _ => None,
         }
     }
+}
+
+fn variables(list: &[u8]) -> Vec<Item> {
+    let items = vars::values(list).filter_map(|(name, value)| {
+        let value = match value {
+            VarValue::Str(text) => ItemValue::Text(text.to_vec()),
+            VarValue::Int(number) => ItemValue::Number(number.into()),
+            VarValue::Gone => return None,
+        };
+        Some(Item {
+            name: name.to_vec(),
+            value,
+        })
+    });
+    items.collect()
+}
+
+/// Without their scope, which no genuine node shows.
+fn profiles(list: &[u8]) -> Vec<Item> {
+    let items = vars::profiles(list).map(|(name, _, value)| Item {
+        name: name.to_vec(),
+        value: ItemValue::Text(value.to_vec()),
+    });
+    items.collect()
 }
 
 /// The names of a kind's fields: those of the store's table, and behind them what only a dump has.

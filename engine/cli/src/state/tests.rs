@@ -396,6 +396,62 @@ fn only_fields_and_kinds_that_both_sides_tell_of_are_compared() {
 }
 
 #[test]
+fn a_record_of_the_store_says_what_a_genuine_node_shows_of_it() {
+    use binrush_store::flat::Writer;
+    use binrush_store::model::VarValue;
+    use binrush_store::vars::{Scope, push_profile, push_value};
+
+    let genuine = Dump::read(CONTACTS_JSON, Some(1000)).unwrap();
+    let mut flat = Vec::new();
+    let mut writer = Writer::new(&mut flat, Kind::Contact, Status::NO_SOCKET);
+    for text in ["location", "alice", "sip:alice@10.0.0.1;x Q=1", "cid-1"] {
+        writer.str(text.as_bytes());
+    }
+    // One more than its id.
+    writer.int(8).str(b"folded\n header").str(b"").str(b"");
+    writer.str(b"sip:10.0.0.2:5070").str(b"").int(6457).int(750);
+    writer.str(b"udp:10.0.0.9:5060").int(2).int(0).int(0);
+    writer.str(b" NAT BEHIND").int(-1).int(900).str(b"");
+    let mut ours = genuine.clone();
+    ours.records[1] = Record::of_flat(&flat).unwrap();
+    assert_eq!(ours.records[1].status, Status::NO_SOCKET);
+    assert_eq!(fields(&compare(&genuine, &ours)), ["contact_id"]);
+    assert_eq!(ours.records[1].get("contact_id"), Some(&Value::Id(7)));
+
+    let (mut vars, mut profiles) = (Vec::new(), Vec::new());
+    push_value(&mut vars, b"name", VarValue::Str(b"x"));
+    push_value(&mut vars, b"count", VarValue::Int(-7));
+    push_profile(&mut profiles, b"trunk", Scope::Bin, b"v");
+    let mut flat = Vec::new();
+    let mut writer = Writer::new(&mut flat, Kind::Dialog, Status::PROVISIONAL);
+    for field in Kind::Dialog.fields() {
+        match (field.name, field.holds) {
+            ("vars", _) => writer.str(&vars),
+            ("profiles", _) => writer.str(&profiles),
+            (_, binrush_store::flat::Holds::Str) => writer.str(b"s"),
+            _ => writer.int(-1),
+        };
+    }
+    let call = Record::of_flat(&flat).unwrap();
+    assert_eq!(call.get("h_id"), Some(&Value::Int(0xffff_ffff)));
+    let count = Item {
+        name: b"count".to_vec(),
+        value: ItemValue::Number(-7),
+    };
+    let wanted = vec![count, item("name", b"x")];
+    assert_eq!(call.get("vars"), Some(&Value::Items(wanted)));
+    assert_eq!(
+        call.get("profiles"),
+        Some(&Value::Items(vec![item("trunk", b"v")]))
+    );
+    assert!(
+        Record::of_flat(&flat[..flat.len() - 2]).is_ok(),
+        "an older record has fewer fields"
+    );
+    assert!(Record::of_flat(&flat[..3]).is_err());
+}
+
+#[test]
 fn flags_by_number_and_by_name_meet_where_none_is_set() {
     let by_name = read(CALLS_JSON);
     let text = String::from_utf8_lossy(CALLS_TEXT).replace("user_flags:: 0", "user_flags:: 4");
