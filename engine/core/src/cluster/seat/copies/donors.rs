@@ -182,7 +182,7 @@ pub(super) fn sees_all(node: i32, up: &[i32], view: &dyn View) -> bool {
 }
 
 /// Whether `node` says that it has a link to us or to any of `up`.
-fn lists_links(node: i32, up: &[i32], view: &dyn View) -> bool {
+pub(super) fn lists_links(node: i32, up: &[i32], view: &dyn View) -> bool {
     view.sees(node, view.me()) || up.iter().any(|&other| view.sees(node, other))
 }
 

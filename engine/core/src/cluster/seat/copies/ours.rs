@@ -7,7 +7,7 @@ use binrush_wire::{Release, schema};
 
 use super::super::notice::View;
 use super::attempt::{Attempt, Over};
-use super::donors::{Donors, longer};
+use super::donors::{Donors, lists_links, longer};
 use super::{COUNTED_SYNC_VERSION, MS, NEVER, Rules, Turn};
 use crate::clock::Timestamp;
 use crate::cluster::config::CapabilityConfig;
@@ -537,7 +537,11 @@ impl Ours {
             self.crowded = 0;
         }
         let guaranteed_ns = turn.rules.guarantee_ns;
-        let until = attempt.asked().map(|asked| asked.after(guaranteed_ns));
+        // A genuine node never finds out that it missed something. It takes back its word to sync anew, and may want to have
+        // that of us, who may be the only one that is left.
+        let finds_out = !lists_links(donor, &turn.view.up_nodes(), turn.view);
+        let until = attempt.asked().filter(|_| finds_out);
+        let until = until.map(|asked| asked.after(guaranteed_ns));
         self.guarantor = until.map(|until| (donor, until));
         if let Some((doubt, why)) = self.missed.take() {
             self.doubt = doubt;

@@ -476,18 +476,26 @@ fn a_good_copy_is_trusted_again_when_what_an_operator_asked_for_does_not_come() 
 }
 
 #[test]
-fn a_donor_that_takes_its_word_back_soon_after_makes_our_copy_suspect() {
-    // node_timeout, and the PINGs of ours that it may have missed: 60 s and 5 times 1 s, from the request on.
-    for (after_ms, state) in [(64_000, CopyState::Suspect), (66_000, CopyState::Verified)] {
+fn a_standby_that_takes_its_word_back_soon_after_it_gave_makes_our_copy_suspect() {
+    // node_timeout, and the PINGs of ours that it may have missed: 60 s and 5 times 1 s, from the request on. A genuine node,
+    // which lists its links, only wants another sync, of us.
+    for (after_ms, lists_links, state) in [
+        (64_000, false, CopyState::Suspect),
+        (66_000, false, CopyState::Verified),
+        (64_000, true, CopyState::Verified),
+    ] {
         let mut stage = Stage::new();
         stage.up(2, Release::V3_6, true);
         stage.up(3, Release::V3_6, false);
+        if !lists_links {
+            stage.nodes.nodes.get_mut(&2).unwrap().sees.clear();
+        }
         stage.synced_from(2, 5);
         stage.pass_ms(after_ms);
         stage.tells(3, DIALOGS, false);
         assert_eq!(stage.state(), CopyState::Verified, "it gave us nothing");
         stage.tells(2, DIALOGS, false);
-        assert_eq!(stage.state(), state, "{after_ms}");
+        assert_eq!(stage.state(), state, "{after_ms} {lists_links}");
         if state == CopyState::Suspect {
             assert!(stage.facts().why.contains("node 2 gave us its records"));
             stage.pass_ms(10_000);
