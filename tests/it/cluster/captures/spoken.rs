@@ -24,10 +24,11 @@ pub(super) enum Difference {
     Donors,
     Settling,
     Absence,
+    Impatience,
 }
 
 impl Difference {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Pings,
         Self::NoTransit,
         Self::Scripts,
@@ -39,6 +40,7 @@ impl Difference {
         Self::Donors,
         Self::Settling,
         Self::Absence,
+        Self::Impatience,
     ];
 
     /// Why, in a sentence.
@@ -71,6 +73,9 @@ impl Difference {
             Self::Settling => {
                 "a genuine node asks at once; a seat waits a moment for nodes that are about to come up, and who comes up \
                  meanwhile hears that it is not synced"
+            }
+            Self::Impatience => {
+                "a genuine node that is to sync while it is being answered asks once more; a seat goes on with the sync under way"
             }
             Self::Absence => {
                 "a seat that was without a synced node syncs again, because others may have heard from that node meanwhile; a \
@@ -110,7 +115,7 @@ pub(super) struct Spoken {
     /// To whom it told what of its own capabilities, and when.
     pub(super) states: BTreeMap<(i32, String), Vec<(Timestamp, bool)>>,
     /// Of each capability, who was asked for a sync.
-    pub(super) requests: BTreeMap<String, Vec<i32>>,
+    pub(super) requests: BTreeMap<String, Vec<(Timestamp, i32)>>,
     /// Why something is in none of these.
     pub(super) differences: BTreeSet<Difference>,
     /// Chunks of syncs whose end was not sent yet.
@@ -152,7 +157,10 @@ impl Spoken {
                 ..
             } => {
                 let name = String::from_utf8_lossy(capability).into_owned();
-                self.requests.entry(name).or_default().push(said.to);
+                self.requests
+                    .entry(name)
+                    .or_default()
+                    .push((said.at, said.to));
             }
             Message::Extra {
                 message: Extra::SyncEnd { capability, total },
