@@ -1,5 +1,6 @@
 //! `binrush decode`: what is in a capture, packet by packet.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write as _};
 use std::path::PathBuf;
@@ -7,7 +8,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use anyhow::{Context as _, anyhow};
-use binrush_capture::{Capture, Event, Frame, GenerationChoice, Options, Problem, Totals};
+use binrush_capture::{Capture, Event, Frame, GenerationChoice, Options, Totals};
 use binrush_wire::{Generation, schema};
 
 use crate::line::{self, Line, Reading, transport};
@@ -170,19 +171,19 @@ fn elsewhere(args: &Args, totals: &Totals) -> String {
 
 /// What was wrong with the capture itself: the first ones are said, all are counted.
 #[derive(Debug, Default)]
-struct Problems {
+pub(crate) struct Problems {
     count: u64,
 }
 
 impl Problems {
-    fn say(&mut self, problem: &Problem) {
+    pub(crate) fn say(&mut self, problem: &dyn fmt::Display) {
         self.count += 1;
         if self.count <= SAID_MAX {
             eprintln!("warning: {problem}");
         }
     }
 
-    fn finish(&self) {
+    pub(crate) fn finish(&self) {
         if self.count > SAID_MAX {
             eprintln!(
                 "warning: {} more problems of this capture are not shown",
@@ -214,7 +215,8 @@ impl FromStr for Kind {
     }
 }
 
-fn generation(text: &str) -> Result<GenerationChoice, String> {
+/// `--generation`.
+pub(crate) fn generation(text: &str) -> Result<GenerationChoice, String> {
     match text {
         "auto" => Ok(GenerationChoice::Auto),
         _ => Generation::from_str(text)

@@ -13,6 +13,7 @@ use crate::line::write as write_line;
 use crate::text::counted;
 use diff::{Counts, Difference, Outcome, Rules};
 use dump::{Dump, Record, Value, names};
+use replay::DumpArgs;
 use side::Side;
 
 /// What two dumps disagree on.
@@ -23,6 +24,8 @@ mod dump;
 mod genuine;
 /// Our own dump.
 mod own;
+/// What a node held, by a capture.
+mod replay;
 /// Where records come from.
 mod side;
 /// Records and differences, for people.
@@ -46,6 +49,7 @@ enum Task {
     Diff(DiffArgs),
     Show(ShowArgs),
     Summary(SummaryArgs),
+    Dump(DumpArgs),
 }
 
 /// Compare two sides, record by record and field by field
@@ -143,6 +147,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         })),
         Task::Show(args) => args.run(&mut out),
         Task::Summary(args) => args.run(&mut out),
+        Task::Dump(args) => args.run(&mut out),
     }
 }
 

@@ -133,10 +133,6 @@ impl Record {
     ///
     /// # Errors
     /// Where the record is wrong.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "state directories are read by what opens them")
-    )]
     pub(crate) fn of_flat(flat: &[u8]) -> Result<Self, FlatError> {
         let mut reader = flat::Reader::new(flat)?;
         let mut record = Self::new(reader.kind);
