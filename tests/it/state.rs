@@ -1,5 +1,8 @@
 //! The command shows and compares what genuine nodes hold.
 
+/// Captures, packet by packet.
+mod replay;
+
 use std::collections::BTreeMap;
 
 use binrush_tests::captures;
