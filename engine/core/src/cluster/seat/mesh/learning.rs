@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use super::link::{Terms, nanos};
-use super::node::{Learned, Node};
+use super::node::{Learned, ME, Node};
+use super::topology::ones;
 use super::{Doubt, Mesh, Way};
 use crate::clock::Timestamp;
 use crate::cluster::config::{NODES_MAX, NodeConfig};
@@ -108,7 +109,10 @@ impl Mesh {
             }
             Ok(config) if self.nodes.len() < NODES_MAX - 1 => {
                 out.connect(&config);
-                let learned = Learned { at: now.at, by: ip };
+                let learned = Learned {
+                    seen: now.at,
+                    by: ip,
+                };
                 let place = self.add(config, Some(learned));
                 self.nodes[place].firsts = *self.learned.entry(id).or_default();
                 self.nodes[place].link.hear(now.at);
@@ -134,8 +138,17 @@ impl Mesh {
         }
     }
 
-    /// Forgets learned nodes that nobody ever saw: there is room for 127 nodes only, and anybody can describe some.
+    /// Forgets learned nodes that nobody ever saw: there is room for 127 nodes only, and anybody can describe some. One that we
+    /// do not see, and a neighbour of ours does, is real: who is cut off from us alone would be described by nobody again, for
+    /// neighbours describe others only to whom their link comes up, and he may have forgotten us as well.
     pub(super) fn forget_strangers(&mut self, now: Now, out: &mut dyn Outbox) {
+        let up = self.nodes.iter().filter(|node| node.link.is_up());
+        let seen = up.fold(0, |seen, node| seen | node.links);
+        for place in ones(seen & !ME) {
+            if let Some(learned) = &mut self.nodes[place].learned {
+                learned.seen = now.at;
+            }
+        }
         // From the back: who takes a place that gets free was looked at.
         for place in (0..self.nodes.len()).rev() {
             let at = self.forgotten_at(&self.nodes[place]);
@@ -145,11 +158,11 @@ impl Mesh {
         }
     }
 
-    /// When a node will be forgotten, unless its link comes up.
+    /// When a node will be forgotten, unless its link comes up, or a neighbour's link to it does.
     pub(super) fn forgotten_at(&self, node: &Node) -> Option<Timestamp> {
         let patience = nanos(self.config.timers.node_timeout).saturating_mul(2);
         let learned = node.learned.filter(|_| node.ups == 0)?;
-        Some(learned.at.after(patience))
+        Some(learned.seen.after(patience))
     }
 
     /// The last node takes the place.

@@ -54,7 +54,8 @@ pub(super) struct Node {
 /// How a node became known that was not configured.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Learned {
-    pub(super) at: Timestamp,
+    /// When it was described first, or a neighbour of ours saw it last.
+    pub(super) seen: Timestamp,
     /// The address of who described it.
     pub(super) by: IpAddr,
 }

@@ -285,6 +285,39 @@ fn a_node_that_was_described_and_never_answers_is_forgotten_and_may_be_learned_a
 }
 
 #[test]
+fn a_node_that_only_others_see_is_forgotten_when_they_do_not_any_more() {
+    let mut lone = Lone::up(learning(&[2]));
+    lone.says(8, introduction("bin:10.0.0.8:5555", &[8]));
+    let link = |seq, up| Internal::LinkUpdate {
+        stamp: stamp(seq),
+        neighbour: 8,
+        up,
+        path: vec![2],
+    };
+    lone.says(2, link(0, true));
+    let live = |lone: &mut Lone, seconds| {
+        for _ in 0..seconds {
+            lone.wait(1_000);
+            lone.says(2, pong(&[]));
+        }
+    };
+    live(&mut lone, 600);
+    assert!(lone.around.disconnected.is_empty(), "cut off from us alone");
+    lone.says(2, link(1, false));
+    live(&mut lone, 110);
+    assert!(lone.around.disconnected.is_empty());
+    live(&mut lone, 11);
+    assert_eq!(lone.around.disconnected, [8]);
+
+    // What one says who is down himself is long past.
+    lone.says(8, introduction("bin:10.0.0.8:5555", &[8]));
+    lone.says(2, link(2, true));
+    lone.wait(150_000);
+    assert_eq!(lone.link(2), LinkState::Down);
+    assert_eq!(lone.around.disconnected, [8, 8]);
+}
+
+#[test]
 fn a_node_that_is_learned_again_gets_a_higher_number_and_not_the_first_one_twice() {
     let config = ClusterConfig {
         learn: learning(&[]).learn,
