@@ -85,9 +85,9 @@ struct Rules {
     sync_timeout_ns: u64,
     retry_min_ns: u64,
     donate_min_ns: u64,
-    /// How long after our request a donor may find out that it lacked something then: whoever was cut off from others knows
-    /// when its links to them are up again.
-    guarantee_ns: u64,
+    /// How long it takes until links are up between nodes that can reach each other. So long after our request a donor may
+    /// find out that it lacked something then, and after a request of its own it may become clear that a node restarted.
+    link_ns: u64,
     packet_len: usize,
 }
 
@@ -114,7 +114,7 @@ impl Copies {
             sync_timeout_ns: nanos(config.timers.sync_timeout),
             retry_min_ns: nanos(config.sync.retry_min),
             donate_min_ns: nanos(config.sync.donate_min),
-            guarantee_ns: nanos(config.timers.node_timeout).saturating_add(found_out_ns),
+            link_ns: nanos(config.timers.node_timeout).saturating_add(found_out_ns),
             packet_len: config.sync.packet_len,
         };
         let capabilities = config.capabilities.iter();

@@ -84,10 +84,12 @@ impl Donations {
     }
 
     /// `node` is another process now. It may have asked before it became clear that it is: a genuine node asks once, so a
-    /// request that is young counts as its own.
+    /// request that is young counts as its own. It shows when its link to us comes up, and until then others may have passed
+    /// its request on.
     pub(super) fn node_restarted(&mut self, turn: &mut Turn<'_>, node: i32) {
         let now = turn.now;
-        let is_old = |asked: Timestamp| now.nanos_since(asked) >= RESTART_NS;
+        let young_ns = turn.rules.link_ns.max(RESTART_NS);
+        let is_old = |asked: Timestamp| now.nanos_since(asked) >= young_ns;
         self.waiting
             .retain(|(waiting, _), asked| *waiting != node || !is_old(*asked));
         let is_of_old =
@@ -263,7 +265,8 @@ enum Again {
     UpTo3_2,
 }
 
-/// How long after a request a restart of the node may still become clear by it: what shows it comes within a few heartbeats.
+/// How long after a request a restart of the node may still become clear by it, however soon links come up: what shows it
+/// comes within a few heartbeats.
 const RESTART_NS: u64 = 10_000 * MS;
 
 /// How long a release that was not told all is believed not to be: records come and go.

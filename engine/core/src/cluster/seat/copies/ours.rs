@@ -536,12 +536,12 @@ impl Ours {
         if refused == 0 {
             self.crowded = 0;
         }
-        let guaranteed_ns = turn.rules.guarantee_ns;
+        let link_ns = turn.rules.link_ns;
         // A genuine node never finds out that it missed something. It takes back its word to sync anew, and may want to have
         // that of us, who may be the only one that is left.
         let finds_out = !lists_links(donor, &turn.view.up_nodes(), turn.view);
         let until = attempt.asked().filter(|_| finds_out);
-        let until = until.map(|asked| asked.after(guaranteed_ns));
+        let until = until.map(|asked| asked.after(link_ns));
         self.guarantor = until.map(|until| (donor, until));
         if let Some((doubt, why)) = self.missed.take() {
             self.doubt = doubt;
