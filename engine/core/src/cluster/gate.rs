@@ -162,6 +162,22 @@ impl<R: Replica> Gate<R> {
         })
     }
 
+    /// Notes by which way the packet came that was just held.
+    #[cold]
+    fn note_way(&self, origin: Origin) {
+        let cluster = self
+            .place
+            .cluster
+            .map(|at| &self.reader.seen().clusters[at]);
+        let maker = cluster.and_then(|cluster| cluster.nodes.get(self.place.node));
+        if let (Origin::Stream { peer, .. }, Some(maker), Some(hold)) = (origin, maker, &self.hold)
+            && maker.ip != peer
+        {
+            let passed_on = &hold.words(self.shard).passed_on;
+            passed_on.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     #[cold]
     fn find_place(&mut self) {
         let of = self.cluster;
@@ -294,7 +310,11 @@ impl<R: Replica> Handler for Gate<R> {
         if packet.command() == SYNC_PACKET {
             self.part(&source, packet)
         } else if self.hold.is_some() {
-            self.hold(&source, packet)
+            let verdict = self.hold(&source, packet);
+            if verdict == Verdict::Held {
+                self.note_way(context.origin());
+            }
+            verdict
         } else {
             self.apply(&source, packet)
         }

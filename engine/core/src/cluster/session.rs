@@ -56,6 +56,9 @@ pub struct GateWords {
     /// There was no room for one more: what is held is being applied, and parts of this session are not taken any more. What
     /// comes goes behind what is held as long as there is any, and is applied at once from then on.
     pub overflowed: AtomicBool,
+    /// Held packets that another node passed on. One that came from its maker himself may have overtaken them on the shorter
+    /// way, and is undone by them: nothing in a packet says which is newer.
+    pub passed_on: AtomicU64,
     /// Held packets that the replica was given when it was released, whatever it said.
     pub replayed: AtomicU64,
     /// Held packets that the replica refused then, for want of room, and live ones until the release is done: more than none,

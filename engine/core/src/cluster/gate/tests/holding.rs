@@ -3,6 +3,21 @@
 use super::*;
 
 #[test]
+fn held_packets_that_another_node_passed_on_are_counted() {
+    let mut world = World::new(1 << 20);
+    let session = session();
+    let words = &session.shards[0];
+    let passed_on = packet(1, 100, Trailer::new(1, 3, 1));
+    assert_eq!(world.take(from(NODE_2), &passed_on), Verdict::Handled);
+    world.hold(&session);
+    assert_eq!(world.live(2), Verdict::Held);
+    assert_eq!(world.take(from(NODE_3), &passed_on), Verdict::Held);
+    assert_eq!(count(&words.passed_on), 0, "they came from their maker");
+    assert_eq!(world.take(from(NODE_2), &passed_on), Verdict::Held);
+    assert_eq!(count(&words.passed_on), 1);
+}
+
+#[test]
 fn held_packets_are_applied_behind_the_donors_records_in_order_as_they_arrived() {
     let mut world = World::new(1 << 20);
     let session = session();

@@ -208,9 +208,11 @@ impl Attempt {
         self.session.sum(|words| &words.refused)
     }
 
-    /// Records that the donor did not confirm, and that stayed because they were new.
-    pub(super) fn spared(&self) -> u64 {
-        self.session.sum(|words| &words.spared)
+    /// Whether another sync may know better, a while later: of records that the donor did not confirm, and that stayed because
+    /// they were new; and of those that a held packet spoke of which came by a longer way than others.
+    pub(super) fn leaves_doubt(&self) -> bool {
+        self.session.sum(|words| &words.spared) > 0
+            || self.session.sum(|words| &words.passed_on) > 0
     }
 
     /// Nanoseconds since it began.

@@ -50,9 +50,9 @@ pub(super) struct Ours {
     was_made_whole: bool,
     /// Nodes that came up and did not tell of this capability since, and when they came.
     returned: BTreeMap<i32, Timestamp>,
-    /// When to ask for another sync, because the last one had to spare records.
+    /// When to ask for another sync, because the last one left records in doubt.
     recheck: Option<Timestamp>,
-    /// The sync that is looked for is that one: what it spares is looked at no more.
+    /// The sync that is looked for is that one: what it leaves in doubt is looked at no more.
     is_rechecked: bool,
     probe: Probe,
     last_sync: Option<(i32, SyncEnd, u64, u64)>,
@@ -552,16 +552,17 @@ impl Ours {
         self.was_made_whole = true;
         self.verified(turn, chunks > 0, &over.why);
         let was_recheck = std::mem::take(&mut self.is_rechecked);
-        if attempt.spared() > 0 && !was_recheck {
+        if attempt.leaves_doubt() && !was_recheck {
             self.recheck = Some(turn.now.after(RECHECK_NS));
         }
     }
 
-    /// Looks once more at what the last sync left undecided: what a packet spoke of shortly before, and the donor did not have.
+    /// Looks once more at what the last sync left undecided: what a packet spoke of shortly before, and the donor did not have,
+    /// or what one spoke of meanwhile that another node passed on.
     fn check_again(&mut self, turn: &mut Turn<'_>) {
         if self.recheck.take_if(|at| *at <= turn.now).is_some() {
             self.is_rechecked = true;
-            let why = "some records were too new to be removed by the last sync".to_owned();
+            let why = "some records were too new for the last sync".to_owned();
             self.doubt(turn, Doubt::Returned, why);
         }
     }
@@ -642,7 +643,7 @@ fn is_never_synced(name: &str) -> bool {
     schema::capability(name.as_bytes()).is_none_or(|capability| capability.chunks.is_empty())
 }
 
-/// How long after a sync what it spared is looked at again: then it is too old to be spared.
+/// How long after a sync what it left in doubt is looked at again: then it is too old to be spared.
 const RECHECK_NS: u64 = GRACE_NS + 1000 * MS;
 
 /// How long nodes are given to come up after the start, or after a copy became suspect, before one is asked.

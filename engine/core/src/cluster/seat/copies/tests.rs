@@ -12,7 +12,7 @@ use crate::cluster::message::{self, Extra, Routed};
 use crate::cluster::outbox::{GateOrder, Sent, SliceRequest};
 use crate::cluster::replica::Cursor;
 use crate::cluster::roster::RosterCluster;
-use crate::cluster::session::SyncEnd;
+use crate::cluster::session::{GateWords, SyncEnd};
 use crate::link::Lane;
 
 /// Whom we ask.
