@@ -471,7 +471,9 @@ impl<'p> Play<'p> {
     fn kill_donor(&mut self, donor: usize, receiver: usize) {
         let in_time = self.now + 26 * SECOND < self.plan.calm;
         let spared = self.plan.weather != Weather::Storm && !self.plan.nodes[donor].is_ours;
-        if self.deaths_left == 0 || !in_time {
+        // Where genuine nodes are spared they lose nothing that they tell each other.
+        let is_among_spared = spared && !self.plan.nodes[receiver].is_ours;
+        if self.deaths_left == 0 || !in_time || is_among_spared {
             return;
         }
         self.deaths_left -= 1;
