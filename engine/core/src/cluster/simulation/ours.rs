@@ -579,6 +579,10 @@ impl Ours {
             if cap.advertised && cap.state != CopyState::Verified {
                 return Err(format!("{} offers {cap:?}", self.id));
             }
+            if cap.state != CopyState::Verified {
+                // A sync that ended in doubt is not what will make it verified.
+                self.ended_syncs.retain(|(name, _)| *name != cap.name);
+            }
             let before = self.states.insert(cap.name.clone(), cap.state);
             if before == Some(cap.state) || (before.is_none() && cap.state == CopyState::Unverified)
             {
