@@ -13,7 +13,7 @@ use crate::dispatch::handler::Verdict;
 #[derive(Debug, Default)]
 pub(super) struct Shadow {
     pub(super) records: Records,
-    /// When a live packet spoke of a record last.
+    /// When the last live packet arrived that spoke of a record; it may have been applied before one that came sooner.
     touched: BTreeMap<String, Time>,
     pub(super) session: Option<Running>,
     /// Records that a completed sync did not confirm, and that were kept: because a packet had spoken of them shortly before, or
@@ -141,7 +141,8 @@ impl Shadow {
             session.late.push(change.clone());
         }
         if change.version.is_some() {
-            self.touched.insert(change.name.clone(), at);
+            let touched = self.touched.entry(change.name.clone()).or_default();
+            *touched = at.max(*touched);
         } else {
             self.touched.remove(&change.name);
         }
