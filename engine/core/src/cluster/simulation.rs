@@ -16,7 +16,8 @@
 //!   released once, in order, and never takes more room than it may.
 //! - Stamps begin at 0 and count up, whatever the clock does; paths are those of BIN.md C.3; nobody takes us for a way to
 //!   somebody else; rosters have each node once, and one sync of a capability.
-//! - A copy that a sync made verified has every record that the donor had when it was asked and that still lives.
+//! - A copy that a sync made verified has every record that the donor had when it was asked and that still lives; but for
+//!   those that a sync of the donor's own took from it before it gave them.
 //! - Every packet ends in one verdict.
 //!
 //! When nothing bad happened for long enough:

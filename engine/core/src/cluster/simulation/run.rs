@@ -45,7 +45,7 @@ struct Play<'p> {
     is_warm: bool,
     due: BTreeMap<(Time, u64), Due>,
     dues: u64,
-    /// What a donor had when it was asked last: donor, receiver, capability.
+    /// What a donor had when it was asked last, and has after each sync of its own: donor, receiver, capability.
     dumps: BTreeMap<(i32, i32, String), Records>,
     /// Records that a sync may leave wrong until the next packet about them: host, capability, name. See
     /// [`simulation`](super).

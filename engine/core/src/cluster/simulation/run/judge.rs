@@ -32,7 +32,14 @@ impl Play<'_> {
             return Ok(());
         };
         self.count("verified by a sync");
-        self.judge_sync(id, donor, capability, &have)
+        self.judge_sync(id, donor, capability, &have)?;
+        // Whoever asked us before, and is still to be given something, gets what this sync left here: its donor knew better.
+        for ((donor, _, name), records) in &mut self.dumps {
+            if *donor == id && name == capability {
+                records.retain(|name, _| have.contains_key(name));
+            }
+        }
+        Ok(())
     }
 
     /// A genuine node has all from us that we had.
