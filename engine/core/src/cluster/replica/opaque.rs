@@ -438,6 +438,7 @@ const PLACES_MAX: u32 = 16 << 10;
 const REMOVE_PLACES: u32 = PLACES_MAX;
 
 /// See [`GRACE_NS`], in ticks.
+#[expect(clippy::cast_possible_truncation, reason = "10 s are a hundred ticks")]
 const GRACE: u32 = (GRACE_NS / TICK_NS) as u32;
 
 const TICK_NS: u64 = 100_000_000;
