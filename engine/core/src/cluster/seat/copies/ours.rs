@@ -368,6 +368,8 @@ impl Ours {
     }
 
     fn doubt(&mut self, turn: &mut Turn<'_>, doubt: Doubt, why: String) {
+        // A sync that has another reason, too, is no mere second look.
+        self.is_rechecked = false;
         match self.state {
             CopyState::Verified if self.sync => {
                 self.doubt = doubt;
@@ -561,9 +563,9 @@ impl Ours {
     /// or what one spoke of meanwhile that another node passed on.
     fn check_again(&mut self, turn: &mut Turn<'_>) {
         if self.recheck.take_if(|at| *at <= turn.now).is_some() {
-            self.is_rechecked = true;
             let why = "some records were too new for the last sync".to_owned();
             self.doubt(turn, Doubt::Returned, why);
+            self.is_rechecked = true;
         }
     }
 

@@ -54,6 +54,33 @@ fn what_was_too_new_or_came_a_longer_way_is_looked_at_once_more_and_not_twice() 
 }
 
 #[test]
+fn a_second_look_that_got_another_reason_is_looked_at_once_more_as_well() {
+    let mut stage = Stage::new();
+    stage.up(2, Release::V3_6, true);
+    for round in 0..3 {
+        let session = stage.hold(10);
+        stage.cut(&session, 9);
+        stage.apply(&session, 9);
+        stage.ends(2, Some(9));
+        session.shards[1].spared.store(1, Ordering::Release);
+        stage.release(&session);
+        assert_eq!(stage.state(), CopyState::Verified, "{round}");
+        if round == 2 {
+            break;
+        }
+        stage.pass_ms(11_100);
+        assert_eq!(stage.state(), CopyState::Suspect, "{round}");
+        if round == 0 {
+            let why = "a shard dropped something";
+            stage.call(|copies, now, view, out| copies.suspect(now, None, why, view, out));
+        }
+        stage.pass_ms(1000);
+    }
+    stage.pass_ms(20_000);
+    assert_eq!(stage.state(), CopyState::Verified, "and not for ever");
+}
+
+#[test]
 fn a_node_that_comes_up_during_a_sync_is_made_up_for_unless_the_donor_heard_it() {
     // Up before the donor was asked, which sees it.
     let mut stage = Stage::new();
