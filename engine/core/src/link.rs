@@ -363,6 +363,14 @@ impl Links {
         }
     }
 
+    /// Gives up, as lost, the bulk that waits while the link has no connection. For what is worth nothing to who takes the next
+    /// one: the rest of a sync, for a node that began anew.
+    pub fn drop_bulk(&self, link: LinkId) {
+        if let Some(slot) = self.slot(link) {
+            slot.drop_bulk(link.generation);
+        }
+    }
+
     /// Queues one whole packet, which is copied; never waits for the peer, only for the lock of this link, which nobody
     /// holds for longer than a copy takes. That the bytes are a packet that the peer understands is up to the caller.
     ///

@@ -284,6 +284,7 @@ impl Driver {
             }
             Command::Listen(listener) => world.listen(listener),
             Command::LinkFailed { cluster, node } => {
+                world.link_failed(cluster, node);
                 if let Some(seated) = seat_of(seats, cluster) {
                     seated.act(world, |seat, out| seat.link_failed(now, node, out));
                 }

@@ -695,5 +695,6 @@ const NUDGE_STEP: Duration = Duration::from_millis(100);
 /// The most: a handshake that was held up says nothing about how long a refusal takes.
 const PROVING_MAX: Duration = Duration::from_millis(500);
 
+mod bulk;
 #[cfg(test)]
 mod tests;

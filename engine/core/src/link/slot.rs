@@ -95,6 +95,14 @@ impl Slot {
         link.is_some_and(|link| link.machine.nudge(now))
     }
 
+    /// Gives up the bulk that waits for the next connection of the link of that generation.
+    pub(super) fn drop_bulk(&self, generation: u32) {
+        let mut seat = self.lock();
+        if let Some(link) = seat.link_of(generation) {
+            link.machine.drop_bulk();
+        }
+    }
+
     /// For the driver: it holds nothing of the link any more.
     pub(super) fn release(&self) {
         let mut seat = self.lock();

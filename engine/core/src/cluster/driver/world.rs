@@ -91,6 +91,13 @@ impl World {
         self.peers.get(&(cluster, node)).map(|peer| peer.link)
     }
 
+    /// The connection to a node broke: the rest of a sync would be taken for a part of the next one by a node that restarted.
+    pub(super) fn link_failed(&self, cluster: i32, node: i32) {
+        if let Some(link) = self.link(cluster, node) {
+            self.links.drop_bulk(link);
+        }
+    }
+
     /// A number that is another one each time that [`link`](Self::link) may have another answer.
     pub(super) const fn changes(&self) -> u64 {
         self.changes

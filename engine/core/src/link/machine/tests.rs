@@ -297,6 +297,20 @@ fn a_worn_session_ends_behind_a_whole_packet_and_the_next_begins_at_once() {
 }
 
 #[test]
+fn bulk_is_given_up_while_there_is_no_connection_and_control_stays() {
+    let ms = |ms: u64| Timestamp::from_nanos(1_000_000_000 + ms * 1_000_000);
+    let mut machine = Machine::new(String::new(), LIMITS, false, 1, ms(0));
+    for lane in [Lane::Control, Lane::Bulk] {
+        machine.push(lane, &[7; 100], || ms(0)).unwrap();
+    }
+    machine.drop_bulk();
+    let counts = machine.counts();
+    assert_eq!((counts.queued, counts.lost, counts.waiting), (2, 1, 1));
+    machine.drop_bulk();
+    assert_eq!(machine.counts().lost, 1);
+}
+
+#[test]
 fn a_nudge_ends_a_back_off_but_not_more_than_ten_times_in_a_second() {
     let ms = |ms: u64| Timestamp::from_nanos(1_000_000_000 + ms * 1_000_000);
     let limits = LinkLimits {
