@@ -223,7 +223,8 @@ impl Cluster {
 }
 
 impl Sender {
-    /// Sends a module packet to one node, by whatever way there is. Never waits.
+    /// Sends a module packet to one node, by whatever way there is. Never waits. What the kernel has not taken when the
+    /// connection breaks is lost: who takes the next one may be another process, and syncs.
     ///
     /// # Errors
     /// [`SendError`]: nothing was queued.
