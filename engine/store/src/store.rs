@@ -50,6 +50,7 @@ mod walk;
 /// Deadlines.
 mod wheel;
 
+pub use sync::Ended;
 pub use walk::{Key, RestoreError};
 
 /// The records of one family on one shard.

@@ -1,9 +1,20 @@
 //! Syncs: each record that a donor gives, or that a live packet speaks of meanwhile, is confirmed; what is not goes at the end.
 
 use super::Store;
-use super::table::Found;
+use super::table::{Found, Slot};
 use crate::effects::Effects;
 use crate::flat::Kind;
+
+/// One piece of the end of a sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ended {
+    /// Records that went, because the sync did not confirm them.
+    pub removed: u64,
+    /// Records that it did not confirm either, and that stay, because a packet spoke of them shortly before it began.
+    pub spared: u64,
+    /// Where to go on; `None`: all is done.
+    pub next: Option<u32>,
+}
 
 impl Store {
     /// A sync begins at `tick`: every record counts as not confirmed until a donor's record or a live packet speaks of it.
@@ -12,8 +23,8 @@ impl Store {
         self.begun = tick;
     }
 
-    /// A sync is complete, and what it did not confirm goes: one piece of it, from place `from` on, 0 at first. How many
-    /// records went, and where to go on; `None`: all is done. `now` is in seconds since 1970.
+    /// A sync is complete, and what it did not confirm goes: one piece of it, from place `from` on, 0 at first. `now` is in
+    /// seconds since 1970.
     ///
     /// What a packet spoke of shortly before the sync began stays: it may not have reached the donor when it began to give.
     pub fn sync_ends(
@@ -21,11 +32,16 @@ impl Store {
         from: u32,
         now: i64,
         effects: &mut (impl Effects + ?Sized),
-    ) -> (u64, Option<u32>) {
+    ) -> Ended {
         let end = from.saturating_add(SYNC_PLACES).min(self.table.places());
-        let mut removed = 0;
+        let (mut removed, mut spared) = (0, 0);
         for place in from..end {
-            if !self.is_unconfirmed(place) {
+            let slot = self.table.get(place);
+            let Some(slot) = slot.filter(|slot| slot.confirmed != self.sync) else {
+                continue;
+            };
+            if self.is_recent(slot) {
+                spared += 1;
                 continue;
             }
             removed += match self.table.kind(place) {
@@ -40,7 +56,11 @@ impl Store {
                 }
             };
         }
-        (removed, (end < self.table.places()).then_some(end))
+        Ended {
+            removed,
+            spared,
+            next: (end < self.table.places()).then_some(end),
+        }
     }
 
     /// Notes that somebody spoke of the record at `place`; `tick` is 0 for a donor's record.
@@ -55,11 +75,9 @@ impl Store {
         slot.confirmed = slot.confirmed.max(sync);
     }
 
-    fn is_unconfirmed(&self, place: u32) -> bool {
-        let recent = self.begun.saturating_sub(GRACE);
-        self.table.get(place).is_some_and(|slot| {
-            slot.confirmed != self.sync && (slot.touched == 0 || slot.touched < recent)
-        })
+    /// Whether a packet that spoke of this record may not have reached the donor when it began to give.
+    const fn is_recent(&self, slot: &Slot) -> bool {
+        slot.touched != 0 && slot.touched >= self.begun.saturating_sub(GRACE)
     }
 }
 

@@ -124,13 +124,14 @@ impl Pair {
     }
 
     fn sync_ends(&mut self) {
-        let (mut removed, mut from) = (0, Some(0));
+        let (mut removed, mut spared, mut from) = (0, 0, Some(0));
         while let Some(at) = from {
-            let (some, next) = self.store.sync_ends(at, self.unix, &mut self.log);
-            removed += some;
-            from = next;
+            let ended = self.store.sync_ends(at, self.unix, &mut self.log);
+            removed += ended.removed;
+            spared += ended.spared;
+            from = ended.next;
         }
-        assert_eq!(removed, self.model.sync_ends(self.unix));
+        assert_eq!((removed, spared), self.model.sync_ends(self.unix));
     }
 
     fn restart(&mut self) {

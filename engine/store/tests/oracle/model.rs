@@ -68,7 +68,8 @@ impl Model {
         self.begun = tick;
     }
 
-    pub(crate) fn sync_ends(&mut self, now: i64) -> u64 {
+    /// How many went, and how many stay that were not confirmed.
+    pub(crate) fn sync_ends(&mut self, now: i64) -> (u64, u64) {
         let (sync, recent) = (self.sync, self.begun.saturating_sub(100));
         let before = self.entries.len();
         let goes = |entry: &Entry| {
@@ -83,7 +84,9 @@ impl Model {
         self.retain(now, |entry| {
             !goes(entry) && !contact_of(entry).is_some_and(|of| aors.contains(&of))
         });
-        (before - self.entries.len()) as u64
+        let spared = self.entries.iter().filter(|entry| entry.confirmed != sync);
+        let spared = spared.count() as u64;
+        ((before - self.entries.len()) as u64, spared)
     }
 
     pub(crate) fn expire(&mut self, now: i64) -> u64 {

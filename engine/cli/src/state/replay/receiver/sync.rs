@@ -162,7 +162,7 @@ impl Receiver {
         let store = &mut self.stores[family as usize];
         let mut from = Some(0);
         while let Some(place) = from {
-            (_, from) = store.sync_ends(place, seconds(sync.last), &mut ());
+            from = store.sync_ends(place, seconds(sync.last), &mut ()).next;
         }
     }
 
