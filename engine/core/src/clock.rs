@@ -1,7 +1,8 @@
 //! Time as a parameter, so that a test owns it.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -25,6 +26,16 @@ pub trait Clock {
 /// same time. So what others of them stamped can be compared with it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MonotonicClock;
+
+/// What a clock on the wall shows at a [`Timestamp`]. Records say when they expire by that one, and shards do not read it.
+///
+/// Keeps how far it is ahead of the other. Who owns it sets that once in a while, from any thread, so that a clock that was set
+/// is noticed; a clock that was set back goes back here, too.
+#[derive(Debug, Default)]
+pub struct WallClock {
+    /// In nanoseconds. Stands for itself: nothing else is read because of it.
+    ahead: AtomicI64,
+}
 
 impl Timestamp {
     /// A moment `ns` nanoseconds after the clock's beginning.
@@ -52,6 +63,38 @@ impl Timestamp {
     }
 }
 
+impl WallClock {
+    /// That of the system.
+    #[must_use]
+    pub fn system() -> Self {
+        let clock = Self::default();
+        clock.refresh();
+        clock
+    }
+
+    /// Looks at that of the system.
+    pub fn refresh(&self) {
+        // Before 1970 nobody's records make sense.
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH);
+        self.set(MonotonicClock.now(), unix.unwrap_or_default());
+    }
+
+    /// At `at`, so long has passed since 1970.
+    pub fn set(&self, at: Timestamp, since_1970: Duration) {
+        let unix = i64::try_from(since_1970.as_nanos()).unwrap_or(i64::MAX);
+        let ahead = unix.saturating_sub_unsigned(at.0);
+        self.ahead.store(ahead, Ordering::Relaxed);
+    }
+
+    /// Seconds since 1970 at `at`.
+    #[inline]
+    #[must_use]
+    pub fn seconds(&self, at: Timestamp) -> i64 {
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        ahead.saturating_add_unsigned(at.0).div_euclid(SECOND_NS)
+    }
+}
+
 impl Clock for MonotonicClock {
     #[inline]
     fn now(&mut self) -> Timestamp {
@@ -66,10 +109,34 @@ impl Clock for MonotonicClock {
     }
 }
 
+const SECOND_NS: i64 = 1_000_000_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::time::Instant;
+
+    #[test]
+    fn a_wall_clock_goes_on_with_the_other_from_where_it_was_set() {
+        let wall = WallClock::default();
+        let at = Timestamp::from_nanos(7_000_000_000);
+        assert_eq!(wall.seconds(at), 7);
+        wall.set(at, Duration::from_millis(1_700_000_000_600));
+        let seconds = |ns| wall.seconds(Timestamp::from_nanos(ns));
+        assert_eq!(seconds(7_000_000_000), 1_700_000_000);
+        assert_eq!(seconds(7_399_999_999), 1_700_000_000);
+        assert_eq!(seconds(7_400_000_000), 1_700_000_001);
+        assert_eq!(seconds(0), 1_699_999_993);
+        assert!(seconds(u64::MAX) > 0, "centuries later");
+        wall.set(at, Duration::ZERO);
+        assert_eq!(seconds(6_999_999_999), -1, "in whole seconds, downward");
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let shown = WallClock::system().seconds(MonotonicClock.now());
+        assert!(
+            (shown - i64::try_from(since.as_secs()).unwrap()).abs() <= 2,
+            "{shown}"
+        );
+    }
 
     #[test]
     fn the_clock_of_the_system_goes_on_as_instants_do() {

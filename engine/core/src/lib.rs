@@ -73,7 +73,7 @@ pub mod tls;
 mod loopback;
 
 pub use access::{Access, Cidr};
-pub use clock::{Clock, MonotonicClock, Timestamp};
+pub use clock::{Clock, MonotonicClock, Timestamp, WallClock};
 pub use dispatch::handler::{Context, Handler, Origin, ShardId, Verdict};
 pub use dispatch::registry::{NameReplaced, RegisterError, Registry};
 pub use dispatch::schema_handler::SchemaHandler;
