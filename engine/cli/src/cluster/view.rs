@@ -442,6 +442,7 @@ mod tests {
                 "  usrloc-contact-repl: packets that change what is not here: 12",
                 "  usrloc-contact-repl: packets that lack something, so that their records are given to nobody: 3",
                 "  usrloc-contact-repl: records passed over in syncs, because the node reads another layout: 2 000",
+                "  usrloc-contact-repl: packets with a part that means nothing and was left out: 5",
             ],
         );
     }

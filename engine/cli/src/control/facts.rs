@@ -82,6 +82,8 @@ pub(crate) struct Kept {
     pub(crate) astray: u64,
     pub(crate) full: u64,
     pub(crate) passed_over: u64,
+    pub(crate) senseless: u64,
+    pub(crate) expired: u64,
 }
 
 /// A sync under way.
@@ -211,6 +213,8 @@ impl From<KeptFacts> for Kept {
             astray: facts.astray,
             full: facts.full,
             passed_over: facts.passed_over,
+            senseless: facts.senseless,
+            expired: facts.expired,
         }
     }
 }
@@ -383,6 +387,8 @@ pub(crate) mod tests {
                 astray: 12,
                 full: 1,
                 passed_over: 2_000,
+                senseless: 5,
+                expired: 700,
             }),
             ..CapabilityFacts::default()
         }
@@ -430,7 +436,7 @@ pub(crate) mod tests {
         assert_eq!(
             value["capabilities"][1]["kept"],
             json!({
-                "records": 80000, "bytes": 35680000, "incomplete": 3, "astray": 12, "full": 1, "passed_over": 2000,
+                "records": 80000, "bytes": 35680000, "incomplete": 3, "astray": 12, "full": 1, "passed_over": 2000, "senseless": 5, "expired": 700,
             })
         );
         assert_eq!(value["tags"][1], json!({ "name": "spare", "active": null }));

@@ -355,7 +355,7 @@ const CAPABILITY_GAUGES: [ByCapability; 11] = [
     ),
 ];
 
-const CAPABILITY_COUNTERS: [ByCapability; 8] = [
+const CAPABILITY_COUNTERS: [ByCapability; 10] = [
     (
         "binrush_cluster_syncs_completed_total",
         "Syncs of a capability that brought all records of a donor.",
@@ -395,6 +395,16 @@ const CAPABILITY_COUNTERS: [ByCapability; 8] = [
         "binrush_cluster_records_passed_over_total",
         "Records of a capability that were passed over in syncs, because the node that asked does not read their layout.",
         |each| Some(each.kept?.passed_over as f64),
+    ),
+    (
+        "binrush_cluster_packets_senseless_total",
+        "Packets and chunks of a capability with a part that means nothing and was left out.",
+        |each| Some(each.kept?.senseless as f64),
+    ),
+    (
+        "binrush_cluster_records_expired_total",
+        "Records of a capability that went because their time was over.",
+        |each| Some(each.kept?.expired as f64),
     ),
 ];
 
@@ -491,6 +501,8 @@ mod tests {
             ("packets_astray_total", None, Some(12.0)),
             ("packets_incomplete_total", None, Some(3.0)),
             ("records_passed_over_total", None, Some(2_000.0)),
+            ("packets_senseless_total", None, Some(5.0)),
+            ("records_expired_total", None, Some(700.0)),
         ] {
             let found = ["dialog-dlg-repl", "usrloc-contact-repl"].map(|each| of(name, each));
             assert_eq!(found, [first, second], "{name}");

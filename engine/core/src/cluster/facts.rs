@@ -118,6 +118,10 @@ pub struct KeptFacts {
     pub full: u64,
     /// See [`Tally::passed_over`](super::replica::Tally::passed_over).
     pub passed_over: u64,
+    /// See [`Tally::senseless`](super::replica::Tally::senseless).
+    pub senseless: u64,
+    /// See [`Tally::expired`](super::replica::Tally::expired).
+    pub expired: u64,
 }
 
 /// What our copy of a capability's records is worth.

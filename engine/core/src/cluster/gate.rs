@@ -22,7 +22,7 @@ use binrush_wire::chunk::{CHUNK_HEADER_LEN, CHUNK_MARKER};
 use binrush_wire::{Generation, Packet, Trailer};
 
 use super::inbox::Inbox;
-use super::outbox::{GateOrder, Slice, SliceRequest};
+use super::outbox::{GateOrder, Slice, SliceRequest, Turn};
 use super::replica::{Replica, SYNC_PACKET, Source, Walked};
 use super::roster::{Board, Reader, Roster};
 use super::session::Session;
@@ -269,7 +269,9 @@ impl<R: Replica> Gate<R> {
             && self.shard.index() < session.shards.len()
     }
 
-    fn give(&self, request: &SliceRequest) {
+    fn give(&mut self, now: Timestamp, request: &SliceRequest) {
+        // What expired a moment ago is not given, however long nothing came.
+        self.replica.turn(now);
         let data_version = self.replica.data_version(request.release);
         let (mut chunks, mut ends) = (Vec::new(), Vec::new());
         let mut unfit = 0;
@@ -320,15 +322,16 @@ impl<R: Replica> Handler for Gate<R> {
         }
     }
 
-    /// Takes a [`GateOrder`] or a [`SliceRequest`].
+    /// Takes a [`GateOrder`], a [`SliceRequest`] or a [`Turn`].
     fn tell(&mut self, context: &mut Context<'_>, message: Box<dyn Any + Send>) {
+        let now = context.now();
         match message.downcast::<GateOrder>() {
-            Ok(order) => self.obey(context.now(), *order),
-            Err(message) => {
-                if let Ok(request) = message.downcast::<SliceRequest>() {
-                    self.give(&request);
-                }
-            }
+            Ok(order) => self.obey(now, *order),
+            Err(message) => match message.downcast::<SliceRequest>() {
+                Ok(request) => self.give(now, &request),
+                Err(message) if message.is::<Turn>() => self.replica.turn(now),
+                Err(_) => {}
+            },
         }
     }
 }

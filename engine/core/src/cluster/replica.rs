@@ -39,6 +39,12 @@ pub trait Replica: Send {
         chunk: &Chunk<'_>,
     ) -> Result<(), WireError>;
 
+    /// Time goes on: does what is due, such as to let records expire, of which more may be left for the next time. Called every
+    /// tenth of a second and before each step of a walk; it must return as soon as [`walk`](Self::walk).
+    fn turn(&mut self, now: Timestamp) {
+        let _ = now;
+    }
+
     /// A sync begins: every record counts as not confirmed until a chunk, or a live packet, speaks of it.
     fn sync_begins(&mut self, now: Timestamp);
 
@@ -75,6 +81,57 @@ pub trait Replica: Send {
     /// What other threads may see of it, if anything. Asked for once, before the first packet.
     fn tally(&self) -> Option<Arc<Tally>> {
         None
+    }
+}
+
+/// Whatever is in the box.
+impl<R: Replica + ?Sized> Replica for Box<R> {
+    #[inline]
+    fn apply(&mut self, source: &Source, packet: &Packet<'_>) -> Verdict {
+        (**self).apply(source, packet)
+    }
+
+    fn apply_chunk(
+        &mut self,
+        source: &Source,
+        data_version: i32,
+        chunk: &Chunk<'_>,
+    ) -> Result<(), WireError> {
+        (**self).apply_chunk(source, data_version, chunk)
+    }
+
+    fn turn(&mut self, now: Timestamp) {
+        (**self).turn(now);
+    }
+
+    fn sync_begins(&mut self, now: Timestamp) {
+        (**self).sync_begins(now);
+    }
+
+    fn sync_ends(&mut self, now: Timestamp, end: SyncEnd, from: Cursor) -> Ended {
+        (**self).sync_ends(now, end, from)
+    }
+
+    fn walk(
+        &self,
+        from: Cursor,
+        release: Release,
+        bytes: usize,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Walked {
+        (**self).walk(from, release, bytes, each)
+    }
+
+    fn data_version(&self, release: Release) -> Option<i32> {
+        (**self).data_version(release)
+    }
+
+    fn len(&self) -> usize {
+        (**self).len()
+    }
+
+    fn tally(&self) -> Option<Arc<Tally>> {
+        (**self).tally()
     }
 }
 

@@ -75,6 +75,10 @@ fn not_kept(kept: &Kept) -> Vec<String> {
             "records passed over in syncs, because the node reads another layout",
             kept.passed_over,
         ),
+        (
+            "packets with a part that means nothing and was left out",
+            kept.senseless,
+        ),
     ];
     let some = told.iter().filter(|(_, count)| *count > 0);
     some.map(|(what, count)| format!("{what}: {}", grouped(*count)))

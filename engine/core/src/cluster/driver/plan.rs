@@ -14,6 +14,7 @@ use super::routes::Routes;
 use super::tallies::Tallies;
 use super::world::World;
 use super::{Cluster, Driver, EVENTS_MAX, LinkTerms, Orders, Seated, now, seed};
+use crate::clock::WallClock;
 use crate::cluster::config::{CLUSTERS_MAX, ClusterConfig};
 use crate::cluster::door::{self, Door};
 use crate::cluster::gate::Gate;
@@ -40,6 +41,7 @@ pub struct ClusterPlan {
     pub(super) board: Arc<Board>,
     pub(super) mail: Arc<Mail>,
     tallies: Arc<Tallies>,
+    wall: Arc<WallClock>,
     listeners: Vec<SyncSender<Event>>,
 }
 
@@ -130,6 +132,7 @@ impl ClusterPlan {
             board: Arc::new(board),
             mail: Arc::new(Mail::new()),
             tallies: Arc::default(),
+            wall: Arc::new(WallClock::system()),
             listeners: Vec::new(),
         }
     }
@@ -195,6 +198,12 @@ impl ClusterPlan {
         Ok(())
     }
 
+    /// A clock for replicas whose records expire: right from now on, and refreshed by the thread of the seats.
+    #[must_use]
+    pub fn wall(&self) -> Arc<WallClock> {
+        Arc::clone(&self.wall)
+    }
+
     /// What happens from the start on, warnings of the first connects included. As [`Cluster::events`], which tells only of
     /// what comes after it was called.
     #[must_use]
@@ -232,7 +241,14 @@ impl ClusterPlan {
         let errands = Errands::new(orders, names.collect());
         let (mail, board) = (Arc::clone(&self.mail), self.board);
         let world = World::new(links, terms, errands, board, mail, self.listeners);
-        let driver = Driver::new(self.seats, world, self.mail, routes, self.tallies);
+        let driver = Driver::new(
+            self.seats,
+            world,
+            self.mail,
+            routes,
+            self.tallies,
+            self.wall,
+        );
         let thread = thread::Builder::new()
             .name("cluster".to_owned())
             .spawn(move || driver.run())?;

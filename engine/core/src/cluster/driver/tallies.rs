@@ -35,6 +35,8 @@ impl Tallies {
             astray: sum(|tally| &tally.astray),
             full: sum(|tally| &tally.full),
             passed_over: sum(|tally| &tally.passed_over),
+            senseless: sum(|tally| &tally.senseless),
+            expired: sum(|tally| &tally.expired),
         })
     }
 

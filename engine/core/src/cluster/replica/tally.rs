@@ -17,16 +17,21 @@ pub struct Tally {
     pub full: AtomicU64,
     /// Records passed over in walks, because nodes of that release do not read them as they are.
     pub passed_over: AtomicU64,
+    /// Packets and chunks with something that means nothing and was left out: an AoR without a name, an item of a dialog's
+    /// values that has none.
+    pub senseless: AtomicU64,
+    /// Records that went because their time was over.
+    pub expired: AtomicU64,
 }
 
 impl Tally {
     /// Adds to one of the counts. One writer: nobody's count is lost.
-    pub(super) fn add(count: &AtomicU64, more: u64) {
+    pub(crate) fn add(count: &AtomicU64, more: u64) {
         count.store(count.load(Ordering::Relaxed) + more, Ordering::Relaxed);
     }
 
     /// How much is kept now.
-    pub(super) fn keeps(&self, records: usize, bytes: usize) {
+    pub(crate) fn keeps(&self, records: usize, bytes: usize) {
         self.records.store(records as u64, Ordering::Relaxed);
         self.bytes.store(bytes as u64, Ordering::Relaxed);
     }
