@@ -61,6 +61,8 @@ pub mod link;
 pub mod shard;
 /// Which shard a record belongs to.
 pub mod steering;
+/// Records that are known for what they say.
+pub mod store;
 /// Connections: BIN over TCP and TLS.
 pub mod stream;
 /// What is counted, and how it adds up.

@@ -14,7 +14,7 @@ use super::super::plan::{Mutation, Plan};
 use super::super::record::{Change, Records};
 use super::super::shadow::Shadow;
 use super::{origin, subject};
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, WallClock};
 use crate::cluster::gate::Gate;
 use crate::cluster::inbox::Inbox;
 use crate::cluster::outbox::{GateOrder, SliceRequest};
@@ -23,6 +23,7 @@ use crate::cluster::roster::Board;
 use crate::cluster::session::{Session, SyncEnd};
 use crate::dispatch::handler::{Handler as _, ShardId, Verdict};
 use crate::dispatch::scripted::Scripted;
+use crate::store;
 
 pub(super) struct Floor {
     shard: u16,
@@ -63,9 +64,9 @@ struct Stand {
 }
 
 /// A replica that can be looked at, and that can be made to break the rules.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Kept {
-    replica: Arc<Mutex<OpaqueReplica>>,
+    replica: Arc<Mutex<Box<dyn Replica>>>,
     mutation: Option<Mutation>,
 }
 
@@ -73,7 +74,7 @@ impl Floor {
     pub(super) fn new(plan: &Plan, shard: u16, board: &Arc<Board>, inbox: &Arc<dyn Inbox>) -> Self {
         let stand = |capability: &String| {
             let kept = Kept {
-                replica: Arc::new(Mutex::new(OpaqueReplica::new(capability))),
+                replica: Arc::new(Mutex::new(replica(plan.seed, capability))),
                 mutation: plan.mutation,
             };
             let hold = plan.limits.hold_bytes;
@@ -376,7 +377,7 @@ impl Stand {
 }
 
 impl Kept {
-    fn lock(&self) -> MutexGuard<'_, OpaqueReplica> {
+    fn lock(&self) -> MutexGuard<'_, Box<dyn Replica>> {
         self.replica.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -423,6 +424,10 @@ impl Replica for Kept {
         }
     }
 
+    fn turn(&mut self, now: Timestamp) {
+        self.lock().turn(now);
+    }
+
     fn sync_begins(&mut self, now: Timestamp) {
         self.lock().sync_begins(now);
     }
@@ -430,7 +435,7 @@ impl Replica for Kept {
     fn sync_ends(&mut self, now: Timestamp, end: SyncEnd, from: Cursor) -> Ended {
         let ended = self.lock().sync_ends(now, end, from);
         if self.mutation == Some(Mutation::RemovesTooMuch) {
-            *self.lock() = OpaqueReplica::new("cachedb-local-repl");
+            *self.lock() = Box::new(OpaqueReplica::new("cachedb-local-repl"));
             return Ended {
                 next: None,
                 ..ended
@@ -455,6 +460,15 @@ impl Replica for Kept {
 
     fn len(&self) -> usize {
         self.lock().len()
+    }
+}
+
+/// Of odd seeds those that `serve` would have, typed where that is possible; of even ones all as bytes.
+fn replica(seed: u64, capability: &str) -> Box<dyn Replica> {
+    if seed % 2 == 1 {
+        store::keepers(capability, WallClock::default().into())(ShardId(0))
+    } else {
+        Box::new(OpaqueReplica::new(capability))
     }
 }
 
