@@ -2,7 +2,6 @@
 //! and how long it takes to put them back after a restart.
 //!
 //! `cargo run --release -p binrush-store --example memory [contacts]`
-
 #![forbid(unsafe_code)]
 
 use std::fs;
