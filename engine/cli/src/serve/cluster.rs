@@ -11,7 +11,6 @@ use binrush_engine::cluster::door;
 use binrush_engine::cluster::driver::{Cluster, ClusterPlan, EVENTS_MAX, LinkTerms};
 use binrush_engine::cluster::facts::ClusterFacts;
 use binrush_engine::cluster::outbox::Event;
-use binrush_engine::cluster::replica::OpaqueReplica;
 use binrush_engine::config::Protocol;
 use binrush_engine::tls::ClientTls;
 use binrush_engine::{Engine, Links, LinksConfig, Registry, Snapshot};
@@ -93,7 +92,7 @@ pub(super) fn plan(
     for cluster in &settings.clusters {
         for capability in &cluster.capabilities {
             let name = capability.name.clone();
-            let make = move |_| OpaqueReplica::new(&name);
+            let make = binrush_engine::store::keepers(&name, plan.wall());
             plan.replica(registry, cluster.id, &capability.name, make)?;
         }
     }
