@@ -11,6 +11,7 @@ use binrush_engine::{EngineConfig, Gro};
 use serde_json::{Map, json};
 
 use crate::output::event;
+use crate::text::counted;
 
 /// What is about clusters.
 mod clusters;
@@ -106,6 +107,7 @@ fn meaning(config: &Config) -> String {
         part => format!("{part} (not active yet)"),
     });
     line("parts", parts.collect::<Vec<_>>().join(", "));
+    line("records", records_text(config));
     for setting in config.parameters.iter() {
         for value in &setting.values {
             let value = without_password(&value.to_string());
@@ -144,6 +146,25 @@ fn domain<'a>(config: &'a Config, listener: &Listener) -> Option<&'a str> {
     let domain = tls_domain_for(&config.tls, endpoint.addr);
     let domain = domain.filter(|_| endpoint.protocol == Protocol::Bins);
     domain.map(|domain| &domain.name[..])
+}
+
+fn records_text(config: &Config) -> String {
+    let state = &config.state;
+    let caps = format!(
+        "{} or {} MiB for each table at most",
+        counted(state.records.into(), "record"),
+        state.bytes >> 20
+    );
+    match &state.dir {
+        None => format!("{caps}, in memory only (no state_dir)"),
+        Some(dir) => format!(
+            "{caps}, kept in {}, rings of {} KiB in {}, to the disk every {} ms",
+            dir.display(),
+            state.ring_bytes >> 10,
+            state.runtime_dir.display(),
+            state.fsync_interval.as_millis()
+        ),
+    }
 }
 
 fn shards_text(config: &Config) -> String {
@@ -239,6 +260,7 @@ fn meaning_json(loaded: &Loaded) -> String {
         "streams": streams::json(&engine),
         "clusters": clusters::json(config),
         "control": config.control,
+        "state": state_json(config),
         "verify": config.verify,
         "http": config.http.map(|http| http.to_string()),
         "stats": config.stats,
@@ -248,6 +270,18 @@ fn meaning_json(loaded: &Loaded) -> String {
         "warnings": warnings.collect::<Vec<_>>(),
     });
     event("check", Map::new(), more) + "\n"
+}
+
+fn state_json(config: &Config) -> serde_json::Value {
+    let state = &config.state;
+    json!({
+        "dir": state.dir,
+        "runtime_dir": state.runtime_dir,
+        "fsync_interval_ms": u64::try_from(state.fsync_interval.as_millis()).unwrap_or(u64::MAX),
+        "ring_bytes": state.ring_bytes,
+        "records": state.records,
+        "bytes": state.bytes,
+    })
 }
 
 fn error_json(error: &ConfigError) -> String {

@@ -38,6 +38,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::access::{Access, Cidr};
 use crate::cluster::config::ClusterConfig;
@@ -143,12 +144,49 @@ pub struct Config {
     pub clusters: Vec<ClusterConfig>,
     /// The path of the socket that `binrush cluster` asks at; absolute.
     pub control: Option<PathBuf>,
+    /// How many records there may be, and what is kept of them.
+    pub state: StateConfig,
     /// The built-in parts that are on.
     pub parts: BTreeSet<Part>,
     /// What was set about them.
     pub parameters: Parameters,
     /// Where shared libraries are looked for, once there are any.
     pub mpath: Option<String>,
+}
+
+/// How many records there may be, and what is kept of them over the death of the process.
+///
+/// A *table* is what is kept of one capability of one cluster, or of one module of 1.x.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateConfig {
+    /// The folder on a disk; `None`: records are in memory only.
+    pub dir: Option<PathBuf>,
+    /// A folder in memory (tmpfs), for what outlives the process and is not on the disk yet.
+    pub runtime_dir: PathBuf,
+    /// After a power loss, at most so much is missing.
+    pub fsync_interval: Duration,
+    /// Bytes, a power of two, of each table's ring on each shard: what waits there for the disk.
+    pub ring_bytes: usize,
+    /// Records of a table, over all shards. Beyond that new ones are refused and counted; those that are there are changed
+    /// and removed as ever.
+    pub records: u32,
+    /// Bytes of memory of a table, over all shards; likewise.
+    pub bytes: u64,
+}
+
+impl Default for StateConfig {
+    /// In memory only: 16 million records or 8 GiB of them for each table. With a folder: rings of 64 MiB in `/run/binrush`, to
+    /// the disk every 200 ms.
+    fn default() -> Self {
+        Self {
+            dir: None,
+            runtime_dir: "/run/binrush".into(),
+            fsync_interval: Duration::from_millis(200),
+            ring_bytes: 64 << 20,
+            records: 16 << 20,
+            bytes: 8 << 30,
+        }
+    }
 }
 
 /// How many shards.

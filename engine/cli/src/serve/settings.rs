@@ -11,7 +11,7 @@ use binrush_engine::cluster::config::ClusterConfig;
 use binrush_engine::cluster::door;
 use binrush_engine::config::{
     Allowed, Config, ConfigError, Endpoint, EndpointError, Loaded, Parameters, Part, Place,
-    Protocol, Topic, Value, doubts, tls_domain_for, tls_needed,
+    Protocol, StateConfig, Topic, Value, doubts, tls_domain_for, tls_needed,
 };
 use binrush_engine::engine::ListenerInfo;
 use binrush_engine::stream::StreamLimits;
@@ -38,6 +38,7 @@ pub(crate) struct Settings {
     pub(super) clusters: Vec<ClusterConfig>,
     /// Where to answer `binrush cluster`.
     pub(super) control: Option<PathBuf>,
+    pub(super) state: StateConfig,
     /// The domains of a configuration, also those that its own listeners do not need.
     pub(super) tls: TlsFiles,
     /// What the configuration set, and where.
@@ -173,6 +174,7 @@ impl Settings {
             parts: Some(config.parts),
             clusters: config.clusters,
             control: config.control,
+            state: config.state,
             tls: config.tls,
             parameters: config.parameters,
             pin_place: config.pin_place,
@@ -271,6 +273,7 @@ impl Settings {
             ("the list of modules", self.parts != new.parts),
             ("clusterer", self.clusters != new.clusters),
             ("control", self.control != new.control),
+            ("what is kept of records", self.state != new.state),
             ("http", self.http != new.http),
         ];
         let (old, streams) = (&old.streams, &engine.streams);
@@ -340,6 +343,7 @@ impl Default for Settings {
             parts: None,
             clusters: Vec::new(),
             control: None,
+            state: StateConfig::default(),
             tls: TlsFiles::default(),
             parameters: Parameters::default(),
             pin_place: None,

@@ -22,6 +22,8 @@ mod cluster;
 mod peer;
 /// Keys that are trusted.
 mod pin;
+/// What is about records.
+mod state;
 
 /// The settings that were made; `None` where none was.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,6 +51,7 @@ pub(super) struct Own {
     pub(super) readers: Option<u16>,
     /// Absolute.
     pub(super) control: Option<PathBuf>,
+    pub(super) state: state::State,
 }
 
 /// A value of a setting whose values add up, so that they are not kept here.
@@ -121,6 +124,7 @@ impl Own {
             "hold_bytes" => self.hold_bytes = Some(memory(value)?),
             "readers" => self.readers = Some(number(value, 0, READERS_MAX)?),
             "control" => self.control = Some(cluster::control(value)?),
+            name if self.state.set(name, value)? => {}
             name => return Err(Refused::Name(name.to_owned())),
         }
         Ok(None)
@@ -219,7 +223,7 @@ fn address(value: &Value) -> Result<SocketAddr, Refused> {
     text(value, expected)?.parse().map_err(refused)
 }
 
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 30] = [
     "allow",
     "shards",
     "backend",
@@ -244,6 +248,12 @@ const NAMES: [&str; 24] = [
     "hold_bytes",
     "readers",
     "control",
+    "state_dir",
+    "runtime_dir",
+    "fsync_interval",
+    "ring_bytes",
+    "records_max",
+    "records_memory",
 ];
 
 const BACKENDS: [(&str, Backend); 3] = [
@@ -340,6 +350,7 @@ mod tests {
             hold_bytes: Some(1 << 20),
             readers: Some(0),
             control: Some("/run/binrush/control.sock".into()),
+            state: state::State::default(),
         };
         assert_eq!(own, expected);
         let mut limits = StreamLimits::default();

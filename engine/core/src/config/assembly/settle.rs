@@ -58,6 +58,7 @@ impl Assembly {
                 .unwrap_or_else(|| u16::from(!clusters.is_empty())),
             clusters,
             control: own.control,
+            state: own.state.settled(),
             parts: loaded.keys().copied().collect(),
             parameters: mem::take(&mut self.parameters),
             mpath: self.mpath.take(),
