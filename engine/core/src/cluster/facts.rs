@@ -81,6 +81,8 @@ pub struct CapabilityFacts {
     pub state: CopyState,
     /// Why, in words.
     pub why: String,
+    /// What it is worth by the nodes that told us, all but ours, by id.
+    pub peers: Vec<PeerFacts>,
     /// Whether others are told that they can sync from us.
     pub advertised: bool,
     /// The sync under way.
@@ -101,6 +103,18 @@ pub struct CapabilityFacts {
     pub requests_waiting: Vec<i32>,
     /// What is kept of it on all shards; `None`: its replica does not say.
     pub kept: Option<KeptFacts>,
+}
+
+/// What we have of what one node told of a capability.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PeerFacts {
+    /// The node's id.
+    pub node: i32,
+    /// [`Verified`](CopyState::Verified): everything since the last sync. [`Syncing`](CopyState::Syncing): a donor gives us
+    /// everything. [`Suspect`](CopyState::Suspect): something was missed.
+    pub state: CopyState,
+    /// Why, in words; empty where nothing was missed.
+    pub why: String,
 }
 
 /// What the replicas of a capability keep, and what became of the rest, over all shards.

@@ -182,10 +182,9 @@ impl Seat {
     /// All of it, for people.
     #[must_use]
     pub fn facts(&self, now: Now) -> ClusterFacts {
-        ClusterFacts {
-            capabilities: self.copies.facts(now),
-            ..self.mesh.facts(now.at)
-        }
+        let mut facts = self.mesh.facts(now.at);
+        facts.capabilities = self.copies.facts(now, &facts.nodes);
+        facts
     }
 
     /// Tells the copies what the mesh noticed, then the others and the shards what came of it.

@@ -28,7 +28,7 @@ use binrush_wire::Release;
 use super::notice::{Notice, View};
 use crate::clock::Timestamp;
 use crate::cluster::config::ClusterConfig;
-use crate::cluster::facts::CapabilityFacts;
+use crate::cluster::facts::{CapabilityFacts, NodeFacts};
 use crate::cluster::message::Writer;
 use crate::cluster::outbox::{Event, Now, Outbox, Slice};
 use crate::cluster::session::Session;
@@ -48,6 +48,8 @@ mod donors;
 mod ours;
 /// Records, packed into SYNC packets.
 mod packer;
+/// Of whom something was missed.
+mod peers;
 #[cfg(test)]
 mod tests;
 
@@ -283,15 +285,15 @@ impl Copies {
         sessions.map(Arc::clone).collect()
     }
 
-    /// All of it, for people.
-    pub(super) fn facts(&self, now: Now) -> Vec<CapabilityFacts> {
+    /// All of it, for people; `nodes` are those of the cluster.
+    pub(super) fn facts(&self, now: Now, nodes: &[NodeFacts]) -> Vec<CapabilityFacts> {
         let ours = self.ours.iter().enumerate();
         ours.map(|(place, ours)| CapabilityFacts {
             donated: self.donations.given(place).complete,
             donated_chunks: self.donations.given(place).chunks,
             donations: self.donations.under_way(place),
             requests_waiting: self.donations.waiting(place),
-            ..ours.facts(now.at)
+            ..ours.facts(now.at, nodes)
         })
         .collect()
     }

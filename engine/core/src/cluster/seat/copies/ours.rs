@@ -8,10 +8,11 @@ use binrush_wire::{Release, schema};
 use super::super::notice::View;
 use super::attempt::{Attempt, Over};
 use super::donors::{Donors, lists_links, longer};
+use super::peers::{About, Peers};
 use super::{COUNTED_SYNC_VERSION, MS, NEVER, Rules, Turn};
 use crate::clock::Timestamp;
 use crate::cluster::config::CapabilityConfig;
-use crate::cluster::facts::{CapabilityFacts, CopyState};
+use crate::cluster::facts::{CapabilityFacts, CopyState, NodeFacts};
 use crate::cluster::message::sync_version;
 use crate::cluster::outbox::{Event, Slice, SliceRequest};
 use crate::cluster::replica::{Cursor, GRACE_NS};
@@ -38,6 +39,8 @@ pub(super) struct Ours {
     missed: Option<(Doubt, String)>,
     /// What is wrong with it while it is not verified.
     doubt: Doubt,
+    /// Whose records it is about.
+    peers: Peers,
     /// Syncs in a row after which a replica had no room for what was held back meanwhile.
     crowded: u32,
     /// When to say that nobody is there to sync from. `None`: somebody is, or it was not looked for.
@@ -107,6 +110,10 @@ impl Ours {
             doubt: match config.sync {
                 true => Doubt::Missed,
                 false => Doubt::No,
+            },
+            peers: match config.sync {
+                true => Peers::in_doubt("no node gave its records yet"),
+                false => Peers::default(),
             },
             crowded: 0,
             lonely: None,
@@ -188,7 +195,7 @@ impl Ours {
         let taken_back = self.guarantor.take_if(|(donor, _)| *donor == node);
         if taken_back.is_some_and(|(_, until)| turn.now <= until) {
             let why = format!("node {node} gave us its records and is not synced any more");
-            self.doubt(turn, Doubt::Returned, why);
+            self.doubt(turn, Doubt::Returned, About::All, why);
         }
     }
 
@@ -211,16 +218,15 @@ impl Ours {
         attempt.donor_ended(turn, connection, total);
         if earlier {
             // The count was right, and yet it may be that of records from before live packets were held back.
-            self.miss(
-                Doubt::Missed,
-                format!("node {node} owed us an earlier answer"),
-            );
+            let why = format!("node {node} owed us an earlier answer");
+            self.peers.doubt(About::All, &why);
+            self.miss(Doubt::Missed, why);
         }
     }
 
     /// Something may have been missed.
     pub(super) fn suspect(&mut self, turn: &mut Turn<'_>, why: &str) {
-        self.doubt(turn, Doubt::Missed, why.to_owned());
+        self.doubt(turn, Doubt::Missed, About::All, why.to_owned());
     }
 
     /// An operator wants another sync.
@@ -242,7 +248,7 @@ impl Ours {
         self.donors.rested();
         // The copy is no worse for being asked for anew: if nobody gives anything after all, it is what it was.
         let why = "an operator asked for a sync".to_owned();
-        self.doubt(turn, Doubt::Returned, why);
+        self.doubt(turn, Doubt::Returned, About::Nobody, why);
         Ok(())
     }
 
@@ -337,8 +343,9 @@ impl Ours {
     }
 
     /// What is known here; what is given to others is not.
-    pub(super) fn facts(&self, now: Timestamp) -> CapabilityFacts {
+    pub(super) fn facts(&self, now: Timestamp, nodes: &[NodeFacts]) -> CapabilityFacts {
         CapabilityFacts {
+            peers: self.peers.facts(self.state, nodes),
             name: self.name.clone(),
             state: self.state,
             why: self.why.clone(),
@@ -364,10 +371,13 @@ impl Ours {
             }
         }
         let why = format!("node {node} is back, and was heard by others");
-        self.doubt(turn, Doubt::Returned, why);
+        self.doubt(turn, Doubt::Returned, About::Node(node), why);
     }
 
-    fn doubt(&mut self, turn: &mut Turn<'_>, doubt: Doubt, why: String) {
+    fn doubt(&mut self, turn: &mut Turn<'_>, doubt: Doubt, about: About, why: String) {
+        if self.sync {
+            self.peers.doubt(about, &why);
+        }
         // A sync that has another reason, too, is no mere second look.
         self.is_rechecked = false;
         match self.state {
@@ -496,6 +506,7 @@ impl Ours {
 
     fn begin(&mut self, turn: &mut Turn<'_>, donor: i32) {
         self.before = self.state;
+        self.peers.sync_begins();
         self.missed = None;
         self.lonely = None;
         self.not_before = turn.now.after(turn.rules.retry_min_ns);
@@ -520,10 +531,12 @@ impl Ours {
         let refused = attempt.refused();
         if refused > 0 {
             let why = self.no_room(turn, refused);
+            self.peers.doubt(About::All, &why);
             self.miss(Doubt::Missed, why);
         }
         if over.end == SyncEnd::Abandoned {
             self.abandoned += 1;
+            self.peers.given_up();
             self.donors.failed(donor, over.owing_until, over.was_mute);
             if over.was_asked_in_vain {
                 self.donors.rests(turn.now, donor, turn.rules.retry_min_ns);
@@ -534,6 +547,7 @@ impl Ours {
             return self.enter(turn, self.before, over.why);
         }
         self.completed += 1;
+        self.peers.synced();
         self.donors.completed();
         if refused == 0 {
             self.crowded = 0;
@@ -564,7 +578,7 @@ impl Ours {
     fn check_again(&mut self, turn: &mut Turn<'_>) {
         if self.recheck.take_if(|at| *at <= turn.now).is_some() {
             let why = "some records were too new for the last sync".to_owned();
-            self.doubt(turn, Doubt::Returned, why);
+            self.doubt(turn, Doubt::Returned, About::All, why);
             self.is_rechecked = true;
         }
     }
@@ -582,6 +596,7 @@ impl Ours {
         self.recheck = None;
         self.lonely = None;
         self.doubt = Doubt::No;
+        self.peers.trusted();
         self.has_records = has_records;
         // A number of its own: an answer from before says nothing of the copy that is verified now.
         self.probe.id = 0;

@@ -324,7 +324,7 @@ impl Stage {
             ids(&sessions) != ids(&self.world.shown)
         );
         self.world.shown = sessions;
-        for facts in self.copies.facts(now) {
+        for facts in self.copies.facts(now, &[]) {
             let offered = self
                 .told
                 .iter()
@@ -501,7 +501,7 @@ impl Stage {
     }
 
     fn facts(&self) -> CapabilityFacts {
-        self.copies.facts(self.now()).swap_remove(0)
+        self.copies.facts(self.now(), &[]).swap_remove(0)
     }
 
     fn state(&self) -> CopyState {

@@ -251,7 +251,7 @@ impl Run {
             assert!(end.is_some(), "nobody is left to sync from: {session:?}");
             self.stage.release(session);
         }
-        for facts in self.stage.copies.facts(self.stage.now()) {
+        for facts in self.stage.copies.facts(self.stage.now(), &[]) {
             assert_ne!(facts.state, CopyState::Syncing);
             assert!(facts.donations.is_empty() && facts.requests_waiting.is_empty());
         }

@@ -1,6 +1,7 @@
 //! What our copies are worth: to us, to operators, to seeds.
 
 use super::*;
+use crate::cluster::facts::{LinkState, NodeFacts};
 
 #[test]
 fn a_node_that_comes_back_synced_makes_us_suspect_and_one_that_restarted_does_not() {
@@ -571,4 +572,36 @@ fn what_others_sync_and_we_do_not_is_never_said_to_be_synced() {
         assert!(stage.world.slices.is_empty(), "nobody looks for a record");
         assert_eq!(stage.copies.deadline(), NEVER);
     }
+}
+
+#[test]
+fn what_was_missed_of_one_node_is_said_of_that_one() {
+    let nodes = [2, 3].map(|id| NodeFacts {
+        id,
+        link: LinkState::Up,
+        ..NodeFacts::default()
+    });
+    let of = |stage: &Stage| {
+        let facts = stage.copies.facts(stage.now(), &nodes).swap_remove(0);
+        let states = facts.peers.iter().map(|peer| (peer.node, peer.state));
+        states.collect::<Vec<_>>()
+    };
+    let (verified, suspect) = (CopyState::Verified, CopyState::Suspect);
+    let mut stage = Stage::new();
+    assert_eq!(of(&stage), [(2, suspect), (3, suspect)]);
+    stage.up(2, Release::V3_6, true);
+    stage.up(3, Release::V3_6, true);
+    stage.synced_from(2, 10);
+    assert_eq!(of(&stage), [(2, verified), (3, verified)]);
+    stage.down(3);
+    stage.up(3, Release::V3_6, true);
+    assert_eq!(of(&stage), [(2, verified), (3, suspect)]);
+    stage.pass_ms(5000);
+    assert!(
+        of(&stage)
+            .iter()
+            .all(|(_, state)| *state == CopyState::Syncing)
+    );
+    stage.synced_from(2, 10);
+    assert_eq!(of(&stage), [(2, verified), (3, verified)]);
 }
