@@ -5,7 +5,8 @@
 //! server as long as the version is the same.
 
 use binrush_engine::cluster::facts::{
-    CapabilityFacts, ClusterFacts, KeptFacts, MessageFacts, NodeFacts, SyncFacts, TagFacts,
+    CapabilityFacts, ClusterFacts, KeptFacts, MessageFacts, NodeFacts, PeerFacts, SyncFacts,
+    TagFacts,
 };
 use binrush_engine::cluster::session::SyncEnd;
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,7 @@ pub(crate) struct Capability {
     /// `unverified`, `syncing`, `verified`, `suspect`.
     pub(crate) state: String,
     pub(crate) why: String,
+    pub(crate) peers: Vec<Peer>,
     pub(crate) advertised: bool,
     pub(crate) sync: Option<Sync>,
     pub(crate) last_sync: Option<LastSync>,
@@ -69,6 +71,15 @@ pub(crate) struct Capability {
     pub(crate) donations: Vec<Donation>,
     pub(crate) requests_waiting: Vec<i32>,
     pub(crate) kept: Option<Kept>,
+}
+
+/// What is had of what one node told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Peer {
+    pub(crate) node: i32,
+    pub(crate) state: String,
+    pub(crate) why: String,
 }
 
 /// What is kept of a capability here, and what became of the rest.
@@ -188,6 +199,7 @@ impl From<&CapabilityFacts> for Capability {
             name: facts.name.clone(),
             state: facts.state.symbol().to_owned(),
             why: facts.why.clone(),
+            peers: facts.peers.iter().map(Peer::from).collect(),
             advertised: facts.advertised,
             sync: facts.sync.as_ref().map(Sync::from),
             last_sync: facts.last_sync.map(LastSync::from),
@@ -200,6 +212,16 @@ impl From<&CapabilityFacts> for Capability {
                 .collect(),
             requests_waiting: facts.requests_waiting.clone(),
             kept: facts.kept.map(Kept::from),
+        }
+    }
+}
+
+impl From<&PeerFacts> for Peer {
+    fn from(facts: &PeerFacts) -> Self {
+        Self {
+            node: facts.node,
+            state: facts.state.symbol().to_owned(),
+            why: facts.why.clone(),
         }
     }
 }

@@ -69,6 +69,12 @@ pub(super) fn families(clusters: &Clusters) -> Vec<MetricFamily> {
         "What our copy of a capability is worth: 1 for the state that it is in, 0 for the others.",
         each().flat_map(|of| of.copy_states()),
     ));
+    families.push(gauges(
+        "binrush_cluster_peer_state",
+        "What we have of what a node told of a capability: 1 for the state that it is in (verified, suspect: something was \
+         missed, syncing), 0 for the others.",
+        each().flat_map(|of| of.peer_states()),
+    ));
     families.extend(CAPABILITY_GAUGES.map(|(name, help, value)| {
         gauges(
             name,
@@ -181,6 +187,25 @@ impl<'a> Labelled<'a> {
             })
         };
         self.cluster.capabilities.iter().flat_map(states).collect()
+    }
+
+    fn peer_states(&self) -> Vec<Metric> {
+        let mut metrics = Vec::new();
+        for capability in &self.cluster.capabilities {
+            let name = printable(&capability.name);
+            for peer in &capability.peers {
+                metrics.extend(PEER_STATES.map(|state| {
+                    let labels = [
+                        ("cluster", self.id.as_str()),
+                        ("capability", &name),
+                        ("node", &peer.node.to_string()),
+                        ("state", state.symbol()),
+                    ];
+                    gauge(&labels, f64::from(u8::from(peer.state == state)))
+                }));
+            }
+        }
+        metrics
     }
 
     fn capabilities(
@@ -414,6 +439,9 @@ const COPY_STATES: [CopyState; 4] = [
     CopyState::Verified,
     CopyState::Suspect,
 ];
+
+/// What is had of one node is never without a word of its worth.
+const PEER_STATES: [CopyState; 3] = [CopyState::Syncing, CopyState::Verified, CopyState::Suspect];
 
 const FATES: [Fate; 3] = [
     ("received", |each| each.received),

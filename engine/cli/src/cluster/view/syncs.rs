@@ -45,6 +45,11 @@ fn sentences(of: &Capability) -> Vec<String> {
         )
     }));
     said.extend(of.kept.iter().flat_map(not_kept));
+    // Where all are alike the row says it.
+    if of.peers.iter().any(|peer| peer.state != of.state) {
+        let missed = of.peers.iter().filter(|peer| peer.state == "suspect");
+        said.extend(missed.map(|peer| format!("node {}: suspect, {}", peer.node, peer.why)));
+    }
     if !of.requests_waiting.is_empty() {
         let s = if of.requests_waiting.len() == 1 {
             ""
