@@ -73,6 +73,11 @@ impl Table {
         self.local >> id.0 & 1 == 1
     }
 
+    /// Those names, a bit for each [`NameId`].
+    pub(crate) const fn local(&self) -> u64 {
+        self.local
+    }
+
     /// The number of `name`, compared byte by byte as OpenSIPS does; `None` when nobody is registered for it.
     ///
     /// Walks the names: one server registers a handful, and most differ in their length already.
@@ -112,6 +117,13 @@ impl Handlers {
     ) -> Option<Box<dyn Handler>> {
         std::mem::replace(&mut self.0[id.index()], handler)
     }
+
+    /// Those that are there, a bit for each [`NameId`].
+    pub(crate) fn present(&self) -> u64 {
+        let places = self.0.iter().enumerate();
+        let there = places.filter(|(_, handler)| handler.is_some());
+        there.fold(0, |set, (index, _)| set | 1 << index)
+    }
 }
 
 impl fmt::Debug for Handlers {
@@ -127,4 +139,7 @@ const LOCAL_NAMES: [&[u8]; 3] = [b"clusterer-internal", b"clusterer-extra", b"cl
 /// Names that an engine may meet registrations for in its life; more than OpenSIPS has capabilities.
 pub const NAMES_MAX: usize = 64;
 
-const _: () = assert!(NAMES_MAX <= 64, "a bit for each in `Table::local`");
+const _: () = assert!(
+    NAMES_MAX <= 64,
+    "a bit for each in `Table::local` and `Handlers::present`"
+);

@@ -4,7 +4,7 @@
 //!   ┌▶ orders? ─▶ mail ─▶ recv ─▶ for each datagram: mine? ─▶ parse ─▶ lookup ─▶ handle ─▶ count ─┐
 //!   │                     └▶ connections: the same for each packet of a stream ────────────────────┤
 //!   │                                                 └ no ─▶ mailbox of its owner                 │
-//!   ├───────────────────────────────────────────────── publish mail, send, release ◀──────────────┘
+//!   ├──────────── a turn for one handler, when it is time ◀── publish mail, send, release ◀───────┘
 //!   └─ nothing there: ask again for a while, then sleep until something comes or the bell rings
 //! ```
 //!
@@ -34,6 +34,7 @@ use life::Leaving;
 use mailbox::Mailbox;
 use outbox::Outbox;
 use streams::{NoStreams, StreamParts, Streams};
+use turns::Turns;
 
 pub use life::Life;
 
@@ -51,6 +52,8 @@ pub mod mailbox;
 pub mod outbox;
 /// Connections.
 pub mod streams;
+/// What handlers do without a packet.
+mod turns;
 
 /// Everything one core needs to turn datagrams into calls of handlers.
 ///
@@ -71,6 +74,7 @@ pub struct Shard<Q, T, C, S: StreamQueue = NoStreams> {
     bell: Arc<Bell>,
     /// Waits that failed since the last one that did not.
     waits: Failures,
+    turns: Turns,
     floor: Floor<T>,
     streams: Streams<S>,
     /// Receives from connections that failed since the last one that did not.
@@ -188,6 +192,7 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
             obeyed: 0,
             bell,
             waits: Failures::default(),
+            turns: Turns::new(),
             floor: Floor {
                 id,
                 steering,
@@ -245,7 +250,7 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
     }
 
     /// One round: what control wants, what other shards posted, one receive from each queue and one from all
-    /// connections. Whether anything came. Never waits.
+    /// connections; and a turn for one handler, if it is time. Whether anything came. Never waits.
     ///
     /// # Errors
     /// As [`run`](Self::run).
@@ -282,12 +287,15 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
         if !pause.is_zero() && !came {
             self.clock.sleep(pause);
         }
+        if self.turns.is_due() {
+            self.give_turn();
+        }
         self.floor.ledger.turned();
         Ok(came)
     }
 
-    /// Sleeps until something may have come; at most [`WAIT`], and less while packets wait for another shard, which
-    /// does not ring when it has room again.
+    /// Sleeps until something may have come or a handler has its turn; at most [`WAIT`], and less while packets wait for
+    /// another shard, which does not ring when it has room again.
     fn park(&mut self, life: &Life) -> io::Result<()> {
         self.bell.arm();
         // From here on whoever posts rings. What was posted before is seen now.
@@ -302,6 +310,7 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
             } else {
                 WAIT
             };
+            let most = most.min(self.turns.left());
             // Without any, nobody receives, and what the descriptor still says of the last one stays.
             let connections = self.streams.has_connections();
             let connections = connections.then(|| self.streams.queue().as_raw_fd());
@@ -309,7 +318,9 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
             Q::wait(&mut self.queues, connections, &self.bell, most)
         };
         self.bell.disarm();
-        self.waited(waited)
+        self.waited(waited)?;
+        self.turns.note(self.clock.now());
+        Ok(())
     }
 
     /// Counts a wait that failed, and lets time pass in its place.
@@ -327,6 +338,7 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
     /// Receives from all connections; whether anything came.
     fn receive_streams(&mut self) -> io::Result<bool> {
         let now = self.clock.now();
+        self.turns.note(now);
         match self.streams.receive(now, &mut self.slab, &mut self.floor) {
             Ok(came) => {
                 self.stream_failures = Failures::default();
@@ -398,6 +410,7 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
             clock,
             slab,
             batch,
+            turns,
             floor,
             ..
         } = self;
@@ -415,9 +428,11 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
             }
         }
         floor.batch_done();
-        let busy_ns = clock.now().nanos_since(now);
+        let end = clock.now();
+        let busy_ns = end.nanos_since(now);
         floor.ledger.batch_done(kept, bytes, busy_ns, busy_ns);
         batch.release(slab);
+        turns.note(end);
     }
 
     /// Settles what other shards posted; whether there was anything.
@@ -431,6 +446,7 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
         let (count, oldest) = self.floor.mail(now);
         self.floor.batch_done();
         let end = self.clock.now();
+        self.turns.note(end);
         // Each was settled no later than the oldest: a bound for all of them, by one clock read.
         let (busy_ns, latency_ns) = (end.nanos_since(now), end.nanos_since(oldest));
         let ledger = &mut self.floor.ledger;

@@ -31,6 +31,17 @@ pub trait Handler: Send {
         let _ = context;
         drop(message);
     }
+
+    /// Time has passed: does what is due without a packet, such as to let records expire. `true`: there is more to do.
+    ///
+    /// Called ten times a second, and about a millisecond after it answered `true`; later where batches take longer. May take
+    /// 200 us: one handler has its turn in each round of the shard, so packets come in between. On shards that own nothing only the
+    /// handlers of [local](crate::dispatch::Table::is_local) names have turns, as others are never called there. Not called any more
+    /// once the shard ends.
+    fn turn(&mut self, now: Timestamp) -> bool {
+        let _ = now;
+        false
+    }
 }
 
 /// What a handler says about a packet; each answer ends in one counter.

@@ -118,6 +118,22 @@ impl<T: Tx> Floor<T> {
         }
     }
 
+    /// The handlers that have turns here, a bit for each name: on a shard that owns nothing those that are called there.
+    pub(super) fn with_turns(&self) -> u64 {
+        let all = self.handlers.present();
+        if self.id.0 < self.steering.shards() {
+            all
+        } else {
+            all & self.table.local()
+        }
+    }
+
+    /// Lets a handler do what is due; whether it has more to do.
+    pub(super) fn turn(&mut self, now: Timestamp, name: NameId) -> bool {
+        let handler = self.handlers.of(name);
+        handler.is_some_and(|handler| handler.turn(now))
+    }
+
     /// Brings a packet of a stream to its counter or on its way; on `line` its handler may answer, and `waits_for` says whether others of its connection
     /// wait for an owner already, so that it has to wait behind them.
     #[inline]

@@ -99,7 +99,7 @@ impl Clock for Ticking {
 }
 
 /// No shard of these tests sends anything.
-struct Nowhere;
+pub(super) struct Nowhere;
 
 impl Tx for Nowhere {
     fn send(&mut self, _: &mut TxBatch) -> Sent {
@@ -113,14 +113,14 @@ fn stopped() -> Arc<Life> {
     life
 }
 
-fn parts<Q>(queue: Q, registry: &Registry) -> Parts<Q, Nowhere, Ticking> {
+pub(super) fn parts<Q, C>(queue: Q, clock: C, registry: &Registry) -> Parts<Q, Nowhere, C> {
     let mut mesh = Mailbox::mesh(1).unwrap();
     Parts {
         id: ShardId(0),
         queues: vec![queue],
         open: Box::new(|_| Err(io::ErrorKind::Unsupported.into())),
         outbox: Outbox::new(None, None),
-        clock: Ticking::default(),
+        clock,
         slab: Slab::new(4).unwrap(),
         batch: Batch::new(4),
         steering: Steering::new(1, 0),
@@ -131,7 +131,7 @@ fn parts<Q>(queue: Q, registry: &Registry) -> Parts<Q, Nowhere, Ticking> {
 }
 
 fn shard<Q: RxQueue>(queue: Q, registry: Registry) -> (Shard<Q, Nowhere, Ticking>, Arc<Ledger>) {
-    Shard::new(parts(queue, &registry))
+    Shard::new(parts(queue, Ticking::default(), &registry))
 }
 
 fn run(steps: Vec<Step>, registry: Registry) -> (io::Result<()>, Counts) {
@@ -143,7 +143,7 @@ fn run(steps: Vec<Step>, registry: Registry) -> (io::Result<()>, Counts) {
     (result, ledger.counts())
 }
 
-fn packet(name: &[u8], command: i32) -> Vec<u8> {
+pub(super) fn packet(name: &[u8], command: i32) -> Vec<u8> {
     let mut buffer = [0; 256];
     let mut builder = Builder::new(Generation::Legacy, &mut buffer, name, command, 0).unwrap();
     builder.push_str(b"field").unwrap();
