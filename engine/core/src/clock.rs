@@ -29,12 +29,15 @@ pub struct MonotonicClock;
 
 /// What a clock on the wall shows at a [`Timestamp`]. Records say when they expire by that one, and shards do not read it.
 ///
-/// Keeps how far it is ahead of the other. Who owns it sets that once in a while, from any thread, so that a clock that was set
-/// is noticed; a clock that was set back goes back here, too.
+/// Keeps how far it is ahead of the other. Who uses it refreshes that once in a while, from any thread, so that a clock that was
+/// set is noticed; a clock that was set back goes back here, too. By default it is no clock of any system, and shows what it was
+/// set to: before that, the same as the other.
 #[derive(Debug, Default)]
 pub struct WallClock {
     /// In nanoseconds. Stands for itself: nothing else is read because of it.
     ahead: AtomicI64,
+    /// It is that of the system.
+    follows: bool,
 }
 
 impl Timestamp {
@@ -67,13 +70,19 @@ impl WallClock {
     /// That of the system.
     #[must_use]
     pub fn system() -> Self {
-        let clock = Self::default();
+        let clock = Self {
+            follows: true,
+            ..Self::default()
+        };
         clock.refresh();
         clock
     }
 
-    /// Looks at that of the system.
+    /// Looks at that of the system, if it is that one: two clock reads.
     pub fn refresh(&self) {
+        if !self.follows {
+            return;
+        }
         // Before 1970 nobody's records make sense.
         let unix = SystemTime::now().duration_since(UNIX_EPOCH);
         self.set(MonotonicClock.now(), unix.unwrap_or_default());
@@ -130,7 +139,13 @@ mod tests {
         assert!(seconds(u64::MAX) > 0, "centuries later");
         wall.set(at, Duration::ZERO);
         assert_eq!(seconds(6_999_999_999), -1, "in whole seconds, downward");
+        wall.refresh();
+        assert_eq!(wall.seconds(at), 0, "nobody but who set it does");
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let set = WallClock::system();
+        set.set(MonotonicClock.now(), Duration::ZERO);
+        set.refresh();
+        assert!(set.seconds(MonotonicClock.now()) > 1_500_000_000);
         let shown = WallClock::system().seconds(MonotonicClock.now());
         assert!(
             (shown - i64::try_from(since.as_secs()).unwrap()).abs() <= 2,
