@@ -213,10 +213,12 @@ impl<E: Effects + Send> Replica for TypedReplica<E> {
         }
     }
 
-    fn turn(&mut self, now: Timestamp) {
+    fn turn(&mut self, now: Timestamp) -> bool {
+        self.wall.refresh();
         self.kept.unix = self.wall.seconds(now);
         self.kept.expire(STEPS_PER_TURN);
         self.kept.show();
+        self.kept.expired.is_none()
     }
 
     fn sync_begins(&mut self, now: Timestamp) {

@@ -18,7 +18,7 @@ use super::outbox::{GateOrder, Now, Outbox as _};
 use super::roster::{Board, RosterCluster};
 use super::seat::Seat;
 use super::session::SyncEnd;
-use crate::clock::{Clock as _, MonotonicClock, WallClock};
+use crate::clock::{Clock as _, MonotonicClock};
 use crate::config::Endpoint;
 use crate::dispatch::NameId;
 use crate::link::LinkLimits;
@@ -93,8 +93,6 @@ struct Driver {
     mail: Arc<Mail>,
     routes: Arc<Routes>,
     tallies: Arc<Tallies>,
-    /// What it shows is looked at once in a while.
-    wall: Arc<WallClock>,
     /// What the ways that are shown were worked out of: numbers of the seats' ways and the world's links.
     shown: Option<(u64, u64)>,
 }
@@ -125,7 +123,6 @@ impl Driver {
         mail: Arc<Mail>,
         routes: Arc<Routes>,
         tallies: Arc<Tallies>,
-        wall: Arc<WallClock>,
     ) -> Self {
         Self {
             seats,
@@ -133,7 +130,6 @@ impl Driver {
             mail,
             routes,
             tallies,
-            wall,
             shown: None,
         }
     }
@@ -198,9 +194,6 @@ impl Driver {
         }
         let moved = self.mail.take_moved();
         self.world.go_on(now.at);
-        if self.world.errands.turn(now.at) {
-            self.wall.refresh();
-        }
         for seated in &mut self.seats {
             if moved {
                 seated.act(&mut self.world, |seat, out| seat.session_moved(now, out));
@@ -220,8 +213,7 @@ impl Driver {
         }
         let now = MonotonicClock.now();
         let deadlines = self.seats.iter().map(|seated| seated.seat.deadline());
-        let turn = [self.world.errands.next_turn()];
-        let until = deadlines.chain(self.world.deadline()).chain(turn).min();
+        let until = deadlines.chain(self.world.deadline()).min();
         let left = until.map_or(SLEEP_MAX, |until| {
             Duration::from_nanos(until.nanos_since(now))
         });

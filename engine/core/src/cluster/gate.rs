@@ -22,7 +22,7 @@ use binrush_wire::chunk::{CHUNK_HEADER_LEN, CHUNK_MARKER};
 use binrush_wire::{Generation, Packet, Trailer};
 
 use super::inbox::Inbox;
-use super::outbox::{GateOrder, Slice, SliceRequest, Turn};
+use super::outbox::{GateOrder, Slice, SliceRequest};
 use super::replica::{Replica, SYNC_PACKET, Source, Walked};
 use super::roster::{Board, Reader, Roster};
 use super::session::Session;
@@ -322,17 +322,20 @@ impl<R: Replica> Handler for Gate<R> {
         }
     }
 
-    /// Takes a [`GateOrder`], a [`SliceRequest`] or a [`Turn`].
+    /// Takes a [`GateOrder`] or a [`SliceRequest`]; anything else is for the replica.
     fn tell(&mut self, context: &mut Context<'_>, message: Box<dyn Any + Send>) {
         let now = context.now();
         match message.downcast::<GateOrder>() {
             Ok(order) => self.obey(now, *order),
             Err(message) => match message.downcast::<SliceRequest>() {
                 Ok(request) => self.give(now, &request),
-                Err(message) if message.is::<Turn>() => self.replica.turn(now),
-                Err(_) => {}
+                Err(message) => self.replica.ask(now, message),
             },
         }
+    }
+
+    fn turn(&mut self, now: Timestamp) -> bool {
+        self.replica.turn(now)
     }
 }
 

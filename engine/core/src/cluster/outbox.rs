@@ -71,10 +71,6 @@ pub enum GateOrder {
     Release(Arc<Session>, SyncEnd),
 }
 
-/// Time has passed: a gate lets its replica [do what is due](super::replica::Replica::turn).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Turn;
-
 /// Records that are wanted of one shard's [`Replica`](super::replica::Replica).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SliceRequest {

@@ -1,5 +1,6 @@
 //! Who keeps the records of a capability.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use binrush_wire::{Chunk, Packet, Release, WireError};
@@ -39,10 +40,17 @@ pub trait Replica: Send {
         chunk: &Chunk<'_>,
     ) -> Result<(), WireError>;
 
-    /// Time goes on: does what is due, such as to let records expire, of which more may be left for the next time. Called every
-    /// tenth of a second and before each step of a walk; it must return as soon as [`walk`](Self::walk).
-    fn turn(&mut self, now: Timestamp) {
+    /// Time goes on: does what is due, such as to let records expire. `true`: there is more to do. Called as
+    /// [`Handler::turn`](crate::dispatch::handler::Handler::turn) is, and before each step of a walk; may take 200 us.
+    fn turn(&mut self, now: Timestamp) -> bool {
         let _ = now;
+        false
+    }
+
+    /// Takes what another thread asks of it, by a message that its gate does not know. What it is not prepared for it drops.
+    fn ask(&mut self, now: Timestamp, message: Box<dyn Any + Send>) {
+        let _ = now;
+        drop(message);
     }
 
     /// A sync begins: every record counts as not confirmed until a chunk, or a live packet, speaks of it.
@@ -100,8 +108,12 @@ impl<R: Replica + ?Sized> Replica for Box<R> {
         (**self).apply_chunk(source, data_version, chunk)
     }
 
-    fn turn(&mut self, now: Timestamp) {
-        (**self).turn(now);
+    fn turn(&mut self, now: Timestamp) -> bool {
+        (**self).turn(now)
+    }
+
+    fn ask(&mut self, now: Timestamp, message: Box<dyn Any + Send>) {
+        (**self).ask(now, message);
     }
 
     fn sync_begins(&mut self, now: Timestamp) {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::{Orders, Told};
 use crate::clock::Timestamp;
-use crate::cluster::outbox::{GateOrder, SliceRequest, Turn};
+use crate::cluster::outbox::{GateOrder, SliceRequest};
 use crate::cluster::session::{Session, SyncEnd};
 use crate::dispatch::NameId;
 
@@ -21,8 +21,6 @@ pub(super) struct Errands {
     untold: VecDeque<Untold>,
     /// When those were tried last.
     tried: Timestamp,
-    /// When all gates are told next that time has passed.
-    next_turn: Timestamp,
 }
 
 struct Releasing {
@@ -63,7 +61,6 @@ impl Errands {
             releasing: Vec::new(),
             untold: VecDeque::new(),
             tried: Timestamp::default(),
-            next_turn: Timestamp::default(),
         }
     }
 
@@ -100,26 +97,6 @@ impl Errands {
         let again = (!self.untold.is_empty()).then(|| self.tried.after(AGAIN_NS));
         let releases = self.releasing.iter().flat_map(Releasing::due);
         releases.chain(again).min()
-    }
-
-    /// Tells all gates that time has passed, ten times a second; whether it was time to. A shard whose desk is full has more
-    /// to do just then.
-    pub(super) fn turn(&mut self, now: Timestamp) -> bool {
-        if now < self.next_turn {
-            return false;
-        }
-        self.next_turn = now.after(TURN_NS);
-        for shard in 0..self.orders.owners() {
-            for name in self.names.values() {
-                let _ = self.orders.tell(shard, *name, Box::new(Turn));
-            }
-        }
-        true
-    }
-
-    /// When [`turn`](Self::turn) is wanted. Not among the deadlines, which end with what was asked for.
-    pub(super) const fn next_turn(&self) -> Timestamp {
-        self.next_turn
     }
 
     fn release(&mut self, now: Timestamp, name: NameId, session: Arc<Session>, end: SyncEnd) {
@@ -246,9 +223,6 @@ const PIECE_NS: u64 = 2_000_000;
 
 /// Between two requests to a gate that shows no progress.
 const SILENT_NS: u64 = 100_000_000;
-
-/// Between two [`Turn`]s of a gate.
-const TURN_NS: u64 = 100_000_000;
 
 /// Between two attempts to tell a shard whose desk was full.
 const AGAIN_NS: u64 = 10_000_000;

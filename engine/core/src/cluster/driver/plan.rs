@@ -198,7 +198,7 @@ impl ClusterPlan {
         Ok(())
     }
 
-    /// A clock for replicas whose records expire: right from now on, and refreshed by the thread of the seats.
+    /// A clock for replicas whose records expire: that of the system, which each [refreshes](WallClock::refresh) in its turns.
     #[must_use]
     pub fn wall(&self) -> Arc<WallClock> {
         Arc::clone(&self.wall)
@@ -241,14 +241,7 @@ impl ClusterPlan {
         let errands = Errands::new(orders, names.collect());
         let (mail, board) = (Arc::clone(&self.mail), self.board);
         let world = World::new(links, terms, errands, board, mail, self.listeners);
-        let driver = Driver::new(
-            self.seats,
-            world,
-            self.mail,
-            routes,
-            self.tallies,
-            self.wall,
-        );
+        let driver = Driver::new(self.seats, world, self.mail, routes, self.tallies);
         let thread = thread::Builder::new()
             .name("cluster".to_owned())
             .spawn(move || driver.run())?;

@@ -16,7 +16,7 @@ use crate::cluster::config::{CapabilityConfig, ClusterConfig, SyncLimits, Timers
 use crate::cluster::facts::CopyState;
 use crate::cluster::inbox::{Body, Inbox as _, Incoming};
 use crate::cluster::message::{self, Extra, Internal, NodeCapabilities, Writer};
-use crate::cluster::outbox::{Event, Sent, Turn};
+use crate::cluster::outbox::{Event, Sent};
 use crate::cluster::replica::{OpaqueReplica, Replica as _};
 use crate::cluster::roster::Reader;
 use crate::cluster::session::Session;
@@ -47,10 +47,6 @@ impl Orders for Shard {
     fn tell(&self, _: u16, _: NameId, message: Box<dyn Any + Send>) -> Told {
         assert!(!self.panics, "a bug somewhere in the thread of the seats");
         drop(self.gate.lock().unwrap());
-        // Ten times a second, and of no interest here.
-        if message.is::<Turn>() {
-            return Told::Taken;
-        }
         if self.releases
             && let Some(GateOrder::Release(session, _)) = message.downcast_ref()
         {

@@ -9,7 +9,7 @@ use binrush_wire::{Chunk, Chunks, Generation, Packet, Release, WireError};
 
 use super::super::dice::Dice;
 use super::super::genuine::CLUSTER;
-use super::super::network::{NEVER, Time};
+use super::super::network::{MS, NEVER, Time};
 use super::super::plan::{Mutation, Plan};
 use super::super::record::{Change, Records};
 use super::super::shadow::Shadow;
@@ -32,6 +32,8 @@ pub(super) struct Floor {
     mail: BTreeMap<IpAddr, VecDeque<(Time, Letter)>>,
     orders: VecDeque<(Time, String, Wish)>,
     pub(super) awake: Time,
+    /// When its gates have their turns. Nobody is woken for it: what has expired is nobody's news.
+    turns_at: Time,
     /// Changes that live packets told of, by capability.
     pub(super) heard: Vec<(String, Change)>,
     /// Records that were not removed though a sync did not confirm them.
@@ -95,6 +97,7 @@ impl Floor {
             mail: BTreeMap::new(),
             orders: VecDeque::new(),
             awake: 0,
+            turns_at: 0,
             heard: Vec::new(),
             spared: Vec::new(),
             hold_bytes: plan.limits.hold_bytes as u64,
@@ -185,6 +188,15 @@ impl Floor {
                 self.mail.remove(&peer);
             }
             verdicts.push(self.take(&letter, scripted, counts)?);
+        }
+        if self.turns_at <= now {
+            let turn = |stand: &mut Stand| stand.gate.turn(Timestamp::from_nanos(now));
+            let has_more = self
+                .stands
+                .iter_mut()
+                .map(turn)
+                .fold(false, |any, one| any | one);
+            self.turns_at = now + if has_more { MS } else { 100 * MS };
         }
         Ok(verdicts)
     }
@@ -424,8 +436,8 @@ impl Replica for Kept {
         }
     }
 
-    fn turn(&mut self, now: Timestamp) {
-        self.lock().turn(now);
+    fn turn(&mut self, now: Timestamp) -> bool {
+        self.lock().turn(now)
     }
 
     fn sync_begins(&mut self, now: Timestamp) {
