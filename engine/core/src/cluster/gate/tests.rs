@@ -40,6 +40,10 @@ struct Diary {
     last: Option<(i32, Timestamp)>,
     /// Pieces that the end of a sync takes beside the first.
     more_pieces: u64,
+    /// When it had its turns.
+    turns: Vec<Timestamp>,
+    /// What it was asked that the gate does not know.
+    asked: Vec<Box<dyn Any + Send>>,
 }
 
 impl Replica for Diary {
@@ -62,6 +66,16 @@ impl Replica for Diary {
         }
         self.did.push(Did::Chunk(chunk.data.to_vec()));
         Ok(())
+    }
+
+    /// The first two times there is more to do.
+    fn turn(&mut self, now: Timestamp) -> bool {
+        self.turns.push(now);
+        self.turns.len() <= 2
+    }
+
+    fn ask(&mut self, _: Timestamp, message: Box<dyn Any + Send>) {
+        self.asked.push(message);
     }
 
     fn sync_begins(&mut self, _: Timestamp) {
@@ -512,4 +526,24 @@ fn a_slice_has_chunks_as_they_stand_in_a_sync_packet() {
         [1, 1, 2],
         "that empty one, and all"
     );
+}
+
+#[test]
+fn turns_and_what_the_gate_does_not_know_are_for_the_replica() {
+    let mut world = World::new(1000);
+    let at = |ms| Timestamp::from_nanos(ms * 1_000_000);
+    let more = [100, 101, 102].map(|ms| world.gate.turn(at(ms)));
+    assert_eq!(more, [true, true, false]);
+    world.tell(Box::new("who is there?"));
+    // While a sync is under way, too.
+    let session = Arc::new(Session::new(SESSION, 1, CAPABILITY, 2, 1));
+    world.hold(&session);
+    assert!(!world.gate.turn(at(200)));
+    world.tell(Box::new(7_u16));
+    let diary = world.gate.replica();
+    assert_eq!(diary.turns, [100, 101, 102, 200].map(at));
+    let [text, number] = &diary.asked[..] else {
+        panic!("orders are the gate's own: {:?}", diary.asked)
+    };
+    assert!(text.is::<&str>() && number.is::<u16>());
 }
