@@ -25,6 +25,8 @@ mod faults;
 mod http;
 /// Scenarios are learned from captures.
 mod learn;
+/// Records of early releases, in an engine.
+mod legacy;
 /// How `serve` starts and ends.
 mod lifecycle;
 /// Loads, and both ends laid together.

@@ -13,7 +13,8 @@
 //! | `cachedb-local-repl` | entries of collections | all, from 3.0 on |
 //! | `dialog-prof-repl`, `ratelimit-pipe-repl` | counts of nodes | none, they are told again and again |
 //!
-//! What a record may lose on its way to a node of another release stands in [`binrush_store::write`].
+//! What a record may lose on its way to a node of another release stands in [`binrush_store::write`]. Nodes before 2.4 have other
+//! names and no capabilities: see [`legacy`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,6 +31,11 @@ use crate::cluster::replica::opaque::BYTES_MAX;
 use crate::cluster::replica::{Cursor, Ended, OpaqueReplica, Replica, Source, Tally, Walked};
 use crate::cluster::session::SyncEnd;
 use crate::dispatch::handler::{Refusal, ShardId, Verdict};
+
+/// Records of nodes before 2.4.
+pub mod legacy;
+
+pub use legacy::Legacy;
 
 /// The records of one capability on one shard, as what they say.
 ///
@@ -68,14 +74,14 @@ pub fn keepers(
     }
 }
 
-/// The records that `capability` is about; `None`: none that are known for what they say.
+/// The records that `capability`, or a [table of earlier nodes](legacy), is about; `None`: none that are known for what they say.
 #[must_use]
 pub fn family(capability: &str) -> Option<Family> {
     match capability {
-        "dialog-dlg-repl" => Some(Family::Dialogs),
-        "usrloc-contact-repl" => Some(Family::Usrloc),
+        "dialog-dlg-repl" | legacy::DIALOGS => Some(Family::Dialogs),
+        "usrloc-contact-repl" | legacy::CONTACTS => Some(Family::Usrloc),
         "cachedb-local-repl" => Some(Family::Cache),
-        "dialog-prof-repl" => Some(Family::Profiles),
+        "dialog-prof-repl" | legacy::PROFILES => Some(Family::Profiles),
         "ratelimit-pipe-repl" => Some(Family::Pipes),
         _ => None,
     }
@@ -127,19 +133,45 @@ impl<E: Effects + Send> TypedReplica<E> {
         &self.kept.effects
     }
 
-    /// Applies what a live packet says, by the layouts of `release`, or by any.
+    /// Takes a live packet that `node` made: by the layouts of `release`; by any, where none of those fits or it is not known.
+    /// What a node is said to speak is not always what it does.
+    fn hear(
+        &mut self,
+        now: Timestamp,
+        node: i32,
+        release: Option<Release>,
+        packet: &Packet<'_>,
+    ) -> Verdict {
+        let applied = match self.live(now, node, release, packet) {
+            Err(ReadError::Schema(_)) if release.is_some() => self.live(now, node, None, packet),
+            applied => applied,
+        };
+        self.settle();
+        match applied {
+            Ok(Applied::Refused(Why::NoRoom | Why::TooMany)) => Verdict::Refused(Refusal::NoRoom),
+            Ok(Applied::Refused(Why::OtherFamily)) => Verdict::UnknownCommand,
+            // 2.4 tells of its sharing tags by the capability of dialogs: about no record.
+            Ok(_) | Err(ReadError::NoRecord(_)) => Verdict::Handled,
+            Err(ReadError::Schema(SchemaError::Field(error))) => Verdict::Field(error),
+            Err(ReadError::Schema(SchemaError::UnknownVersion)) => Verdict::UnknownVersion,
+            Err(ReadError::Schema(_)) => Verdict::UnknownCommand,
+        }
+    }
+
+    /// Applies what it says, by the layouts of `release`, or by any.
     fn live(
         &mut self,
-        source: &Source,
+        now: Timestamp,
+        node: i32,
         release: Option<Release>,
         packet: &Packet<'_>,
     ) -> Result<Applied, ReadError> {
         let now = Now {
-            unix: self.wall.seconds(source.now),
-            tick: ticks(source.now),
+            unix: self.wall.seconds(now),
+            tick: ticks(now),
         };
         let change = read::read(packet, release, now.unix, &mut self.scratch)?;
-        Ok(self.kept.apply(now, &change, source.node))
+        Ok(self.kept.apply(now, &change, node))
     }
 
     /// Likewise a donor's record.
@@ -171,23 +203,9 @@ impl<E: Effects + Send> TypedReplica<E> {
 }
 
 impl<E: Effects + Send> Replica for TypedReplica<E> {
-    /// By the layouts of its maker's release; by any, where none of those fits: what a node is said to speak is not always
-    /// what it does.
+    /// By the layouts of its maker's release; by any, where none of those fits.
     fn apply(&mut self, source: &Source, packet: &Packet<'_>) -> Verdict {
-        let applied = match self.live(source, Some(source.release), packet) {
-            Err(ReadError::Schema(_)) => self.live(source, None, packet),
-            applied => applied,
-        };
-        self.settle();
-        match applied {
-            Ok(Applied::Refused(Why::NoRoom | Why::TooMany)) => Verdict::Refused(Refusal::NoRoom),
-            Ok(Applied::Refused(Why::OtherFamily)) => Verdict::UnknownCommand,
-            // 2.4 tells of its sharing tags by the capability of dialogs: about no record.
-            Ok(_) | Err(ReadError::NoRecord(_)) => Verdict::Handled,
-            Err(ReadError::Schema(SchemaError::Field(error))) => Verdict::Field(error),
-            Err(ReadError::Schema(SchemaError::UnknownVersion)) => Verdict::UnknownVersion,
-            Err(ReadError::Schema(_)) => Verdict::UnknownCommand,
-        }
+        self.hear(source.now, source.node, Some(source.release), packet)
     }
 
     /// # Errors

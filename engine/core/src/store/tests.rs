@@ -4,6 +4,8 @@ use binrush_wire::{Builder, Generation, Trailer};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+/// Nodes before 2.4.
+mod legacy;
 /// From one release to another.
 mod releases;
 /// Syncs, expiry, limits.
