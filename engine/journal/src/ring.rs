@@ -143,6 +143,14 @@ impl Ring {
         Ok(ring)
     }
 
+    /// Whether a ring can have so many bytes.
+    ///
+    /// # Errors
+    /// [`RingError::Capacity`].
+    pub fn check_capacity(capacity: usize) -> Result<(), RingError> {
+        words_of(capacity).map(|_| ())
+    }
+
     /// A ring that ends with the process.
     ///
     /// # Errors
@@ -208,10 +216,24 @@ impl Ring {
         self.word(MISSED).load(Ordering::Relaxed)
     }
 
+    /// How many bytes of frames it has room for.
+    #[must_use]
+    pub const fn capacity(&self) -> u64 {
+        self.capacity * 8
+    }
+
+    /// How many of them wait for the writer.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        let head = self.word(HEAD).load(Ordering::Acquire);
+        let used = self.committed().tail.saturating_sub(head) * 8;
+        used.min(self.capacity())
+    }
+
     /// Bytes of the longest record that this ring takes.
     #[must_use]
     pub fn record_len_max(&self) -> usize {
-        let quarter = usize::try_from(self.capacity * 8 / 4).unwrap_or(usize::MAX);
+        let quarter = usize::try_from(self.capacity() / 4).unwrap_or(usize::MAX);
         quarter.min(crate::RECORD_LEN_MAX)
     }
 

@@ -176,9 +176,9 @@ impl Appender {
         &self.status
     }
 
-    /// The ring.
+    /// The ring; a clone of it, for who watches, may go to another thread.
     #[must_use]
-    pub fn ring(&self) -> &Ring {
+    pub const fn ring(&self) -> &Arc<Ring> {
         &self.ring
     }
 
