@@ -241,6 +241,7 @@ impl Config {
             listen: self.addrs(|each| each.endpoint.protocol == Protocol::Bin),
             access: self.access.clone(),
             shards: self.shards.count,
+            seed: None,
             readers: self.readers,
             pin: self.pin.clone(),
             backend: self.backend,

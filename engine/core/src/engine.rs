@@ -139,7 +139,7 @@ impl Engine {
         let allowed = allowed_cores();
         let shards = config.shard_count();
         let threads = shards + config.readers;
-        let steering = Steering::new(shards, seed());
+        let steering = Steering::new(shards, config.seed.unwrap_or_else(seed));
         let (backend, backend_reason, no_uring) = backend::choose(config.backend, config.batch);
         let options = SocketOptions {
             rcvbuf: config.rcvbuf,

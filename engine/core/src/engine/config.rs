@@ -21,6 +21,9 @@ pub struct EngineConfig {
     /// Shards, each a thread with a socket of its own for every address; `None` is one for each core that the
     /// process may use.
     pub shards: Option<u16>,
+    /// What [steering](crate::steering::Steering::new) begins with, for shards whose records are theirs from one start to the
+    /// next; `None` draws one.
+    pub seed: Option<u32>,
     /// Threads beside the shards, at most [`READERS_MAX`], to which all connections go: they cut packets
     /// and hand each to the shard that owns its record, and handle those about no record themselves. So a callback that
     /// takes long on one shard holds up neither those nor the other shards, as long as what waits for that shard fits into
@@ -126,6 +129,7 @@ impl EngineConfig {
             listen: vec![addr],
             access: Access::loopback(),
             shards: None,
+            seed: None,
             readers: 0,
             pin: Pin::Auto,
             backend: Backend::Auto,
