@@ -20,7 +20,12 @@ const FLOORS: [(&str, &[&str]); 14] = [
     ("binrush-journal", &["binrush-net"]),
     (
         "binrush-engine",
-        &["binrush-wire", "binrush-net", "binrush-store"],
+        &[
+            "binrush-wire",
+            "binrush-net",
+            "binrush-journal",
+            "binrush-store",
+        ],
     ),
     (
         "binrush-replay",

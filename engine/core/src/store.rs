@@ -31,7 +31,10 @@ use crate::cluster::replica::opaque::BYTES_MAX;
 use crate::cluster::replica::{Cursor, Ended, OpaqueReplica, Replica, Source, Tally, Walked};
 use crate::cluster::session::SyncEnd;
 use crate::dispatch::handler::{Refusal, ShardId, Verdict};
+use durable::Log;
 
+/// Records that outlive the process.
+pub mod durable;
 /// Records of nodes before 2.4.
 pub mod legacy;
 
@@ -101,7 +104,7 @@ impl TypedReplica {
     }
 }
 
-impl<E: Effects + Send> TypedReplica<E> {
+impl<E: Log + Send> TypedReplica<E> {
     /// Over the records in `store`, which is of the [`family`] of `capability`: else all packets are refused.
     #[must_use]
     pub fn over(capability: &str, store: Store, wall: Arc<WallClock>, effects: E) -> Self {
@@ -202,7 +205,7 @@ impl<E: Effects + Send> TypedReplica<E> {
     }
 }
 
-impl<E: Effects + Send> Replica for TypedReplica<E> {
+impl<E: Log + Send> Replica for TypedReplica<E> {
     /// By the layouts of its maker's release; by any, where none of those fits.
     fn apply(&mut self, source: &Source, packet: &Packet<'_>) -> Verdict {
         self.hear(source.now, source.node, Some(source.release), packet)
@@ -236,7 +239,8 @@ impl<E: Effects + Send> Replica for TypedReplica<E> {
         self.kept.unix = self.wall.seconds(now);
         self.kept.expire(STEPS_PER_TURN);
         self.kept.show();
-        self.kept.expired.is_none()
+        // One of both in each turn, which is short that way.
+        self.kept.expired.is_none() || self.kept.effects.turn(&self.kept.store)
     }
 
     fn sync_begins(&mut self, now: Timestamp) {

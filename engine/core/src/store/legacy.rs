@@ -14,7 +14,7 @@
 use std::any::Any;
 use std::fmt;
 
-use binrush_store::Effects;
+use crate::store::durable::Log;
 use binrush_wire::{Generation, Packet};
 
 use super::TypedReplica;
@@ -37,7 +37,7 @@ pub struct Legacy<E = ()> {
 #[derive(Debug)]
 pub struct ForProfiles(pub Box<dyn Any + Send>);
 
-impl<E: Effects + Send> Legacy<E> {
+impl<E: Log + Send> Legacy<E> {
     /// Over `records`: dialogs for `dialog`, contacts for `ul`. `profiles` are the counts that 2.2 and 2.3 send as `dialog`, too;
     /// without, such packets are refused.
     #[must_use]
@@ -63,7 +63,7 @@ impl<E: Effects + Send> Legacy<E> {
     }
 }
 
-impl<E: Effects + Send> Handler for Legacy<E> {
+impl<E: Log + Send> Handler for Legacy<E> {
     fn handle(&mut self, context: &mut Context<'_>, packet: &Packet<'_>) -> Verdict {
         let release = match context.origin() {
             Origin::Stream { release, .. } => release,

@@ -82,7 +82,7 @@ const fn kind(family: Family) -> Kind {
     }
 }
 
-fn apply<E: Effects + Send>(
+fn apply<E: Log + Send>(
     replica: &mut TypedReplica<E>,
     release: Release,
     second: u64,
@@ -139,7 +139,7 @@ fn texts(records: &[Record<'_>]) -> Vec<String> {
     all
 }
 
-fn count<E: Effects + Send>(replica: &TypedReplica<E>, of: fn(&Tally) -> &AtomicU64) -> u64 {
+fn count<E: Log + Send>(replica: &TypedReplica<E>, of: fn(&Tally) -> &AtomicU64) -> u64 {
     of(&replica.tally().unwrap()).load(Ordering::Relaxed)
 }
 

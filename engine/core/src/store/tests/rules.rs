@@ -298,6 +298,7 @@ fn changes_reach_whoever_listens() {
             self.0.push((place, false));
         }
     }
+    impl Log for Heard {}
     let store = Store::new(Family::Cache, Limits::default());
     let mut replica = TypedReplica::over(CACHE, store, wall(), Heard::default());
     let bytes = told(&Record::Cached(cached("key", 50)), LIVE, 1);

@@ -1,0 +1,273 @@
+//! One journal at the start: its ring, its records back in a store, and on from there.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use binrush_journal::{
+    Appender, FileError, Folder, Identity, Options, Report, Ring, RingError, Status, Writer,
+};
+use binrush_store::store::RestoreError;
+use binrush_store::{Effects, Limits, Store};
+
+use super::error::{StateError, failed};
+use super::journaled::Journaled;
+use super::manifest::{Manifest, TableRow};
+use super::paths::Paths;
+use super::recovered::{Note, Recovered, RingFound};
+
+/// Where the journal of a table on a shard is, and how it is kept.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) row: TableRow,
+    pub(super) shard: u16,
+    pub(super) identity: Identity,
+    pub(super) folder: PathBuf,
+    pub(super) ring: PathBuf,
+}
+
+/// A journal that has begun, and the records that it begins with.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) store: Store,
+    pub(super) journaled: Journaled,
+    pub(super) writer: Writer<Folder>,
+    pub(super) watched: Watched,
+    pub(super) notes: Vec<Note>,
+}
+
+/// What other threads see of a journal.
+#[derive(Debug, Clone)]
+pub(super) struct Watched {
+    pub(super) table: Arc<str>,
+    pub(super) shard: u16,
+    pub(super) ring: Arc<Ring>,
+    pub(super) status: Arc<Status>,
+    pub(super) recovered: Arc<Recovered>,
+}
+
+/// Records that were not put back where they were.
+#[derive(Debug, Default)]
+struct Astray {
+    kept_out: u64,
+    first: Option<(u32, String)>,
+    /// From where to where, for want of a place: the limit is lower than it was.
+    moved: Vec<(u32, u32, Box<[u8]>)>,
+}
+
+impl Place {
+    pub(super) fn new(paths: &Paths, manifest: &Manifest, row: &TableRow, shard: u16) -> Self {
+        let (epoch, number) = (manifest.epoch, row.number);
+        Self {
+            row: row.clone(),
+            shard,
+            identity: manifest.identity(number, shard),
+            folder: paths.of_journal(epoch, number, shard),
+            ring: paths.of_ring(epoch, number, shard),
+        }
+    }
+
+    /// Puts its records back into a store of these limits, and goes on with the same folder and ring. `now` is in seconds since
+    /// 1970.
+    pub(super) fn begin(
+        &self,
+        limits: Limits,
+        options: Options,
+        ring_bytes: usize,
+        now: i64,
+    ) -> Result<Begun, StateError> {
+        let began = Instant::now();
+        let (ring, found) = self.old_ring(options, ring_bytes)?;
+        let folder = self.open_folder()?;
+        let mut store = Store::new(self.row.family, limits);
+        let mut astray = Astray::default();
+        let mut restore = |_: u8, place: u32, flat: &[u8]| astray.restore(&mut store, place, flat);
+        let report = self.recover(&folder, ring.as_ref(), &mut restore)?;
+        let ring = match ring {
+            Some(ring) => ring,
+            None => Ring::create(&self.ring, self.identity, ring_bytes, report.lsn)
+                .map_err(|source| self.ring_failed(source))?,
+        };
+        let (appender, writer) = self.start(folder, ring, options, &report)?;
+        let mut watched = Watched::new(self, &appender);
+        let mut journaled = Journaled::new(appender);
+        for (from, to, flat) in astray.moved {
+            journaled.gone(from);
+            journaled.put(to, &flat);
+        }
+        store.restored(now, &mut journaled);
+        let recovered = Recovered::new(&report, found, astray.kept_out, began.elapsed());
+        let mut notes = Vec::new();
+        recovered.notes(&self.row.name, self.shard, self.ring.clone(), &mut notes);
+        if let Some(first) = astray.first {
+            notes.push(Note::KeptOut {
+                table: self.row.name.clone(),
+                shard: self.shard,
+                records: astray.kept_out,
+                first,
+            });
+        }
+        watched.recovered = Arc::new(recovered);
+        Ok(Begun {
+            store,
+            journaled,
+            writer,
+            watched,
+            notes,
+        })
+    }
+
+    /// Moves what is in its ring to the disk, and removes the ring: for a table that nobody opens, and a ring of another size.
+    /// The ring stays when the disk is in doubt and only a snapshot could help.
+    pub(super) fn settle(&self, options: Options) -> Result<(), StateError> {
+        if !self.ring.exists() {
+            return Ok(());
+        }
+        let (Some(ring), _) = self.open_ring()? else {
+            return Ok(());
+        };
+        let folder = self.open_folder()?;
+        let report = self.recover(&folder, Some(&ring), &mut |_, _, _| {})?;
+        let (_, mut writer) = self.start(folder, ring, options, &report)?;
+        writer
+            .finish(Duration::ZERO)
+            .map_err(|source| self.failed(source))?;
+        match writer.status().is_lagging() {
+            true => Ok(()),
+            false => fs::remove_file(&self.ring).map_err(failed(&self.ring, "remove")),
+        }
+    }
+
+    /// Reads its records, of which `each` is shown, and what there is of its ring.
+    pub(super) fn read(
+        &self,
+        each: &mut dyn FnMut(u8, u32, &[u8]),
+    ) -> Result<Recovered, StateError> {
+        let began = Instant::now();
+        let (ring, found) = self.open_ring()?;
+        let report = self.recover(&Folder::to_read(&self.folder), ring.as_ref(), each)?;
+        Ok(Recovered::new(&report, found, 0, began.elapsed()))
+    }
+
+    /// Its ring, if there is one of this size.
+    fn old_ring(
+        &self,
+        options: Options,
+        ring_bytes: usize,
+    ) -> Result<(Option<Ring>, RingFound), StateError> {
+        let (ring, found) = self.open_ring()?;
+        match ring {
+            Some(ring) if ring.capacity() != ring_bytes as u64 => {
+                // What is locked cannot be opened again.
+                drop(ring);
+                self.settle(options)?;
+                let (ring, _) = self.open_ring()?;
+                Ok((ring, found))
+            }
+            ring => Ok((ring, found)),
+        }
+    }
+
+    /// Its ring, if there is one; what is none is put aside.
+    fn open_ring(&self) -> Result<(Option<Ring>, RingFound), StateError> {
+        if !self.ring.exists() {
+            return Ok((None, RingFound::Missing));
+        }
+        match Ring::open(&self.ring, self.identity) {
+            Ok(ring) => Ok((Some(ring), RingFound::Used)),
+            Err(error @ (RingError::Damaged { .. } | RingError::Foreign { .. })) => {
+                let aside = self.ring.with_extension("ring.refused");
+                fs::rename(&self.ring, &aside).map_err(failed(&self.ring, "put aside"))?;
+                Ok((None, RingFound::Refused(error.to_string())))
+            }
+            // A newer one has changes that we would not see; one that others may write may say anything.
+            Err(source) => Err(self.ring_failed(source)),
+        }
+    }
+
+    fn open_folder(&self) -> Result<Folder, StateError> {
+        if !self.folder.is_dir() {
+            return Err(StateError::FolderGone {
+                path: self.folder.clone(),
+                table: self.row.name.clone(),
+                shard: self.shard,
+            });
+        }
+        Ok(Folder::open(&self.folder)?)
+    }
+
+    fn recover(
+        &self,
+        folder: &Folder,
+        ring: Option<&Ring>,
+        each: &mut dyn FnMut(u8, u32, &[u8]),
+    ) -> Result<Report, StateError> {
+        let report = binrush_journal::recover(folder, self.identity, ring, each);
+        report.map_err(|source| self.failed(source))
+    }
+
+    fn start(
+        &self,
+        folder: Folder,
+        ring: Ring,
+        options: Options,
+        report: &Report,
+    ) -> Result<(Appender, Writer<Folder>), StateError> {
+        let started = binrush_journal::start(folder, ring, self.identity, options, report);
+        started.map_err(|source| StateError::Start {
+            table: self.row.name.clone(),
+            shard: self.shard,
+            source,
+        })
+    }
+
+    fn failed(&self, source: FileError) -> StateError {
+        StateError::Journal {
+            table: self.row.name.clone(),
+            shard: self.shard,
+            path: self.folder.clone(),
+            source,
+        }
+    }
+
+    fn ring_failed(&self, source: RingError) -> StateError {
+        StateError::Ring {
+            table: self.row.name.clone(),
+            shard: self.shard,
+            path: self.ring.clone(),
+            source,
+        }
+    }
+}
+
+impl Watched {
+    fn new(place: &Place, appender: &Appender) -> Self {
+        let nothing = Recovered::new(&Report::default(), RingFound::Missing, 0, Duration::ZERO);
+        Self {
+            table: place.row.name.as_str().into(),
+            shard: place.shard,
+            ring: Arc::clone(appender.ring()),
+            status: Arc::clone(appender.status()),
+            recovered: Arc::new(nothing),
+        }
+    }
+}
+
+impl Astray {
+    fn restore(&mut self, store: &mut Store, place: u32, flat: &[u8]) {
+        let restored = match store.restore(place, flat) {
+            // Records come by place, so all that follow are adopted as well, and none comes to where this one goes.
+            Err(RestoreError::NoPlace { .. }) => store.adopt(flat).map(|to| {
+                if to != place {
+                    self.moved.push((place, to, flat.into()));
+                }
+            }),
+            restored => restored,
+        };
+        if let Err(error) = restored {
+            self.kept_out += 1;
+            self.first.get_or_insert_with(|| (place, error.to_string()));
+        }
+    }
+}

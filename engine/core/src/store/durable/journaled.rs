@@ -1,0 +1,148 @@
+//! The shard's side: every change of a store to a ring, and snapshots in slices.
+
+use binrush_journal::{Appender, Step};
+use binrush_store::{Effects, Kind, Store};
+
+/// Who hears of the changes of a store, and has its own turns beside.
+pub trait Log: Effects {
+    /// Does a part of what it wants of the whole store, in at most 200 µs; `true`: there is more to do, in about a
+    /// millisecond.
+    fn turn(&mut self, store: &Store) -> bool {
+        let _ = store;
+        false
+    }
+}
+
+/// Nobody listens.
+impl Log for () {}
+
+/// Logs the changes of one store, and gives its journal snapshots. Belongs to the shard's thread.
+#[derive(Debug)]
+pub struct Journaled {
+    appender: Appender,
+    snapshot: Option<Cursor>,
+    /// Places that are in the snapshot already, of the records that the next slice begins with.
+    given: Vec<u32>,
+}
+
+/// How far a snapshot came.
+#[derive(Debug, Clone, Copy)]
+enum Cursor {
+    /// The next slice begins at this place.
+    At(u32),
+    /// All records are given; its end is not.
+    End,
+}
+
+/// Why a slice ended before its time.
+#[derive(Debug, Clone, Copy)]
+enum Halt {
+    /// There is no room for the record at a place that comes in the row which begins with this one.
+    NoRoom(u32),
+    Abandoned,
+}
+
+impl Journaled {
+    pub(super) const fn new(appender: Appender) -> Self {
+        Self {
+            appender,
+            snapshot: None,
+            given: Vec::new(),
+        }
+    }
+
+    /// The number of the last change: how many there were, those of earlier processes included.
+    #[must_use]
+    pub const fn lsn(&self) -> u64 {
+        self.appender.lsn()
+    }
+
+    /// Where it goes.
+    #[must_use]
+    pub const fn appender(&self) -> &Appender {
+        &self.appender
+    }
+
+    /// Gives records from place `from` on; says where to go on, or why it did not.
+    fn slice(&mut self, store: &Store, from: u32) -> Result<Option<u32>, Halt> {
+        let Self {
+            appender, given, ..
+        } = self;
+        let (mut halt, mut row, mut known) = (None, from, given.len());
+        let next = store.walk(from, SLICE_BYTES, &mut |place, flat| {
+            // Contacts come behind their AoR, wherever their places are.
+            let begins_row = flat.first() != Some(&(Kind::Contact as u8));
+            if begins_row && halt.is_none() && place != row {
+                given.clear();
+                (row, known) = (place, 0);
+            }
+            if halt.is_some() || (!begins_row && given[..known].contains(&place)) {
+                return;
+            }
+            match appender.snapshot_record(TABLE, place, flat) {
+                Step::Taken if !begins_row => given.push(place),
+                Step::Taken => {}
+                Step::NoRoom => halt = Some(Halt::NoRoom(row)),
+                Step::Abandoned => halt = Some(Halt::Abandoned),
+            }
+        });
+        match halt {
+            Some(halt) => Err(halt),
+            None => {
+                given.clear();
+                Ok(next)
+            }
+        }
+    }
+}
+
+impl Effects for Journaled {
+    #[inline]
+    fn put(&mut self, place: u32, flat: &[u8]) {
+        // What the ring has no room for is counted there, and made good by a snapshot.
+        let _ = self.appender.append(TABLE, place, flat);
+    }
+
+    #[inline]
+    fn gone(&mut self, place: u32) {
+        let _ = self.appender.append(TABLE, place, &[]);
+    }
+}
+
+impl Log for Journaled {
+    fn turn(&mut self, store: &Store) -> bool {
+        let cursor = match self.snapshot {
+            Some(cursor) => cursor,
+            None if !self.appender.snapshot_wanted() => return false,
+            None => match self.appender.begin_snapshot() {
+                Step::Taken => Cursor::At(0),
+                Step::NoRoom | Step::Abandoned => return false,
+            },
+        };
+        let (next, more) = match cursor {
+            Cursor::At(from) => match self.slice(store, from) {
+                Ok(Some(next)) => (Some(Cursor::At(next)), true),
+                Ok(None) => (Some(Cursor::End), true),
+                // While the disk takes nothing there is no use in asking a thousand times a second.
+                Err(Halt::NoRoom(row)) => (Some(Cursor::At(row)), false),
+                Err(Halt::Abandoned) => (None, true),
+            },
+            Cursor::End => match self.appender.end_snapshot() {
+                Step::Taken => (None, false),
+                Step::NoRoom => (Some(Cursor::End), false),
+                Step::Abandoned => (None, true),
+            },
+        };
+        self.snapshot = next;
+        if next.is_none() {
+            self.given = Vec::new();
+        }
+        more
+    }
+}
+
+/// Each table has a journal of its own, in which it is this one.
+pub(super) const TABLE: u8 = 0;
+
+/// Bytes of records in a slice, about: some hundred contacts, of which each takes 0.2 µs.
+const SLICE_BYTES: usize = 96 << 10;
