@@ -15,3 +15,18 @@ impl Effects for () {
 
     fn gone(&mut self, _: u32) {}
 }
+
+/// Somebody listens, or nobody.
+impl<E: Effects> Effects for Option<E> {
+    fn put(&mut self, place: u32, flat: &[u8]) {
+        if let Some(effects) = self {
+            effects.put(place, flat);
+        }
+    }
+
+    fn gone(&mut self, place: u32) {
+        if let Some(effects) = self {
+            effects.gone(place);
+        }
+    }
+}

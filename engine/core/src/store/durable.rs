@@ -53,7 +53,7 @@ mod recovered;
 
 pub use error::StateError;
 pub use journaled::{Journaled, Log};
-pub use journals::{JournalFacts, Journals, STOP_MAX, StopError};
+pub use journals::{JournalFacts, Journals, STOP_MAX, StopError, Watch};
 pub use reading::{JournalCheck, JournalReading, Reading, Row, Verified, read, verify};
 pub use recovered::{Note, Recovered, RingFound};
 

@@ -16,6 +16,13 @@ pub trait Log: Effects {
 /// Nobody listens.
 impl Log for () {}
 
+/// Somebody does, or nobody.
+impl<L: Log> Log for Option<L> {
+    fn turn(&mut self, store: &Store) -> bool {
+        self.as_mut().is_some_and(|log| log.turn(store))
+    }
+}
+
 /// Logs the changes of one store, and gives its journal snapshots. Belongs to the shard's thread.
 #[derive(Debug)]
 pub struct Journaled {

@@ -14,7 +14,7 @@ use super::recovered::Recovered;
 /// The writers of all journals, one thread for each shard. Dropping it ends them as [`stop`](Self::stop) does.
 #[derive(Debug)]
 pub struct Journals {
-    watched: Vec<Watched>,
+    watch: Watch,
     threads: Vec<(u16, WriterThread<Folder>)>,
     /// Keeps the lock of the state directory.
     _state_dir: Folder,
@@ -86,6 +86,10 @@ pub enum StopError {
     },
 }
 
+/// Who looks at journals from another thread. What it sees after their end is how they ended.
+#[derive(Debug, Clone)]
+pub struct Watch(Arc<[Watched]>);
+
 impl Journals {
     /// Starts a thread for the writers of each shard.
     pub(super) fn start(
@@ -94,7 +98,7 @@ impl Journals {
         writers: Vec<Vec<Writer<Folder>>>,
     ) -> Result<Self, StateError> {
         let mut journals = Self {
-            watched,
+            watch: Watch(watched.into()),
             threads: Vec::new(),
             _state_dir: state_dir,
         };
@@ -126,7 +130,13 @@ impl Journals {
 
     /// How each journal is doing, by table and shard. Each number is of its own moment.
     pub fn facts(&self) -> impl Iterator<Item = JournalFacts> {
-        self.watched.iter().map(JournalFacts::of)
+        self.watch.facts()
+    }
+
+    /// For who asks on another thread.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        self.watch.clone()
     }
 
     fn end(&mut self) -> Vec<StopError> {
@@ -160,6 +170,13 @@ impl Journals {
             }
         }
         errors
+    }
+}
+
+impl Watch {
+    /// As [`Journals::facts`].
+    pub fn facts(&self) -> impl Iterator<Item = JournalFacts> {
+        self.0.iter().map(JournalFacts::of)
     }
 }
 
