@@ -261,12 +261,28 @@ impl Config {
         }
     }
 
-    /// Whether nothing is done with the packets of `part` but to read and count them: no cluster keeps its records.
+    /// Whether the records that nodes before 2.4 replicate of `part` are kept: where there is no cluster, or where they are
+    /// accepted from such nodes. Without [`verify`](Self::verify) nobody reads their packets.
+    #[must_use]
+    pub fn keeps_legacy(&self, part: Part) -> bool {
+        let accepts = match part {
+            Part::Dialog => "accept_replicated_dialogs",
+            Part::Usrloc => "accept_replicated_contacts",
+            _ => return false,
+        };
+        let accepts = self.parameters.int(part, accepts);
+        self.verify
+            && self.parts.contains(&part)
+            && (self.clusters.is_empty() || accepts.is_some_and(|accepts| accepts != 0))
+    }
+
+    /// Whether nothing is done with the packets of `part` but to read and count them: no records of it are kept.
     #[must_use]
     pub fn is_counted_only(&self, part: Part) -> bool {
         let mut kept = self.clusters.iter().flat_map(|each| &each.capabilities);
         match part {
             Part::Clusterer => self.clusters.is_empty(),
+            part if self.keeps_legacy(part) => false,
             part => part.is_counted_only() && !kept.any(|kept| clusters::is_of(&kept.name, part)),
         }
     }
