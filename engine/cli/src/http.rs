@@ -40,7 +40,7 @@ use tokio::runtime::{self, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use crate::metrics::{Clusters, Status};
+use crate::metrics::{Clusters, Status, Tables};
 
 /// A thread that answers. Dropping it ends it, with whatever it was sending.
 #[derive(Debug)]
@@ -92,9 +92,15 @@ impl Http {
     }
 
     /// Answers with `counts`, just taken from `engine`, from now on. Often enough is each second: see [`LIMITS`].
-    pub(crate) fn show(&self, engine: &Engine, counts: &Snapshot, clusters: Clusters) {
+    pub(crate) fn show(
+        &self,
+        engine: &Engine,
+        counts: &Snapshot,
+        clusters: Clusters,
+        tables: Tables,
+    ) {
         let status = Status::of(engine, counts.clone(), self.started.elapsed());
-        self.publish(status.with(clusters));
+        self.publish(status.with(clusters, tables));
     }
 
     /// Where it listens, with the port that the kernel chose if none was given.

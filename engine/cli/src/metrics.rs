@@ -18,6 +18,7 @@ use prometheus::proto::{Metric, MetricFamily};
 use crate::tally;
 pub(crate) use cluster::Clusters;
 use family::{counter, counters, gauge, gauges, histogram, histograms, seconds};
+pub(crate) use records::{Kept, Tables};
 
 /// The families about clusters.
 mod cluster;
@@ -26,6 +27,8 @@ mod cluster;
 mod exposition;
 /// Values in the shapes that the writer of the format takes.
 mod family;
+/// The families about records.
+mod records;
 /// The families about connections.
 mod streams;
 
@@ -38,6 +41,8 @@ pub(crate) struct Status {
     pub(crate) listeners: BTreeMap<SocketAddr, Listener>,
     /// The clusters that it is a node of.
     pub(crate) clusters: Clusters,
+    /// The records that it keeps.
+    pub(crate) tables: Tables,
     /// How long it had been running.
     pub(crate) uptime: Duration,
     /// Why it does not receive, or is no node of its clusters any more, if so.
@@ -71,16 +76,19 @@ impl Status {
             counts,
             listeners,
             clusters: Clusters::default(),
+            tables: Tables::default(),
             uptime,
             trouble,
         }
     }
 
-    /// The same with what is known of the clusters; what is wrong with the engine comes before what is wrong with them.
-    pub(crate) fn with(self, clusters: Clusters) -> Self {
+    /// The same with what is known of the clusters and the records; what is wrong with the engine comes before what is wrong
+    /// with the clusters.
+    pub(crate) fn with(self, clusters: Clusters, tables: Tables) -> Self {
         let trouble = self.trouble.or_else(|| clusters.trouble.clone());
         Self {
             clusters,
+            tables,
             trouble,
             ..self
         }
@@ -94,6 +102,7 @@ impl Status {
         families.extend(self.kernel());
         families.extend(streams::families(&self.counts.streams));
         families.extend(cluster::families(&self.clusters));
+        families.extend(records::families(&self.tables));
         families.retain(|family| !family.get_metric().is_empty());
         TextEncoder::new()
             .encode_to_string(&families)
@@ -367,6 +376,7 @@ mod tests {
                 .map(|(addr, listener)| (addr.parse().unwrap(), listener))
                 .into(),
             clusters: Clusters::default(),
+            tables: Tables::default(),
             uptime: Duration::from_millis(1250),
             trouble: None,
         }

@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 
 use crate::arguments::{self, Shards};
 use crate::http::Http;
-use crate::metrics::Clusters;
+use crate::metrics::{Clusters, Tables};
 use crate::output::{Output, event};
 use crate::probe::{self, Probe};
 use crate::signal::Signals;
@@ -30,6 +30,7 @@ use crate::{modules, tally};
 use asked::Asked;
 use cluster::{Planned, Seats, reach};
 use losses::LossLog;
+use records::{Journal, Records};
 use settings::{Listen, Settings};
 use streams::StreamLog;
 
@@ -41,6 +42,8 @@ mod cluster;
 mod losses;
 /// What is told at the start.
 mod ready;
+/// The records that are kept.
+mod records;
 /// What the command line and the configuration come to together.
 pub(crate) mod settings;
 /// Connections that were refused or ended badly.
@@ -104,6 +107,7 @@ struct Server<'a> {
     settings: Settings,
     engine: Engine,
     seats: Option<Seats>,
+    journal: Journal,
     asked: Option<Asked>,
     probe: Option<Probe>,
     http: Option<Http>,
@@ -148,7 +152,12 @@ fn receive(
     signals: &Signals,
     output: Output,
 ) -> anyhow::Result<ExitCode> {
-    let (registry, probe, planned) = handlers(&settings)?;
+    // Before the engine: what it steers by may be kept there.
+    let mut records = Records::open(&settings)?;
+    settings.engine.seed = records.seed();
+    let (registry, probe, planned) = handlers(&settings, &mut records)?;
+    let journal = records.start()?;
+    settings.warnings.extend(journal.notes());
     let (config, too_few) = with_descriptors(&settings.engine);
     settings.warnings.extend(too_few);
     let mut engine = match Engine::start(config, registry) {
@@ -177,6 +186,7 @@ fn receive(
         &settings,
         http.as_ref(),
         asked.as_ref().map(Asked::path),
+        &journal,
         args.json,
     ));
     let mut server = Server {
@@ -184,6 +194,7 @@ fn receive(
         settings,
         engine,
         seats,
+        journal,
         asked,
         probe,
         http,
@@ -204,6 +215,7 @@ fn receive(
     let Server {
         engine,
         seats,
+        journal,
         asked,
         probe,
         http,
@@ -217,6 +229,16 @@ fn receive(
         tell(&output, args.json, "cluster", &text, more);
     }
     let (mut totals, stopped) = tally::of_stopped(engine);
+    for wrong in journal.stop() {
+        let text = format!("warning: {wrong}");
+        tell(
+            &output,
+            args.json,
+            "journal",
+            &text,
+            json!({ "over": false }),
+        );
+    }
     closed.gather(&totals.streams);
     closed.put_into(&mut totals.streams);
     let measured = probe.map(Probe::finish);
@@ -249,16 +271,23 @@ fn with_descriptors(config: &EngineConfig) -> (EngineConfig, Option<String>) {
 }
 
 /// What is done with packets, the probe if it is on, and the clusters if there are any.
-fn handlers(settings: &Settings) -> anyhow::Result<(Registry, Option<Probe>, Option<Planned>)> {
+fn handlers(
+    settings: &Settings,
+    records: &mut Records,
+) -> anyhow::Result<(Registry, Option<Probe>, Option<Planned>)> {
     let probe = (!settings.probe.is_empty()).then(|| Probe::new(&settings.probe, &settings.engine));
     let measures = |name: &str| probe.as_ref().is_some_and(|probe| probe.measures(name));
     let keeps = |name: &str| cluster::keeps(&settings.clusters, name);
-    let wanted = |name: &str| settings.has_module(name) && !measures(name) && !keeps(name);
+    let is_legacy = |name: &str| settings.keeps_legacy(name) && !measures(name) && !keeps(name);
+    let wanted = |name: &str| {
+        settings.has_module(name) && !measures(name) && !keeps(name) && !is_legacy(name)
+    };
     let mut registry = modules::registry(wanted, settings.verify)?;
     if let Some(probe) = &probe {
         probe.register(&mut registry, settings.verify)?;
     }
-    let planned = cluster::plan(settings, &mut registry)?;
+    records.legacy(&mut registry, is_legacy)?;
+    let planned = cluster::plan(settings, &mut registry, records)?;
     Ok((registry, probe, planned))
 }
 
@@ -288,11 +317,12 @@ impl Server<'_> {
             self.tell_refusals(&now);
             self.tell_certificates();
             let clusters = self.look_at_clusters(&now);
+            let tables = self.look_at_tables();
             if let Some(asked) = &self.asked {
                 asked.show(&now);
             }
             if let Some(http) = &self.http {
-                http.show(&self.engine, &now, clusters);
+                http.show(&self.engine, &now, clusters, tables);
             }
             let (every, elapsed) = (self.settings.stats, sampled - then);
             if every.is_zero() || elapsed < every {
@@ -354,6 +384,16 @@ impl Server<'_> {
             self.trouble.clone_from(&clusters.trouble);
         }
         clusters
+    }
+
+    /// What is known of the records. That changes do not reach the disk is told when it begins and when it is over.
+    fn look_at_tables(&mut self) -> Tables {
+        let tables = self.journal.look();
+        for news in self.journal.news(&tables) {
+            let more = json!({ "table": &*news.table, "shard": news.shard, "over": news.is_over });
+            self.tell("journal", &news.text, more);
+        }
+        tables
     }
 
     /// What was refused or lost lately, in a bounded number of lines.
@@ -612,52 +652,4 @@ const SAMPLE: Duration = Duration::from_secs(1);
 const STOP_LATENCY: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser as _;
-
-    #[derive(Debug, clap::Parser)]
-    struct Command {
-        #[command(flatten)]
-        args: Args,
-    }
-
-    fn stopped_at_once(output: Output) -> anyhow::Result<ExitCode> {
-        let line = "serve --listen bin:127.0.0.1:0 --shards 1 --pin off --rcvbuf 4096 --stats 0";
-        let args = Command::parse_from(line.split(' ')).args;
-        let signals = Signals::default();
-        signals.stop.store(true, Ordering::Relaxed);
-        let settings = Settings::load(&args).unwrap();
-        receive(&args, settings, &signals, output)
-    }
-
-    #[test]
-    fn a_reload_that_failed_half_way_is_not_told_as_one_that_changed_nothing() {
-        let late = ChangeError::NoAnswer {
-            shard: binrush_engine::ShardName::new(binrush_engine::ShardId(1), 2),
-        };
-        assert_eq!(end_of(&late), HALF_DONE);
-        assert_eq!(end_of(&ChangeError::Listeners { max: 3 }), AS_BEFORE);
-    }
-
-    #[test]
-    fn totals_that_could_not_be_printed_are_told_with_the_error() {
-        let (reader, writer) = io::pipe().unwrap();
-        drop(reader);
-        let error = stopped_at_once(Output::start(writer).unwrap()).unwrap_err();
-        let text = error.to_string();
-        for word in ["Broken pipe", "\ntotal: 0 packets", "\nbalanced"] {
-            assert!(text.contains(word), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_stuck_reader_does_not_keep_it_from_stopping() {
-        let (_reader, writer) = io::pipe().unwrap();
-        let output = Output::start(writer).unwrap();
-        // More than the pipe has room for, so that nothing after it is written.
-        while output.print("x".repeat(1 << 20)) {}
-        let error = stopped_at_once(output).unwrap_err();
-        assert!(error.to_string().contains("nobody reads it\ntotal: "));
-    }
-}
+mod tests;

@@ -455,6 +455,7 @@ mod tests {
     use super::super::exposition::Exposition;
     use super::*;
     use crate::control::facts::tests::sample;
+    use crate::metrics::Tables;
     use binrush_engine::cluster::config::{CLUSTERS_MAX, NODES_MAX};
 
     #[track_caller]
@@ -469,7 +470,7 @@ mod tests {
             tags: vec![(1, vec!["vip".into(), "spare".into()])],
             ..Clusters::default()
         };
-        Status::default().with(clusters).text()
+        Status::default().with(clusters, Tables::default()).text()
     }
 
     #[test]
@@ -602,7 +603,7 @@ mod tests {
             trouble: Some("it has ended".into()),
             ..Clusters::default()
         };
-        let status = Status::default().with(clusters.clone());
+        let status = Status::default().with(clusters.clone(), Tables::default());
         assert_eq!(status.trouble.as_deref(), Some("it has ended"));
         let page = Exposition::parse(&status.text()).unwrap();
         let name = "binrush_cluster_notices_left_out_total";
@@ -613,7 +614,7 @@ mod tests {
             trouble: Some("a shard has ended".into()),
             ..Status::default()
         };
-        let told = worse.with(clusters).trouble;
+        let told = worse.with(clusters, Tables::default()).trouble;
         assert_eq!(told.as_deref(), Some("a shard has ended"));
     }
 

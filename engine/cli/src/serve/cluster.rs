@@ -15,6 +15,7 @@ use binrush_engine::config::Protocol;
 use binrush_engine::tls::ClientTls;
 use binrush_engine::{Engine, Links, LinksConfig, Registry, Snapshot};
 
+use super::records::Records;
 use super::settings::Settings;
 use crate::metrics::Clusters;
 use crate::text::counted;
@@ -72,6 +73,7 @@ pub(super) fn keeps(clusters: &[ClusterConfig], name: &str) -> bool {
 pub(super) fn plan(
     settings: &Settings,
     registry: &mut Registry,
+    records: &mut Records,
 ) -> anyhow::Result<Option<Planned>> {
     if settings.clusters.is_empty() {
         return Ok(None);
@@ -91,8 +93,7 @@ pub(super) fn plan(
     })?;
     for cluster in &settings.clusters {
         for capability in &cluster.capabilities {
-            let name = capability.name.clone();
-            let make = binrush_engine::store::keepers(&name, plan.wall());
+            let make = records.keepers(cluster.id, &capability.name, plan.wall())?;
             plan.replica(registry, cluster.id, &capability.name, make)?;
         }
     }

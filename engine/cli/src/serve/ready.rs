@@ -7,9 +7,11 @@ use binrush_engine::engine::ListenerInfo;
 use binrush_engine::{Access, Engine};
 use serde_json::{Map, Value, json};
 
+use super::records::Journal;
 use super::settings::Settings;
 use crate::http::Http;
 use crate::output::event;
+use crate::text::counted;
 use crate::{modules, tally};
 
 /// What is listened for where: addresses as OpenSIPS writes them, each with a transport.
@@ -22,6 +24,7 @@ pub(super) fn text(
     settings: &Settings,
     http: Option<&Http>,
     control: Option<&Path>,
+    journal: &Journal,
     json: bool,
 ) -> String {
     // Those of datagrams come first: whoever knows of one address only, knows of one of these.
@@ -77,6 +80,7 @@ pub(super) fn text(
             "http": http.map(|http| http.local_addr().to_string()),
             "control": control,
             "clusters": settings.clusters.iter().map(|each| json!({ "id": each.id, "node": each.me.id })).collect::<Vec<_>>(),
+            "state": state_json(settings, journal),
             "handlers": handlers,
             "probe": settings.probe,
             "warnings": warnings,
@@ -113,6 +117,10 @@ pub(super) fn text(
     if let Some(path) = control {
         text.push_str(&format!(", control {}", path.display()));
     }
+    if let (Some(dir), Some((records, _))) = (&settings.state.dir, journal.found()) {
+        let records = counted(records, "record");
+        text.push_str(&format!(", {records} from {}", dir.display()));
+    }
     if !settings.probe.is_empty() {
         text.push_str(&format!(", probe {}", settings.probe.join(" ")));
     }
@@ -121,6 +129,19 @@ pub(super) fn text(
         text.push_str(&warning);
     }
     text
+}
+
+/// Where records are kept, and what was found there; null: in memory only.
+fn state_json(settings: &Settings, journal: &Journal) -> Value {
+    let Some((records, journals)) = journal.found() else {
+        return Value::Null;
+    };
+    json!({
+        "dir": settings.state.dir,
+        "runtime_dir": settings.state.runtime_dir,
+        "journals": journals,
+        "records": records,
+    })
 }
 
 /// What the user should know.

@@ -1,0 +1,205 @@
+//! The records that a server keeps: in whose hands, how many at most, and what is kept of them over its death.
+//!
+//! ```text
+//!   state_dir ─ open ─▶ Records ─ keepers, legacy ─▶ a store for each table and shard ─▶ the registry
+//!                          └──── start ────▶ Journal: threads that write, and what is told of them
+//! ```
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use binrush_engine::cluster::replica::{OpaqueReplica, Replica, Tally};
+use binrush_engine::config::StateConfig;
+use binrush_engine::store::durable::{Journaled, State, StateOptions};
+use binrush_engine::store::legacy::{self, Legacy};
+use binrush_engine::store::{TypedReplica, family};
+use binrush_engine::{Registry, ShardId, WallClock};
+use binrush_store::{Family, Limits, Store};
+
+use super::settings::Settings;
+
+pub(super) use journal::Journal;
+
+/// Journals at work.
+mod journal;
+
+/// The records of a server that has not started.
+pub(super) struct Records {
+    config: StateConfig,
+    shards: u16,
+    /// `None`: in memory only.
+    state: Option<State>,
+    /// Of tables that no cluster has.
+    tallies: Tallies,
+}
+
+/// The stores of one table, until their shards take them.
+struct Table {
+    capability: String,
+    wall: Arc<WallClock>,
+    limits: Limits,
+    /// By shard.
+    stores: Mutex<Vec<Option<Shared>>>,
+    /// Where its counts go, under its name, if no cluster shows them.
+    tallies: Option<(String, Tallies)>,
+}
+
+/// Counts of tables, one for each shard, by the table's name.
+type Tallies = Arc<Mutex<Vec<(String, Arc<Tally>)>>>;
+
+/// A store, and its journal if there is one.
+type Shared = (Store, Option<Journaled>);
+
+/// What keeps records that are known for what they say.
+type Typed = TypedReplica<Option<Journaled>>;
+
+impl Records {
+    /// Opens the state directory, if one is configured.
+    ///
+    /// # Errors
+    /// It cannot be used; what to do stands in the message.
+    pub(super) fn open(settings: &Settings) -> anyhow::Result<Self> {
+        let config = settings.state.clone();
+        let shards = settings.engine.shard_count();
+        let state = config.dir.as_ref().map(|dir| {
+            State::open(&StateOptions {
+                state_dir: dir.clone(),
+                runtime_dir: config.runtime_dir.clone(),
+                fsync_interval: config.fsync_interval,
+                ring_bytes: config.ring_bytes,
+                shards,
+            })
+        });
+        Ok(Self {
+            state: state.transpose().context(CANNOT_KEEP)?,
+            config,
+            shards,
+            tallies: Tallies::default(),
+        })
+    }
+
+    /// What the engine has to steer by, so that each shard owns the records that it finds in its journal.
+    pub(super) fn seed(&self) -> Option<u32> {
+        self.state.as_ref().map(State::seed)
+    }
+
+    /// What makes the keeper of the records of `capability` in `cluster` on each shard: typed and durable where they are known
+    /// for what they say, else as bytes, in memory.
+    pub(super) fn keepers(
+        &mut self,
+        cluster: i32,
+        capability: &str,
+        wall: Arc<WallClock>,
+    ) -> anyhow::Result<impl Fn(ShardId) -> Box<dyn Replica> + Send + Sync + use<>> {
+        let table = family(capability)
+            .map(|_| self.table(&format!("{cluster}/{capability}"), capability, wall))
+            .transpose()?;
+        let capability = capability.to_owned();
+        Ok(move |shard| -> Box<dyn Replica> {
+            match &table {
+                Some(table) => Box::new(table.take(shard)),
+                None => Box::new(OpaqueReplica::new(&capability)),
+            }
+        })
+    }
+
+    /// Registers who keeps what nodes before 2.4 replicate, of the modules that `wanted` names.
+    pub(super) fn legacy(
+        &mut self,
+        registry: &mut Registry,
+        wanted: impl Fn(&str) -> bool,
+    ) -> anyhow::Result<()> {
+        let wall = Arc::new(WallClock::system());
+        for (name, beside) in [
+            (legacy::DIALOGS, Some(legacy::PROFILES)),
+            (legacy::CONTACTS, None),
+        ] {
+            if !wanted(name) {
+                continue;
+            }
+            let records = self.table(name, name, Arc::clone(&wall))?;
+            let beside = beside.map(|name| self.table(name, name, Arc::clone(&wall)));
+            let beside = beside.transpose()?;
+            registry.register(name.as_bytes(), move |shard| {
+                Legacy::new(
+                    records.take(shard),
+                    beside.as_ref().map(|beside| beside.take(shard)),
+                )
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Begins to write.
+    pub(super) fn start(self) -> anyhow::Result<Journal> {
+        Journal::start(self.state, self.tallies)
+    }
+
+    /// The records of a table as they were, for each shard.
+    fn table(
+        &mut self,
+        name: &str,
+        capability: &str,
+        wall: Arc<WallClock>,
+    ) -> anyhow::Result<Table> {
+        let family = family(capability).expect("a table is of a family");
+        let limits = self.limits();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |since| since.as_secs().cast_signed());
+        let stores = match self.state.as_mut().filter(|_| is_durable(family)) {
+            Some(state) => {
+                let stores = state.table(name, family, limits, now);
+                let stores = stores.with_context(|| format!("{CANNOT_KEEP}: {name}"))?;
+                let shared = stores.into_iter();
+                shared
+                    .map(|(store, log)| Some((store, Some(log))))
+                    .collect()
+            }
+            None => Vec::new(),
+        };
+        Ok(Table {
+            capability: capability.to_owned(),
+            wall,
+            limits,
+            stores: Mutex::new(stores),
+            tallies: (name == capability).then(|| (name.to_owned(), Arc::clone(&self.tallies))),
+        })
+    }
+
+    /// Those of each shard: the keys are spread evenly.
+    fn limits(&self) -> Limits {
+        let shards = usize::from(self.shards);
+        let bytes = usize::try_from(self.config.bytes).unwrap_or(usize::MAX);
+        Limits {
+            records: self.config.records.div_ceil(u32::from(self.shards)),
+            bytes: bytes.div_ceil(shards),
+            ..Limits::default()
+        }
+    }
+}
+
+impl Table {
+    /// What `shard` keeps. A shard that owns no records has none.
+    fn take(&self, shard: ShardId) -> Typed {
+        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        let stored = stores.get_mut(shard.index()).and_then(Option::take);
+        let (store, journaled) = stored.unwrap_or_else(|| {
+            let family = family(&self.capability).expect("a table is of a family");
+            (Store::new(family, self.limits), None)
+        });
+        let typed = TypedReplica::over(&self.capability, store, Arc::clone(&self.wall), journaled);
+        if let (Some((name, tallies)), Some(tally)) = (&self.tallies, typed.tally()) {
+            let mut tallies = tallies.lock().unwrap_or_else(PoisonError::into_inner);
+            tallies.push((name.clone(), tally));
+        }
+        typed
+    }
+}
+
+/// Whether records of this kind are worth a journal: counts are told again by everybody, all the time.
+const fn is_durable(family: Family) -> bool {
+    !matches!(family, Family::Profiles | Family::Pipes)
+}
+
+const CANNOT_KEEP: &str = "cannot keep records in the state directory";
