@@ -27,7 +27,7 @@ pub trait Clock {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct MonotonicClock;
 
-/// What a clock on the wall shows at a [`Timestamp`]. Records say when they expire by that one, and shards do not read it.
+/// What a clock on the wall shows at a [`Timestamp`]. Records say when they expire by that one, and no packet is worth reading it.
 ///
 /// Keeps how far it is ahead of the other. Who uses it refreshes that once in a while, from any thread, so that a clock that was
 /// set is noticed; a clock that was set back goes back here, too. By default it is no clock of any system, and shows what it was
