@@ -531,7 +531,7 @@ fn a_slice_has_chunks_as_they_stand_in_a_sync_packet() {
 #[test]
 fn turns_and_what_the_gate_does_not_know_are_for_the_replica() {
     let mut world = World::new(1000);
-    let at = |ms| Timestamp::from_nanos(ms * 1_000_000);
+    let at = |ms: u64| Timestamp::from_nanos(ms * 1_000_000);
     let more = [100, 101, 102].map(|ms| world.gate.turn(at(ms)));
     assert_eq!(more, [true, true, false]);
     world.tell(Box::new("who is there?"));
