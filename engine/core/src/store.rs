@@ -14,7 +14,7 @@
 //! | `dialog-prof-repl`, `ratelimit-pipe-repl` | counts of nodes | none, they are told again and again |
 //!
 //! What a record may lose on its way to a node of another release stands in [`binrush_store::write`]. Nodes before 2.4 have other
-//! names and no capabilities: see [`legacy`].
+//! names and no capabilities: see [`legacy`](crate::store::legacy).
 
 use std::fmt;
 use std::sync::Arc;
