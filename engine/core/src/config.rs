@@ -38,6 +38,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::{Access, Cidr};
@@ -74,6 +75,8 @@ mod parameters;
 mod password;
 /// Other nodes.
 mod peers;
+/// SIP sockets.
+mod sockets;
 /// Text and places in it.
 mod source;
 /// Tokens to statements.
@@ -90,6 +93,7 @@ pub use listener::{Endpoint, EndpointError, Listener, Protocol};
 pub use modules::Part;
 pub use parameters::{Parameters, Setting};
 pub use password::without_password;
+pub use sockets::Sockets;
 pub use source::{Disk, Excerpt, Place, ReadFile};
 pub use syntax::Value;
 pub use tls::{tls_domain_for, tls_needed};
@@ -146,6 +150,8 @@ pub struct Config {
     pub control: Option<PathBuf>,
     /// How many records there may be, and what is kept of them.
     pub state: StateConfig,
+    /// The SIP sockets: records of others are flagged.
+    pub sockets: Arc<Sockets>,
     /// The built-in parts that are on.
     pub parts: BTreeSet<Part>,
     /// What was set about them.

@@ -30,6 +30,7 @@ use crate::clock::{Timestamp, WallClock};
 use crate::cluster::replica::opaque::BYTES_MAX;
 use crate::cluster::replica::{Cursor, Ended, OpaqueReplica, Replica, Source, Tally, Walked};
 use crate::cluster::session::SyncEnd;
+use crate::config::Sockets;
 use crate::dispatch::handler::{Refusal, ShardId, Verdict};
 use durable::Log;
 
@@ -57,6 +58,8 @@ struct Kept<E> {
     tally: Arc<Tally>,
     /// The time that was heard last, in seconds since 1970.
     unix: i64,
+    /// Those of the node in whose place we stand.
+    sockets: Arc<Sockets>,
     /// Up to when everything that is due is gone; `None`: something may be left.
     expired: Option<i64>,
 }
@@ -113,6 +116,7 @@ impl<E: Log + Send> TypedReplica<E> {
             effects,
             tally: Arc::default(),
             unix: 0,
+            sockets: Arc::default(),
             expired: None,
         };
         kept.show();
@@ -122,6 +126,13 @@ impl<E: Log + Send> TypedReplica<E> {
             scratch: read::Scratch::default(),
             kept,
         }
+    }
+
+    /// Flags records whose sockets are not among `sockets`: a genuine node that has those would refuse them, or forget that.
+    #[must_use]
+    pub fn with_sockets(mut self, sockets: Arc<Sockets>) -> Self {
+        self.kept.sockets = sockets;
+        self
     }
 
     /// Its records.
@@ -331,7 +342,9 @@ impl<E: Log + Send> Replica for TypedReplica<E> {
 impl<E: Effects> Kept<E> {
     fn apply(&mut self, now: Now, change: &Change<'_>, node: i32) -> Applied {
         self.unix = now.unix;
-        let applied = self.store.apply(now, change, node, &mut self.effects);
+        let status = status_of(change, &self.sockets);
+        let effects = &mut self.effects;
+        let applied = self.store.apply_as(now, change, node, status, effects);
         let is_amended = matches!(
             change,
             Change::DialogCseq { .. } | Change::DialogValue { .. }
@@ -380,6 +393,24 @@ fn is_synced(record: &Record<'_>, status: Status) -> bool {
             matches!(dialog.state, CONFIRMED_NO_ACK | CONFIRMED) && !status.has(Status::PROVISIONAL)
         }
         _ => true,
+    }
+}
+
+/// How a record is flagged that `change` speaks of.
+#[inline]
+fn status_of(change: &Change<'_>, sockets: &Sockets) -> Status {
+    let is_known = match change {
+        Change::DialogCreated(dialog) | Change::DialogUpdated(dialog) => {
+            dialog.sockets.iter().all(|socket| sockets.know(socket))
+        }
+        Change::ContactInserted(contact, _) | Change::ContactUpdated(contact, _) => {
+            sockets.know(contact.socket)
+        }
+        _ => true,
+    };
+    match is_known {
+        true => Status::default(),
+        false => Status::default().with(Status::NO_SOCKET),
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use binrush_engine::cluster::replica::{OpaqueReplica, Replica, Tally};
-use binrush_engine::config::StateConfig;
+use binrush_engine::config::{Sockets, StateConfig};
 use binrush_engine::store::durable::{Journaled, State, StateOptions};
 use binrush_engine::store::legacy::{self, Legacy};
 use binrush_engine::store::{TypedReplica, family};
@@ -27,6 +27,7 @@ mod journal;
 /// The records of a server that has not started.
 pub(super) struct Records {
     config: StateConfig,
+    sockets: Arc<Sockets>,
     shards: u16,
     /// `None`: in memory only.
     state: Option<State>,
@@ -39,6 +40,7 @@ struct Table {
     capability: String,
     wall: Arc<WallClock>,
     limits: Limits,
+    sockets: Arc<Sockets>,
     /// By shard.
     stores: Mutex<Vec<Option<Shared>>>,
     /// Where its counts go, under its name, if no cluster shows them.
@@ -74,6 +76,7 @@ impl Records {
         Ok(Self {
             state: state.transpose().context(CANNOT_KEEP)?,
             config,
+            sockets: Arc::clone(&settings.sockets),
             shards,
             tallies: Tallies::default(),
         })
@@ -162,6 +165,7 @@ impl Records {
             capability: capability.to_owned(),
             wall,
             limits,
+            sockets: Arc::clone(&self.sockets),
             stores: Mutex::new(stores),
             tallies: (name == capability).then(|| (name.to_owned(), Arc::clone(&self.tallies))),
         })
@@ -188,7 +192,8 @@ impl Table {
             let family = family(&self.capability).expect("a table is of a family");
             (Store::new(family, self.limits), None)
         });
-        let typed = TypedReplica::over(&self.capability, store, Arc::clone(&self.wall), journaled);
+        let typed = TypedReplica::over(&self.capability, store, Arc::clone(&self.wall), journaled)
+            .with_sockets(Arc::clone(&self.sockets));
         if let (Some((name, tallies)), Some(tally)) = (&self.tallies, typed.tally()) {
             let mut tallies = tallies.lock().unwrap_or_else(PoisonError::into_inner);
             tallies.push((name.clone(), tally));

@@ -5,13 +5,14 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use binrush_engine::cluster::config::ClusterConfig;
 use binrush_engine::cluster::door;
 use binrush_engine::config::{
     Allowed, Config, ConfigError, Endpoint, EndpointError, Loaded, Parameters, Part, Place,
-    Protocol, StateConfig, Topic, Value, doubts, tls_domain_for, tls_needed,
+    Protocol, Sockets, StateConfig, Topic, Value, doubts, tls_domain_for, tls_needed,
 };
 use binrush_engine::engine::ListenerInfo;
 use binrush_engine::stream::StreamLimits;
@@ -41,6 +42,8 @@ pub(crate) struct Settings {
     /// Where to answer `binrush cluster`.
     pub(super) control: Option<PathBuf>,
     pub(super) state: StateConfig,
+    /// SIP sockets of the configuration.
+    pub(super) sockets: Arc<Sockets>,
     /// The domains of a configuration, also those that its own listeners do not need.
     pub(super) tls: TlsFiles,
     /// What the configuration set, and where.
@@ -180,6 +183,7 @@ impl Settings {
             clusters: config.clusters,
             control: config.control,
             state: config.state,
+            sockets: config.sockets,
             tls: config.tls,
             parameters: config.parameters,
             pin_place: config.pin_place,
@@ -293,6 +297,7 @@ impl Settings {
             ("clusterer", self.clusters != new.clusters),
             ("control", self.control != new.control),
             ("what is kept of records", self.state != new.state),
+            ("SIP sockets", self.sockets != new.sockets),
             ("http", self.http != new.http),
         ];
         let (old, streams) = (&old.streams, &engine.streams);
@@ -364,6 +369,7 @@ impl Default for Settings {
             clusters: Vec::new(),
             control: None,
             state: StateConfig::default(),
+            sockets: Arc::default(),
             tls: TlsFiles::default(),
             parameters: Parameters::default(),
             pin_place: None,

@@ -16,6 +16,7 @@ use super::modules::Part;
 use super::own::{Added, Own, Refused, TlsPin};
 use super::parameters::Parameters;
 use super::peers::{self, Peer};
+use super::sockets::Sockets;
 use super::source::{Excerpt, Place, Source, Span};
 use super::syntax::{Socket, Spanned, Statement, Value};
 use super::tls::Domains;
@@ -69,6 +70,8 @@ pub(super) struct Assembly {
     tls_no_effect: Gathered,
     clusterer_no_effect: Gathered,
     sip: Gathered,
+    /// The same, by the names that packets call them.
+    sockets: Sockets,
     routes: Gathered,
 }
 
@@ -146,6 +149,15 @@ impl Assembly {
             None => {
                 let place = || source.excerpt(socket.span).place;
                 self.sip.add(&source.text[start..end], place);
+                let port = socket.port.as_ref().map(|port| port.value.parse());
+                match port.transpose() {
+                    Ok(port) => {
+                        let host = &socket.host.value;
+                        self.sockets.add(socket.protocol, host, port, socket.tag);
+                    }
+                    // Nobody listens there; whoever does runs another program.
+                    Err(_) => self.sockets.add(None, "", None, None),
+                }
             }
         }
     }

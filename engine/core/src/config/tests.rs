@@ -193,7 +193,7 @@ event_route[E_CLUSTERER_REQ_RECEIVED] { xlog("got }\n"); }
     );
     warned(
         text,
-        "a.cfg:8:8: SIP is not served: these addresses are ignored: udp:127.0.36.1:5060",
+        "a.cfg:8:8: SIP is not served: of these addresses only the names count, in records: udp:127.0.36.1:5060",
     );
     warned(
         text,

@@ -59,6 +59,7 @@ impl Assembly {
             clusters,
             control: own.control,
             state: own.state.settled(),
+            sockets: Arc::new(mem::take(&mut self.sockets)),
             parts: loaded.keys().copied().collect(),
             parameters: mem::take(&mut self.parameters),
             mpath: self.mpath.take(),
@@ -272,7 +273,7 @@ impl Assembly {
         let tls = "these parameters of tls_mgm have no effect here, because its library is another";
         let clusterer = "these parameters of clusterer have no effect here: binrush reads no database, and forwards no packets \
                          of others";
-        let sip = "SIP is not served: these addresses are ignored";
+        let sip = "SIP is not served: of these addresses only the names count, in records";
         let routes = "scripts are not run yet: these blocks are skipped";
         for (topic, warning) in [
             (Topic::Other, self.no_effect.warning(no_effect)),

@@ -46,7 +46,7 @@ fn listeners_are_written_as_opensips_writes_them() {
     );
     warned(
         &text,
-        "a.cfg:5:36: SIP is not served: these addresses are ignored: udp:10.0.0.4, sctp:eth0:5060, 10.0.0.9:5060, 10.0.0.8, 10.0.0.7",
+        "a.cfg:5:36: SIP is not served: of these addresses only the names count, in records: udp:10.0.0.4, sctp:eth0:5060, 10.0.0.9:5060, 10.0.0.8, 10.0.0.7",
     );
 }
 

@@ -320,3 +320,25 @@ fn keepers_are_typed_where_records_are_known_for_what_they_say() {
         assert_eq!(given_to_2_4, capability != CACHE);
     }
 }
+
+#[test]
+fn a_record_with_a_socket_of_nobody_here_is_kept_and_flagged() {
+    let mut sockets = Sockets::default();
+    sockets.add(Some("udp"), "192.0.2.77", None, None);
+    for (known, flagged) in [(Sockets::default(), false), (sockets, true)] {
+        let mut replica = new("usrloc-contact-repl").with_sockets(Arc::new(known));
+        let known_to_nobody = Contact {
+            socket: b"udp:192.0.2.78:5060",
+            ..contact("sip:a@192.0.2.1", 9000)
+        };
+        tell(&mut replica, 1, &Record::Contact(known_to_nobody));
+        let mut statuses = Vec::new();
+        replica.store().walk(0, usize::MAX, &mut |_, flat| {
+            let (record, status) = Record::read(flat).unwrap();
+            if matches!(record, Record::Contact(_)) {
+                statuses.push(status.has(Status::NO_SOCKET));
+            }
+        });
+        assert_eq!(statuses, [flagged]);
+    }
+}
