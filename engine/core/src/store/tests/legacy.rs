@@ -49,7 +49,7 @@ fn origin(generation: Generation, release: Option<Release>) -> Origin {
     }
 }
 
-fn hear<E: durable::Log + Send>(handler: &mut Legacy<E>, origin: Origin, bytes: &[u8]) -> Verdict {
+fn hear<E: Log + Send>(handler: &mut Legacy<E>, origin: Origin, bytes: &[u8]) -> Verdict {
     let packet = Packet::parse(origin.generation(), bytes).unwrap();
     let mut scripted = Scripted::new(1);
     let mut context = scripted.mailed(seconds(1), ShardId(0), origin);
