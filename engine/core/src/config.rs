@@ -274,6 +274,7 @@ impl Config {
         let accepts = match part {
             Part::Dialog => "accept_replicated_dialogs",
             Part::Usrloc => "accept_replicated_contacts",
+            Part::Ratelimit => "accept_pipes_from",
             _ => return false,
         };
         let accepts = self.parameters.int(part, accepts);

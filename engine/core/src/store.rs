@@ -88,7 +88,7 @@ pub fn family(capability: &str) -> Option<Family> {
         "usrloc-contact-repl" | legacy::CONTACTS => Some(Family::Usrloc),
         "cachedb-local-repl" => Some(Family::Cache),
         "dialog-prof-repl" | legacy::PROFILES => Some(Family::Profiles),
-        "ratelimit-pipe-repl" => Some(Family::Pipes),
+        "ratelimit-pipe-repl" | legacy::PIPES => Some(Family::Pipes),
         _ => None,
     }
 }

@@ -117,6 +117,7 @@ impl Records {
         for (name, beside) in [
             (legacy::DIALOGS, Some(legacy::PROFILES)),
             (legacy::CONTACTS, None),
+            (legacy::PIPES, None),
         ] {
             if !wanted(name) {
                 continue;

@@ -271,6 +271,7 @@ impl Settings {
         let part = match name {
             "dialog" => Part::Dialog,
             "ul" => Part::Usrloc,
+            "ratelimit" => Part::Ratelimit,
             _ => return false,
         };
         self.legacy.contains(&part)

@@ -4,7 +4,8 @@
 //!   datagram of 1.x ────┐                ┌─ 4 of 2.2 and 2.3 ─▶ table "dialog-profiles"
 //!                       ├──▶ "dialog" ───┴───────────────────▶ table "dialog"
 //!   connection of a ────┤
-//!   2.2 or a 2.3 node   └──▶ "ul" ───────────────────────────▶ table "ul"
+//!   2.2 or a 2.3 node   ├──▶ "ul" ───────────────────────────▶ table "ul"
+//!                       └──▶ "ratelimit" (2.2 and 2.3) ──────▶ table "ratelimit"
 //! ```
 //!
 //! No gate stands in front of them: there are no syncs, and who may send is asked where packets come in. All senders speak of the
@@ -14,10 +15,10 @@
 use std::any::Any;
 use std::fmt;
 
-use crate::store::durable::Log;
 use binrush_wire::{Generation, Packet};
 
 use super::TypedReplica;
+use super::durable::Log;
 use crate::clock::Timestamp;
 use crate::cluster::replica::Replica as _;
 use crate::dispatch::handler::{Context, Handler, Origin, Verdict};
@@ -38,7 +39,7 @@ pub struct Legacy<E = ()> {
 pub struct ForProfiles(pub Box<dyn Any + Send>);
 
 impl<E: Log + Send> Legacy<E> {
-    /// Over `records`: dialogs for `dialog`, contacts for `ul`. `profiles` are the counts that 2.2 and 2.3 send as `dialog`, too;
+    /// Over `records`: dialogs for `dialog`, contacts for `ul`, pipes for `ratelimit`. `profiles` are the counts that 2.2 and 2.3 send as `dialog`, too;
     /// without, such packets are refused.
     #[must_use]
     pub const fn new(records: TypedReplica<E>, profiles: Option<TypedReplica<E>>) -> Self {
@@ -130,6 +131,9 @@ pub const CONTACTS: &str = "ul";
 
 /// The table of profiles' counts, which come as [`DIALOGS`].
 pub const PROFILES: &str = "dialog-profiles";
+
+/// The name of rate-limit pipes (2.2 and 2.3), and of their table.
+pub const PIPES: &str = "ratelimit";
 
 /// The command of counts of profiles. (OpenSIPS 2.2 and 2.3 `modules/dialog/dlg_repl_profile.h`, `REPLICATION_DLG_PROFILE`.)
 const PROFILES_PACKET: i32 = 4;
