@@ -289,3 +289,6 @@ fn begin(paths: &Paths, folder: &Folder, shards: u16) -> Result<Manifest, StateE
     manifest.store(folder, &paths.state_dir)?;
     Ok(manifest)
 }
+
+#[cfg(test)]
+mod tests;

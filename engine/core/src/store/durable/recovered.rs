@@ -190,7 +190,7 @@ impl fmt::Display for Note {
             ),
             Self::RingMissing { table, shard, path } => write!(
                 f,
-                "{table} on shard {shard}: its ring {} is not there, as after a loss of power: what was not on the disk is lost",
+                "{table} on shard {shard}: its ring {} is not there, as after a loss of power: changes that were not on the disk yet, if any, are lost",
                 path.display()
             ),
             Self::Refused { table, shard, what } => {
