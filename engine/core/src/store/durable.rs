@@ -29,6 +29,7 @@ use binrush_store::{Family, Limits, Store};
 
 use crate::steering::Steering;
 use journal::{Begun, Place, Watched};
+use journals::Ended;
 use manifest::{Manifest, TableRow};
 use paths::Paths;
 
@@ -83,6 +84,8 @@ pub struct State {
     /// Locked.
     state_dir: Folder,
     manifest: Manifest,
+    /// The last process that served from here ended in order.
+    ended: bool,
     /// Numbers of the tables that were opened.
     opened: BTreeSet<u8>,
     /// Of each shard.
@@ -135,6 +138,7 @@ impl State {
             },
             ring_bytes: *ring_bytes,
             state_dir: folder,
+            ended: manifest.ended,
             manifest,
             opened: BTreeSet::new(),
             writers: (0..*shards).map(|_| Vec::new()).collect(),
@@ -183,7 +187,7 @@ impl State {
     ) -> Result<Vec<(Store, Journaled)>, StateError> {
         let row = self.row(name, family)?;
         let places: Vec<_> = self.places(&row).collect();
-        let (options, ring_bytes) = (self.options, self.ring_bytes);
+        let (options, ring_bytes, now) = (self.options, self.ring_bytes, (now, self.ended));
         let begun: Vec<Result<Begun, StateError>> = thread::scope(|scope| {
             let begin =
                 |place: Place| scope.spawn(move || place.begin(limits, options, ring_bytes, now));
@@ -194,6 +198,11 @@ impl State {
         });
         let begun = begun.into_iter().collect::<Result<Vec<_>, _>>()?;
         self.opened.insert(row.number);
+        if self.manifest.ended {
+            // From here on the rings may have what the disk has not.
+            self.manifest.ended = false;
+            self.store_manifest()?;
+        }
         let mut stores = Vec::new();
         for (begun, writers) in begun.into_iter().zip(&mut self.writers) {
             writers.push(begun.writer);
@@ -221,7 +230,11 @@ impl State {
             let table = row.name;
             self.notes.push(Note::Carried { table });
         }
-        let journals = Journals::start(self.state_dir, self.watched, self.writers)?;
+        let ended = Ended {
+            state_dir: self.state_dir,
+            manifest: self.manifest,
+        };
+        let journals = Journals::start(ended, self.watched, self.writers)?;
         Ok((journals, self.notes))
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use binrush_journal::ring::CAPACITY_MIN;
 use binrush_journal::{
     Appender, FileError, Folder, Identity, Options, Report, Ring, RingError, Status, Writer,
 };
@@ -69,13 +70,13 @@ impl Place {
     }
 
     /// Puts its records back into a store of these limits, and goes on with the same folder and ring. `now` is in seconds since
-    /// 1970.
+    /// 1970; `ended`: nobody misses a ring.
     pub(super) fn begin(
         &self,
         limits: Limits,
         options: Options,
         ring_bytes: usize,
-        now: i64,
+        (now, ended): (i64, bool),
     ) -> Result<Begun, StateError> {
         let began = Instant::now();
         let (ring, found) = self.old_ring(options, ring_bytes)?;
@@ -99,7 +100,8 @@ impl Place {
         store.restored(now, &mut journaled);
         let recovered = Recovered::new(&report, found, astray.kept_out, began.elapsed());
         let mut notes = Vec::new();
-        recovered.notes(&self.row.name, self.shard, self.ring.clone(), &mut notes);
+        let of = (&*self.row.name, self.shard);
+        recovered.notes(of, self.ring.clone(), ended, &mut notes);
         if let Some(first) = astray.first {
             notes.push(Note::KeptOut {
                 table: self.row.name.clone(),
@@ -118,14 +120,12 @@ impl Place {
         })
     }
 
-    /// Moves what is in its ring to the disk, and removes the ring: for a table that nobody opens, and a ring of another size.
-    /// The ring stays when the disk is in doubt and only a snapshot could help.
-    pub(super) fn settle(&self, options: Options) -> Result<(), StateError> {
-        if !self.ring.exists() {
-            return Ok(());
-        }
-        let (Some(ring), _) = self.open_ring()? else {
-            return Ok(());
+    /// Moves what is in its ring to the disk, and puts the smallest one there is in its place: for a table that nobody opens,
+    /// and before a ring of another size. `false`: the ring stays, as the disk is in doubt and only a snapshot could help.
+    pub(super) fn settle(&self, options: Options) -> Result<bool, StateError> {
+        let ring = match self.open_ring()? {
+            (Some(ring), _) if ring.used() > 0 || ring.capacity() > CAPACITY_MIN as u64 => ring,
+            _ => return Ok(true),
         };
         let folder = self.open_folder()?;
         let report = self.recover(&folder, Some(&ring), &mut |_, _, _| {})?;
@@ -133,10 +133,14 @@ impl Place {
         writer
             .finish(Duration::ZERO)
             .map_err(|source| self.failed(source))?;
-        match writer.status().is_lagging() {
-            true => Ok(()),
-            false => fs::remove_file(&self.ring).map_err(failed(&self.ring, "remove")),
+        if writer.status().is_lagging() {
+            return Ok(false);
         }
+        // What is locked cannot be made anew.
+        drop(writer);
+        let smallest = Ring::create(&self.ring, self.identity, CAPACITY_MIN, report.lsn);
+        smallest.map_err(|source| self.ring_failed(source))?;
+        Ok(true)
     }
 
     /// Reads its records, of which `each` is shown, and what there is of its ring.
@@ -161,9 +165,10 @@ impl Place {
             Some(ring) if ring.capacity() != ring_bytes as u64 => {
                 // What is locked cannot be opened again.
                 drop(ring);
-                self.settle(options)?;
-                let (ring, _) = self.open_ring()?;
-                Ok((ring, found))
+                match self.settle(options)? {
+                    true => Ok((None, found)),
+                    false => self.open_ring(),
+                }
             }
             ring => Ok((ring, found)),
         }

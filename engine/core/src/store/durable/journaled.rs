@@ -64,10 +64,10 @@ impl Journaled {
         self.appender.lsn()
     }
 
-    /// Where it goes.
+    /// Whether a change with a record of `len` bytes would be logged now: for who can wait.
     #[must_use]
-    pub const fn appender(&self) -> &Appender {
-        &self.appender
+    pub fn has_room(&mut self, len: usize) -> bool {
+        self.appender.has_room(len)
     }
 
     /// Gives records from place `from` on; says where to go on, or why it did not.

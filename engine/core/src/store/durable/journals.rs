@@ -9,6 +9,7 @@ use binrush_journal::{FileError, Folder, Writer, WriterThread, spawn};
 
 use super::error::StateError;
 use super::journal::Watched;
+use super::manifest::Manifest;
 use super::recovered::Recovered;
 
 /// The writers of all journals, one thread for each shard. Dropping it ends them as [`stop`](Self::stop) does.
@@ -16,8 +17,15 @@ use super::recovered::Recovered;
 pub struct Journals {
     watch: Watch,
     threads: Vec<(u16, WriterThread<Folder>)>,
-    /// Keeps the lock of the state directory.
-    _state_dir: Folder,
+    state: Ended,
+}
+
+/// What is said of the state when all journals have ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// Locked.
+    pub(super) state_dir: Folder,
+    pub(super) manifest: Manifest,
 }
 
 /// How one journal is doing: that of a table on a shard.
@@ -93,14 +101,14 @@ pub struct Watch(Arc<[Watched]>);
 impl Journals {
     /// Starts a thread for the writers of each shard.
     pub(super) fn start(
-        state_dir: Folder,
+        state: Ended,
         watched: Vec<Watched>,
         writers: Vec<Vec<Writer<Folder>>>,
     ) -> Result<Self, StateError> {
         let mut journals = Self {
             watch: Watch(watched.into()),
             threads: Vec::new(),
-            _state_dir: state_dir,
+            state,
         };
         for (shard, writers) in (0..).zip(writers) {
             if !writers.is_empty() {
@@ -168,6 +176,16 @@ impl Journals {
             if let Err(source) = result {
                 errors.push(StopError::Failed { shard, source });
             }
+        }
+        let is_lagging = self.watched.iter().any(|each| each.status.is_lagging());
+        let Ended {
+            state_dir,
+            manifest,
+        } = &mut self.state;
+        if errors.is_empty() && !is_lagging && !manifest.ended {
+            manifest.ended = true;
+            // Without it the next start misses rings that it does not need.
+            let _ = manifest.store(state_dir, state_dir.path());
         }
         errors
     }

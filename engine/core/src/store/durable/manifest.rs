@@ -5,6 +5,7 @@
 //!   epoch 9f86d081884c7d00                 the life of the state, 16 digits: its folder, the names of its rings
 //!   seed 5eed1e55                          of steering: the same keys have the same owners at the next start
 //!   shards 4
+//!   ended yes                              rings have nothing that the disk has not; `no` from a start to its end
 //!   aside 0000000000000000                 an epoch that is not valid, not yet or not any more, and may be removed
 //!   table 1 dialogs 1/dialog-dlg-repl      number, family, name; sorted by number
 //!   crc 3610a686                           CRC-32 (IEEE) of all bytes before this line
@@ -29,6 +30,8 @@ pub(super) struct Manifest {
     pub(super) epoch: u64,
     pub(super) seed: u32,
     pub(super) shards: u16,
+    /// The rings have nothing that the disk has not.
+    pub(super) ended: bool,
     /// An epoch whose folders and rings may be removed; 0: none.
     pub(super) aside: u64,
     /// By number, ascending.
@@ -59,6 +62,7 @@ impl Manifest {
             epoch: epoch_drawn(),
             seed,
             shards,
+            ended: true,
             aside: 0,
             tables: Vec::new(),
         }
@@ -110,11 +114,13 @@ impl Manifest {
             epoch,
             seed,
             shards,
+            ended,
             aside,
             tables,
         } = self;
+        let ended = if *ended { "yes" } else { "no" };
         let mut text = format!(
-            "{TITLE}{VERSION}\nepoch {epoch:016x}\nseed {seed:08x}\nshards {shards}\naside {aside:016x}\n"
+            "{TITLE}{VERSION}\nepoch {epoch:016x}\nseed {seed:08x}\nshards {shards}\nended {ended}\naside {aside:016x}\n"
         );
         for TableRow {
             number,
@@ -168,6 +174,8 @@ impl Manifest {
             epoch: u64::from_str_radix(fact("epoch")?, 16).ok()?,
             seed: u32::from_str_radix(fact("seed")?, 16).ok()?,
             shards: fact("shards")?.parse().ok()?,
+            // What is neither is not what we write.
+            ended: fact("ended")? == "yes",
             aside: u64::from_str_radix(fact("aside")?, 16).ok()?,
             tables: Vec::new(),
         };
@@ -348,6 +356,7 @@ mod tests {
         for (from, to) in [
             ("shards 3", "shards 0"),
             ("shards 3", "shards 03"),
+            ("ended yes", "ended maybe"),
             ("table 2 usrloc", "table 1 usrloc"),
             ("table 2 usrloc", "table 2 contacts"),
             ("usrloc ul", "usrloc 1/dialog-dlg-repl"),

@@ -162,6 +162,9 @@ pub fn verify(state_dir: &Path, runtime_dir: Option<&Path>) -> Result<Verified, 
     })
 }
 
+/// What looks into a record, at its place, and says what is wrong with it.
+type Look<'l> = dyn FnMut(u32, &[u8]) -> Result<(), String> + 'l;
+
 /// A journal, and where it is.
 #[derive(Debug)]
 struct Place {
@@ -209,11 +212,11 @@ fn open(
 }
 
 impl Place {
-    /// Shows each record to `each`, which says what is wrong with it.
+    /// Shows each record to `each`. What was recovered, and the first record that something is wrong with.
     fn recover(
         &self,
         asks_ring: bool,
-        each: &mut dyn FnMut(u32, &[u8]) -> Result<(), String>,
+        each: &mut Look<'_>,
     ) -> Result<(Recovered, Option<(u32, String)>), FileError> {
         let began = Instant::now();
         let mut tries = 0..TRIES;

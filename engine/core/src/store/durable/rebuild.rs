@@ -110,7 +110,8 @@ impl State {
             }
         })?;
         done?;
-        recovered.notes(&row.name, shard, place.ring, &mut self.notes);
+        let of = (&*row.name, shard);
+        recovered.notes(of, place.ring, self.manifest.ended, &mut self.notes);
         Ok(recovered.records)
     }
 }

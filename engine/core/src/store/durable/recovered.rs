@@ -146,12 +146,18 @@ impl Recovered {
         }
     }
 
-    /// What an operator should know of it. `path` is where its ring should be.
-    pub(super) fn notes(&self, table: &str, shard: u16, path: PathBuf, notes: &mut Vec<Note>) {
+    /// What an operator should know of it. `path` is where its ring should be; after an end in order nobody misses it.
+    pub(super) fn notes(
+        &self,
+        (table, shard): (&str, u16),
+        path: PathBuf,
+        ended: bool,
+        notes: &mut Vec<Note>,
+    ) {
         let named = || (table.to_owned(), shard);
         let mut refused: Vec<_> = self.refused.iter().map(ToString::to_string).collect();
         match &self.ring {
-            RingFound::Missing if self.lsn > 0 => {
+            RingFound::Missing if self.lsn > 0 && !ended => {
                 let (table, shard) = named();
                 notes.push(Note::RingMissing { table, shard, path });
             }

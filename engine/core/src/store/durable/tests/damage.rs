@@ -1,6 +1,8 @@
 use super::*;
 
-fn open(ground: &Ground) -> Result<(BTreeMap<String, Vec<u8>>, Vec<Note>), StateError> {
+type Opened = (BTreeMap<String, Vec<u8>>, Vec<Note>);
+
+fn open(ground: &Ground) -> Result<Opened, StateError> {
     let mut state = ground.open(1)?;
     let cache = state.table(CACHE, Family::Cache, Limits::default(), NOW)?;
     let now = Duration::ZERO;

@@ -94,6 +94,11 @@ fn a_stop_leaves_everything_on_the_disk_and_no_thread() {
     let life = Life::begin(&ground, 2);
     assert_eq!(life.values(), values);
     assert_eq!(life.lsns(), lsns);
+    let is_told = |note: &Note| matches!(note, Note::RingMissing { .. });
+    assert!(
+        !life.state.notes().iter().any(is_told),
+        "nobody misses them"
+    );
 }
 
 #[test]
@@ -258,7 +263,16 @@ fn tables_that_nobody_has_any_more_stay_and_are_told() {
     assert!(notes.iter().any(carried), "{notes:?}");
     assert_eq!(journals.facts().count(), 0);
     journals.stop().unwrap();
-    // They are on the disk now, whatever becomes of the rings.
+    assert!(
+        !notes
+            .iter()
+            .any(|note| matches!(note, Note::RingMissing { .. }))
+    );
+    // They are on the disk now, whatever becomes of the rings, and those take no room.
+    for ring in fs::read_dir(ground.options(2).runtime_dir).unwrap() {
+        assert!(ring.unwrap().metadata().unwrap().len() <= 8192);
+    }
+    assert_eq!(ground.read().len(), values.len());
     fs::remove_dir_all(ground.options(2).runtime_dir).unwrap();
     assert_eq!(Life::begin(&ground, 2).values(), values);
 }
