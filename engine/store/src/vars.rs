@@ -261,17 +261,20 @@ fn item(text: &[u8]) -> (Option<Item<'_>>, usize) {
     let mut marks = [0; 2];
     let mut found = 0;
     let mut at = 0;
-    while at < text.len() && text[at] != b'|' {
-        if text[at] == b'#' {
-            if let Some(mark) = marks.get_mut(found) {
-                *mark = at;
+    loop {
+        at += plain(text.get(at..).unwrap_or_default());
+        match text.get(at) {
+            None => return (None, text.len()),
+            Some(b'|') => break,
+            Some(b'#') => {
+                if let Some(mark) = marks.get_mut(found) {
+                    *mark = at;
+                }
+                found += 1;
+                at += 1;
             }
-            found += 1;
+            Some(_) => at += 2,
         }
-        at += if text[at] == b'\\' { 2 } else { 1 };
-    }
-    if at >= text.len() {
-        return (None, text.len());
     }
     let (tag, value) = match (found, &text[marks[0]..at]) {
         (1, [_, value @ ..]) => (TEXT, value),
@@ -309,13 +312,28 @@ fn unescaped(mut rest: &[u8]) -> impl Iterator<Item = u8> {
     })
 }
 
-fn put_escaped(text: &mut Vec<u8>, bytes: &[u8]) {
-    for byte in bytes {
-        if matches!(byte, b'|' | b'#' | b'\\') {
-            text.push(b'\\');
-        }
-        text.push(*byte);
+fn put_escaped(text: &mut Vec<u8>, mut bytes: &[u8]) {
+    loop {
+        let (copied, rest) = bytes.split_at(plain(bytes));
+        text.extend_from_slice(copied);
+        let Some((mark, rest)) = rest.split_first() else {
+            return;
+        };
+        text.extend([b'\\', *mark]);
+        bytes = rest;
     }
+}
+
+/// How many bytes there are before the first that is escaped.
+fn plain(text: &[u8]) -> usize {
+    let is_mark = |byte: &u8| matches!(byte, b'|' | b'#' | b'\\');
+    // All of a chunk are looked at: that takes few instructions for all of them together.
+    let chunks = text.chunks_exact(16);
+    let clean =
+        chunks.take_while(|chunk| !chunk.iter().fold(false, |any, byte| any | is_mark(byte)));
+    let at = 16 * clean.count();
+    let rest = &text[at..];
+    at + rest.iter().position(is_mark).unwrap_or(rest.len())
 }
 
 fn put_decimal(text: &mut Vec<u8>, number: i32) {
