@@ -11,8 +11,8 @@ pub(super) struct Interner {
     index: Index,
     /// Seeded at random: who may choose strings cannot make them collide.
     hasher: RandomState,
-    /// Of each field the string that came last: it mostly comes again, and then nothing is hashed.
-    recent: [u32; FIELDS_MAX],
+    /// Strings that came lately, by what is quickly seen of them: they mostly come again, and then nothing is hashed.
+    recent: [u32; RECENT],
     /// Chain of free numbers.
     free: u32,
     len: usize,
@@ -36,19 +36,20 @@ impl Interner {
             entries,
             index: Index::new(),
             hasher: RandomState::new(),
-            recent: [0; FIELDS_MAX],
+            recent: [0; RECENT],
             free: 0,
             len: 0,
             bytes: 0,
         }
     }
 
-    /// The number of `text`, which stands in field number `field` and is now referred to once more.
-    pub(super) fn intern(&mut self, field: usize, text: &[u8]) -> u32 {
+    /// The number of `text`, which is now referred to once more.
+    pub(super) fn intern(&mut self, text: &[u8]) -> u32 {
         if text.is_empty() {
             return 0;
         }
-        let recent = self.recent[field];
+        let seen = seen(text);
+        let recent = self.recent[seen];
         let entry = &mut self.entries[recent];
         if entry.refs > 0 && *entry.text == *text {
             entry.refs += 1;
@@ -62,13 +63,13 @@ impl Interner {
             }
             None => self.add(hash, text),
         };
-        self.recent[field] = number;
+        self.recent[seen] = number;
         number
     }
 
     /// The number of `text`, if there is one.
-    pub(super) fn find(&self, field: usize, text: &[u8]) -> Option<u32> {
-        let recent = self.recent[field];
+    pub(super) fn find(&self, text: &[u8]) -> Option<u32> {
+        let recent = self.recent[seen(text)];
         let entry = &self.entries[recent];
         match text {
             [] => Some(0),
@@ -140,34 +141,47 @@ impl Interner {
     }
 }
 
+/// Where a string is among those that came lately. Many may share a place: they are compared, and the last one has it.
+fn seen(text: &[u8]) -> usize {
+    let ends = match (text.first_chunk(), text.last_chunk()) {
+        (Some(first), Some(last)) => {
+            u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(29)
+        }
+        _ => text
+            .iter()
+            .fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    };
+    let mixed = (ends ^ text.len() as u64).wrapping_mul(ODD);
+    (mixed >> (64 - RECENT_BITS)) as usize
+}
+
 /// What is kept beside a string: its entry, its place in the index, what the allocator adds.
 const STRING_BYTES: usize = 48;
 
-/// More fields than any kind of record has.
-const FIELDS_MAX: usize = 64;
+const RECENT_BITS: u32 = 9;
+const RECENT: usize = 1 << RECENT_BITS;
+
+/// 2^64 by the golden ratio: its multiples are far from each other.
+const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flat::Kind;
 
     #[test]
     fn a_string_has_one_number_until_its_last_reference_goes() {
         let mut strings = Interner::new();
-        let (udp, tcp) = (strings.intern(0, b"udp"), strings.intern(0, b"tcp"));
+        let (udp, tcp) = (strings.intern(b"udp"), strings.intern(b"tcp"));
         assert_ne!(udp, tcp);
-        assert_eq!(strings.intern(3, b"udp"), udp);
+        assert_eq!(strings.intern(b"udp"), udp);
         assert_eq!((strings.text(udp), strings.len()), (&b"udp"[..], 2));
         strings.release(udp);
-        assert_eq!(strings.find(1, b"udp"), Some(udp));
+        assert_eq!(strings.find(b"udp"), Some(udp));
         strings.release(udp);
-        assert_eq!(
-            (strings.find(0, b"udp"), strings.find(3, b"udp")),
-            (None, None)
-        );
-        // Its number serves again, and a field that remembers it is not deceived.
-        assert_eq!(strings.intern(5, b"sctp"), udp);
-        assert_eq!(strings.find(3, b"udp"), None);
+        assert_eq!((strings.find(b"udp"), strings.find(b"udp")), (None, None));
+        // Its number serves again, and who remembers it is not deceived.
+        assert_eq!(strings.intern(b"sctp"), udp);
+        assert_eq!(strings.find(b"udp"), None);
         strings.release(udp);
         strings.release(tcp);
         assert_eq!((strings.len(), strings.bytes()), (0, 0));
@@ -176,18 +190,20 @@ mod tests {
     #[test]
     fn the_empty_string_is_number_0_and_never_counted() {
         let mut strings = Interner::new();
-        assert_eq!(strings.intern(0, b""), 0);
-        assert_eq!((strings.find(0, b""), strings.text(0)), (Some(0), &b""[..]));
+        assert_eq!(strings.intern(b""), 0);
+        assert_eq!((strings.find(b""), strings.text(0)), (Some(0), &b""[..]));
         strings.release(0);
         assert_eq!(strings.len(), 0);
     }
 
     #[test]
-    fn every_field_of_every_kind_has_a_memory() {
-        assert!(
-            Kind::ALL
-                .iter()
-                .all(|kind| kind.fields().len() <= FIELDS_MAX)
-        );
+    fn strings_that_look_alike_are_told_apart() {
+        let mut strings = Interner::new();
+        let alike = [&b"12345678-a-12345678"[..], b"12345678-b-12345678"];
+        assert_eq!(seen(alike[0]), seen(alike[1]));
+        let numbers = alike.map(|text| strings.intern(text));
+        assert_ne!(numbers[0], numbers[1]);
+        assert_eq!(alike.map(|text| strings.intern(text)), numbers);
+        assert_eq!(alike.map(|text| strings.find(text)), numbers.map(Some));
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn pack(
     // What lies between two repeated strings is the same in both forms and copied at once.
     let mut copied = 0;
     let mut at = HEAD;
-    for (number, field) in reader.kind.fields().iter().enumerate() {
+    for field in reader.kind.fields() {
         if at == flat.len() {
             break;
         }
@@ -42,7 +42,7 @@ pub(super) fn pack(
             out.extend_from_slice(&flat[copied..at]);
             let mut text = &flat[at..end];
             take_varint(&mut text).expect("its end was found by it");
-            put_varint(out, strings.intern(number, text).into());
+            put_varint(out, strings.intern(text).into());
             copied = end;
         }
         at = end;
@@ -181,14 +181,14 @@ impl<'a> Packed<'a> {
 
 fn undo(flat: &[u8], kind: Kind, strings: &mut Interner) {
     let mut at = HEAD;
-    for (number, field) in kind.fields().iter().enumerate() {
+    for field in kind.fields() {
         let Ok(end) = field_end(flat, at, field) else {
             return;
         };
         if field.repeats {
             let mut rest = &flat[at..end];
             let text = take_str(&mut rest).unwrap_or_default();
-            let id = strings.find(number, text).expect("it was referred to");
+            let id = strings.find(text).expect("it was referred to");
             strings.release(id);
         }
         at = end;

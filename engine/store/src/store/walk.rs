@@ -180,7 +180,7 @@ impl Key<'_> {
     /// Appends it as packed records have it; `false`: no record has it, because a string of it is in none.
     pub(super) fn pack(&self, strings: &Interner, out: &mut Vec<u8>) -> bool {
         let id = |out: &mut Vec<u8>, text: &[u8]| {
-            let id = strings.find(0, text);
+            let id = strings.find(text);
             put_varint(out, id.unwrap_or_default().into());
             id.is_some()
         };
