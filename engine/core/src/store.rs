@@ -294,16 +294,15 @@ impl<E: Log + Send> Replica for TypedReplica<E> {
         let Kept { store, tally, .. } = &self.kept;
         let (mut data, mut left_out) = (Vec::new(), 0);
         let next = if self.data_version(release).is_some() {
-            store.walk(place_of(from), bytes, &mut |_, flat| {
-                let (record, status) = Record::read(flat).expect("a store has records only");
-                if !is_synced(&record, status) {
-                    return;
-                }
+            store.walk_records(place_of(from), bytes, &mut |record, status| {
                 data.clear();
-                match write::chunk(&record, release, self.kept.unix, &mut data) {
-                    Ok(()) => each(&data),
-                    Err(_) => left_out += 1,
+                if is_synced(record, status) {
+                    match write::chunk(record, release, self.kept.unix, &mut data) {
+                        Ok(()) => each(&data),
+                        Err(_) => left_out += 1,
+                    }
                 }
+                data.len()
             })
         } else {
             left_out = if from == Cursor::default() {

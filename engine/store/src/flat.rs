@@ -118,7 +118,15 @@ impl Kind {
     /// By its number.
     #[must_use]
     pub fn of(number: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| *kind as u8 == number)
+        Some(match number {
+            1 => Self::Dialog,
+            2 => Self::Aor,
+            3 => Self::Contact,
+            4 => Self::Cached,
+            5 => Self::Profile,
+            6 => Self::Pipe,
+            _ => return None,
+        })
     }
 
     /// Its name, as `binrush state` says it.

@@ -3,6 +3,37 @@
 use crate::flat::{FlatError, Kind, Reader, Status, Writer};
 use crate::model::{Aor, Cached, Contact, Dialog, PipeCount, ProfileCount};
 
+/// Where the fields of a record come from, in order. Behind the last one that is there, they are empty and 0.
+pub(crate) trait Pull<'a> {
+    /// What can be wrong.
+    type Error;
+
+    /// A string that stands in this record alone.
+    fn str(&mut self) -> Result<&'a [u8], Self::Error>;
+
+    /// One that [`repeats`](crate::flat::Field::repeats).
+    fn repeated(&mut self) -> Result<&'a [u8], Self::Error>;
+
+    /// A number, or a time.
+    fn int(&mut self) -> Result<i64, Self::Error>;
+}
+
+impl<'a> Pull<'a> for Reader<'a> {
+    type Error = FlatError;
+
+    fn str(&mut self) -> Result<&'a [u8], FlatError> {
+        Self::str(self)
+    }
+
+    fn repeated(&mut self) -> Result<&'a [u8], FlatError> {
+        Self::str(self)
+    }
+
+    fn int(&mut self) -> Result<i64, FlatError> {
+        Self::int(self)
+    }
+}
+
 /// One record, borrowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(
@@ -78,22 +109,27 @@ impl<'a> Record<'a> {
     /// Where they are not the bytes of one: ends inside a field, a kind or fields that are not known.
     pub fn read(bytes: &'a [u8]) -> Result<(Self, Status), FlatError> {
         let mut from = Reader::new(bytes)?;
-        let record = match from.kind {
-            Kind::Dialog => Self::Dialog(read_dialog(&mut from)?),
-            Kind::Aor => Self::Aor(read_aor(&mut from)?),
-            Kind::Contact => Self::Contact(read_contact(&mut from)?),
+        let record = Self::pull(from.kind, &mut from)?;
+        // Anything behind the last known field is an error, and never dropped.
+        from.field()?;
+        Ok((record, from.status))
+    }
+
+    /// Takes the fields of a record, in the order of [`Kind::fields`].
+    pub(crate) fn pull<P: Pull<'a>>(kind: Kind, from: &mut P) -> Result<Self, P::Error> {
+        Ok(match kind {
+            Kind::Dialog => Self::Dialog(read_dialog(from)?),
+            Kind::Aor => Self::Aor(read_aor(from)?),
+            Kind::Contact => Self::Contact(read_contact(from)?),
             Kind::Cached => Self::Cached(Cached {
-                collection: from.str()?,
+                collection: from.repeated()?,
                 key: from.str()?,
                 value: from.str()?,
                 expires: from.int()?,
             }),
-            Kind::Profile => read_profile(&mut from)?,
-            Kind::Pipe => read_pipe(&mut from)?,
-        };
-        // Anything behind the last known field is an error, and never dropped.
-        from.field()?;
-        Ok((record, from.status))
+            Kind::Profile => read_profile(from)?,
+            Kind::Pipe => read_pipe(from)?,
+        })
     }
 }
 
@@ -125,7 +161,7 @@ fn write_dialog(dialog: &Dialog<'_>, to: &mut Writer<'_>) {
     both(to, &dialog.routes);
 }
 
-fn read_dialog<'a>(from: &mut Reader<'a>) -> Result<Dialog<'a>, FlatError> {
+fn read_dialog<'a, P: Pull<'a>>(from: &mut P) -> Result<Dialog<'a>, P::Error> {
     Ok(Dialog {
         callid: from.str()?,
         tags: strings(from)?,
@@ -133,21 +169,21 @@ fn read_dialog<'a>(from: &mut Reader<'a>) -> Result<Dialog<'a>, FlatError> {
         h_id: int(from)?,
         start: int(from)?,
         state: int(from)?,
-        sockets: strings(from)?,
+        sockets: repeated(from)?,
         cseqs: strings(from)?,
-        route_sets: strings(from)?,
+        route_sets: repeated(from)?,
         contacts: strings(from)?,
         mangled: strings(from)?,
         sdp: strings(from)?,
         advertised: strings(from)?,
         vars: from.str()?,
-        profiles: from.str()?,
+        profiles: from.repeated()?,
         user_flags: int(from)?,
         module_flags: int(from)?,
         flags: int(from)?,
         expires: int(from)?,
         last_cseqs: [int(from)?, int(from)?],
-        routes: strings(from)?,
+        routes: repeated(from)?,
     })
 }
 
@@ -161,8 +197,8 @@ fn write_aor(aor: &Aor<'_>, to: &mut Writer<'_>) {
     to.int(record).int(contact).str(aor.kv);
 }
 
-fn read_aor<'a>(from: &mut Reader<'a>) -> Result<Aor<'a>, FlatError> {
-    let (domain, aor) = (from.str()?, from.str()?);
+fn read_aor<'a, P: Pull<'a>>(from: &mut P) -> Result<Aor<'a>, P::Error> {
+    let (domain, aor) = (from.repeated()?, from.str()?);
     let (record, contact) = (from.int()?, from.int()?);
     let down = |label: i64| low_bits(label.wrapping_sub(1));
     Ok(Aor {
@@ -191,9 +227,9 @@ fn write_contact(contact: &Contact<'_>, to: &mut Writer<'_>) {
     to.str(contact.kv);
 }
 
-fn read_contact<'a>(from: &mut Reader<'a>) -> Result<Contact<'a>, FlatError> {
+fn read_contact<'a, P: Pull<'a>>(from: &mut P) -> Result<Contact<'a>, P::Error> {
     Ok(Contact {
-        domain: from.str()?,
+        domain: from.repeated()?,
         aor: from.str()?,
         uri: from.str()?,
         callid: from.str()?,
@@ -201,26 +237,26 @@ fn read_contact<'a>(from: &mut Reader<'a>) -> Result<Contact<'a>, FlatError> {
             0 => None,
             id => Some(id.cast_unsigned().wrapping_sub(1)),
         },
-        user_agent: from.str()?,
-        path: from.str()?,
+        user_agent: from.repeated()?,
+        path: from.repeated()?,
         attr: from.str()?,
         received: from.str()?,
         instance: from.str()?,
         expires: from.int()?,
         q: int(from)?,
-        socket: from.str()?,
+        socket: from.repeated()?,
         cseq: int(from)?,
         flags: int(from)?,
         cflags: int(from)?,
-        cflag_names: from.str()?.strip_prefix(b" "),
+        cflag_names: from.repeated()?.strip_prefix(b" "),
         methods: int(from)?,
         modified: from.int()?,
         kv: from.str()?,
     })
 }
 
-fn read_profile<'a>(from: &mut Reader<'a>) -> Result<Record<'a>, FlatError> {
-    let (profile, value) = (from.str()?, from.str()?);
+fn read_profile<'a, P: Pull<'a>>(from: &mut P) -> Result<Record<'a>, P::Error> {
+    let (profile, value) = (from.repeated()?, from.str()?);
     let value = (from.int()? != 0).then_some(value);
     let (node, count, at) = (int(from)?, int(from)?, from.int()?);
     let count = ProfileCount {
@@ -231,7 +267,7 @@ fn read_profile<'a>(from: &mut Reader<'a>) -> Result<Record<'a>, FlatError> {
     Ok(Record::Profile(count, Heard { node, at }))
 }
 
-fn read_pipe<'a>(from: &mut Reader<'a>) -> Result<Record<'a>, FlatError> {
+fn read_pipe<'a, P: Pull<'a>>(from: &mut P) -> Result<Record<'a>, P::Error> {
     let (pipe, node) = (from.str()?, int(from)?);
     let count = PipeCount {
         pipe,
@@ -244,7 +280,7 @@ fn read_pipe<'a>(from: &mut Reader<'a>) -> Result<Record<'a>, FlatError> {
     Ok(Record::Pipe(count, Heard { node, at }))
 }
 
-fn strings<'a, const N: usize>(from: &mut Reader<'a>) -> Result<[&'a [u8]; N], FlatError> {
+fn strings<'a, P: Pull<'a>, const N: usize>(from: &mut P) -> Result<[&'a [u8]; N], P::Error> {
     let mut strings = [&b""[..]; N];
     for string in &mut strings {
         *string = from.str()?;
@@ -252,7 +288,15 @@ fn strings<'a, const N: usize>(from: &mut Reader<'a>) -> Result<[&'a [u8]; N], F
     Ok(strings)
 }
 
-fn int(from: &mut Reader<'_>) -> Result<i32, FlatError> {
+fn repeated<'a, P: Pull<'a>, const N: usize>(from: &mut P) -> Result<[&'a [u8]; N], P::Error> {
+    let mut strings = [&b""[..]; N];
+    for string in &mut strings {
+        *string = from.repeated()?;
+    }
+    Ok(strings)
+}
+
+fn int<'a, P: Pull<'a>>(from: &mut P) -> Result<i32, P::Error> {
     from.int().map(low_bits)
 }
 

@@ -159,8 +159,9 @@ pub struct Memory {
 #[derive(Default)]
 struct Scratch {
     key: Vec<u8>,
-    old: Vec<u8>,
     new: Vec<u8>,
+    /// The AoR that a new contact brings along.
+    aor: Vec<u8>,
     list: Vec<u8>,
 }
 
@@ -418,26 +419,10 @@ impl Scratch {
         record.write(status, &mut self.new);
     }
 
-    /// Fetches the record that is there.
-    fn fetch(&mut self, table: &Table, place: u32) {
-        self.old.clear();
-        table.unpack(place, &mut self.old);
-    }
-
-    /// The status of the record that is there.
-    fn old_status(&self) -> Status {
-        pack::status(&self.old)
-    }
-
     /// The status of the record that is to come.
     fn new_status(&self) -> Status {
         pack::status(&self.new)
     }
-}
-
-/// Reads what was fetched.
-fn read(old: &[u8]) -> Record<'_> {
-    Record::read(old).expect(WRITTEN_HERE).0
 }
 
 impl Family {

@@ -27,7 +27,7 @@
 
 use super::pack::Packed;
 use super::table::{Found, Slot};
-use super::{Applied, Key, Scratch, Store, Turn, Why, deadline, read, seconds};
+use super::{Applied, Key, Scratch, Store, Turn, Why, deadline, seconds};
 use crate::change::Named;
 use crate::effects::Effects;
 use crate::flat::Status;
@@ -51,9 +51,8 @@ impl Store {
         let Some(place) = self.same_dialog(scratch, said) else {
             return self.add_dialog(turn, scratch, said, turn.status);
         };
-        scratch.fetch(&self.table, place);
         let is_chunk = turn.now.tick == 0;
-        if !is_chunk && !scratch.old_status().has(Status::PROVISIONAL) {
+        if !is_chunk && !self.table.status(place).has(Status::PROVISIONAL) {
             self.mark(place, turn.now.tick);
             return Applied::Nothing(Why::AlreadyThere);
         }
@@ -72,14 +71,12 @@ impl Store {
         let Some(place) = self.same_dialog(scratch, said) else {
             return self.add_dialog(turn, scratch, said, provisional);
         };
-        scratch.fetch(&self.table, place);
-        let status = scratch.old_status();
-        let Scratch { old, new, .. } = scratch;
-        new.clear();
+        let status = self.table.status(place);
         if status.has(Status::PROVISIONAL) {
-            Record::Dialog(*said).write(provisional, new);
-        } else if let Record::Dialog(kept) = read(old) {
-            Record::Dialog(updated(&kept, said)).write(status, new);
+            scratch.write(&Record::Dialog(*said), provisional);
+        } else {
+            let dialog = updated(&self.dialog_at(place), said);
+            scratch.write(&Record::Dialog(dialog), status);
         }
         let due = self.dialog_due(said, scratch.new_status(), turn.now.unix);
         self.change(turn, place, &scratch.new, due)
@@ -146,13 +143,10 @@ impl Store {
         let Some(place) = self.named_dialog(scratch, named) else {
             return Applied::Nothing(Why::Unknown);
         };
-        scratch.fetch(&self.table, place);
-        let status = scratch.old_status();
-        let Scratch { old, new, list, .. } = scratch;
+        let status = self.table.status(place);
+        let Scratch { new, list, .. } = scratch;
         list.clear();
-        let Record::Dialog(mut dialog) = read(old) else {
-            unreachable!("dialogs are among dialogs only");
-        };
+        let mut dialog = self.dialog_at(place);
         if !amend(&mut dialog, list) {
             return Applied::Nothing(Why::Unknown);
         }
@@ -222,6 +216,13 @@ impl Store {
                 self.table.note(place, due.max(least));
             }
         }
+    }
+
+    fn dialog_at(&self, place: u32) -> Dialog<'_> {
+        let Record::Dialog(dialog) = self.table.record(place) else {
+            unreachable!("dialogs are among dialogs only");
+        };
+        dialog
     }
 
     fn dialogs_of<'s>(

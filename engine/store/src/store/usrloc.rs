@@ -24,7 +24,7 @@
 
 use super::pack::Packed;
 use super::table::Found;
-use super::{Applied, Key, Scratch, Store, Turn, Why, deadline, read, seconds};
+use super::{Applied, Key, Scratch, Store, Turn, Why, deadline, seconds};
 use crate::effects::Effects;
 use crate::flat::{Kind, Status};
 use crate::model::{Aor, Contact, Matching};
@@ -69,10 +69,8 @@ impl Store {
             self.create(turn, found, &scratch.new, due);
             return Applied::Created;
         };
-        scratch.fetch(&self.table, place);
-        let status = scratch.old_status();
-        let Scratch { old, new, .. } = scratch;
-        if let Record::Aor(kept) = read(old) {
+        scratch.new.clear();
+        if let Record::Aor(kept) = self.table.record(place) {
             let is_chunk = turn.now.tick == 0;
             let (first, second) = if is_chunk {
                 (said, &kept)
@@ -85,8 +83,8 @@ impl Store {
                 first.kv
             };
             let labels = first.labels.or(second.labels);
-            new.clear();
-            Record::Aor(Aor { labels, kv, ..kept }).write(status, new);
+            let aor = Aor { labels, kv, ..kept };
+            scratch.write(&Record::Aor(aor), self.table.status(place));
         }
         let due = self.table.deadline(place);
         self.change(turn, place, &scratch.new, due)
@@ -178,7 +176,7 @@ impl Store {
         }
         let aor = match found.head {
             Some(aor) => aor,
-            None => self.add_aor(turn, found, &mut scratch.old, said),
+            None => self.add_aor(turn, found, &mut scratch.aor, said),
         };
         self.table.arm(aor, super::NEVER);
         self.mark(aor, turn.now.tick);
@@ -202,7 +200,7 @@ impl Store {
 
     /// Makes the AoRs that restored contacts lack: the log may end between the two.
     pub(super) fn add_missing_aors(&mut self, now: i64, effects: &mut (impl Effects + ?Sized)) {
-        let (mut old, mut new) = (Vec::new(), Vec::new());
+        let mut new = Vec::new();
         for place in 0..self.table.places() {
             let key = match self.table.kind(place) {
                 Some(Kind::Contact) => self.table.key_at(place),
@@ -222,10 +220,8 @@ impl Store {
             if self.table.kind(head) == Some(Kind::Aor) {
                 continue;
             }
-            old.clear();
             new.clear();
-            self.table.unpack(place, &mut old);
-            if let Record::Contact(contact) = read(&old) {
+            if let Record::Contact(contact) = self.table.record(place) {
                 Record::Aor(aor_of(&contact)).write(Status::default(), &mut new);
                 let place = self
                     .table

@@ -2,9 +2,9 @@
 
 use super::interner::Interner;
 use super::table::Found;
-use super::{Family, FlatError, Store, deadline};
+use super::{Family, FlatError, Store, deadline, pack};
 use crate::effects::Effects;
-use crate::flat::{Kind, put_varint, zigzag};
+use crate::flat::{Kind, Status, put_varint, zigzag};
 use crate::record::Record;
 
 /// What records are looked for by.
@@ -97,25 +97,22 @@ impl Store {
     /// From call to call it gives every record that is there all the time, however many come and go in between. An AoR comes
     /// before its contacts, and all of them in one call: a genuine receiver takes its labels from whichever is first.
     pub fn walk(&self, from: u32, bytes: usize, each: &mut dyn FnMut(u32, &[u8])) -> Option<u32> {
-        let places = self.table.places();
-        let end = from.saturating_add(WALK_PLACES).min(places);
         let mut flat = Vec::new();
-        let mut given = 0;
-        for place in from..end {
-            match self.table.kind(place) {
-                None | Some(Kind::Contact) => continue,
-                Some(Kind::Aor) => {
-                    for (place, _) in self.table.chain(Some(place)) {
-                        given += self.give(place, &mut flat, each);
-                    }
-                }
-                Some(_) => given += self.give(place, &mut flat, each),
-            }
-            if given >= bytes {
-                return (place + 1 < places).then_some(place + 1);
-            }
-        }
-        (end < places).then_some(end)
+        self.walk_places(from, bytes, |place, _| self.give(place, &mut flat, each))
+    }
+
+    /// As [`walk`](Self::walk), with what the records say instead of their bytes: nothing is copied. `each` says how many bytes
+    /// it made of a record; one of which it makes little counts as what it takes here.
+    pub fn walk_records(
+        &self,
+        from: u32,
+        bytes: usize,
+        each: &mut dyn FnMut(&Record<'_>, Status) -> usize,
+    ) -> Option<u32> {
+        self.walk_places(from, bytes, |place, packed| {
+            let made = each(&self.table.record(place), pack::status(packed));
+            made.max(packed.len())
+        })
     }
 
     /// Calls `each` with the place and the flat bytes of the records of a key; an AoR comes before its contacts.
@@ -128,6 +125,36 @@ impl Store {
         for (place, _) in self.table.chain(self.table.find(&packed).head) {
             self.give(place, &mut flat, each);
         }
+    }
+
+    /// Calls `each` with the place and the packed bytes of each record; it says how many bytes it gave.
+    fn walk_places(
+        &self,
+        from: u32,
+        bytes: usize,
+        mut each: impl FnMut(u32, &[u8]) -> usize,
+    ) -> Option<u32> {
+        let places = self.table.places();
+        let end = from.saturating_add(WALK_PLACES).min(places);
+        let mut given = 0;
+        for place in from..end {
+            let Some(slot) = self.table.get(place) else {
+                continue;
+            };
+            match pack::kind(&slot.blob) {
+                Some(Kind::Contact) => continue,
+                Some(Kind::Aor) => {
+                    for (place, packed) in self.table.chain(Some(place)) {
+                        given += each(place, packed);
+                    }
+                }
+                _ => given += each(place, &slot.blob),
+            }
+            if given >= bytes {
+                return (place + 1 < places).then_some(place + 1);
+            }
+        }
+        (end < places).then_some(end)
     }
 
     fn give(&self, place: u32, flat: &mut Vec<u8>, each: &mut dyn FnMut(u32, &[u8])) -> usize {
