@@ -48,8 +48,9 @@ impl Store {
         scratch: &mut Scratch,
         said: &Dialog<'_>,
     ) -> Applied {
-        let Some(place) = self.same_dialog(scratch, said) else {
-            return self.add_dialog(turn, scratch, said, turn.status);
+        let (found, there) = self.same_dialog(scratch, said);
+        let Some(place) = there else {
+            return self.add_dialog(turn, scratch, said, turn.status, found);
         };
         let is_chunk = turn.now.tick == 0;
         if !is_chunk && !self.table.status(place).has(Status::PROVISIONAL) {
@@ -68,8 +69,9 @@ impl Store {
         said: &Dialog<'_>,
     ) -> Applied {
         let provisional = turn.status.with(Status::PROVISIONAL);
-        let Some(place) = self.same_dialog(scratch, said) else {
-            return self.add_dialog(turn, scratch, said, provisional);
+        let (found, there) = self.same_dialog(scratch, said);
+        let Some(place) = there else {
+            return self.add_dialog(turn, scratch, said, provisional, found);
         };
         let status = self.table.status(place);
         if status.has(Status::PROVISIONAL) {
@@ -88,10 +90,10 @@ impl Store {
         scratch: &mut Scratch,
         named: &Named<'_>,
     ) -> Applied {
-        let Some(place) = self.named_dialog(scratch, named) else {
+        let (found, Some(place)) = self.named_dialog(scratch, named) else {
             return Applied::Nothing(Why::Unknown);
         };
-        self.remove(place, Found::default(), turn.effects);
+        self.remove(place, found, turn.effects);
         Applied::Removed
     }
 
@@ -140,7 +142,7 @@ impl Store {
         named: &Named<'_>,
         amend: impl for<'d> FnOnce(&mut Dialog<'d>, &'d mut Vec<u8>) -> bool,
     ) -> Applied {
-        let Some(place) = self.named_dialog(scratch, named) else {
+        let (_, Some(place)) = self.named_dialog(scratch, named) else {
             return Applied::Nothing(Why::Unknown);
         };
         let status = self.table.status(place);
@@ -162,9 +164,9 @@ impl Store {
         scratch: &mut Scratch,
         said: &Dialog<'_>,
         status: Status,
+        found: Found,
     ) -> Applied {
         scratch.write(&Record::Dialog(*said), status);
-        let found = self.look(&Key::Dialog(said.callid), scratch);
         let of_key = self.table.chain(found.head).count();
         if let Err(refused) = self.room(1, scratch.new.len(), of_key) {
             return refused;
@@ -174,16 +176,15 @@ impl Store {
         Applied::Created
     }
 
-    /// The dialog that CREATED and UPDATED mean.
-    fn same_dialog(&self, scratch: &mut Scratch, said: &Dialog<'_>) -> Option<u32> {
-        let same =
-            |brief: &Brief<'_>| brief.h_id == said.h_id.into() && brief.tags[0] == said.tags[0];
-        let mut found = self.dialogs_of(scratch, said.callid);
-        found.find(|(_, brief)| same(brief)).map(|(place, _)| place)
+    /// The dialog that CREATED and UPDATED mean, if it is among those of its Call-ID.
+    fn same_dialog(&self, scratch: &mut Scratch, said: &Dialog<'_>) -> (Found, Option<u32>) {
+        self.dialog_of(scratch, said.callid, |brief| {
+            brief.h_id == said.h_id.into() && brief.tags[0] == said.tags[0]
+        })
     }
 
     /// The dialog that other packets mean.
-    fn named_dialog(&self, scratch: &mut Scratch, named: &Named<'_>) -> Option<u32> {
+    fn named_dialog(&self, scratch: &mut Scratch, named: &Named<'_>) -> (Found, Option<u32>) {
         let is_meant = |brief: &Brief<'_>| match (named.h_id, named.tags) {
             (Some(h_id), _) => brief.h_id == h_id.into(),
             (None, Some([one, another])) => {
@@ -191,10 +192,7 @@ impl Store {
             }
             (None, None) => false,
         };
-        let mut found = self.dialogs_of(scratch, named.callid);
-        found
-            .find(|(_, brief)| is_meant(brief))
-            .map(|(place, _)| place)
+        self.dialog_of(scratch, named.callid, is_meant)
     }
 
     /// When a dialog is given up. The wire's number has no sign.
@@ -225,20 +223,28 @@ impl Store {
         dialog
     }
 
-    fn dialogs_of<'s>(
-        &'s self,
+    /// The first of the dialogs with this Call-ID of which `is_it` says so.
+    fn dialog_of(
+        &self,
         scratch: &mut Scratch,
         callid: &[u8],
-    ) -> impl Iterator<Item = (u32, Brief<'s>)> {
-        let head = self.look(&Key::Dialog(callid), scratch).head;
-        self.table.chain(head).map(|(place, packed)| {
-            let mut fields = Packed::new(packed);
-            fields.skip(1);
-            let tags = [fields.str(), fields.str()];
-            fields.skip(2);
-            let h_id = fields.int();
-            (place, Brief { tags, h_id })
-        })
+        is_it: impl Fn(&Brief<'_>) -> bool,
+    ) -> (Found, Option<u32>) {
+        let found = self.look(&Key::Dialog(callid), scratch);
+        let mut dialogs = self.table.chain(found.head);
+        let there = dialogs.find(|(_, packed)| is_it(&Brief::of(packed)));
+        (found, there.map(|(place, _)| place))
+    }
+}
+
+impl<'a> Brief<'a> {
+    fn of(packed: &'a [u8]) -> Self {
+        let mut fields = Packed::new(packed);
+        fields.skip(1);
+        let tags = [fields.str(), fields.str()];
+        fields.skip(2);
+        let h_id = fields.int();
+        Self { tags, h_id }
     }
 }
 

@@ -45,7 +45,10 @@ impl Store {
                 continue;
             }
             removed += match self.table.kind(place) {
-                Some(Kind::Aor) => self.remove_aor(place, effects),
+                Some(Kind::Aor) => {
+                    let found = self.table.find(self.table.key_at(place));
+                    self.remove_aor(place, found, effects)
+                }
                 Some(Kind::Contact) => {
                     self.remove_contact(place, Found::default(), now, effects);
                     1

@@ -101,7 +101,7 @@ impl Store {
         let Some(place) = found.head else {
             return Applied::Nothing(Why::Unknown);
         };
-        self.remove_aor(place, turn.effects);
+        self.remove_aor(place, found, turn.effects);
         Applied::Removed
     }
 
@@ -248,15 +248,20 @@ impl Store {
     }
 
     /// Removes an AoR and its contacts; how many records went.
-    pub(super) fn remove_aor(&mut self, place: u32, effects: &mut (impl Effects + ?Sized)) -> u64 {
+    pub(super) fn remove_aor(
+        &mut self,
+        place: u32,
+        found: Found,
+        effects: &mut (impl Effects + ?Sized),
+    ) -> u64 {
         let mut removed = 1;
         loop {
             let next = self.contacts_at(place).next();
             let Some((contact, _)) = next else { break };
-            self.remove(contact, Found::default(), effects);
+            self.remove(contact, found, effects);
             removed += 1;
         }
-        self.remove(place, Found::default(), effects);
+        self.remove(place, found, effects);
         removed
     }
 
