@@ -96,14 +96,13 @@ pub(super) fn record<'a>(packed: &'a [u8], strings: &'a Interner) -> Record<'a> 
 /// Lets go of the strings that `packed` refers to.
 pub(super) fn release(packed: &[u8], strings: &mut Interner) {
     let mut fields = Packed::new(packed);
-    while let Some(field) = fields.table.get(fields.next) {
+    for field in fields.table {
         if fields.rest.is_empty() {
             break;
         }
+        let number = fields.pass(field);
         if field.repeats {
-            strings.release(fields.id());
-        } else {
-            fields.skip(1);
+            strings.release(u32::try_from(number).unwrap_or_default());
         }
     }
 }
@@ -169,14 +168,24 @@ impl<'a> Packed<'a> {
 
     /// Passes over some fields.
     pub(super) fn skip(&mut self, fields: usize) {
-        for _ in 0..fields {
-            match self.table.get(self.next) {
-                Some(field) if field.holds == Holds::Str && !field.repeats => _ = self.str(),
-                _ => _ = self.varint(),
-            }
+        let behind = (self.next + fields).min(self.table.len());
+        for field in self.table.get(self.next..behind).unwrap_or_default() {
+            self.pass(field);
         }
     }
 
+    /// Passes over the next field, which is this one; says what stands before its bytes, or is all of it.
+    #[inline]
+    fn pass(&mut self, field: &Field) -> u64 {
+        let number = self.varint();
+        if field.holds == Holds::Str && !field.repeats {
+            let len = usize::try_from(number).unwrap_or(usize::MAX);
+            self.rest = self.rest.get(len..).unwrap_or_default();
+        }
+        number
+    }
+
+    #[inline]
     fn varint(&mut self) -> u64 {
         self.next += 1;
         take_varint(&mut self.rest).unwrap_or_default()
@@ -239,6 +248,7 @@ fn undo(flat: &[u8], kind: Kind, strings: &mut Interner) {
 }
 
 /// Where the field that begins at `at` ends.
+#[inline]
 fn field_end(flat: &[u8], at: usize, field: &Field) -> Result<usize, What> {
     let mut rest = &flat[at..];
     match field.holds {
