@@ -177,7 +177,7 @@ impl Journals {
                 errors.push(StopError::Failed { shard, source });
             }
         }
-        let is_lagging = self.watched.iter().any(|each| each.status.is_lagging());
+        let is_lagging = self.watch.0.iter().any(|each| each.status.is_lagging());
         let Ended {
             state_dir,
             manifest,
