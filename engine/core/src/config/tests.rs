@@ -412,7 +412,7 @@ fn parts_are_loaded_by_name_once_and_nothing_else_is() {
     for part in Part::ALL {
         let text = with_listener(&format!("loadmodule \"{part}.so\""));
         let words = match part {
-            Part::Ratelimit | Part::CachedbLocal => Some("it does not act on them yet"),
+            Part::CachedbLocal => Some("it does not act on them yet"),
             Part::EventDatagram => Some("is not active yet"),
             _ => None,
         };
