@@ -78,6 +78,16 @@ impl Interner {
         }
     }
 
+    /// Numbers are below; some of them are free.
+    pub(super) const fn end(&self) -> u32 {
+        self.entries.len()
+    }
+
+    /// Whether there is a string with this number.
+    pub(super) fn is_used(&self, number: u32) -> bool {
+        number == 0 || self.entries[number].refs > 0
+    }
+
     /// The string with this number.
     pub(super) fn text(&self, number: u32) -> &[u8] {
         &self.entries[number].text

@@ -127,6 +127,41 @@ impl Store {
         }
     }
 
+    /// Calls `each` with the flat bytes of the AoRs of this name, whatever their domain is, and of their contacts, and with the
+    /// number of the domain: from `from` on, 0 at first, until about `bytes` were given or a thousand numbers tried. Where to go
+    /// on; `None`: that was all. The records of one domain come in one call, the AoR first.
+    ///
+    /// Nobody keeps a list of domains. But a domain is one of the strings that records share, of which there are few.
+    pub fn find_aor(
+        &self,
+        aor: &[u8],
+        from: u32,
+        bytes: usize,
+        each: &mut dyn FnMut(u32, &[u8]),
+    ) -> Option<u32> {
+        if self.family != Family::Usrloc {
+            return None;
+        }
+        let strings = &self.table.strings;
+        let end = from.saturating_add(FIND_STRINGS).min(strings.end());
+        let (mut packed, mut flat, mut given) = (Vec::new(), Vec::new(), 0);
+        for domain in from..end {
+            if !strings.is_used(domain) {
+                continue;
+            }
+            packed.clear();
+            put_varint(&mut packed, domain.into());
+            put_str(&mut packed, aor);
+            for (place, _) in self.table.chain(self.table.find(&packed).head) {
+                given += self.give(place, &mut flat, &mut |_, flat| each(domain, flat));
+            }
+            if given >= bytes {
+                return (domain + 1 < strings.end()).then_some(domain + 1);
+            }
+        }
+        (end < strings.end()).then_some(end)
+    }
+
     /// Calls `each` with the place and the packed bytes of each record; it says how many bytes it gave.
     fn walk_places(
         &self,
@@ -248,3 +283,6 @@ fn put_str(out: &mut Vec<u8>, text: &[u8]) {
 
 /// Places looked at in one call, so that one over a store of free places ends as well.
 const WALK_PLACES: u32 = 4096;
+
+/// Strings that are tried as a domain in one call.
+const FIND_STRINGS: u32 = 1024;
