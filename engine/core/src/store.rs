@@ -16,6 +16,7 @@
 //! What a record may lose on its way to a node of another release stands in [`binrush_store::write`]. Nodes before 2.4 have other
 //! names and no capabilities: see [`legacy`](crate::store::legacy).
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -33,9 +34,12 @@ use crate::cluster::session::SyncEnd;
 use crate::config::Sockets;
 use crate::dispatch::handler::{Refusal, ShardId, Verdict};
 use durable::Log;
+use inquiry::Inquiry;
 
 /// Records that outlive the process.
 pub mod durable;
+/// What other threads ask.
+pub mod inquiry;
 /// Records of nodes before 2.4.
 pub mod legacy;
 
@@ -252,6 +256,13 @@ impl<E: Log + Send> Replica for TypedReplica<E> {
         self.kept.show();
         // One of both in each turn, which is short that way.
         self.kept.expired.is_none() || self.kept.effects.turn(&self.kept.store)
+    }
+
+    /// Answers an [`Inquiry`].
+    fn ask(&mut self, _: Timestamp, message: Box<dyn Any + Send>) {
+        if let Ok(inquiry) = message.downcast::<Inquiry>() {
+            inquiry.answer(&self.kept.store);
+        }
     }
 
     fn sync_begins(&mut self, now: Timestamp) {
