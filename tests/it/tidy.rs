@@ -59,6 +59,7 @@ const FLOORS: [(&str, &[&str]); 14] = [
             "binrush-net",
             "binrush-capture",
             "binrush-engine",
+            "binrush-journal",
             "binrush-probe",
             "binrush-replay",
             "binrush-store",

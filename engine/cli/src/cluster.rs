@@ -1,7 +1,5 @@
 //! `binrush cluster`: what a server on this host knows of its clusters.
 
-use std::env;
-use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, anyhow, bail};
 use serde_json::{Map, Value};
 
-use crate::control::client::ask;
+use crate::control::client::{ask, default_path};
 use crate::control::facts::Cluster;
 use crate::control::message::Request;
 use crate::line;
@@ -158,7 +156,7 @@ impl Args {
     fn ask(&self, request: &Request) -> anyhow::Result<Map<String, Value>> {
         match &self.control {
             Some(path) => ask(path, request),
-            None => ask(&default_path(env::var_os("RUNTIME_DIRECTORY")), request),
+            None => ask(&default_path(), request),
         }
     }
 }
@@ -185,16 +183,6 @@ fn framed(form: Form, now: &str, seconds: u32, shown: &str) -> String {
             format!("\x1b[H{now}, every {seconds} s\x1b[K\n\x1b[K\n{lines}\x1b[J")
         }
     }
-}
-
-/// Of systemd, where it is set; the first one of several.
-fn default_path(runtime_directory: Option<OsString>) -> PathBuf {
-    let folders = runtime_directory.unwrap_or_default();
-    let folder = env::split_paths(&folders).next();
-    let folder = folder.filter(|folder| folder.is_absolute());
-    folder
-        .unwrap_or_else(|| PathBuf::from(FOLDER))
-        .join("control.sock")
 }
 
 fn clusters(mut answer: Map<String, Value>) -> anyhow::Result<Vec<Cluster>> {
@@ -257,9 +245,6 @@ fn json(answer: &Map<String, Value>) -> anyhow::Result<String> {
     Ok(String::from_utf8(line)?)
 }
 
-/// Where a server has its socket without systemd telling.
-const FOLDER: &str = "/run/binrush";
-
 /// Seconds between two looks.
 const WATCH_MAX: i64 = 3600;
 
@@ -272,11 +257,14 @@ const UNREADABLE: &str = "the answer has another shape than this command knows; 
 mod tests {
     use super::*;
     use crate::control::facts::tests::sample;
+    use crate::control::records::{Page, Question, Table};
     use crate::control::tests::Folder;
     use crate::control::{Answers, Control};
     use binrush_engine::cluster::facts::ClusterFacts;
     use binrush_engine::stream::StreamSnapshot;
     use clap::Parser as _;
+    use serde_json::value::RawValue;
+    use std::ffi::OsString;
     use std::sync::{Arc, Mutex};
 
     #[derive(Debug, clap::Parser)]
@@ -307,6 +295,14 @@ mod tests {
                 .unwrap()
                 .push((cluster, capability.to_owned()));
             Ok(())
+        }
+
+        fn tables(&self) -> Vec<Table> {
+            Vec::new()
+        }
+
+        fn records(&self, _: &Question) -> Result<Page<Box<RawValue>>, String> {
+            Err("there are none".to_owned())
         }
     }
 
@@ -468,19 +464,5 @@ mod tests {
             "{error}"
         );
         assert!(out.is_empty());
-    }
-
-    #[test]
-    fn the_socket_is_where_systemd_says_or_in_the_usual_folder() {
-        let path = |folders: Option<&str>| default_path(folders.map(OsString::from));
-        assert_eq!(path(None), PathBuf::from("/run/binrush/control.sock"));
-        for (folders, expected) in [
-            ("/run/x", "/run/x/control.sock"),
-            ("/run/x:/run/y", "/run/x/control.sock"),
-            ("", "/run/binrush/control.sock"),
-            ("x", "/run/binrush/control.sock"),
-        ] {
-            assert_eq!(path(Some(folders)), PathBuf::from(expected), "{folders}");
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! The control socket: an operator on this host asks a server what it knows of its clusters.
 //!
 //! ```text
-//!   binrush cluster ─▶ one line ─▶ at most 8 clients ─▶ root, or our user? ─▶ Answers ─▶ one line, close
+//!   binrush cluster, state ─▶ one line ─▶ at most 8 clients ─▶ root, or our user? ─▶ Answers ─▶ one line, close
 //!                                  └─────────────── thread "control" ─────────┘   ▲
 //!                                          the clusters' thread answers within 2 s, or that it is busy
 //! ```
@@ -24,6 +24,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use binrush_engine::cluster::facts::ClusterFacts;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::{self, Runtime};
 use tokio::sync::{Semaphore, oneshot};
@@ -32,6 +33,7 @@ use tokio::time::{sleep, timeout};
 use facts::Cluster;
 use message::{Answer, REQUEST_LEN_MAX, Request};
 use place::Place;
+use records::{Page, Question, Table};
 
 /// Asking.
 pub(crate) mod client;
@@ -43,6 +45,8 @@ mod line;
 pub(crate) mod message;
 /// The socket's file.
 mod place;
+/// Records, as they are shown.
+pub(crate) mod records;
 
 /// What a control socket can tell and do. Called on its thread, for one client after the other.
 pub(crate) trait Answers: Send + Sync {
@@ -60,6 +64,15 @@ pub(crate) trait Answers: Send + Sync {
     /// # Errors
     /// Why not, in words.
     fn request_sync(&self, cluster: i32, capability: &str) -> Result<(), String>;
+
+    /// The tables of records, as they are now.
+    fn tables(&self) -> Vec<Table>;
+
+    /// Some records of a table. Takes some 50 ms at the most, unless a shard hangs.
+    ///
+    /// # Errors
+    /// There is no such table, or who has it does not answer, in words.
+    fn records(&self, question: &Question) -> Result<Page<Box<RawValue>>, String>;
 }
 
 /// A thread that answers. Dropping it removes the socket and ends the thread, with whatever it was sending.
@@ -169,6 +182,11 @@ impl Desk {
                 capability,
             }) => match self.answers.request_sync(cluster, &capability) {
                 Ok(()) => Answer::Done(true),
+                Err(why) => Answer::Error(why),
+            },
+            Ok(Request::Tables {}) => Answer::Tables(self.answers.tables()),
+            Ok(Request::Records(question)) => match self.answers.records(&question) {
+                Ok(page) => Answer::Page(page),
                 Err(why) => Answer::Error(why),
             },
             Err(why) => Answer::Error(why),

@@ -180,7 +180,9 @@ fn receive(
     };
     let clusters = seats.as_ref().map(Seats::asked);
     let asked = settings.control.as_ref();
-    let asked = asked.map(|path| Asked::start(path, clusters)).transpose()?;
+    let tables = asked::Tables::of(&engine, &settings.clusters, journal.watch());
+    let asked = asked.map(|path| Asked::start(path, clusters, tables));
+    let asked = asked.transpose()?;
     output.print(ready::text(
         &engine,
         &settings,

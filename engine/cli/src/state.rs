@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, ErrorKind, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -10,24 +11,42 @@ use binrush_store::Kind;
 use serde_json::{Map, Value as Json, json};
 
 use crate::line::write as write_line;
-use crate::text::counted;
+use crate::text::{Harmless, counted};
 use diff::{Counts, Difference, Outcome, Rules};
-use dump::{Dump, Record, Value, names};
+use dump::{Dump, names};
+use folder::Folder;
+use live::Live;
 use replay::DumpArgs;
-use side::Side;
+use side::{Found, Side, Terms};
+use tables::TableFacts;
+use verify::VerifyArgs;
+
+pub(crate) use dump::Record;
+pub(crate) use own::record_json;
+pub(crate) use search::{Search, kinds_of};
 
 /// What two dumps disagree on.
 mod diff;
 /// The records of one side.
 mod dump;
+/// State directories.
+mod folder;
 /// Replies of genuine nodes.
 mod genuine;
+/// Engines that run.
+mod live;
 /// Our own dump.
 mod own;
 /// What a node held, by a capture.
 mod replay;
+/// Which records are looked for.
+mod search;
 /// Where records come from.
 mod side;
+/// What is told without records.
+mod tables;
+/// State directories, file by file.
+mod verify;
 /// Records and differences, for people.
 mod words;
 
@@ -36,8 +55,15 @@ mod tests;
 
 /// Show and compare the records that nodes hold: dialogs, AoRs, contacts
 ///
-/// A FILE is a dump of binrush (JSON lines), or what a genuine node replied to ul_dump or dlg_list_ctx: the text of 1.x and 2.x, the
-/// JSON of 3.x and 4.0; also gzipped, and - for standard input.
+/// A SIDE is one of
+///
+/// - a running engine: its control socket, or the word live for that of this host ($RUNTIME_DIRECTORY/control.sock, or
+///   /run/binrush/control.sock);
+///
+/// - the state directory of an engine, whether one runs on it or not;
+///
+/// - a file, also gzipped, or - for standard input: a dump of binrush (JSON lines), or what a genuine node replied to ul_dump or
+///   dlg_list_ctx: the text of 1.x and 2.x, the JSON of 3.x and 4.0.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -50,22 +76,39 @@ enum Task {
     Show(ShowArgs),
     Summary(SummaryArgs),
     Dump(DumpArgs),
+    Verify(VerifyArgs),
+}
+
+/// Of which records of an engine.
+#[derive(Debug, clap::Args)]
+struct Tables {
+    /// Of an engine only these tables, by the names that `summary` shows, with commas between them.
+    #[arg(long, value_name = "TABLE", value_delimiter = ',')]
+    table: Vec<String>,
+
+    /// Of a state directory also its rings, with what was not on the disk yet when the engine died: where they are.
+    #[arg(long, value_name = "DIR")]
+    runtime: Option<PathBuf>,
 }
 
 /// Compare two sides, record by record and field by field
 ///
 /// Only kinds and fields that both sides tell of are compared. Answered dialogs are the same with and without ACK (state 3 and 4): no
-/// release replicates that. Nodes of one cluster have sockets, and low bits of contact_id, of their own:
+/// release replicates that. An engine may have records of one kind in several tables: --table says which are meant, on the sides that
+/// have it. Nodes of one cluster have sockets, and low bits of contact_id, of their own:
 /// --ignore socket,caller_socket,callee_socket,contact_id.
 ///
 /// Exit code: 0 they are equal, 1 they differ, 2 one of them could not be read.
 #[derive(Debug, clap::Args)]
 struct DiffArgs {
-    #[arg(value_name = "FILE A")]
+    #[arg(value_name = "SIDE A")]
     a: Side,
 
-    #[arg(value_name = "FILE B")]
+    #[arg(value_name = "SIDE B")]
     b: Side,
+
+    #[command(flatten)]
+    tables: Tables,
 
     /// How far clocks may be apart: expires, last_modified, heard.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
@@ -97,7 +140,10 @@ struct DiffArgs {
 /// With several of --aor, --callid and --prefix, each record that one of them finds. Exit code 1 when there is none.
 #[derive(Debug, clap::Args)]
 struct ShowArgs {
-    file: Side,
+    side: Side,
+
+    #[command(flatten)]
+    tables: Tables,
 
     /// Of this address of record.
     #[arg(long, value_name = "AOR")]
@@ -124,10 +170,15 @@ struct ShowArgs {
     json: bool,
 }
 
-/// Count the records of a side by kind
+/// Count the records of a side by kind, and say what an engine knows of its tables
+///
+/// Of an engine: what the copy of each table is worth and why, and what its journals have written down.
 #[derive(Debug, clap::Args)]
 struct SummaryArgs {
-    file: Side,
+    side: Side,
+
+    #[command(flatten)]
+    tables: Tables,
 
     /// When a ul_dump was written: 2026-11-21T02:00:00Z, or seconds since 1970.
     #[arg(long, value_name = "TIME", value_parser = time)]
@@ -141,13 +192,32 @@ struct SummaryArgs {
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut out = BufWriter::with_capacity(OUT_BUFFER, io::stdout().lock());
     match &args.task {
-        Task::Diff(args) => Ok(args.run(&mut out).unwrap_or_else(|error| {
-            let _ = writeln!(io::stderr(), "error: {error:#}");
-            ExitCode::from(2)
-        })),
+        Task::Diff(args) => Ok(trouble_is_2(args.run(&mut out))),
         Task::Show(args) => args.run(&mut out),
         Task::Summary(args) => args.run(&mut out),
         Task::Dump(args) => args.run(&mut out),
+        Task::Verify(args) => Ok(trouble_is_2(args.run(&mut out))),
+    }
+}
+
+/// Where 1 means that something was found.
+fn trouble_is_2(ran: anyhow::Result<ExitCode>) -> ExitCode {
+    ran.unwrap_or_else(|error| {
+        let _ = writeln!(io::stderr(), "error: {error:#}");
+        ExitCode::from(2)
+    })
+}
+
+impl Tables {
+    /// Of a side that has to have these tables.
+    fn terms<'a>(&'a self, at: Option<i64>, search: &'a Search) -> Terms<'a> {
+        Terms {
+            at,
+            tables: &self.table,
+            is_lenient: false,
+            runtime: self.runtime.as_deref(),
+            search,
+        }
     }
 }
 
@@ -156,13 +226,31 @@ impl DiffArgs {
         if (&self.a, &self.b) == (&Side::Stdin, &Side::Stdin) {
             bail!("only one of the two can be standard input");
         }
-        let (a, b) = (self.a.read(self.a_at)?, self.b.read(self.b_at)?);
+        let (a, b) = (
+            self.read(&self.a, self.a_at)?,
+            self.read(&self.b, self.b_at)?,
+        );
+        let told = [&a, &b].map(|side| side.tables.iter());
+        let names: Vec<_> = told
+            .into_iter()
+            .flatten()
+            .map(|table| &*table.name)
+            .collect();
+        dump::check_names(&self.tables.table, &names)?;
         let rules = Rules {
             tolerance: self.tolerance.as_secs(),
             ignored: self.ignore.iter().cloned().collect(),
             kinds: self.kind.clone(),
         };
-        let kinds = [&a, &b].map(kinds_of);
+        let is_compared = |kind: &Kind| {
+            (rules.kinds.is_empty() || rules.kinds.contains(kind))
+                && [&a, &b].iter().all(|side| side.kinds.contains(kind))
+        };
+        for kind in Kind::ALL.into_iter().filter(is_compared) {
+            one_table(&a, "A", kind)?;
+            one_table(&b, "B", kind)?;
+        }
+        let kinds = [&a, &b].map(names_of_kinds);
         let outcome = Outcome::of(a, b, &rules);
         if outcome.counts.is_empty() {
             let [a, b] = kinds;
@@ -176,6 +264,13 @@ impl DiffArgs {
             _ => {}
         }
         Ok(ExitCode::from(u8::from(!outcome.equal())))
+    }
+
+    fn read(&self, side: &Side, at: Option<i64>) -> anyhow::Result<Dump> {
+        side.read(&Terms {
+            is_lenient: true,
+            ..self.tables.terms(at, &Search::default())
+        })
     }
 
     fn print(&self, out: &mut impl Write, outcome: &Outcome) -> io::Result<()> {
@@ -196,11 +291,13 @@ impl DiffArgs {
 
 impl ShowArgs {
     fn run(&self, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-        let dump = self.file.read(self.at)?;
+        let search = self.search();
+        let dump = self.side.read(&self.tables.terms(self.at, &search))?;
         let mut found = dump
             .records
             .iter()
-            .filter(|record| self.wants(record))
+            .filter(|record| self.kind.is_empty() || self.kind.contains(&record.kind))
+            .filter(|record| search.finds(record))
             .peekable();
         let none = found.peek().is_none();
         if self.json {
@@ -213,42 +310,75 @@ impl ShowArgs {
         }
         out.flush().context(STDOUT)?;
         if none {
-            let records = counted(dump.records.len() as u64, "record");
-            eprintln!("none of {records} is asked for");
+            // An engine has looked already, and does not say among how many.
+            match self.side.found() {
+                Found::Engine(_) => eprintln!("no record is asked for"),
+                _ => {
+                    let records = counted(dump.records.len() as u64, "record");
+                    eprintln!("none of {records} is asked for");
+                }
+            }
         }
         Ok(ExitCode::from(u8::from(none)))
     }
 
-    fn wants(&self, record: &Record) -> bool {
-        let is = |name: &str, wanted: &Option<String>, matches: fn(&[u8], &[u8]) -> bool| {
-            let has = record.get(name).and_then(Value::bytes);
-            let wanted = wanted.as_ref().map(String::as_bytes);
-            has.zip(wanted)
-                .is_some_and(|(has, wanted)| matches(has, wanted))
-        };
-        let any = self.aor.is_none() && self.callid.is_none() && self.prefix.is_none();
-        (self.kind.is_empty() || self.kind.contains(&record.kind))
-            && (any
-                || is("aor", &self.aor, |has, wanted| has == wanted)
-                || is("callid", &self.callid, |has, wanted| has == wanted)
-                || is("aor", &self.prefix, |has, wanted| has.starts_with(wanted))
-                || is("callid", &self.prefix, |has, wanted| {
-                    has.starts_with(wanted)
-                }))
+    fn search(&self) -> Search {
+        Search {
+            aor: self.aor.clone(),
+            callid: self.callid.clone(),
+            prefix: self.prefix.clone(),
+        }
     }
 }
 
 impl SummaryArgs {
     fn run(&self, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-        let dump = self.file.read(self.at)?;
-        if self.json {
-            write_line(out, &summary_json(&dump)).context(STDOUT)?;
-        } else {
-            out.write_all(words::summary(&dump).as_bytes())
-                .context(STDOUT)?;
+        match self.facts().with_context(|| self.side.to_string())? {
+            Some(tables) => self.print_tables(out, &tables),
+            None => {
+                let search = Search::default();
+                let dump = self.side.read(&self.tables.terms(self.at, &search))?;
+                if dump.tables.is_empty() {
+                    self.print(out, &dump)
+                } else {
+                    self.print_tables(out, &TableFacts::of_dump(&dump))
+                }
+            }
         }
+        .context(STDOUT)?;
         out.flush().context(STDOUT)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Of an engine or a state directory, of which nobody needs all records at once.
+    fn facts(&self) -> anyhow::Result<Option<Vec<TableFacts>>> {
+        let wanted = &self.tables.table;
+        let mut tables = match self.side.found() {
+            Found::Engine(path) => Live::open(path, wanted, false)?.facts()?,
+            Found::Folder(path) => Folder::open(path, self.tables.runtime.as_deref()).facts()?,
+            Found::File => return Ok(None),
+        };
+        let names: Vec<_> = tables.iter().map(TableFacts::name).collect();
+        dump::check_names(wanted, &names)?;
+        tables.retain(|table| wanted.is_empty() || wanted.iter().any(|name| name == table.name()));
+        Ok(Some(tables))
+    }
+
+    fn print_tables(&self, out: &mut impl Write, tables: &[TableFacts]) -> io::Result<()> {
+        if self.json {
+            let tables: Vec<_> = tables.iter().map(TableFacts::json).collect();
+            write_line(out, &json!({ "tables": tables }))
+        } else {
+            out.write_all(tables::words(tables).as_bytes())
+        }
+    }
+
+    fn print(&self, out: &mut impl Write, dump: &Dump) -> io::Result<()> {
+        if self.json {
+            write_line(out, &summary_json(dump))
+        } else {
+            out.write_all(words::summary(dump).as_bytes())
+        }
     }
 }
 
@@ -304,7 +434,20 @@ fn summary_json(dump: &Dump) -> Json {
     json!({"at": dump.at, "kinds": kinds.collect::<Map<_, _>>(), "left_out": dump.over})
 }
 
-fn kinds_of(dump: &Dump) -> String {
+/// A genuine node does not know of tables: of each kind there has to be one.
+fn one_table(dump: &Dump, side: &str, kind: Kind) -> anyhow::Result<()> {
+    let names: Vec<_> = dump.tables_of(kind).map(|table| &*table.name).collect();
+    if names.len() > 1 {
+        bail!(
+            "{side} has {}s in several tables: {}\n  say which one is meant: --table NAME",
+            kind.name(),
+            Harmless(&names.join(", "))
+        );
+    }
+    Ok(())
+}
+
+fn names_of_kinds(dump: &Dump) -> String {
     let names: BTreeSet<_> = dump
         .kinds
         .iter()

@@ -1,9 +1,11 @@
 //! The side of who asks.
 
+use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -16,7 +18,7 @@ use super::line;
 use super::message::{self, ANSWER_LEN_MAX, Request};
 use super::place::folder_of;
 
-/// What the server at `path` answers: an object with `version`, and with `clusters`, `peers` or `done`.
+/// What the server at `path` answers: an object with `version`, and with `clusters`, `peers`, `done`, `tables` or `page`.
 ///
 /// # Errors
 /// Nobody is there, or somebody whom we do not trust, it does not let us in, it does not answer within [`PATIENCE`], or it answers that it cannot; each
@@ -36,6 +38,21 @@ pub(crate) fn ask(path: &Path, request: &Request) -> anyhow::Result<Map<String, 
             PATIENCE.as_secs()
         ),
     }
+}
+
+/// Where a server listens that was not told otherwise.
+pub(crate) fn default_path() -> PathBuf {
+    default_path_in(env::var_os("RUNTIME_DIRECTORY"))
+}
+
+/// Of systemd, where it is set; the first one of several.
+fn default_path_in(runtime_directory: Option<OsString>) -> PathBuf {
+    let folders = runtime_directory.unwrap_or_default();
+    let folder = env::split_paths(&folders).next();
+    let folder = folder.filter(|folder| folder.is_absolute());
+    folder
+        .unwrap_or_else(|| PathBuf::from(FOLDER))
+        .join("control.sock")
 }
 
 async fn exchange(path: &Path, request: &Request) -> anyhow::Result<Vec<u8>> {
@@ -121,13 +138,15 @@ fn explained(path: &Path, error: &io::Error) -> anyhow::Error {
 /// Longer than the server lets a line of slow clients take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Where a server has its socket without systemd telling.
+const FOLDER: &str = "/run/binrush";
+
 const CONNECT_POLL: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::control::tests::{Folder, NOBODY, is_root, skip};
-    use std::env;
     use std::io::{BufRead as _, BufReader, Read as _, Write as _};
     use std::os::unix::fs::PermissionsExt as _;
     use std::os::unix::net::{UnixDatagram, UnixListener};
@@ -215,6 +234,20 @@ mod tests {
             (1000, 0, Some(7), "root or the user 7 who owns its folder"),
         ] {
             assert_eq!(trust(answers, us, folder), Err(expected.to_owned()));
+        }
+    }
+
+    #[test]
+    fn the_socket_is_where_systemd_says_or_in_the_usual_folder() {
+        let path = |folders: Option<&str>| default_path_in(folders.map(OsString::from));
+        assert_eq!(path(None), PathBuf::from("/run/binrush/control.sock"));
+        for (folders, expected) in [
+            ("/run/x", "/run/x/control.sock"),
+            ("/run/x:/run/y", "/run/x/control.sock"),
+            ("", "/run/binrush/control.sock"),
+            ("x", "/run/binrush/control.sock"),
+        ] {
+            assert_eq!(path(Some(folders)), PathBuf::from(expected), "{folders}");
         }
     }
 

@@ -5,15 +5,19 @@
 //! {"ask":"clusters","cluster":1}                              {"version":1,"error":"this process is in no cluster 1"}
 //! {"ask":"peers"}                                             {"version":1,"peers":{...}}
 //! {"ask":"sync","cluster":1,"capability":"dialog-dlg-repl"}   {"version":1,"done":true}
+//! {"ask":"tables"}                                            {"version":1,"tables":[...]}
+//! {"ask":"records","table":"1/dialog-dlg-repl"}               {"version":1,"page":{"records":[...],"next":{...},...}}
 //! ```
 
 use std::io;
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::facts::Cluster;
+use super::records::{Page, Question, Table};
 use crate::line;
 use crate::text::Harmless;
 
@@ -36,6 +40,10 @@ pub(crate) enum Request {
         /// Its name.
         capability: String,
     },
+    /// Which tables of records there are.
+    Tables {},
+    /// Records of one of them.
+    Records(Question),
 }
 
 /// What it comes to.
@@ -45,6 +53,8 @@ pub(super) enum Answer {
     Clusters(Vec<Cluster>),
     Peers(Value),
     Done(bool),
+    Tables(Vec<Table>),
+    Page(Page<Box<RawValue>>),
     Error(String),
 }
 
@@ -140,7 +150,8 @@ impl io::Write for Bounded {
 /// Bytes of a question, its line feed included.
 pub(super) const REQUEST_LEN_MAX: usize = 4 << 10;
 
-/// Bytes of an answer, its line feed included. A cluster of 128 nodes that all know each other takes a tenth of it.
+/// Bytes of an answer, its line feed included. A cluster of 128 nodes that all know each other takes a tenth of it, and a page of
+/// records is made to fit.
 pub(super) const ANSWER_LEN_MAX: usize = 4 << 20;
 
 /// The language that both ends speak.
@@ -151,6 +162,9 @@ mod tests {
     use super::*;
     use binrush_engine::cluster::config::{CLUSTERS_MAX, NODES_MAX};
     use binrush_engine::cluster::facts::{ClusterFacts, NodeFacts};
+
+    use crate::control::records::Position;
+    use crate::state::Search;
 
     /// A full cluster in which all nodes are neighbours.
     fn full() -> Cluster {
@@ -186,6 +200,23 @@ mod tests {
                 },
                 r#"{"ask":"sync","cluster":1,"capability":"a\"b"}"#,
             ),
+            (Request::Tables {}, r#"{"ask":"tables"}"#),
+            (
+                Request::Records(Question {
+                    table: "1/x".into(),
+                    from: Position {
+                        shard: 1,
+                        place: 2,
+                        skip: 3,
+                    },
+                    search: Search {
+                        aor: Some("alice".into()),
+                        ..Search::default()
+                    },
+                    count: false,
+                }),
+                r#"{"ask":"records","table":"1/x","from":{"shard":1,"place":2,"skip":3},"search":{"aor":"alice"},"count":false}"#,
+            ),
         ] {
             assert_eq!(request.line(), format!("{line}\n").into_bytes());
             assert_eq!(Request::read(&request.line()), Ok(request));
@@ -208,6 +239,8 @@ mod tests {
                 "invalid value",
             ),
             (r#"{"ask":"clusters","node":1}"#, "unknown field `node`"),
+            (r#"{"ask":"records","tabel":"x"}"#, "unknown field `tabel`"),
+            (r#"{"ask":"records","from":{"shard":-1}}"#, "invalid value"),
             (r#"{"ask":"peers"} {"#, "trailing characters"),
         ] {
             let said = Request::read(line.as_bytes()).unwrap_err();
@@ -223,6 +256,14 @@ mod tests {
         for (answer, line) in [
             (Answer::Clusters(vec![]), r#"{"version":1,"clusters":[]}"#),
             (Answer::Done(true), r#"{"version":1,"done":true}"#),
+            (Answer::Tables(vec![]), r#"{"version":1,"tables":[]}"#),
+            (
+                Answer::Page(Page {
+                    records: vec![RawValue::from_string(r#"{"kind":"aor"}"#.into()).unwrap()],
+                    ..Page::default()
+                }),
+                r#"{"version":1,"page":{"at":0,"records":[{"kind":"aor"}],"counts":{},"left_out":0,"next":null}}"#,
+            ),
             (
                 Answer::Peers(serde_json::json!({ "links": [] })),
                 r#"{"version":1,"peers":{"links":[]}}"#,

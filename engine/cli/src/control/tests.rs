@@ -83,6 +83,24 @@ impl Answers for Fake {
             _ => Err(format!("nobody in cluster {cluster} can give it")),
         }
     }
+
+    fn tables(&self) -> Vec<Table> {
+        vec![Table {
+            name: "1/x".into(),
+            ..Table::default()
+        }]
+    }
+
+    fn records(&self, question: &Question) -> Result<Page<Box<RawValue>>, String> {
+        match &*question.table {
+            "1/x" => Ok(Page {
+                at: 7,
+                next: Some(question.from),
+                ..Page::default()
+            }),
+            table => Err(format!("there is no table {table}")),
+        }
+    }
 }
 
 fn server_within(limits: Limits, folder: &Folder, fake: Fake) -> (Control, Arc<Fake>) {
@@ -163,6 +181,22 @@ fn each_question_gets_its_answer() {
     assert_eq!(ask(&path, &sync(1)).unwrap()["done"], true);
     let refused = ask(&path, &sync(7)).unwrap_err();
     assert_eq!(refused.to_string(), "nobody in cluster 7 can give it");
+    let tables = ask(&path, &Request::Tables {}).unwrap();
+    assert_eq!(tables["tables"][0]["name"], "1/x");
+    let records = |table: &str| {
+        let question = Question {
+            table: table.into(),
+            ..Question::default()
+        };
+        ask(&path, &Request::Records(question))
+    };
+    let page = &records("1/x").unwrap()["page"];
+    assert_eq!(
+        (&page["at"], &page["next"]["shard"]),
+        (&json!(7), &json!(0))
+    );
+    let none = records("1/y").unwrap_err();
+    assert_eq!(none.to_string(), "there is no table 1/y");
     let asked = [1, 7].map(|cluster| (cluster, "dialog-dlg-repl".to_owned()));
     assert_eq!(*fake.requests.lock().unwrap(), asked);
 }

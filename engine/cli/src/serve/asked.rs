@@ -6,10 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use binrush_engine::Snapshot;
 use binrush_engine::cluster::facts::ClusterFacts;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::cluster;
+use crate::control::records::{Page, Question, Table};
 use crate::control::{Answers, Control};
 use crate::tally;
+
+pub(super) use tables::Tables;
+
+/// The records of its shards.
+mod tables;
 
 /// A control socket that is answered. Dropping it removes the socket.
 pub(super) struct Asked {
@@ -22,16 +29,22 @@ pub(super) struct Asked {
 struct Known {
     /// `None`: this process is in none.
     clusters: Option<cluster::Asked>,
+    tables: Tables,
     peers: Arc<Mutex<Value>>,
 }
 
 impl Asked {
     /// # Errors
     /// Those of [`Control::start`].
-    pub(super) fn start(path: &Path, clusters: Option<cluster::Asked>) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        path: &Path,
+        clusters: Option<cluster::Asked>,
+        tables: Tables,
+    ) -> anyhow::Result<Self> {
         let peers = Arc::new(Mutex::new(tally::streams::json(&Default::default())));
         let known = Arc::new(Known {
             clusters,
+            tables,
             peers: Arc::clone(&peers),
         });
         let control = Control::start(path, known)?;
@@ -66,6 +79,16 @@ impl Answers for Known {
             None => Err("this process is in no cluster".to_owned()),
         }
     }
+
+    /// Records are told also where nobody knows what the copy is worth.
+    fn tables(&self) -> Vec<Table> {
+        let clusters = self.clusters().unwrap_or_default();
+        self.tables.facts(&clusters)
+    }
+
+    fn records(&self, question: &Question) -> Result<Page<Box<RawValue>>, String> {
+        self.tables.page(question)
+    }
 }
 
 #[cfg(test)]
@@ -80,7 +103,7 @@ mod tests {
     fn connections_are_told_without_a_cluster_and_of_clusters_that_there_is_none() {
         let folder = Folder::new();
         let path = folder.socket();
-        let asked = Asked::start(&path, None).unwrap();
+        let asked = Asked::start(&path, None, Tables::none()).unwrap();
         let peers = || ask(&path, &Request::Peers {}).unwrap();
         assert!(peers()["peers"].is_object(), "also before the first look");
         let mut counts = Snapshot::default();
@@ -101,5 +124,9 @@ mod tests {
         };
         let sync = ask(&path, &request).unwrap_err();
         assert_eq!(sync.to_string(), "this process is in no cluster");
+        assert_eq!(
+            ask(&path, &Request::Tables {}).unwrap()["tables"],
+            json!([])
+        );
     }
 }

@@ -10,6 +10,7 @@
 //! that is not its own.
 
 use std::io::Read as _;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use binrush_store::flat::{self, FlatError};
@@ -18,6 +19,7 @@ use binrush_store::{Kind, Status, vars};
 use flate2::read::MultiGzDecoder;
 
 use super::{genuine, own};
+use crate::text::Harmless;
 
 /// What one side has.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,15 +30,25 @@ pub(crate) struct Dump {
     pub(crate) kinds: Vec<Kind>,
     /// In the order of the dump.
     pub(crate) records: Vec<Record>,
+    /// Where records are kept apart from each other: of an engine. A record that has a table has one of these.
+    pub(crate) tables: Vec<Table>,
     /// Expired contacts and ended dialogs that a genuine node had not thrown away yet: they are not among the records.
     pub(crate) over: u64,
     /// The variables of dialogs were escaped by a node that does not escape the escape: `\n` may be a line end or two characters.
     pub(crate) vars_guessed: bool,
 }
 
+/// Records that an engine keeps together: those of a capability of a cluster, or of a module of 1.x.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Table {
+    pub(crate) name: Arc<str>,
+    pub(crate) kinds: Vec<Kind>,
+}
+
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
+    pub(crate) table: Option<Arc<str>>,
     pub(crate) kind: Kind,
     pub(crate) status: Status,
     /// One for each of [`names`]; `None` where the side does not tell.
@@ -107,6 +119,37 @@ impl Dump {
         }
     }
 
+    /// Adds a table, which has no records yet.
+    pub(crate) fn add_table(&mut self, name: &str, kinds: Vec<Kind>) {
+        let new = Kind::ALL.into_iter();
+        self.kinds = new
+            .filter(|kind| self.kinds.contains(kind) || kinds.contains(kind))
+            .collect();
+        self.tables.push(Table {
+            name: name.into(),
+            kinds,
+        });
+    }
+
+    /// Leaves only the tables that are `wanted`, if it has any of them.
+    pub(crate) fn keep_tables(&mut self, wanted: &[String]) {
+        let is_wanted = |table: &str| wanted.iter().any(|wanted| wanted == table);
+        if !self.tables.iter().any(|table| is_wanted(&table.name)) {
+            return;
+        }
+        self.tables.retain(|table| is_wanted(&table.name));
+        let left = |record: &Record| record.table.as_deref().is_some_and(is_wanted);
+        self.records.retain(left);
+        self.kinds
+            .retain(|kind| self.tables.iter().any(|table| table.kinds.contains(kind)));
+    }
+
+    /// The tables with records of a kind.
+    pub(crate) fn tables_of(&self, kind: Kind) -> impl Iterator<Item = &Table> {
+        let tables = self.tables.iter();
+        tables.filter(move |table| table.kinds.contains(&kind))
+    }
+
     /// How many records of a kind.
     pub(crate) fn count(&self, kind: Kind) -> usize {
         self.of(kind).count()
@@ -122,6 +165,7 @@ impl Record {
     /// A record that tells nothing yet.
     pub(crate) fn new(kind: Kind) -> Self {
         Self {
+            table: None,
             kind,
             status: Status::default(),
             fields: vec![None; names(kind).count()],
@@ -217,6 +261,26 @@ impl Value {
             _ => None,
         }
     }
+}
+
+/// Whether each of the tables that are `wanted` is among the `known` ones.
+///
+/// # Errors
+/// It is not: which, and what there is.
+pub(crate) fn check_names(wanted: &[String], known: &[&str]) -> anyhow::Result<()> {
+    let missing = wanted.iter().find(|name| !known.contains(&name.as_str()));
+    let Some(missing) = missing else {
+        return Ok(());
+    };
+    let tables = match known {
+        [] => "there are none".to_owned(),
+        known => format!("there are {}", known.join(", ")),
+    };
+    bail!(
+        "there is no table {}: {}",
+        Harmless(missing),
+        Harmless(&tables)
+    )
 }
 
 fn variables(list: &[u8]) -> Vec<Item> {

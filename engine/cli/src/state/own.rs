@@ -12,6 +12,9 @@
 //! - `{"left":5457}`: a time as seconds from that of the dump, which is not known;
 //! - `[["name","value"],["name",7]]`: variables and profiles (with an empty value where a profile has none).
 //!
+//! A dump of an engine names its tables in the first line, `"tables":{"1/dialog-dlg-repl":["dialog"]}`, and where there are several, each
+//! record has the name of its own: `"table":"1/dialog-dlg-repl"`.
+//!
 //! `at` is null where nobody knows it. `"over":N` in the first line counts records that were left out because they are, and `"vars_guessed":true`
 //! says that variables went through the escapes of a genuine node. A line without an end, or a dump without its last line, is refused.
 
@@ -21,7 +24,7 @@ use anyhow::{Context as _, anyhow, bail};
 use binrush_store::{Kind, Status};
 use serde_json::{Map, Value as Json, json};
 
-use super::dump::{Dump, Item, ItemValue, Record, Value, names, place};
+use super::dump::{Dump, Item, ItemValue, Record, Table, Value, names, place};
 use crate::line::{hex, unhex, write as write_line};
 use crate::text::counted;
 
@@ -60,7 +63,7 @@ pub(super) fn read(bytes: &[u8]) -> anyhow::Result<Dump> {
             }
             return Ok(dump);
         }
-        let record = record(object, &dump.kinds).with_context(place)?;
+        let record = record_of(object, &dump).with_context(place)?;
         dump.records.push(record);
     }
     let records = counted(dump.records.len() as u64, "record");
@@ -76,20 +79,45 @@ pub(crate) fn write<'r>(
     dump: &Dump,
     records: impl IntoIterator<Item = &'r Record>,
 ) -> io::Result<()> {
-    let kinds: Vec<_> = dump.kinds.iter().map(|kind| kind.name()).collect();
-    let mut first = json!({VERSION_KEY: VERSION, "at": dump.at, "kinds": kinds});
+    begin(out, dump)?;
+    let mut count = 0_u64;
+    for record in records {
+        let mut line = record_json(record);
+        if let (Some(table), 2..) = (&record.table, dump.tables.len()) {
+            line.insert(TABLE.to_owned(), (**table).into());
+        }
+        write_line(out, &line)?;
+        count += 1;
+    }
+    end(out, count)
+}
+
+/// Writes the first line: what it tells of.
+///
+/// # Errors
+/// Those of `out`.
+pub(super) fn begin(out: &mut impl Write, dump: &Dump) -> io::Result<()> {
+    let names = |kinds: &[Kind]| -> Vec<_> { kinds.iter().map(|kind| kind.name()).collect() };
+    let mut first = json!({VERSION_KEY: VERSION, "at": dump.at, "kinds": names(&dump.kinds)});
+    if !dump.tables.is_empty() {
+        let tables = dump.tables.iter();
+        let tables = tables.map(|table| (table.name.to_string(), names(&table.kinds).into()));
+        first["tables"] = tables.collect::<Map<_, _>>().into();
+    }
     if dump.over > 0 {
         first["over"] = dump.over.into();
     }
     if dump.vars_guessed {
         first["vars_guessed"] = true.into();
     }
-    write_line(out, &first)?;
-    let mut count = 0_u64;
-    for record in records {
-        write_line(out, &record_json(record))?;
-        count += 1;
-    }
+    write_line(out, &first)
+}
+
+/// Writes the last line: how many records there were.
+///
+/// # Errors
+/// Those of `out`.
+pub(super) fn end(out: &mut impl Write, count: u64) -> io::Result<()> {
     write_line(out, &json!({"end": count}))
 }
 
@@ -104,7 +132,8 @@ pub(super) fn value_json(value: &Value) -> Json {
     }
 }
 
-fn record_json(record: &Record) -> Json {
+/// A record as a dump has it, without its table.
+pub(crate) fn record_json(record: &Record) -> Map<String, Json> {
     let mut object = Map::new();
     object.insert("kind".into(), record.kind.name().into());
     let status: Vec<_> = STATUSES
@@ -120,7 +149,7 @@ fn record_json(record: &Record) -> Json {
             object.insert(name.into(), value_json(value));
         }
     }
-    Json::Object(object)
+    object
 }
 
 fn item_json(item: &Item) -> Json {
@@ -156,25 +185,76 @@ fn header(line: &Map<String, Json>) -> anyhow::Result<Dump> {
                 .context("\"at\" has to be a time in seconds since 1970")?,
         ),
     };
-    let kinds = line.get("kinds").and_then(Json::as_array);
-    let kinds = kinds.context("\"kinds\" has to be a list of kinds")?;
+    let tables = match line.get("tables") {
+        None => None,
+        Some(tables) => Some(
+            tables
+                .as_object()
+                .context("\"tables\" has to be an object")?,
+        ),
+    };
+    let tables = tables.into_iter().flatten().map(|(name, told)| {
+        let kinds = kinds(told).with_context(|| format!("the table {name:?}"))?;
+        let name = name.as_str().into();
+        Ok(Table { name, kinds })
+    });
     Ok(Dump {
         at,
-        kinds: kinds.iter().map(kind).collect::<anyhow::Result<_>>()?,
+        kinds: kinds(line.get("kinds").unwrap_or(&Json::Null))?,
         records: Vec::new(),
+        tables: tables.collect::<anyhow::Result<_>>()?,
         over: line.get("over").and_then(Json::as_u64).unwrap_or(0),
         vars_guessed: line.get("vars_guessed") == Some(&Json::Bool(true)),
     })
 }
 
-fn kind(name: &Json) -> anyhow::Result<Kind> {
-    let known = Kind::ALL
-        .into_iter()
-        .find(|kind| Some(kind.name()) == name.as_str());
-    known.with_context(|| format!("{name} is no kind of record that this binrush knows"))
+fn kinds(told: &Json) -> anyhow::Result<Vec<Kind>> {
+    let kinds = told.as_array();
+    let kinds = kinds.context("\"kinds\" has to be a list of kinds")?;
+    kinds.iter().map(kind).collect()
 }
 
-fn record(line: Map<String, Json>, kinds: &[Kind]) -> anyhow::Result<Record> {
+fn kind(name: &Json) -> anyhow::Result<Kind> {
+    let wrong = || format!("{name} is no kind of record that this binrush knows");
+    name.as_str().and_then(known_kind).with_context(wrong)
+}
+
+/// The kind of this name.
+///
+/// # Errors
+/// There is none.
+pub(super) fn kind_named(name: &str) -> anyhow::Result<Kind> {
+    kind(&name.into())
+}
+
+fn known_kind(name: &str) -> Option<Kind> {
+    Kind::ALL.into_iter().find(|kind| kind.name() == name)
+}
+
+/// A record and its table, which is not told where there is only one.
+fn record_of(mut line: Map<String, Json>, dump: &Dump) -> anyhow::Result<Record> {
+    let Some(first) = dump.tables.first() else {
+        return record(line, &dump.kinds);
+    };
+    let table = match line.remove(TABLE) {
+        None if dump.tables.len() == 1 => first,
+        told => {
+            let mut tables = dump.tables.iter();
+            let name = told.as_ref().and_then(Json::as_str);
+            let named = tables.find(|table| Some(&*table.name) == name);
+            named.context("it has no \"table\" that the first line names")?
+        }
+    };
+    let mut record = record(line, &table.kinds)?;
+    record.table = Some(table.name.clone());
+    Ok(record)
+}
+
+/// A record of one of these kinds, without a table.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn record(line: Map<String, Json>, kinds: &[Kind]) -> anyhow::Result<Record> {
     let kind = kind(line.get("kind").context("neither \"kind\" nor \"end\"")?)?;
     if !kinds.contains(&kind) {
         bail!("{}s are not among the kinds of the first line", kind.name());
@@ -277,6 +357,9 @@ pub(super) const STATUSES: [(Status, &str); 2] = [
 
 /// Fields of the store that hold lists.
 pub(super) const ITEMS: [&str; 2] = ["vars", "profiles"];
+
+/// The key of the name of a table.
+pub(super) const TABLE: &str = "table";
 
 const VERSION_KEY: &str = "binrush_dump";
 

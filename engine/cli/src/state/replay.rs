@@ -1,16 +1,19 @@
-//! `binrush state dump`: what a node held that heard the packets of a capture.
+//! `binrush state dump`: what a side has; and what a node held that heard the packets of a capture.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, bail};
 use binrush_capture::{Capture, Event, Frame, GenerationChoice, Options, Timestamp};
 
 use super::dump::Dump;
-use super::{OUT_BUFFER, STDOUT, own};
+use super::live::Live;
+use super::search::Search;
+use super::side::{Found, Side};
+use super::{OUT_BUFFER, STDOUT, Tables, own};
 use crate::decode::{Problems, generation};
 use crate::text::counted;
 use receiver::{Heard, Receiver};
@@ -18,24 +21,34 @@ use receiver::{Heard, Receiver};
 /// The records of one node, packet by packet.
 mod receiver;
 
-/// Write what a node held that heard the packets of a capture, as a dump of binrush
+/// Write the records of a side as a dump of binrush; or what a node held that heard the packets of a capture
 ///
-/// The packets and syncs that came to one address, applied by the capture's clock. What the node made itself is not among them, because
+/// Of an engine the records come page by page, while packets come, too: each that is there all the time is there once. A dump without its
+/// last line was cut off.
+///
+/// With --from: the packets and syncs that came to one address, applied by the capture's clock. What the node made itself is not among them, because
 /// nobody told it: see --with-own. Packets of other modules are passed over.
 ///
 /// Exit code 1 when no packet that is about records came there.
 #[derive(Debug, clap::Args)]
 pub(super) struct DumpArgs {
+    /// What has the records: an engine, which is not held up by it, a state directory or a file.
+    #[arg(required_unless_present = "from", conflicts_with = "from")]
+    side: Option<Side>,
+
+    #[command(flatten)]
+    tables: Tables,
+
     /// The capture (pcap or pcapng, also gzipped), or - for standard input.
     #[arg(long, value_name = "CAPTURE")]
-    from: PathBuf,
+    from: Option<PathBuf>,
 
     /// The node: packets to this address. Needed where packets went to several.
-    #[arg(long, value_name = "IP")]
+    #[arg(long, value_name = "IP", requires = "from")]
     to: Option<IpAddr>,
 
     /// Only packets from these addresses; may be given several times.
-    #[arg(long, value_name = "IP")]
+    #[arg(long, value_name = "IP", requires = "from")]
     from_node: Vec<IpAddr>,
 
     /// Also what the node told others, as far as it made that itself: everything that it had.
@@ -44,11 +57,11 @@ pub(super) struct DumpArgs {
 
     /// Up to this moment: 2026-11-21T02:00:00Z, with a fraction, or seconds since 1970. May be after the last packet: what is due by
     /// then has expired.
-    #[arg(long, value_name = "TIME", value_parser = moment, conflicts_with = "until_packet_from")]
+    #[arg(long, value_name = "TIME", value_parser = moment, conflicts_with = "until_packet_from", requires = "from")]
     until: Option<Timestamp>,
 
     /// Up to the first packet from this address, whomever it was sent to.
-    #[arg(long, value_name = "IP")]
+    #[arg(long, value_name = "IP", requires = "from")]
     until_packet_from: Option<IpAddr>,
 
     /// What the traffic is; nothing on the wire says it.
@@ -62,16 +75,48 @@ pub(super) struct DumpArgs {
 
 impl DumpArgs {
     pub(super) fn run(&self, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-        let dump = self.replay()?;
-        match &self.out {
-            Some(path) => {
-                let cannot = || format!("cannot write {}", path.display());
-                let file = File::create(path).with_context(cannot)?;
-                let mut file = BufWriter::with_capacity(OUT_BUFFER, file);
-                write(&mut file, &dump).with_context(cannot)?;
-            }
-            None => write(out, &dump).context(STDOUT)?,
+        match (&self.side, &self.from) {
+            (Some(side), _) => self.dump(side, out),
+            (None, Some(from)) => self.dump_capture(from, out),
+            (None, None) => unreachable!("one of them is required"),
         }
+    }
+
+    fn dump(&self, side: &Side, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+        match side.found() {
+            Found::Engine(path) => {
+                let live = Live::open(path, &self.tables.table, false);
+                let live = live.with_context(|| side.to_string())?;
+                self.written(out, &|mut out| live.dump(&mut out))?;
+            }
+            _ => {
+                let dump = side.read(&self.tables.terms(None, &Search::default()))?;
+                self.written(out, &|mut out| write(&mut out, &dump))?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Has a dump written to where it goes.
+    fn written(
+        &self,
+        out: &mut impl Write,
+        write: &dyn Fn(&mut dyn Write) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let Some(path) = &self.out else {
+            write(out)?;
+            return out.flush().context(STDOUT);
+        };
+        let cannot = || format!("cannot write {}", path.display());
+        let file = File::create(path).with_context(cannot)?;
+        let mut file = BufWriter::with_capacity(OUT_BUFFER, file);
+        write(&mut file).with_context(cannot)?;
+        file.flush().with_context(cannot)
+    }
+
+    fn dump_capture(&self, from: &Path, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+        let dump = self.replay(from)?;
+        self.written(out, &|mut out| write(&mut out, &dump))?;
         if dump.kinds.is_empty() {
             match self.to {
                 Some(to) => eprintln!("no packet to {to} is about records"),
@@ -82,12 +127,12 @@ impl DumpArgs {
     }
 
     /// Reads the capture up to where it is asked for.
-    fn replay(&self) -> anyhow::Result<Dump> {
-        let file = self.from.display();
-        let input: Box<dyn Read> = if self.from.as_os_str() == "-" {
+    fn replay(&self, from: &Path) -> anyhow::Result<Dump> {
+        let file = from.display();
+        let input: Box<dyn Read> = if from.as_os_str() == "-" {
             Box::new(io::stdin().lock())
         } else {
-            let opened = File::open(&self.from).with_context(|| format!("cannot open {file}"));
+            let opened = File::open(from).with_context(|| format!("cannot open {file}"));
             Box::new(BufReader::new(opened?))
         };
         let options = Options {
@@ -148,9 +193,8 @@ impl DumpArgs {
     }
 }
 
-fn write(out: &mut impl Write, dump: &Dump) -> io::Result<()> {
-    own::write(out, dump, &dump.records)?;
-    out.flush()
+fn write(out: &mut impl Write, dump: &Dump) -> anyhow::Result<()> {
+    Ok(own::write(out, dump, &dump.records)?)
 }
 
 /// `--until`.

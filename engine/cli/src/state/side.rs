@@ -2,38 +2,108 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::Context as _;
 
-use super::dump::{Dump, LEN_MAX};
+use super::dump::{self, Dump, LEN_MAX};
+use super::folder::Folder;
+use super::live::Live;
+use super::search::Search;
+use crate::control::client::default_path;
 
 /// One side of a comparison, as the command line names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Side {
-    /// A dump of ours, or the reply of a genuine node: the file itself says which.
-    File(PathBuf),
-    /// The same on standard input.
+    /// What is there says what it is: see [`Found`].
+    Path(PathBuf),
+    /// The engine on this host, where it listens unless it was told otherwise.
+    Live,
+    /// A file on standard input.
     Stdin,
 }
 
+/// What a side is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A running engine, at its control socket.
+    Engine(PathBuf),
+    /// The state directory of an engine, whether one runs or not.
+    Folder(PathBuf),
+    /// A dump of ours, or the reply of a genuine node: the file itself says which.
+    File,
+}
+
+/// What is wanted of a side.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms<'a> {
+    /// When the reply of a genuine node was written.
+    pub(super) at: Option<i64>,
+    /// Tables; none of them: all.
+    pub(super) tables: &'a [String],
+    /// A side that has none of these tables is wanted as it is; else that is an error.
+    pub(super) is_lenient: bool,
+    /// Where the rings of a state directory are.
+    pub(super) runtime: Option<&'a Path>,
+    /// Of an engine only these records: of all others, who asks has to look for them himself.
+    pub(super) search: &'a Search,
+}
+
 impl Side {
-    /// Reads its records. `at`: when the reply of a genuine node was written.
-    pub(super) fn read(&self, at: Option<i64>) -> anyhow::Result<Dump> {
-        let mut bytes = Vec::new();
-        let input: Box<dyn Read> = match self {
-            Self::File(path) => {
-                let opened = File::open(path).with_context(|| format!("cannot open {self}"));
-                Box::new(opened?)
-            }
-            Self::Stdin => Box::new(io::stdin().lock()),
+    /// What it is. What is not there is taken for a file, which cannot be opened then.
+    pub(super) fn found(&self) -> Found {
+        let path = match self {
+            Self::Path(path) => path,
+            Self::Live => return Found::Engine(default_path()),
+            Self::Stdin => return Found::File,
         };
+        match fs::metadata(path).map(|found| found.file_type()) {
+            Ok(kind) if kind.is_socket() => Found::Engine(path.clone()),
+            Ok(kind) if kind.is_dir() => Found::Folder(path.clone()),
+            _ => Found::File,
+        }
+    }
+
+    /// Reads its records.
+    ///
+    /// # Errors
+    /// What is wrong, with the name of the side; there is no table of a name that is wanted.
+    pub(super) fn read(&self, terms: &Terms<'_>) -> anyhow::Result<Dump> {
+        let read = || match self.found() {
+            Found::Engine(path) => {
+                Live::open(path, terms.tables, terms.is_lenient)?.read(terms.search)
+            }
+            Found::Folder(path) => terms.keep(Folder::open(path, terms.runtime).read()?),
+            Found::File => terms.keep(Dump::read(&self.bytes()?, terms.at)?),
+        };
+        read().with_context(|| self.to_string())
+    }
+
+    fn bytes(&self) -> anyhow::Result<Vec<u8>> {
+        let input: Box<dyn Read> = match self {
+            Self::Path(path) => Box::new(File::open(path).context("cannot open it")?),
+            Self::Stdin | Self::Live => Box::new(io::stdin().lock()),
+        };
+        let mut bytes = Vec::new();
         let read = input.take(LEN_MAX + 1).read_to_end(&mut bytes);
-        read.with_context(|| format!("cannot read {self}"))?;
-        Dump::read(&bytes, at).with_context(|| self.to_string())
+        read.context("cannot read it")?;
+        Ok(bytes)
+    }
+}
+
+impl Terms<'_> {
+    /// Leaves of a dump the tables that are wanted.
+    fn keep(&self, mut dump: Dump) -> anyhow::Result<Dump> {
+        if !self.is_lenient {
+            let names: Vec<_> = dump.tables.iter().map(|table| &*table.name).collect();
+            dump::check_names(self.tables, &names)?;
+        }
+        dump.keep_tables(self.tables);
+        Ok(dump)
     }
 }
 
@@ -43,7 +113,8 @@ impl FromStr for Side {
     fn from_str(text: &str) -> Result<Self, Infallible> {
         Ok(match text {
             "-" => Self::Stdin,
-            path => Self::File(path.into()),
+            "live" => Self::Live,
+            path => Self::Path(path.into()),
         })
     }
 }
@@ -51,7 +122,8 @@ impl FromStr for Side {
 impl fmt::Display for Side {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Path(path) => write!(f, "{}", path.display()),
+            Self::Live => f.write_str("live"),
             Self::Stdin => f.write_str("standard input"),
         }
     }

@@ -635,3 +635,40 @@ fn what_is_wrong_in_a_dump_of_ours_is_named_with_its_line() {
         assert!(error.contains(words), "{error}");
     }
 }
+
+#[test]
+fn records_of_several_tables_keep_their_tables_and_one_table_needs_no_names() {
+    const TWO: &str =
+        r#"{"binrush_dump":1,"at":7,"kinds":["aor"],"tables":{"1/x":["aor"],"ul":["aor"]}}"#;
+    const ONE: &str = r#"{"binrush_dump":1,"at":7,"kinds":["aor"],"tables":{"ul":["aor"]}}"#;
+    let aor = |more: &str| format!(r#"{{"kind":"aor","domain":"location","aor":"a"{more}}}"#);
+    let (bare, x) = (aor(""), aor(r#","table":"1/x""#));
+    let ul = aor(r#","table":"ul""#);
+    let two = read(format!("{TWO}\n{x}\n{ul}\n{{\"end\":2}}\n").as_bytes());
+    let tables: Vec<_> = two.records.iter().map(|r| r.table.as_deref()).collect();
+    assert_eq!(tables, [Some("1/x"), Some("ul")]);
+    assert_eq!(read(&own(&two)), two);
+    let one = read(format!("{ONE}\n{bare}\n{{\"end\":1}}\n").as_bytes());
+    assert_eq!(one.records[0].table.as_deref(), Some("ul"));
+    assert_eq!(read(&own(&one)), one);
+    assert!(!String::from_utf8(own(&one)).unwrap().contains("\"table\""));
+    for wrong in [bare, aor(r#","table":"2/x""#), aor(r#","table":7"#)] {
+        let error = refused(format!("{TWO}\n{wrong}\n{{\"end\":1}}\n").as_bytes());
+        assert!(error.contains("line 2: it has no \"table\""), "{error}");
+    }
+    // Of what a genuine node has, one of the two is meant.
+    let several = super::one_table(&two, "A", Kind::Aor)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        several
+            .contains("A has aors in several tables: 1/x, ul\n  say which one is meant: --table"),
+        "{several}"
+    );
+    let mut chosen = two.clone();
+    chosen.keep_tables(&["2/x".to_owned()]);
+    assert_eq!(chosen, two, "it has none of them");
+    chosen.keep_tables(&["2/x".to_owned(), "ul".to_owned()]);
+    assert_eq!((chosen.records.len(), chosen.tables.len()), (1, 1));
+    assert!(super::one_table(&chosen, "A", Kind::Aor).is_ok());
+}

@@ -22,6 +22,9 @@ pub(super) fn record(record: &Record) -> String {
         words.push_str("  ");
         words.push_str(&status.replace('_', " "));
     }
+    if let Some(table) = &record.table {
+        write!(words, "  in {}", Escaped(table.as_bytes())).expect("a string takes all");
+    }
     words.push('\n');
     for (name, value) in names(record.kind).zip(&record.fields) {
         if let Some(value) = value {
@@ -132,6 +135,11 @@ pub(super) fn summary(dump: &Dump) -> String {
     words.push('\n');
     words.push_str(&over("", dump.over));
     words
+}
+
+/// A time as it is shown, in seconds since 1970; 0: never.
+pub(super) fn time(seconds: i64) -> String {
+    Shown(Kind::Contact, "expires", &Value::Int(seconds)).to_string()
 }
 
 /// What was left out of the records of `side`.
