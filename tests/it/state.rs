@@ -1,5 +1,7 @@
 //! The command shows and compares what genuine nodes hold.
 
+/// Engines that run, and what they leave.
+mod live;
 /// Captures, packet by packet.
 mod replay;
 
