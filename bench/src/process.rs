@@ -246,7 +246,7 @@ const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
 const LINES_KEPT: usize = 20;
 
-/// What a server tells between two lines that are asked for, the first two at most every ten seconds, the last every
-/// second.
-const ASIDES: [&str; 3] = ["lost", "refused", "interval"];
+/// What a server tells between two lines that are asked for: the first two at most every ten seconds, intervals every
+/// second, and what becomes of its clusters and journals when it does.
+const ASIDES: [&str; 5] = ["lost", "refused", "interval", "cluster", "journal"];
 const ASIDES_MAX: usize = 1000;

@@ -55,6 +55,12 @@ impl Thread {
         state(&text).with_context(|| format!("{self:?}: no state in \"{}\"", text.trim()))
     }
 
+    /// As the process calls it; nothing when it has ended.
+    pub(crate) fn name(self) -> String {
+        let name = fs::read_to_string(self.path("comm")).unwrap_or_default();
+        name.trim_end().to_owned()
+    }
+
     fn path(self, file: &str) -> String {
         format!("/proc/{}/task/{}/{file}", self.pid, self.tid)
     }
@@ -73,13 +79,19 @@ pub(crate) fn threads_named(pid: u32, prefix: &str) -> anyhow::Result<Vec<Thread
     let mut named = Vec::new();
     for thread in threads(pid)? {
         // One that has ended since it was listed has no name any more.
-        let name = fs::read_to_string(thread.path("comm")).unwrap_or_default();
+        let name = thread.name();
         if name.starts_with(prefix) {
             named.push((name, thread));
         }
     }
     named.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     Ok(named.into_iter().map(|(_, thread)| thread).collect())
+}
+
+/// Memory of a process that is neither a file's nor shared, in bytes: what it has allocated, as far as it is there.
+pub(crate) fn anonymous_bytes(pid: u32) -> anyhow::Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    anonymous_in(&read(&path)?).with_context(|| format!("{path}: no RssAnon"))
 }
 
 /// A process and all that it has started, and so on, as far as they have not ended; itself first.
@@ -193,6 +205,14 @@ pub(crate) fn read(path: &str) -> anyhow::Result<String> {
         io::ErrorKind::NotFound => anyhow!("{path} is not there: the process is gone"),
         _ => anyhow!("cannot read {path}: {error}"),
     })
+}
+
+/// "Size of resident anonymous memory" (proc_pid_status(5)): `RssAnon:      1234 kB`.
+fn anonymous_in(status: &str) -> Option<u64> {
+    let mut lines = status.lines();
+    let kib = lines.find_map(|line| line.strip_prefix("RssAnon:"))?;
+    let kib: u64 = kib.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
 }
 
 /// The letter after the name, which stands in parentheses and may hold any character.
@@ -314,6 +334,18 @@ const CORES_MAX: usize = 8192;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_is_what_was_allocated_and_touched() {
+        let status = "VmRSS:\t    9000 kB\nRssAnon:\t    1234 kB\nRssFile:\t 7766 kB\n";
+        assert_eq!(anonymous_in(status), Some(1234 * 1024));
+        assert_eq!(anonymous_in("VmRSS:\t 9000 kB\n"), None);
+        let pid = std::process::id();
+        let before = anonymous_bytes(pid).unwrap();
+        let touched = vec![7_u8; 64 << 20];
+        assert!(anonymous_bytes(pid).unwrap() > before + (32 << 20));
+        drop(std::hint::black_box(touched));
+    }
 
     #[test]
     fn a_queue_is_found_by_its_port_in_any_row() {

@@ -5,7 +5,7 @@ use std::env;
 use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -49,6 +49,10 @@ pub(crate) struct Setup {
     pub(crate) tells: bool,
     /// The folder of [`Certificates`](crate::certificates::Certificates), of those whose streams are inside TLS.
     pub(crate) certificates: Option<PathBuf>,
+    /// Where it listens, on loopback; port 0 is a free one.
+    pub(crate) listen: SocketAddr,
+    /// Further lines of an engine's configuration.
+    pub(crate) more: String,
 }
 
 /// A running one.
@@ -56,6 +60,8 @@ pub(crate) struct Setup {
 pub(crate) struct Receiver {
     body: Body,
     addr: SocketAddr,
+    /// Where it tells its counts, if it does.
+    http: Option<SocketAddr>,
     transport: Transport,
     /// Where the kernel lists its sockets, and how many it has bound; none when it takes streams.
     table: &'static str,
@@ -105,7 +111,8 @@ impl Receiver {
     fn of(body: Body, transport: Transport, patience: &Patience) -> Self {
         Self {
             body,
-            addr: SocketAddr::from(([127, 0, 0, 1], 0)),
+            addr: LOOPBACK,
+            http: None,
             transport,
             table: procfs::UDP_TABLES[0],
             sockets: 0,
@@ -124,6 +131,7 @@ impl Receiver {
         let scheme = if setup.kind.is_tls() { "bins" } else { "bin" };
         self.addr = addr_of(&ready, scheme)
             .with_context(|| format!("its ready line names no address of ours: {ready}"))?;
+        self.http = ready["http"].as_str().and_then(|http| http.parse().ok());
         if setup.kind.is_engine() {
             check_took(&ready, setup)?;
             // A thread names itself when it begins to run, which may be a little later.
@@ -157,6 +165,11 @@ impl Receiver {
 
     pub(crate) const fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Where its `/metrics` are.
+    pub(crate) const fn http(&self) -> Option<SocketAddr> {
+        self.http
     }
 
     /// Stops all of its threads where they are. Do it while it sleeps, so that none is in the middle of a batch.
@@ -224,6 +237,11 @@ impl Receiver {
     /// answer is when they were first seen to. Sees that much sooner than [`wait_idle`](Self::wait_idle), which reads the kernel's list of streams for it; that may
     /// take ten milliseconds.
     pub(crate) fn wait_asleep(&self) -> anyhow::Result<Instant> {
+        self.wait_asleep_with(&[])
+    }
+
+    /// As [`wait_asleep`](Self::wait_asleep), of `others` beside them.
+    pub(crate) fn wait_asleep_with(&self, others: &[Thread]) -> anyhow::Result<Instant> {
         let start = Instant::now();
         let mut asleep = None;
         loop {
@@ -233,7 +251,8 @@ impl Receiver {
                 "waited {DRAIN_MAX:?} for the receiver to sleep in vain"
             );
             let now = Instant::now();
-            match (all_are(&self.threads, 'S')?, asleep) {
+            let all_sleep = all_are(&self.threads, 'S')? && all_are(others, 'S')?;
+            match (all_sleep, asleep) {
                 (true, Some(since)) => return Ok(since),
                 (true, None) => asleep = Some(now),
                 (false, _) => asleep = None,
@@ -351,7 +370,7 @@ impl Receiver {
 }
 
 /// How many packets were received, all of which have to be handled.
-fn count_in(total: &Value) -> anyhow::Result<u64> {
+pub(crate) fn count_in(total: &Value) -> anyhow::Result<u64> {
     let received = total["received"].as_u64();
     let received = received.with_context(|| format!("no count in {total}"))?;
     // A receiver that refused them was not measured doing its work. Raw has no opinion.
@@ -435,6 +454,7 @@ fn receive_args(setup: &Setup) -> Vec<OsString> {
         _ => ("raw", 0),
     };
     let mut args = vec!["receive".to_owned(), what.to_owned()];
+    args.push(format!("--listen={}", setup.listen));
     args.push(format!("--rcvbuf={}", setup.rcvbuf));
     args.push(format!("--add-ns={add_ns}"));
     if setup.kind.is_stream() {
@@ -450,6 +470,9 @@ fn receive_args(setup: &Setup) -> Vec<OsString> {
     }
     args
 }
+
+/// A free port where nobody else can send to.
+pub(crate) const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// What [`Kind::Delayed`] adds per packet.
 const DELAY_NS: u32 = 100;
@@ -507,6 +530,8 @@ mod tests {
                     probe: String::new(),
                     tells: false,
                     certificates: None,
+                    listen: LOOPBACK,
+                    more: String::new(),
                 },
             )
         };

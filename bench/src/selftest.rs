@@ -27,7 +27,7 @@ use crate::engine::granted;
 use crate::exit::{End, EndsWith as _};
 use crate::host::Host;
 use crate::patience::Patience;
-use crate::receiver::{Kind, Receiver, Setup};
+use crate::receiver::{Kind, LOOPBACK, Receiver, Setup};
 use crate::result::{Doubt, FORMAT, RunResult, SelfTestRow, SenderResult};
 use crate::sender::{self, Job, Live, Pacing, Way};
 use flat_out::FlatOut;
@@ -234,6 +234,8 @@ impl Order<'_> {
             probe: String::new(),
             tells: false,
             certificates: None,
+            listen: LOOPBACK,
+            more: String::new(),
         })
     }
 

@@ -9,7 +9,7 @@ use super::{Args, Bench, RCVBUF_FLOW, Scenario};
 use crate::engine::Engine;
 use crate::patience::Patience;
 use crate::receiver::stranger::Stranger;
-use crate::receiver::{Kind, Receiver, Setup, TookAnother};
+use crate::receiver::{Kind, LOOPBACK, Receiver, Setup, TookAnother};
 use crate::target::Transport;
 
 /// One that is measured, as it is to be started.
@@ -240,6 +240,8 @@ impl Bench<'_> {
                 .certificates
                 .as_ref()
                 .map(|all| all.folder().to_owned()),
+            listen: LOOPBACK,
+            more: String::new(),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::exit::{End, EndsWith as _};
 use crate::ledger::Terms;
 use crate::patience::Patience;
 use crate::procfs::Thread;
-use crate::receiver::{Kind, Setup};
+use crate::receiver::{Kind, LOOPBACK, Setup};
 use crate::result::{Ledger, SenderResult, Trial};
 use crate::sender::{self, Job, Live, Pacing, Way};
 use crate::target::{LOOK_EVERY, Target};
@@ -300,6 +300,8 @@ impl Bench {
             probe,
             tells: true,
             certificates: None,
+            listen: LOOPBACK,
+            more: String::new(),
         };
         let (path, version) = match &self.engine {
             Some(engine) => (Some(engine.path.as_path()), &engine.version[..]),

@@ -22,6 +22,7 @@ pub(super) fn engine_config(setup: &Setup) -> String {
     let gro = if setup.gro { "on" } else { "off" };
     let cores: Vec<String> = setup.cores.iter().map(ToString::to_string).collect();
     let (shards, cores, rcvbuf) = (setup.cores.len(), cores.join(","), setup.rcvbuf);
+    let (listen, further) = (setup.listen, &setup.more);
     let verify = u8::from(setup.verify);
     let probe = match &setup.probe[..] {
         "" => String::new(),
@@ -38,7 +39,7 @@ pub(super) fn engine_config(setup: &Setup) -> String {
         _ => String::new(),
     };
     format!(
-        "listen = bin:127.0.0.1:0\n\
+        "listen = bin:{listen}\n\
          {tls}\
          loadmodule \"proto_bin.so\"\n\
          loadmodule \"dialog.so\"\n\
@@ -52,7 +53,7 @@ pub(super) fn engine_config(setup: &Setup) -> String {
          modparam(\"binrush\", \"rcvbuf\", {rcvbuf})\n\
          modparam(\"binrush\", \"gro\", \"{gro}\")\n\
          modparam(\"binrush\", \"verify\", {verify})\n\
-         {probe}"
+         {probe}{further}"
     )
 }
 
@@ -112,7 +113,7 @@ impl Drop for ConfigFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::receiver::Kind;
+    use crate::receiver::{Kind, LOOPBACK};
 
     #[test]
     fn an_engine_is_told_everything_by_its_configuration() {
@@ -126,6 +127,8 @@ mod tests {
                 probe: String::new(),
                 tells: false,
                 certificates: Some("/run/certificates".into()),
+                listen: LOOPBACK,
+                more: "# the end\n".to_owned(),
             })
         };
         let uring = text(Kind::EngineUring, true);
@@ -136,6 +139,8 @@ mod tests {
             "\"rcvbuf\", 4096)",
             "\"gro\", \"on\")",
             "\"verify\", 0)",
+            "listen = bin:127.0.0.1:0\n",
+            "\n# the end\n",
         ] {
             assert!(uring.contains(setting), "{setting} in {uring}");
         }
