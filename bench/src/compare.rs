@@ -29,6 +29,7 @@ use crate::procfs;
 use crate::receiver::stranger::{Named, Stranger, Where};
 use crate::receiver::{Kind, Receiver};
 use contenders::{Contender, Strange};
+use records::{Keeper, Way};
 use report::{Conditions, Report, Row, Sample};
 
 /// Who takes part in what.
@@ -49,6 +50,8 @@ mod paced;
 pub(crate) mod packets;
 /// Queued and drained.
 mod plain;
+/// What keeping records costs.
+mod records;
 /// Measurements, and how they are told as JSON.
 mod report;
 /// Measurements as a table.
@@ -69,9 +72,9 @@ pub(crate) struct Args {
     #[arg(long, value_delimiter = ',', default_value = "64,200,512,1400", value_parser = size)]
     sizes: Vec<usize>,
 
-    /// Packets to drain per measurement.
-    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1000..=1_000_000))]
-    packets: u32,
+    /// Packets to drain per measurement, and contacts in records; the default is 50000, and 1000000 contacts.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1000..=1_000_000))]
+    packets: Option<u32>,
 
     /// What to measure.
     #[arg(
@@ -121,6 +124,23 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PPS,PPS...", value_delimiter = ',', default_value = "20k,100k", value_parser = rate)]
     rates: Vec<f64>,
 
+    /// How engines keep what they are sent in records.
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "counts,memory,log-tmpfs,log-disk"
+    )]
+    keepers: Vec<Keeper>,
+
+    /// With how many threads beside the shard engines read connections in records, each number by itself.
+    #[arg(long, value_name = "N,N...", value_delimiter = ',', default_value = "0,1", value_parser = clap::value_parser!(u16).range(..=16))]
+    readers: Vec<u16>,
+
+    /// Where log-disk keeps its files while it is measured; the default is the folder for temporary files.
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -140,6 +160,10 @@ enum Scenario {
     Tcp,
     /// The same inside TLS, encrypted ahead.
     Tls,
+    /// Contacts that come, are refreshed and go in a stream, and what becomes of them.
+    Records,
+    /// The same in datagrams.
+    RecordsUdp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -174,6 +198,7 @@ struct Bench<'a> {
     /// Receive buffer that is granted here when [`RCVBUF_DRAIN`] is asked for.
     rcvbuf: usize,
     rows: Vec<Row>,
+    kept: Vec<records::Row>,
     warnings: Vec<String>,
 }
 
@@ -184,7 +209,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut bench = Bench::new(args, &host, patience)?;
     bench.probe()?;
     let outcome = bench.measure();
-    if bench.rows.is_empty() {
+    if bench.rows.is_empty() && bench.kept.is_empty() {
         return outcome;
     }
     watch.tell(&mut host);
@@ -234,6 +259,7 @@ impl<'a> Bench<'a> {
             rx,
             rcvbuf,
             rows: Vec::new(),
+            kept: Vec::new(),
             warnings: warnings(args.rounds, [tx, rx], &siblings, rcvbuf),
         })
     }
@@ -241,7 +267,12 @@ impl<'a> Bench<'a> {
     /// Everything that was asked for, in that order.
     fn measure(&mut self) -> anyhow::Result<()> {
         for scenario in &self.args.scenario {
-            for &size in &self.args.sizes {
+            // Contacts are as long as genuine ones, whatever was asked for.
+            let sizes = match scenario {
+                Scenario::Records | Scenario::RecordsUdp => &self.args.sizes[..1],
+                _ => &self.args.sizes[..],
+            };
+            for &size in sizes {
                 match scenario {
                     Scenario::Plain => self.plain(size)?,
                     Scenario::Gso => self.gso(size)?,
@@ -249,6 +280,8 @@ impl<'a> Bench<'a> {
                     Scenario::Paced => self.paced(size)?,
                     Scenario::Tcp => self.tcp(size)?,
                     Scenario::Tls => self.tls(size)?,
+                    Scenario::Records => self.records(Way::Stream)?,
+                    Scenario::RecordsUdp => self.records(Way::Datagrams)?,
                 }
             }
         }
@@ -265,21 +298,10 @@ impl<'a> Bench<'a> {
         if contenders.is_empty() {
             return Ok(());
         }
-        let rounds = usize::from(self.args.rounds);
-        // Only to pass the time: with nobody to read it, the measurement goes on.
-        let count = contenders.len();
-        let _ = writeln!(io::stderr(), "{case}: {rounds} rounds of {count}");
-        let mut samples = vec![Vec::with_capacity(rounds); contenders.len()];
-        for round in 0..rounds {
-            for turn in 0..contenders.len() {
-                let index = (round + turn) % contenders.len();
-                let contender = &contenders[index];
-                self.patience.check()?;
-                let sample = measure(self, contender)
-                    .with_context(|| format!("{}, {case}, round {}", contender.name, round + 1))?;
-                samples[index].push(sample);
-            }
-        }
+        let samples = self.turns(&case, contenders.len(), |bench, index| {
+            let contender = &contenders[index];
+            measure(bench, contender).with_context(|| contender.name.clone())
+        })?;
         for (contender, samples) in contenders.iter().zip(samples) {
             self.rows.push(Row {
                 scenario: case.scenario,
@@ -291,6 +313,35 @@ impl<'a> Bench<'a> {
             });
         }
         Ok(())
+    }
+
+    /// Has each of `count` measured once per round, by its number; the answer is what each gave, in the order of the
+    /// rounds.
+    fn turns<S>(
+        &self,
+        case: &dyn fmt::Display,
+        count: usize,
+        mut measure: impl FnMut(&Self, usize) -> anyhow::Result<S>,
+    ) -> anyhow::Result<Vec<Vec<S>>> {
+        let rounds = usize::from(self.args.rounds);
+        // Only to pass the time: with nobody to read it, the measurement goes on.
+        let _ = writeln!(io::stderr(), "{case}: {rounds} rounds of {count}");
+        let mut samples: Vec<Vec<S>> = (0..count).map(|_| Vec::with_capacity(rounds)).collect();
+        for round in 0..rounds {
+            for turn in 0..count {
+                let index = (round + turn) % count;
+                self.patience.check()?;
+                let sample = measure(self, index);
+                let sample = sample.with_context(|| format!("{case}, round {}", round + 1))?;
+                samples[index].push(sample);
+            }
+        }
+        Ok(samples)
+    }
+
+    /// Packets of a drain.
+    fn packets(&self) -> u32 {
+        self.args.packets.unwrap_or(PACKETS)
     }
 
     fn start(&self, contender: &Contender) -> anyhow::Result<Receiver> {
@@ -310,13 +361,14 @@ impl<'a> Bench<'a> {
 
     /// The rows there are; `error` is why they are not all.
     fn report(self, host: Host, error: Option<&anyhow::Error>) -> Report {
-        let gro = self.gro();
+        let (gro, packets) = (self.gro(), self.packets());
         let mut warnings = self.warnings;
         warnings.extend(host.warnings());
         warnings.extend(self.rows.iter().filter_map(Row::warning));
+        warnings.extend(records::warnings(&self.kept));
         let conditions = Conditions {
             rounds: self.args.rounds,
-            packets: self.args.packets,
+            packets,
             seconds: self.args.seconds.as_secs_f64(),
             gro,
             sender_core: self.tx,
@@ -330,6 +382,7 @@ impl<'a> Bench<'a> {
             warnings,
             error: error.map(|error| format!("{error:#}")),
             rows: self.rows,
+            kept: self.kept,
         }
     }
 }
@@ -406,6 +459,9 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 /// One round in which something else happened does not move the median of so many, nor do two or three.
 const ROUNDS_MIN: u16 = 9;
+
+/// In a drain, when nobody says.
+const PACKETS: u32 = 50_000;
 
 /// Fifty thousand datagrams of any usual size fit into it.
 const RCVBUF_DRAIN: usize = 64 << 20;

@@ -274,9 +274,10 @@ impl Carrier {
     /// Whether something is measured by it.
     fn is_wanted(self, args: &Args) -> bool {
         let of = |scenario: &Scenario| match scenario {
-            Scenario::Tcp => Self::Streams,
+            Scenario::Tcp | Scenario::Records => Self::Streams,
             Scenario::Tls => Self::Tls,
             Scenario::Plain | Scenario::Gso | Scenario::Shards | Scenario::Paced => Self::Datagrams,
+            Scenario::RecordsUdp => Self::Datagrams,
         };
         args.scenario.iter().any(|scenario| of(scenario) == self)
     }

@@ -234,7 +234,7 @@ pub(super) fn connect(to: SocketAddr) -> anyhow::Result<UdpSocket> {
 }
 
 /// Up to where a queue is filled: the kernel charges twice what is asked for (socket(7)), and drops from there on.
-fn queue_limit(rcvbuf: usize) -> u64 {
+pub(super) fn queue_limit(rcvbuf: usize) -> u64 {
     2 * rcvbuf as u64 / 100 * 95
 }
 

@@ -73,7 +73,7 @@ impl Bench<'_> {
     fn filling<'b>(&self, packets: &'b Packets, factor: u32, cores: &'b [usize]) -> Filling<'b> {
         Filling {
             packets,
-            count: (self.args.packets * factor).into(),
+            count: (self.packets() * factor).into(),
             rcvbuf: self.rcvbuf,
             cores,
         }

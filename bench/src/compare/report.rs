@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::records;
 use crate::host::Host;
 use crate::statistics::Spread;
 
@@ -84,11 +85,13 @@ pub(super) struct Report {
     /// Why the rows are not all that were asked for.
     pub(super) error: Option<String>,
     pub(super) rows: Vec<Row>,
+    pub(super) kept: Vec<records::Row>,
 }
 
 impl Report {
     pub(super) fn json(&self) -> Value {
-        let rows: Vec<Value> = self.rows.iter().map(|row| self.row_json(row)).collect();
+        let mut rows: Vec<Value> = self.rows.iter().map(|row| self.row_json(row)).collect();
+        rows.extend(records::json(&self.kept));
         json!({
             "bench": env!("CARGO_PKG_VERSION"),
             "host": self.host,
@@ -290,6 +293,7 @@ mod tests {
             warnings: vec!["something".to_owned()],
             error: None,
             rows,
+            kept: Vec::new(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
+use super::records;
 use super::report::{Conditions, GSO, PACED, PLAIN, Report, Row, SHARDS, TCP, TLS};
 use crate::host::Host;
 use crate::statistics::Spread;
@@ -34,6 +35,7 @@ impl Report {
             text.push_str(&self.line(row));
             text.push('\n');
         }
+        text.push_str(&records::text(&self.kept));
         for warning in &self.warnings {
             let _ = write!(text, "\nwarning: {warning}");
         }
@@ -175,7 +177,7 @@ fn both_ends(row: &Row) -> String {
 }
 
 /// `580 [566 612]` in a column.
-fn cell(spread: Option<Spread>, digits: usize) -> String {
+pub(super) fn cell(spread: Option<Spread>, digits: usize) -> String {
     let words = spread.map_or_else(
         || "-".to_owned(),
         |Spread { median, low, high }| {
@@ -201,4 +203,4 @@ const RATE_LEN: usize = 9;
 const END_LEN: usize = 9;
 
 /// Wide enough for two ends of five digits.
-const CELL_LEN: usize = 25;
+pub(super) const CELL_LEN: usize = 25;

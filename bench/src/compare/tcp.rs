@@ -175,7 +175,7 @@ fn send(
 }
 
 /// Nanoseconds that the calling thread has spent on a processor.
-fn thread_ns() -> anyhow::Result<u64> {
+pub(super) fn thread_ns() -> anyhow::Result<u64> {
     let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
         .context("cannot read the clock of this thread")?;
     let ns = Duration::from(time).as_nanos();
@@ -186,4 +186,4 @@ fn thread_ns() -> anyhow::Result<u64> {
 const WRITE_LEN: usize = 256 << 10;
 
 /// A write that waits so long for room will wait for ever.
-const WRITE_MAX: Duration = Duration::from_secs(10);
+pub(super) const WRITE_MAX: Duration = Duration::from_secs(10);
