@@ -24,16 +24,21 @@ use crate::load::matter::Matter;
 use crate::load::options::{Common, rate, time};
 use crate::patience::Patience;
 use crate::result::Trial;
-use perf::Recording;
-use picture::Picture;
-use stacks::{Folded, Sampled};
+use record::Row;
+use stacks::Folded;
 
+pub(crate) use cost::Cost;
+pub(crate) use perf::Recording;
+pub(crate) use stacks::Sampled;
+
+/// What each part costs.
+pub(crate) mod cost;
 /// Samples of threads.
-mod perf;
+pub(crate) mod perf;
 /// Stacks as a picture.
 mod picture;
 /// A row in the table of pictures.
-mod record;
+pub(crate) mod record;
 /// Samples as stacks.
 mod stacks;
 /// Where the time went, in words and as JSON.
@@ -115,7 +120,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let profile = Profile::of(trial, sampled, trouble)?;
     let profile = profile.write(&folder, before.as_ref(), args)?;
     if args.record {
-        record::append(&folder, &profile).ends_with(End::Unwritten)?;
+        record::append(&folder, &profile.row()).ends_with(End::Unwritten)?;
     }
     profile.tell(args.common.json)
 }
@@ -162,6 +167,26 @@ impl Profile {
         })
     }
 
+    /// Where its time went.
+    fn cost(&self) -> Cost<'_> {
+        Cost {
+            sampled: &self.sampled,
+            ns: self.ns_per_packet(),
+        }
+    }
+
+    fn row(&self) -> Row<'_> {
+        let trial = &self.trial;
+        Row {
+            what: format!(
+                "{}, {}/s to {}",
+                trial.scenario, trial.offered_pps, trial.receiver.name
+            ),
+            files: &self.files,
+            cost: self.cost(),
+        }
+    }
+
     fn ns_per_packet(&self) -> f64 {
         self.cpu_ns as f64 / self.received as f64
     }
@@ -181,28 +206,11 @@ impl Profile {
             // Rows stay, and so do their files.
             stem = format!("{stem}-{}", record::commit(folder).trim_end_matches('+'));
         }
-        let path = |ending: &str| folder.join(format!("{stem}.{ending}"));
         let folded = self.sampled.folded(self.cpu_ns, self.received);
-        let text = folded.to_string();
-        let title = self.title();
-        let mut written = vec![path("folded")];
-        fs::write(&written[0], &text)
-            .with_context(|| format!("cannot write {}", written[0].display()))
-            .ends_with(End::Unwritten)?;
-        let mut pictures = vec![(path("svg"), title.clone(), text)];
-        if let Some((before, file)) = before.zip(args.against.as_deref()) {
-            let title = format!("{title}, since {}", file.display());
-            pictures.push((path("diff.svg"), title, folded.since(before)));
-        }
-        for (path, title, stacks) in pictures {
-            let drawn = picture::draw(&path, &title, &stacks);
-            match drawn.ends_with(End::Unwritten)? {
-                Picture::Drawn => written.push(path),
-                Picture::NoPainter(why) if self.notes.is_empty() => self.notes.push(why),
-                Picture::NoPainter(_) => {}
-            }
-        }
-        self.files = written;
+        let before = before.zip(args.against.as_deref());
+        let written = cost::write(folder, &stem, &self.title(), &folded, before)?;
+        self.notes.extend(written.note);
+        self.files = written.files;
         Ok(self)
     }
 

@@ -19,13 +19,13 @@ use crate::procfs::{self, Thread};
 
 /// A recording that is under way, and its file, which is gone when it is dropped.
 #[derive(Debug)]
-pub(super) struct Recording {
+pub(crate) struct Recording {
     process: Process,
     file: DataFile,
 }
 
 /// Whether threads can be sampled here. Asked before anything is started.
-pub(super) fn check() -> anyhow::Result<()> {
+pub(crate) fn check() -> anyhow::Result<()> {
     let version = Command::new("perf")
         .arg("--version")
         .stdin(Stdio::null())
@@ -59,7 +59,7 @@ impl Recording {
     /// Begins to sample `threads`, by a perf on `core`. Call it on the first thread, to which the process is tied.
     ///
     /// Cycles are counted; where there is no such counter, as in most virtual machines, perf takes the clock by itself.
-    pub(super) fn start(
+    pub(crate) fn start(
         threads: &[Thread],
         core: usize,
         patience: &Patience,
@@ -94,7 +94,7 @@ impl Recording {
     }
 
     /// What it has sampled.
-    pub(super) fn finish(self, patience: &Patience) -> anyhow::Result<Sampled> {
+    pub(crate) fn finish(self, patience: &Patience) -> anyhow::Result<Sampled> {
         let Self { process, file } = self;
         process.end(FINISH_MAX)?;
         read(&file, patience)

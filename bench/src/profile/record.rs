@@ -1,16 +1,16 @@
 //! A row in the table of `flamegraphs/README.md`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
 use anyhow::{Context as _, ensure};
 
-use super::Profile;
+use super::Cost;
 
 /// Whether a row can be put into the table of `folder`; asked before anything is measured.
-pub(super) fn check(folder: &Path) -> anyhow::Result<()> {
+pub(crate) fn check(folder: &Path) -> anyhow::Result<()> {
     let path = folder.join(README);
     let text = fs::read_to_string(&path).with_context(|| {
         format!(
@@ -22,12 +22,21 @@ pub(super) fn check(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Puts the row of `profile` below the others.
-pub(super) fn append(folder: &Path, profile: &Profile) -> anyhow::Result<()> {
+/// A row to be.
+#[derive(Debug, Clone)]
+pub(crate) struct Row<'a> {
+    /// What was sent to whom.
+    pub(crate) what: String,
+    pub(crate) files: &'a [PathBuf],
+    pub(crate) cost: Cost<'a>,
+}
+
+/// Puts `row` below the others.
+pub(crate) fn append(folder: &Path, row: &Row<'_>) -> anyhow::Result<()> {
     let path = folder.join(README);
     let text =
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let text = with_row(&text, &row(folder, profile))?;
+    let text = with_row(&text, &line(folder, row))?;
     // Beside it first: what people have written in it is whole at any moment.
     let new = folder.join("README.md.new");
     fs::write(&new, text)
@@ -35,23 +44,18 @@ pub(super) fn append(folder: &Path, profile: &Profile) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn row(folder: &Path, profile: &Profile) -> String {
+fn line(folder: &Path, row: &Row<'_>) -> String {
     let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let date = now.split('T').next().unwrap_or_default();
-    let files = profile
-        .files
-        .iter()
-        .filter_map(|file| file.file_name()?.to_str());
+    let files = row.files.iter();
+    let files = files.filter_map(|file| file.file_name()?.to_str());
     let files: Vec<String> = files.map(|file| format!("[{file}]({file})")).collect();
-    let trial = &profile.trial;
     format!(
-        "| {date} | {} | {}, {}/s to {} | {} | {} | |\n",
+        "| {date} | {} | {} | {} | {} | |\n",
         commit(folder),
-        trial.scenario,
-        trial.offered_pps,
-        trial.receiver.name,
+        row.what,
         files.join(", "),
-        profile.cell(),
+        row.cost.cell(),
     )
 }
 
@@ -74,7 +78,7 @@ fn with_row(text: &str, row: &str) -> anyhow::Result<String> {
 }
 
 /// The commit that `folder` is of, with a plus when it has been changed since.
-pub(super) fn commit(folder: &Path) -> String {
+pub(crate) fn commit(folder: &Path) -> String {
     let git = |args: &[&str]| {
         let output = Command::new("git")
             .arg("-C")

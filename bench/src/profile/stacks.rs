@@ -19,8 +19,8 @@ use anyhow::{Context as _, ensure};
 
 /// What was sampled.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Sampled {
-    pub(super) samples: u64,
+pub(crate) struct Sampled {
+    pub(crate) samples: u64,
     /// What was counted: `cycles`, or `cpu-clock` where there is no such counter.
     pub(super) event: String,
     stacks: BTreeMap<String, u64>,
@@ -41,7 +41,7 @@ pub(super) enum Side {
 
 /// Stacks, the outermost frame first, with picoseconds per packet: whole numbers, as the tools for such files want.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Folded(BTreeMap<String, u64>);
+pub(crate) struct Folded(BTreeMap<String, u64>);
 
 /// A frame of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +99,7 @@ impl Sampled {
     }
 
     /// All stacks, when the threads took `cpu_ns` for `packets`, of which there was one at least.
-    pub(super) fn folded(&self, cpu_ns: u64, packets: u64) -> Folded {
+    pub(crate) fn folded(&self, cpu_ns: u64, packets: u64) -> Folded {
         let picos = u128::from(cpu_ns) * 1000;
         let shares = (u128::from(self.samples) * u128::from(packets)).max(1);
         let stacks = self.stacks.iter().map(|(stack, samples)| {

@@ -12,24 +12,12 @@ use crate::exit::{End, EndsWith as _};
 use crate::result::Trial;
 
 impl Profile {
-    /// Nanoseconds per packet in the code of one side.
-    fn ns_of(&self, side: Side) -> f64 {
-        self.sampled.share(side) * self.ns_per_packet()
-    }
-
-    /// The three hottest frames with their nanoseconds per packet.
-    fn hottest(&self) -> Vec<(&str, f64)> {
-        let hottest = self.sampled.hottest(HOTTEST).into_iter();
-        hottest
-            .map(|(name, share)| (name, share * self.ns_per_packet()))
-            .collect()
-    }
-
     pub(super) fn json(&self) -> Value {
+        let cost = self.cost();
         let sides =
-            Side::ALL.map(|side| (side.symbol().to_owned(), rounded(self.ns_of(side)).into()));
+            Side::ALL.map(|side| (side.symbol().to_owned(), rounded(cost.ns_of(side)).into()));
         let sides: serde_json::Map<String, Value> = sides.into_iter().collect();
-        let hottest = self.hottest().into_iter();
+        let hottest = cost.hottest().into_iter();
         let hottest: Vec<Value> = hottest
             .map(|(frame, ns)| json!({ "frame": frame, "ns_per_packet": rounded(ns) }))
             .collect();
@@ -68,8 +56,8 @@ impl Profile {
             self.sampled.samples,
             self.sampled.event,
         );
-        let _ = writeln!(text, "  split    {}", self.split());
-        for (index, (frame, ns)) in self.hottest().into_iter().enumerate() {
+        let _ = writeln!(text, "  split    {}", self.cost().split());
+        for (index, (frame, ns)) in self.cost().hottest().into_iter().enumerate() {
             let name = if index == 0 { "hottest" } else { "" };
             let _ = writeln!(text, "  {name:<8} {ns:>6.1} ns  {frame}");
         }
@@ -106,26 +94,6 @@ impl Profile {
         }
         doubts
     }
-
-    /// `ours 120 ns, kernel 300 ns, libc 2 ns`
-    pub(super) fn split(&self) -> String {
-        let sides = Side::ALL.map(|side| format!("{} {:.0} ns", side.symbol(), self.ns_of(side)));
-        sides.join(", ")
-    }
-
-    /// A cell of the table of pictures.
-    pub(super) fn cell(&self) -> String {
-        let hottest = self.hottest().into_iter();
-        let hottest: Vec<String> = hottest
-            .map(|(frame, ns)| format!("`{}` {ns:.0}", frame.replace('|', "\\|").replace('`', "'")))
-            .collect();
-        format!(
-            "{:.0} ns per packet: {}; hottest: {}",
-            self.ns_per_packet(),
-            self.split(),
-            hottest.join(", ")
-        )
-    }
 }
 
 /// A reader that left has seen what it wanted.
@@ -143,9 +111,6 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
 fn rounded(ns: f64) -> f64 {
     (ns * 10.0).round() / 10.0
 }
-
-/// How many frames are named.
-const HOTTEST: usize = 3;
 
 /// One frame in a hundred has ten samples then, give or take three.
 const SAMPLES_MIN: u64 = 1000;
