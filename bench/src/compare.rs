@@ -26,6 +26,7 @@ use crate::host::{Host, Watch};
 use crate::load::options::rate;
 use crate::patience::Patience;
 use crate::procfs;
+use crate::profile::{perf, record};
 use crate::receiver::stranger::{Named, Stranger, Where};
 use crate::receiver::{Kind, Receiver};
 use contenders::{Contender, Strange};
@@ -141,6 +142,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
 
+    /// Sample the shard of each engine of records once more, and put where its time goes in each phase into DIR, as
+    /// `profile --record` does: needs perf, and a README.md with the table.
+    #[arg(long, value_name = "DIR")]
+    flamegraphs: Option<PathBuf>,
+
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -205,6 +211,10 @@ struct Bench<'a> {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let patience = Patience::until_signal()?;
     let mut host = Host::here();
+    if let Some(folder) = &args.flamegraphs {
+        perf::check().ends_with(End::Usage)?;
+        record::check(folder).ends_with(End::Usage)?;
+    }
     let watch = Watch::start();
     let mut bench = Bench::new(args, &host, patience)?;
     bench.probe()?;

@@ -28,6 +28,7 @@ use super::report::Identity;
 use super::tcp::{WRITE_MAX, thread_ns};
 use super::{Bench, RCVBUF_DRAIN, RCVBUF_FLOW, on_core};
 use crate::procfs;
+use crate::profile::{Recording, Sampled};
 use crate::receiver::{Kind, Receiver, Setup, count_in};
 use contacts::{CLUSTER, CONTACTS_MAX, Contacts, Phase, RECEIVER, SENDER};
 use folders::Folders;
@@ -37,6 +38,8 @@ pub(super) use rows::{Row, json, text, warnings};
 
 /// What is sent.
 mod contacts;
+/// Where the time goes, as pictures.
+mod flames;
 /// Where logs are.
 mod folders;
 /// What an engine says of its records.
@@ -139,9 +142,16 @@ impl Bench<'_> {
         let case = format!("{}, {count} contacts", way.symbol());
         let samples = self.turns(&case, all.len(), |bench, index| {
             let each = &all[index];
-            let measured = bench.keep(each, &contacts, count);
+            let measured = bench.keep(each, &contacts, count, &mut None);
             measured.with_context(|| each.name())
         })?;
+        if let Some(folder) = &self.args.flamegraphs {
+            for each in all.iter().filter(|each| each.keeper.is_some()) {
+                let notes = flames::draw(self, each, &contacts, count, folder);
+                let notes = notes.with_context(|| format!("{}, sampled", each.name()))?;
+                notes.iter().for_each(|note| self.leave_out(note));
+            }
+        }
         let mut rows = Vec::new();
         for (each, samples) in all.iter().zip(samples) {
             for phase in Phase::ALL {
@@ -197,12 +207,13 @@ impl Bench<'_> {
         Contender::ours("", setup).identity(self.engine.as_ref())
     }
 
-    /// Has `count` contacts come, be refreshed and go.
+    /// Has `count` contacts come, be refreshed and go; with `sampled`, perf looks on, and what it saw in each phase goes there.
     fn keep(
         &self,
         what: &Kept,
         contacts: &Contacts,
         count: u32,
+        sampled: &mut Option<Vec<Sampled>>,
     ) -> anyhow::Result<[Sample; Phase::ALL.len()]> {
         let folders = what.folders(self)?;
         let rcvbuf = match what.way {
@@ -227,8 +238,12 @@ impl Bench<'_> {
             let before = run.memory()?;
             let mut samples = [Sample::default(); Phase::ALL.len()];
             for phase in Phase::ALL {
+                let recording = sampled.as_ref().map(|_| run.record(self)).transpose()?;
                 let measured = run.measure(phase, count, self, folders.as_ref());
                 let measured = measured.with_context(|| phase.symbol())?;
+                if let (Some(sampled), Some(recording)) = (sampled.as_mut(), recording) {
+                    sampled.push(recording.finish(&self.patience)?);
+                }
                 samples[phase as usize] = Sample {
                     memory: measured.memory.saturating_sub(before),
                     ..measured
@@ -465,6 +480,11 @@ impl<'a> Run<'a> {
         let readers = procfs::threads_named(self.receiver.id(), usage::READER)?;
         self.receiver.wait_drained()?;
         self.receiver.wait_asleep_with(&readers)
+    }
+
+    /// Begins to sample the shard, on the core of the sender.
+    fn record(&self, bench: &Bench<'_>) -> anyhow::Result<Recording> {
+        Recording::start(self.receiver.threads(), bench.tx, &bench.patience)
     }
 
     fn memory(&self) -> anyhow::Result<u64> {
