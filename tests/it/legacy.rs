@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use binrush_engine::store::durable::Log;
 use binrush_engine::store::{Legacy, TypedReplica, family, legacy};
 use binrush_engine::{
     Clock as _, Engine, EngineConfig, MonotonicClock, Outcome, Registry, ShardId, WallClock,
@@ -37,6 +38,8 @@ impl Effects for Told {
         assert!(gone.is_some(), "only what was there goes");
     }
 }
+
+impl Log for Told {}
 
 impl Kept {
     fn replica(

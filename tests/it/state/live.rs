@@ -60,7 +60,7 @@ impl Engine {
         let node = UdpSocket::bind("127.0.0.1:0").expect("loopback");
         let tell = |record: &Record<'_>| {
             let mut buffer = vec![0; MAX_PACKET_LEN];
-            let mut packet = write::packet(record, Release::V1_11, 0, now, &mut buffer)
+            let mut packet = write::packet(record, Release::V1x, 0, now, &mut buffer)
                 .expect("1.11 has such records");
             node.send_to(packet.seal(), self.addr).expect("loopback");
             wait_until("an empty receive queue", || queued(self.addr) == 0);

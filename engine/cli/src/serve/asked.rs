@@ -1,10 +1,11 @@
 //! What a server answers at its control socket, whether it is in a cluster or not.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use binrush_engine::Snapshot;
 use binrush_engine::cluster::facts::ClusterFacts;
+use binrush_engine::{Outcome, Snapshot};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -23,6 +24,8 @@ pub(super) struct Asked {
     control: Control,
     /// What connections came to.
     peers: Arc<Mutex<Value>>,
+    /// Datagrams that came and were lost here.
+    lost: Arc<AtomicU64>,
 }
 
 /// On the thread that answers.
@@ -31,6 +34,7 @@ struct Known {
     clusters: Option<cluster::Asked>,
     tables: Tables,
     peers: Arc<Mutex<Value>>,
+    lost: Arc<AtomicU64>,
 }
 
 impl Asked {
@@ -42,13 +46,19 @@ impl Asked {
         tables: Tables,
     ) -> anyhow::Result<Self> {
         let peers = Arc::new(Mutex::new(tally::streams::json(&Default::default())));
+        let lost = Arc::default();
         let known = Arc::new(Known {
             clusters,
             tables,
             peers: Arc::clone(&peers),
+            lost: Arc::clone(&lost),
         });
         let control = Control::start(path, known)?;
-        Ok(Self { control, peers })
+        Ok(Self {
+            control,
+            peers,
+            lost,
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -59,6 +69,7 @@ impl Asked {
     pub(super) fn show(&self, counts: &Snapshot) {
         let peers = tally::streams::json(&counts.streams);
         *self.peers.lock().unwrap_or_else(PoisonError::into_inner) = peers;
+        self.lost.store(lost(counts), Ordering::Relaxed);
     }
 }
 
@@ -83,12 +94,20 @@ impl Answers for Known {
     /// Records are told also where nobody knows what the copy is worth.
     fn tables(&self) -> Vec<Table> {
         let clusters = self.clusters().unwrap_or_default();
-        self.tables.facts(&clusters)
+        let lost = self.lost.load(Ordering::Relaxed);
+        self.tables.facts(&clusters, lost)
     }
 
     fn records(&self, question: &Question) -> Result<Page<Box<RawValue>>, String> {
         self.tables.page(question)
     }
+}
+
+/// Datagrams that nodes sent and that no handler saw: whose they were nobody knows.
+fn lost(counts: &Snapshot) -> u64 {
+    let lost = [Outcome::MailboxFull, Outcome::Truncated, Outcome::BadCrc];
+    let lost = lost.map(|outcome| counts.total.outcomes[outcome as usize]);
+    counts.kernel.buffer + lost.iter().sum::<u64>()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use binrush_engine::Engine;
 use binrush_engine::cluster::config::ClusterConfig;
 use binrush_engine::cluster::driver::Orders;
-use binrush_engine::cluster::facts::ClusterFacts;
+use binrush_engine::cluster::facts::{ClusterFacts, CopyState};
 use binrush_engine::dispatch::NameId;
 use binrush_engine::store::durable::{JournalFacts, Watch};
 use binrush_engine::store::family;
@@ -107,13 +107,14 @@ impl Tables {
         tests::tables(tests::Shards::default(), &[])
     }
 
-    /// What is known of each; `clusters`: as they are now.
-    pub(super) fn facts(&self, clusters: &[ClusterFacts]) -> Vec<Table> {
+    /// What is known of each; `clusters`: as they are now; `lost`: datagrams that were lost here.
+    pub(super) fn facts(&self, clusters: &[ClusterFacts], lost: u64) -> Vec<Table> {
         let held = self.held.iter();
-        held.filter_map(|held| self.fact(held, clusters)).collect()
+        held.filter_map(|held| self.fact(held, clusters, lost))
+            .collect()
     }
 
-    fn fact(&self, held: &Held, clusters: &[ClusterFacts]) -> Option<Table> {
+    fn fact(&self, held: &Held, clusters: &[ClusterFacts], lost: u64) -> Option<Table> {
         let (mut records, mut bytes, mut trouble) = (0, 0, None);
         for shard in 0..self.orders.owners() {
             match self.ask(held, shard, Wanted::Counts, Slice::default()) {
@@ -139,10 +140,13 @@ impl Tables {
                 .collect(),
             records,
             bytes,
-            copy: known.map(|known| Copy {
-                state: known.state.symbol().to_owned(),
-                why: known.why.clone(),
-            }),
+            copy: match held.copy {
+                None => Some(unsynced(lost)),
+                Some(_) => known.map(|known| Copy {
+                    state: known.state.symbol().to_owned(),
+                    why: known.why.clone(),
+                }),
+            },
             journal: (self.journals)(&held.name),
             trouble,
         })
@@ -293,6 +297,21 @@ fn written(facts: &JournalFacts) -> Journal {
     }
 }
 
+/// What a copy is worth of which no node gives a sync: what was told while nobody listened never comes.
+fn unsynced(lost: u64) -> Copy {
+    let mut why =
+        "nodes before 2.4 give no syncs: what they told before this start is as it was kept"
+            .to_owned();
+    if lost > 0 {
+        let lost = text::counted(lost, "datagram");
+        why.push_str(&format!("; {lost} lost since"));
+    }
+    Copy {
+        state: CopyState::Suspect.symbol().to_owned(),
+        why,
+    }
+}
+
 /// What to ask a shard for: by a key, where that finds everything.
 fn wanted(family: Family, search: &Search, place: u32) -> Wanted {
     match (family, search) {
@@ -325,7 +344,12 @@ impl fmt::Debug for Tables {
 }
 
 /// Tables of nodes before 2.4.
-const LEGACY: [&str; 3] = [legacy::DIALOGS, legacy::CONTACTS, legacy::PROFILES];
+const LEGACY: [&str; 4] = [
+    legacy::DIALOGS,
+    legacy::CONTACTS,
+    legacy::PROFILES,
+    legacy::PIPES,
+];
 
 /// Bytes of records after which a page is enough.
 const PAGE_BYTES: usize = 1 << 20;

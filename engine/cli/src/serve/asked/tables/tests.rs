@@ -282,7 +282,7 @@ fn tables_say_how_much_they_have_what_the_copy_is_worth_and_who_cannot_tell() {
         capabilities: vec![capability],
         ..ClusterFacts::default()
     };
-    let [usrloc, dialogs] = &tables.facts(&[cluster])[..] else {
+    let [usrloc, dialogs] = &tables.facts(&[cluster], 0)[..] else {
         panic!("nobody keeps records of packets called `dialog`");
     };
     assert_eq!((usrloc.records, &usrloc.trouble), (4, &None));
@@ -299,6 +299,17 @@ fn tables_say_how_much_they_have_what_the_copy_is_worth_and_who_cannot_tell() {
     );
     let error = tables.page(&question("2/x\u{1b}")).unwrap_err();
     assert!(error.contains("no table 2/x\\u{1b}: "), "{error}");
+}
+
+#[test]
+fn what_early_nodes_told_is_never_more_than_suspect_and_says_what_was_lost() {
+    let shards = Shards(vec![shard(&[("dialog", vec![dialog(b"one")])])]);
+    let tables = tables(shards, &[("dialog", Family::Dialogs)]);
+    for (lost, told) in [(0, "as it was kept"), (1, "1 datagram lost since")] {
+        let copy = tables.facts(&[], lost).swap_remove(0).copy.unwrap();
+        assert_eq!(copy.state, "suspect");
+        assert!(copy.why.ends_with(told), "{}", copy.why);
+    }
 }
 
 #[test]
