@@ -264,7 +264,10 @@ impl Bench {
     /// So many packets of a case, in rounds. Each round is undone behind it.
     fn cold(&mut self, case: &Case, packets: u64) -> Duration {
         let first = if case.is_new { RECORDS } else { 0 };
-        let scattered = move |at: u32| first + (u64::from(at) * 7919 % u64::from(RECORDS)) as u32;
+        let scattered = move |at: u32| {
+            let number = u64::from(at) * 7919 % u64::from(RECORDS);
+            first + u32::try_from(number).expect("below a million")
+        };
         let mut took = Duration::ZERO;
         let mut left = packets;
         while left > 0 {
