@@ -17,7 +17,9 @@ use crate::process::{queued, wait_until};
 
 /// The records of all shards, by shard, table and place: what a log of the changes says at its end.
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<BTreeMap<(ShardId, &'static str, u32), Vec<u8>>>>);
+struct Kept(Arc<Mutex<Records>>);
+
+type Records = BTreeMap<(ShardId, &'static str, u32), Vec<u8>>;
 
 /// Those of one table on one shard.
 struct Told {
