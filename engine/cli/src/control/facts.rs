@@ -384,6 +384,11 @@ pub(crate) mod tests {
             abandoned: 1,
             last_sync: Some((12, SyncEnd::Abandoned, 7, 15_000)),
             requests_waiting: vec![12],
+            peers: vec![PeerFacts {
+                node: 12,
+                state: CopyState::Suspect,
+                why: "it is back".to_owned(),
+            }],
             ..CapabilityFacts::default()
         }
     }
@@ -443,7 +448,8 @@ pub(crate) mod tests {
         assert_eq!(
             value["capabilities"][0],
             json!({
-                "name": "dialog-dlg-repl", "state": "syncing", "why": "the first sync", "advertised": false,
+                "name": "dialog-dlg-repl", "state": "syncing", "why": "the first sync",
+                "peers": [{ "node": 12, "state": "suspect", "why": "it is back" }], "advertised": false,
                 "sync": {
                     "donor": 1, "packets": 33, "applied": 12000, "total": 50000, "held": 120, "held_bytes": 40960,
                     "since_ms": 2300,
