@@ -17,6 +17,8 @@ use crate::process::{self, Scratch, skip, wait_until};
 
 /// Programs of others, streams and rates.
 mod more;
+/// Records that are kept.
+mod records;
 
 #[test]
 fn a_hundred_nanoseconds_more_per_packet_are_seen() {
