@@ -181,14 +181,14 @@ pub struct StateConfig {
 }
 
 impl Default for StateConfig {
-    /// In memory only: 16 million records or 8 GiB of them for each table. With a folder: rings of 64 MiB in `/run/binrush`, to
+    /// In memory only: 16 million records or 8 GiB of them for each table. With a folder: rings of 32 MiB in `/run/binrush`, to
     /// the disk every 200 ms.
     fn default() -> Self {
         Self {
             dir: None,
             runtime_dir: "/run/binrush".into(),
             fsync_interval: Duration::from_millis(200),
-            ring_bytes: 64 << 20,
+            ring_bytes: 32 << 20,
             records: 16 << 20,
             bytes: 8 << 30,
         }

@@ -40,9 +40,8 @@ impl Engine {
         );
         let mut process = Running::start(&["serve", "--json", "--stats", "0", "--config", &config]);
         let ready = process.event("ready");
-        let addr = ready["listeners"][0]["addr"]
-            .as_str()
-            .unwrap_or_else(|| panic!("{ready}"));
+        let addr = ready["listen"][0].as_str().expect("an address");
+        let addr = addr.strip_prefix("bin:").expect("no TLS");
         Self {
             addr: addr.parse().expect("an address"),
             process,
