@@ -96,7 +96,7 @@ struct Sample {
     missed: u64,
     /// What the process has allocated more than before the first contact, as far as it is there.
     memory: u64,
-    /// What is in its files afterwards.
+    /// Length of its files afterwards, with what is reserved in them.
     logged: u64,
 }
 
@@ -328,10 +328,10 @@ impl Kept {
         let expected = expected(phase, sample.contacts);
         ensure!(
             !keeps || sample.records == Some(expected),
-            "after {} it holds {:?} records, where {} contacts and their AoRs make {expected}: who refuses them has not kept \
+            "after {} it holds {} records, where {} contacts and their AoRs make {expected}: who refuses them has not kept \
              them",
             phase.symbol(),
-            sample.records,
+            sample.records.unwrap_or(0),
             sample.contacts
         );
         Ok(())

@@ -64,7 +64,7 @@ fn assert_row(row: &Value) {
     assert_eq!(row["records"], records, "{row}");
     assert_eq!(row["ns_over_counts"].is_object(), keeps, "{row}");
     let logs = row["receiver"] == "log-disk";
-    assert_eq!(row["logged_bytes"].as_u64() > Some(0), logs, "{row}");
+    assert_eq!(row["log_files_bytes"].as_u64() > Some(0), logs, "{row}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub(super) struct Folders {
 }
 
 impl Folders {
-    /// With the state below `disk`, or in memory as well. Its length in all is bounded by the engine: it drops what a snapshot
+    /// With the state below `disk`, or in memory as well. Their length is bounded by the engine: it drops what a snapshot
     /// has made superfluous.
     pub(super) fn make(disk: Option<PathBuf>) -> anyhow::Result<Self> {
         ensure!(
@@ -48,7 +48,7 @@ impl Folders {
         &self.runtime
     }
 
-    /// Bytes that its files hold on the disk; files that go meanwhile hold none.
+    /// Length of its files, with what is reserved in them; files that go meanwhile have none.
     pub(super) fn bytes(&self) -> u64 {
         let mut bytes = 0;
         let mut folders = vec![self.state.clone()];

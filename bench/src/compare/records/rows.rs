@@ -105,7 +105,7 @@ impl Row {
             "records": self.records(),
             "memory_per_record": self.memory().map(|bytes| bytes.rounded(1)),
             "changes_missed": self.samples.iter().map(|sample| sample.missed).max(),
-            "logged_bytes": self.samples.iter().map(|sample| sample.logged).max(),
+            "log_files_bytes": self.samples.iter().map(|sample| sample.logged).max(),
             "rounds": self.samples.len(),
         })
     }
