@@ -312,7 +312,7 @@ fn a_side_that_cannot_be_read_ends_with_2_and_says_where() {
     for (args, words) in [
         (
             &["/nowhere/dump", &there][..],
-            &["cannot open /nowhere/dump"][..],
+            &["/nowhere/dump: cannot open it"][..],
         ),
         (
             &[&there, &calls],
