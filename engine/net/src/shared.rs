@@ -105,6 +105,16 @@ impl SharedFile {
             .custom_flags(libc::O_NOFOLLOW)
             .open(path)
             .map_err(failed(path, "create"))?;
+        let made = Self::fill(file, path, len);
+        if made.is_err() {
+            // Half of a file would be in the way of the next try, and have what room there is.
+            let _ = fs::remove_file(path);
+        }
+        made
+    }
+
+    /// Makes a new file as long as it has to be.
+    fn fill(file: File, path: &Path, len: usize) -> Result<Self, SharedError> {
         lock(&file, path)?;
         let len = round_up(len).map_err(failed(path, "map"))?;
         allocate(&file, len).map_err(failed(path, "allocate"))?;
