@@ -133,7 +133,17 @@ impl Ring {
     /// # Errors
     /// [`RingError`]: a file that cannot be mapped, or no ring, or that of somebody else.
     pub fn open(path: &Path, identity: Identity) -> Result<Self, RingError> {
-        let ring = Self::read(SharedFile::open(path)?)?;
+        let memory = match SharedFile::open(path) {
+            // Who is killed while he makes one leaves a file without a length.
+            Err(SharedError::Size { .. }) => {
+                return Err(RingError::Damaged {
+                    at: 0,
+                    what: "a length that no ring has",
+                });
+            }
+            opened => opened?,
+        };
+        let ring = Self::read(memory)?;
         if ring.identity != identity {
             return Err(RingError::Foreign {
                 found: ring.identity,
