@@ -8,10 +8,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
+use anyhow::anyhow;
 use binrush_engine::cluster::replica::{OpaqueReplica, Replica, Tally};
 use binrush_engine::config::{Sockets, StateConfig};
-use binrush_engine::store::durable::{Journaled, State, StateOptions};
+use binrush_engine::store::durable::{Journaled, State, StateError, StateOptions};
 use binrush_engine::store::legacy::{self, Legacy};
 use binrush_engine::store::{TypedReplica, family};
 use binrush_engine::{Registry, ShardId, WallClock};
@@ -74,7 +74,7 @@ impl Records {
             })
         });
         Ok(Self {
-            state: state.transpose().context(CANNOT_KEEP)?,
+            state: state.transpose().map_err(cannot_keep)?,
             config,
             sockets: Arc::clone(&settings.sockets),
             shards,
@@ -154,7 +154,7 @@ impl Records {
         let stores = match self.state.as_mut().filter(|_| is_durable(family)) {
             Some(state) => {
                 let stores = state.table(name, family, limits, now);
-                let stores = stores.with_context(|| format!("{CANNOT_KEEP}: {name}"))?;
+                let stores = stores.map_err(cannot_keep)?;
                 let shared = stores.into_iter();
                 shared
                     .map(|(store, log)| Some((store, Some(log))))
@@ -208,4 +208,7 @@ const fn is_durable(family: Family) -> bool {
     !matches!(family, Family::Profiles | Family::Pipes)
 }
 
-const CANNOT_KEEP: &str = "cannot keep records in the state directory";
+/// What is wrong says what to do at its end: what it comes from is in it already, and would stand behind that once more.
+fn cannot_keep(error: StateError) -> anyhow::Error {
+    anyhow!("cannot keep records in the state directory: {error}")
+}

@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
-use anyhow::Context as _;
 use binrush_engine::store::durable::{JournalFacts, Journals, Note, State, Watch};
 
-use super::{CANNOT_KEEP, Tallies};
+use super::{Tallies, cannot_keep};
 use crate::metrics::{Kept, Tables};
 
 /// The journals of a server at work.
@@ -39,7 +38,7 @@ pub(in crate::serve) struct News {
 impl Journal {
     /// Begins to write.
     pub(super) fn start(state: Option<State>, tallies: Tallies) -> anyhow::Result<Self> {
-        let started = state.map(State::start).transpose().context(CANNOT_KEEP)?;
+        let started = state.map(State::start).transpose().map_err(cannot_keep)?;
         let (journals, notes) = started.unzip();
         Ok(Self {
             journals,

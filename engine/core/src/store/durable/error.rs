@@ -188,6 +188,9 @@ fn advice(error: &io::Error) -> &'static str {
             "let it belong to the user that runs binrush, with mode 700"
         }
         io::ErrorKind::NotFound => "make it, or name another one",
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            "a file has this name: move it away, or name another folder"
+        }
         _ => "look at the disk and at the kernel's log",
     }
 }
