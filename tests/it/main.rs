@@ -19,6 +19,8 @@ mod decode;
 mod demo;
 /// Choices from a seed.
 mod dice;
+/// What outlives the process.
+mod durable;
 /// What befalls packets on their way is told exactly.
 mod faults;
 /// The command is watched over HTTP.
