@@ -6,24 +6,7 @@ use binrush_store::{Family, vars};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-#[derive(Debug, Clone)]
-pub(crate) enum Op {
-    Apply {
-        change: Box<Change<'static>>,
-        is_chunk: bool,
-        node: i32,
-        /// Ticks that the packet waited.
-        late: u32,
-        no_socket: bool,
-    },
-    Pass {
-        seconds: i64,
-        budget: usize,
-    },
-    SyncBegins,
-    SyncEnds,
-    Restart,
-}
+use super::pair::Op;
 
 pub(crate) fn op(family: Family) -> BoxedStrategy<Op> {
     let change = match family {
