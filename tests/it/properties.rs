@@ -84,6 +84,8 @@ proptest! {
         fuzz::build(&data);
         fuzz::capture(&data);
         fuzz::seat(&data);
+        fuzz::journal(&data);
+        fuzz::store(&data);
     }
 
     #[test]
@@ -173,6 +175,28 @@ fn uncounted_strings_of_2_2_may_come_in_pieces() {
 }
 
 #[test]
+fn journals_and_stores_keep_their_promises_from_every_seed_damaged_or_not() {
+    let mut dice = Dice::new(3);
+    for seed in fuzz::seeds::of_records() {
+        let body = match seed.target {
+            "journal" => fuzz::journal,
+            "store" => fuzz::store,
+            other => panic!("{other} is about no records"),
+        };
+        body(&seed.bytes);
+        for _ in 0..DAMAGED {
+            let mut bytes = seed.bytes.clone();
+            for _ in 0..=dice.below(3) {
+                let at = dice.below(bytes.len());
+                bytes[at] = dice.bytes(1)[0];
+            }
+            bytes.truncate(1 + dice.below(2 * bytes.len()));
+            body(&bytes);
+        }
+    }
+}
+
+#[test]
 fn every_truncation_is_an_error_never_a_panic() {
     for frame in KINDS.iter() {
         for len in 0..frame.bytes.len() {
@@ -250,3 +274,6 @@ fn reseal(generation: Generation, mut bytes: Vec<u8>) -> Vec<u8> {
     }
     bytes
 }
+
+/// How often each seed is damaged.
+const DAMAGED: usize = 10;

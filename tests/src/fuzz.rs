@@ -8,6 +8,8 @@
 //! capture   | options: u8 | the file ...
 //! receiver  | options: u8 | n: u8 | n piece sizes: u8 each | the stream ...
 //! seat      | options: u8 | steps ... (seat.rs)
+//! journal   | options: u8 | n: u8 | n ops: u8, u8 each | m: u8 | m damages: u16, u8 each | files ... (journal.rs)
+//! store     | family: u8 | records: u8 | per key: u8 | steps ... (store.rs)
 //! ```
 //!
 //! A byte that chooses from a list is taken modulo the list's length, so no input is wasted on a bad choice.
@@ -22,6 +24,8 @@ use binrush_wire::{
 
 /// What must hold for a packet, or for the error in its place.
 mod check;
+/// A journal's files and ring.
+mod journal;
 /// Writing a packet by arbitrary steps, next to a model.
 mod plan;
 /// What must hold while a capture is read.
@@ -32,6 +36,8 @@ mod receiver;
 mod seat;
 /// The inputs that fuzzing starts from.
 pub mod seeds;
+/// A store of records, next to a model.
+mod store;
 
 use plan::Plan;
 
@@ -140,6 +146,18 @@ pub fn receiver(data: &[u8]) {
 /// read by its receiver, and what it does about a message is bounded.
 pub fn seat(data: &[u8]) {
     seat::whatever_they_say(data);
+}
+
+/// A journal that was left behind by anybody: nothing panics, what is recovered once is recovered again, also by who comes after
+/// a writer that went on from there, and what is refused is not half loaded.
+pub fn journal(data: &[u8]) {
+    journal::recovers(data);
+}
+
+/// Changes of records, expiry, syncs and restarts: the store has what a plain list has that follows the rules, and tells the
+/// log so.
+pub fn store(data: &[u8]) {
+    store::as_the_rules_say(data);
 }
 
 /// Start and end of each frame when `data` arrives in pieces of the given sizes, over and over; all at

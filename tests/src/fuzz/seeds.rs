@@ -7,7 +7,7 @@ use binrush_wire::schema::{self, Item, Message, SYNC_CHUNK, Value};
 use binrush_wire::{Builder, Generation, MAX_PACKET_LEN, Packet, Trailer};
 
 use super::plan::{Plan, SIZE_MAX, STEPS_MAX, Step};
-use super::{ANY_VERSION, Choice, GENERATIONS, TRANSITIONAL};
+use super::{ANY_VERSION, Choice, GENERATIONS, TRANSITIONAL, journal};
 use crate::captures::{self, OwnedFrame};
 
 /// Capture files.
@@ -30,6 +30,7 @@ pub fn all() -> Vec<Seed> {
     let mut frames = captured();
     let mut seeds = bursts();
     seeds.extend(files::all());
+    seeds.extend(of_records());
     frames.extend(made_up());
     for (name, generation, bytes) in &frames {
         let packet = Packet::parse(*generation, bytes).expect("it is whole");
@@ -106,6 +107,49 @@ fn bursts() -> Vec<Seed> {
                 target: "receiver",
                 name: format!("{capture}-burst-limited"),
                 bytes: [&[limited[0] | 3 << 2], &limited[1..]].concat(),
+            });
+        }
+    }
+    seeds
+}
+
+/// Those that are about records, and need no capture.
+#[must_use]
+pub fn of_records() -> Vec<Seed> {
+    let mut seeds = journals();
+    seeds.extend(stores());
+    seeds
+}
+
+/// What shards left behind: some ops, many, and a ring that has more than the files.
+fn journals() -> Vec<Seed> {
+    let ops: Vec<_> = (0..40).map(|op| [op * 5, op]).collect();
+    let seed = |(number, len, in_ring)| Seed {
+        target: "journal",
+        name: format!("{number}-ops-of-{len}-{in_ring}"),
+        bytes: journal::input(&journal::files(number, len), &ops[..in_ring]),
+    };
+    [(5, 10, 0), (30, 9, 40), (60, 30, 8), (100, 40, 40)]
+        .map(seed)
+        .into()
+}
+
+/// Steps by chance, for each family.
+fn stores() -> Vec<Seed> {
+    let mut state = 1_u32;
+    let mut byte = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    };
+    let mut seeds = vec![];
+    for family in 0..5 {
+        for number in 0..4 {
+            let mut bytes = vec![family, byte(), byte()];
+            bytes.extend((0..400).map(|_| byte()));
+            seeds.push(Seed {
+                target: "store",
+                name: format!("made-{family}-{number}"),
+                bytes,
             });
         }
     }
