@@ -94,6 +94,9 @@ pub(super) fn plan(
     for cluster in &settings.clusters {
         for capability in &cluster.capabilities {
             let make = records.keepers(cluster.id, &capability.name, plan.wall())?;
+            if let Some(why) = records.missing(cluster.id, &capability.name) {
+                plan.is_cut(cluster.id, &capability.name, &why);
+            }
             plan.replica(registry, cluster.id, &capability.name, make)?;
         }
     }

@@ -107,6 +107,14 @@ impl Records {
         })
     }
 
+    /// Why some of what was kept of `capability` in `cluster` is not here, if so; known once it has its keepers.
+    pub(super) fn missing(&self, cluster: i32, capability: &str) -> Option<String> {
+        let name = format!("{cluster}/{capability}");
+        let mut notes = self.state.as_ref()?.notes().iter();
+        let note = notes.find(|note| note.missing_of() == Some(&name))?;
+        Some(note.to_string())
+    }
+
     /// Registers who keeps what nodes before 2.4 replicate, of the modules that `wanted` names.
     pub(super) fn legacy(
         &mut self,
@@ -185,14 +193,16 @@ impl Records {
 }
 
 impl Table {
-    /// What `shard` keeps. A shard that owns no records has none.
+    /// What `shard` keeps: in memory only where nothing else is kept of the table, or the shard owns no records.
     fn take(&self, shard: ShardId) -> Typed {
         let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
-        let stored = stores.get_mut(shard.index()).and_then(Option::take);
-        let (store, journaled) = stored.unwrap_or_else(|| {
-            let family = family(&self.capability).expect("a table is of a family");
-            (Store::new(family, self.limits), None)
-        });
+        let (store, journaled) = match stores.get_mut(shard.index()) {
+            Some(stored) => stored.take().expect("each shard takes its store once"),
+            None => {
+                let family = family(&self.capability).expect("a table is of a family");
+                (Store::new(family, self.limits), None)
+            }
+        };
         let typed = TypedReplica::over(&self.capability, store, Arc::clone(&self.wall), journaled)
             .with_sockets(Arc::clone(&self.sockets));
         if let (Some((name, tallies)), Some(tally)) = (&self.tallies, typed.tally()) {

@@ -179,6 +179,12 @@ impl Seat {
         notice::View::release(&self.mesh, node)
     }
 
+    /// Says before anything else that some of the records that `capability` begins with are missing, and why: without a donor
+    /// its copy is not verified, whoever we are.
+    pub fn is_cut(&mut self, capability: &str, why: &str) {
+        self.copies.is_cut(capability, why);
+    }
+
     /// All of it, for people.
     #[must_use]
     pub fn facts(&self, now: Now) -> ClusterFacts {

@@ -66,7 +66,12 @@ impl Sockets {
 
     fn name(&mut self, name: String) {
         let name = name.into_bytes().into_boxed_slice();
-        if !self.names.contains(&name) && self.names.len() < NAMES_MAX {
+        if self.names.contains(&name) {
+            return;
+        }
+        // Nobody has so many; who has would be told that records are of nobody.
+        self.is_open |= self.names.len() == NAMES_MAX;
+        if !self.is_open {
             self.names.push(name);
         }
     }

@@ -198,6 +198,15 @@ impl ClusterPlan {
         Ok(())
     }
 
+    /// Says that some of the records that `capability` of `cluster` begins with are missing, and why: its copy is not offered
+    /// before a donor has given everything, also if this node is a seed.
+    pub fn is_cut(&mut self, cluster: i32, capability: &str, why: &str) {
+        let mut seats = self.seats.iter_mut();
+        if let Some(seated) = seats.find(|seated| seated.cluster == cluster) {
+            seated.seat.is_cut(capability, why);
+        }
+    }
+
     /// A clock for replicas whose records expire: that of the system, which each [refreshes](WallClock::refresh) in its turns.
     #[must_use]
     pub fn wall(&self) -> Arc<WallClock> {

@@ -235,6 +235,13 @@ impl Copies {
         self.settle();
     }
 
+    /// Of the records that `capability` began with some are known to be missing: it is verified by a donor only, also at a seed.
+    pub(super) fn is_cut(&mut self, capability: &str, why: &str) {
+        if let Some(place) = self.place(capability) {
+            self.ours[place].is_cut(why);
+        }
+    }
+
     /// An operator wants `capability` to be synced again.
     ///
     /// Nothing changes unless a donor can be had: a copy that was good until now would be offered to nobody, for nothing.

@@ -122,6 +122,20 @@ pub enum Note {
     },
 }
 
+impl Note {
+    /// The table of which records are missing.
+    #[must_use]
+    pub fn missing_of(&self) -> Option<&str> {
+        match self {
+            Self::RingMissing { table, .. }
+            | Self::Refused { table, .. }
+            | Self::Hole { table, .. }
+            | Self::KeptOut { table, .. } => Some(table),
+            _ => None,
+        }
+    }
+}
+
 impl Recovered {
     pub(super) fn new(report: &Report, ring: RingFound, kept_out: u64, took: Duration) -> Self {
         let ring = match (&report.ring_refused, ring) {

@@ -41,6 +41,8 @@ pub(super) struct Ours {
     doubt: Doubt,
     /// Whose records it is about.
     peers: Peers,
+    /// What is known to be missing of what it began with: only a donor makes that good.
+    cut: Option<String>,
     /// Syncs in a row after which a replica had no room for what was held back meanwhile.
     crowded: u32,
     /// When to say that nobody is there to sync from. `None`: somebody is, or it was not looked for.
@@ -115,6 +117,7 @@ impl Ours {
                 true => Peers::in_doubt("no node gave its records yet"),
                 false => Peers::default(),
             },
+            cut: None,
             crowded: 0,
             lonely: None,
             donors: Donors::default(),
@@ -227,6 +230,14 @@ impl Ours {
     /// Something may have been missed.
     pub(super) fn suspect(&mut self, turn: &mut Turn<'_>, why: &str) {
         self.doubt(turn, Doubt::Missed, About::All, why.to_owned());
+    }
+
+    /// Of the records that it began with some are known to be missing.
+    pub(super) fn is_cut(&mut self, why: &str) {
+        if self.sync {
+            self.why = format!("some of what was kept is missing: {why}");
+            self.cut = Some(self.why.clone());
+        }
     }
 
     /// An operator wants another sync.
@@ -345,7 +356,7 @@ impl Ours {
     /// What is known here; what is given to others is not.
     pub(super) fn facts(&self, now: Timestamp, nodes: &[NodeFacts]) -> CapabilityFacts {
         CapabilityFacts {
-            peers: self.peers.facts(self.state, nodes),
+            peers: self.peers.facts(self.state, nodes, &self.returned),
             name: self.name.clone(),
             state: self.state,
             why: self.why.clone(),
@@ -404,6 +415,9 @@ impl Ours {
     /// none of them offers anything, they wait for each other, and it is the lowest id that goes first. The others sync from
     /// it.
     fn fallback(&self, rules: &Rules, view: &dyn View) -> Option<Timestamp> {
+        if self.cut.is_some() {
+            return None;
+        }
         if view.is_seed() {
             return Some(self.since.after(rules.seed_fallback_ns));
         }
@@ -548,6 +562,7 @@ impl Ours {
         }
         self.completed += 1;
         self.peers.synced();
+        self.cut = None;
         self.donors.completed();
         if refused == 0 {
             self.crowded = 0;
@@ -596,7 +611,6 @@ impl Ours {
         self.recheck = None;
         self.lonely = None;
         self.doubt = Doubt::No;
-        self.peers.trusted();
         self.has_records = has_records;
         // A number of its own: an answer from before says nothing of the copy that is verified now.
         self.probe.id = 0;

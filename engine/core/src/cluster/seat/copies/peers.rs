@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::clock::Timestamp;
 use crate::cluster::facts::{CopyState, LinkState, NodeFacts, PeerFacts};
 
 /// Whose records a doubt is about.
@@ -69,25 +70,27 @@ impl Peers {
         self.doubts.add(since);
     }
 
-    /// There is nobody who knows better.
-    pub(super) fn trusted(&mut self) {
-        *self = Self::default();
-    }
-
     /// What is had of each of `nodes` but ours, in a copy that is in `state` as a whole. Of a node that cannot reach us we miss
-    /// what it tells now.
-    pub(super) fn facts(&self, state: CopyState, nodes: &[NodeFacts]) -> Vec<PeerFacts> {
+    /// what it tells now; of one of `returned`, which came up and has not said yet what it has, maybe what it told before.
+    ///
+    /// A copy that is trusted because nobody who is there knows better is `verified`, and says of nodes what it missed of them.
+    pub(super) fn facts(
+        &self,
+        state: CopyState,
+        nodes: &[NodeFacts],
+        returned: &BTreeMap<i32, Timestamp>,
+    ) -> Vec<PeerFacts> {
         let others = nodes.iter().filter(|node| !node.is_me);
         others
             .map(|node| {
-                let (state, why) = self.of(state, node);
+                let (state, why) = self.of(state, node, returned.contains_key(&node.id));
                 let node = node.id;
                 PeerFacts { node, state, why }
             })
             .collect()
     }
 
-    fn of(&self, state: CopyState, node: &NodeFacts) -> (CopyState, String) {
+    fn of(&self, state: CopyState, node: &NodeFacts, is_back: bool) -> (CopyState, String) {
         let doubt = self.doubts.of(node.id).or_else(|| self.earlier.of(node.id));
         if node.link == LinkState::Down {
             let text = "its link is down: what it tells others does not come here";
@@ -96,6 +99,10 @@ impl Peers {
         match (state, doubt) {
             (CopyState::Syncing, _) => (state, "a donor gives all records".to_owned()),
             (_, Some(why)) => (CopyState::Suspect, why.to_owned()),
+            (_, None) if is_back => {
+                let text = "it came up and has not said yet what it has";
+                (CopyState::Suspect, text.to_owned())
+            }
             (_, None) => (CopyState::Verified, String::new()),
         }
     }
@@ -130,7 +137,7 @@ mod tests {
 
     fn states(peers: &Peers, state: CopyState) -> Vec<(i32, &'static str)> {
         let nodes = [1, 2, 3].map(|id| node(id, LinkState::Up));
-        let facts = peers.facts(state, &nodes);
+        let facts = peers.facts(state, &nodes, &BTreeMap::new());
         let states = facts.iter().map(|peer| (peer.node, peer.state.symbol()));
         states.collect()
     }
@@ -163,26 +170,23 @@ mod tests {
         peers.sync_begins();
         peers.doubt(About::Node(3), "meanwhile");
         peers.given_up();
-        let facts = peers.facts(
-            CopyState::Suspect,
-            &[2, 3].map(|id| node(id, LinkState::Up)),
-        );
+        let nodes = [2, 3].map(|id| node(id, LinkState::Up));
+        let facts = peers.facts(CopyState::Suspect, &nodes, &BTreeMap::new());
         let whys: Vec<_> = facts.iter().map(|peer| &peer.why[..]).collect();
         assert_eq!(whys, ["the first reason", "meanwhile"]);
-        peers.trusted();
-        assert_eq!(
-            states(&peers, CopyState::Verified),
-            [(2, "verified"), (3, "verified")]
-        );
     }
 
     #[test]
     fn what_a_node_tells_behind_a_broken_link_is_missed() {
         let peers = Peers::default();
         let nodes = [node(2, LinkState::Down), node(3, LinkState::Retrying)];
-        let facts = peers.facts(CopyState::Verified, &nodes);
+        let mut returned = BTreeMap::new();
+        let facts = peers.facts(CopyState::Verified, &nodes, &returned);
         let states = facts.iter().map(|peer| peer.state).collect::<Vec<_>>();
         assert_eq!(states, [CopyState::Suspect, CopyState::Verified]);
         assert!(facts[0].why.contains("link is down"), "{facts:?}");
+        returned.insert(3, Timestamp::default());
+        let facts = peers.facts(CopyState::Verified, &nodes, &returned);
+        assert_eq!(facts[1].state, CopyState::Suspect, "{facts:?}");
     }
 }

@@ -575,6 +575,25 @@ fn what_others_sync_and_we_do_not_is_never_said_to_be_synced() {
 }
 
 #[test]
+fn a_seed_whose_records_were_cut_waits_for_a_donor() {
+    for is_cut in [false, true] {
+        let mut stage = Stage::new();
+        stage.nodes.seed = true;
+        if is_cut {
+            stage.call(|copies, _, _, _| copies.is_cut(DIALOGS, "a ring is not there"));
+        }
+        stage.pass_ms(30_000);
+        assert_eq!(stage.state() == CopyState::Verified, !is_cut);
+        if is_cut {
+            assert!(stage.facts().why.ends_with("missing: a ring is not there"));
+            stage.up(2, Release::V3_6, true);
+            stage.synced_from(2, 10);
+            assert!(stage.is_offered());
+        }
+    }
+}
+
+#[test]
 fn what_was_missed_of_one_node_is_said_of_that_one() {
     let nodes = [2, 3].map(|id| NodeFacts {
         id,
