@@ -151,9 +151,12 @@ fn domain<'a>(config: &'a Config, listener: &Listener) -> Option<&'a str> {
 fn records_text(config: &Config) -> String {
     let state = &config.state;
     let caps = format!(
-        "{} or {} MiB for each table at most",
+        "{} or {} for each table at most",
         counted(state.records.into(), "record"),
-        state.bytes >> 20
+        match state.bytes {
+            Some(bytes) => format!("{} MiB", bytes >> 20),
+            None => "its share of half of the memory".to_owned(),
+        }
     );
     match &state.dir {
         None => format!("{caps}, in memory only (no state_dir)"),

@@ -157,7 +157,8 @@ fn receive(
     settings.engine.seed = records.seed();
     let (registry, probe, planned) = handlers(&settings, &mut records)?;
     let journal = records.start()?;
-    settings.warnings.extend(journal.notes());
+    let mut untold = Untold(journal.notes().collect());
+    settings.warnings.extend(untold.0.iter().cloned());
     let (config, too_few) = with_descriptors(&settings.engine);
     settings.warnings.extend(too_few);
     let mut engine = match Engine::start(config, registry) {
@@ -191,6 +192,7 @@ fn receive(
         &journal,
         args.json,
     ));
+    untold.0.clear();
     let mut server = Server {
         args,
         settings,
@@ -224,13 +226,15 @@ fn receive(
         mut closed,
         ..
     } = server;
-    drop((http, asked));
+    drop(http);
     for left in seats.map(Seats::leave).unwrap_or_default() {
         let more = json!({ "kind": "trouble", "over": false });
         let text = format!("warning: {left}");
         tell(&output, args.json, "cluster", &text, more);
     }
     let (mut totals, stopped) = tally::of_stopped(engine);
+    // Behind the drain: who asks a shard that hangs must not hold it up.
+    drop(asked);
     for wrong in journal.stop() {
         let text = format!("warning: {wrong}");
         tell(
@@ -254,6 +258,18 @@ fn receive(
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// What was found wrong with kept records, until the ready line says it. A start that fails behind that tells it here: the next
+/// one finds all in order, and nobody would ever hear of it.
+struct Untold(Vec<String>);
+
+impl Drop for Untold {
+    fn drop(&mut self) {
+        for note in &self.0 {
+            eprintln!("warning: {note}");
+        }
+    }
 }
 
 /// `config` with as many connections as there are descriptors for, and a warning where these are fewer than it asks

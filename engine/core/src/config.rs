@@ -176,12 +176,12 @@ pub struct StateConfig {
     /// Records of a table, over all shards. Beyond that new ones are refused and counted; those that are there are changed
     /// and removed as ever.
     pub records: u32,
-    /// Bytes of memory of a table, over all shards; likewise.
-    pub bytes: u64,
+    /// Bytes of memory of a table, over all shards; likewise. `None`: a share of what the process may have.
+    pub bytes: Option<u64>,
 }
 
 impl Default for StateConfig {
-    /// In memory only: 16 million records or 8 GiB of them for each table. With a folder: rings of 32 MiB in `/run/binrush`, to
+    /// In memory only: 16 million records of each table, or what memory allows. With a folder: rings of 32 MiB in `/run/binrush`, to
     /// the disk every 200 ms.
     fn default() -> Self {
         Self {
@@ -190,7 +190,7 @@ impl Default for StateConfig {
             fsync_interval: Duration::from_millis(200),
             ring_bytes: 32 << 20,
             records: 16 << 20,
-            bytes: 8 << 30,
+            bytes: None,
         }
     }
 }

@@ -23,10 +23,14 @@ pub(super) use journal::Journal;
 
 /// Journals at work.
 mod journal;
+/// How much memory there is.
+mod memory;
 
 /// The records of a server that has not started.
 pub(super) struct Records {
     config: StateConfig,
+    /// Bytes of a table.
+    bytes: u64,
     sockets: Arc<Sockets>,
     shards: u16,
     /// `None`: in memory only.
@@ -64,6 +68,14 @@ impl Records {
     pub(super) fn open(settings: &Settings) -> anyhow::Result<Self> {
         let config = settings.state.clone();
         let shards = settings.engine.shard_count();
+        let legacy = [legacy::DIALOGS, legacy::CONTACTS, legacy::PIPES];
+        let legacy = legacy.iter().filter(|name| settings.keeps_legacy(name));
+        let clusters = settings.clusters.iter();
+        let tables = clusters
+            .map(|cluster| cluster.capabilities.len())
+            .sum::<usize>();
+        let bytes = config.bytes;
+        let bytes = bytes.unwrap_or_else(|| memory::for_each(tables + legacy.count()));
         let state = config.dir.as_ref().map(|dir| {
             State::open(&StateOptions {
                 state_dir: dir.clone(),
@@ -75,6 +87,7 @@ impl Records {
         });
         Ok(Self {
             state: state.transpose().map_err(cannot_keep)?,
+            bytes,
             config,
             sockets: Arc::clone(&settings.sockets),
             shards,
@@ -183,7 +196,7 @@ impl Records {
     /// Those of each shard: the keys are spread evenly.
     fn limits(&self) -> Limits {
         let shards = usize::from(self.shards);
-        let bytes = usize::try_from(self.config.bytes).unwrap_or(usize::MAX);
+        let bytes = usize::try_from(self.bytes).unwrap_or(usize::MAX);
         Limits {
             records: self.config.records.div_ceil(u32::from(self.shards)),
             bytes: bytes.div_ceil(shards),

@@ -47,7 +47,7 @@ impl State {
             fsync_interval: interval.unwrap_or(defaults.fsync_interval),
             ring_bytes: self.ring_bytes.unwrap_or(defaults.ring_bytes),
             records: self.records.unwrap_or(defaults.records),
-            bytes: bytes.unwrap_or(defaults.bytes),
+            bytes,
         }
     }
 }
@@ -115,7 +115,7 @@ mod tests {
             fsync_interval: Duration::from_millis(50),
             ring_bytes: 1 << 20,
             records: 1000,
-            bytes: 4 << 30,
+            bytes: Some(4 << 30),
         };
         assert_eq!(state.settled(), expected);
         assert_eq!(State::default().settled(), StateConfig::default());
