@@ -13,6 +13,9 @@
 //! | `cachedb-local-repl` | entries of collections | all, from 3.0 on |
 //! | `dialog-prof-repl`, `ratelimit-pipe-repl` | counts of nodes | none, they are told again and again |
 //!
+//! Records say by the clock on the wall when they expire, and that may be set: what is believed of it stands in
+//! [`WallClock`](crate::clock::WallClock). Where it was set back, the next turn tells the store.
+//!
 //! What a record may lose on its way to a node of another release stands in [`binrush_store::write`]. Nodes before 2.4 have other
 //! names and no capabilities: see [`legacy`](crate::store::legacy).
 
@@ -251,7 +254,7 @@ impl<E: Log + Send> Replica for TypedReplica<E> {
 
     fn turn(&mut self, now: Timestamp) -> bool {
         self.wall.refresh();
-        self.kept.unix = self.wall.seconds(now);
+        self.kept.pass(self.wall.seconds(now));
         self.kept.expire(STEPS_PER_TURN);
         self.kept.show();
         // One of both in each turn, which is short that way.
@@ -351,7 +354,8 @@ impl<E: Log + Send> Replica for TypedReplica<E> {
 
 impl<E: Effects> Kept<E> {
     fn apply(&mut self, now: Now, change: &Change<'_>, node: i32) -> Applied {
-        self.unix = now.unix;
+        // A packet that was held has its own, earlier time. That of a clock that was set back comes with the next turn.
+        self.unix = self.unix.max(now.unix);
         let status = status_of(change, &self.sockets);
         let effects = &mut self.effects;
         let applied = self.store.apply_as(now, change, node, status, effects);
@@ -368,6 +372,14 @@ impl<E: Effects> Kept<E> {
         };
         Tally::add(count, 1);
         applied
+    }
+
+    /// It is `unix`, whatever it was before.
+    fn pass(&mut self, unix: i64) {
+        if self.store.set_back(unix) {
+            self.expired = None;
+        }
+        self.unix = unix;
     }
 
     /// Lets expire what is due, in `budget` steps.

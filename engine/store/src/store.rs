@@ -273,7 +273,8 @@ impl Store {
     /// Removes what is due at `now`, in seconds since 1970, in at most `budget` steps of about the cost of a packet each. How
     /// many records went, and whether more is to be done now.
     ///
-    /// Time never goes back: after a clock was set back nothing expires until it has caught up.
+    /// Time never goes back here: who is told an earlier one than before, such as that of a packet that waited, does nothing. A clock
+    /// that was set back is told by [`set_back`](Self::set_back).
     pub fn expire(
         &mut self,
         now: i64,
@@ -285,10 +286,46 @@ impl Store {
             match self.table.step(seconds(now)) {
                 Step::Due(place) => expired += u64::from(self.is_due(place, now, effects)),
                 Step::Moved => {}
+                Step::Unsorted(place) => {
+                    let due = self.due_again(place, now);
+                    self.table.note(place, due);
+                    self.table.arm_again(place);
+                }
                 Step::Done => return (expired, false),
             }
         }
         (expired, true)
+    }
+
+    /// The clock was set, and it is `now`, in seconds since 1970: if that is earlier than what [`expire`](Self::expire) came to, all
+    /// deadlines are sorted in again, one with each of its steps. What a record says counts then by the new time, and what was to stay
+    /// for some time from a moment that is not yet stays for that long from now. Whether that was so.
+    pub fn set_back(&mut self, now: i64) -> bool {
+        // A clock that waits for a second does as well.
+        let is_back = self.table.at() > seconds(now) + 1;
+        if is_back {
+            self.table.go_back(seconds(now));
+        }
+        is_back
+    }
+
+    /// When the record at `place` is due, now that time went back to `now`.
+    fn due_again(&self, place: u32, now: i64) -> u32 {
+        let due = self.table.deadline(place);
+        let for_seconds = |stays: u32| seconds(now.saturating_add(stays.into()));
+        match self.table.kind(place) {
+            Some(Kind::Aor) => due.min(for_seconds(self.limits.linger)),
+            Some(Kind::Profile | Kind::Pipe) => due.min(for_seconds(self.limits.counts_expire)),
+            Some(Kind::Dialog) if self.table.status(place).has(Status::PROVISIONAL) => {
+                match self.table.record(place) {
+                    Record::Dialog(dialog) => {
+                        self.dialog_due(&dialog, self.table.status(place), now)
+                    }
+                    _ => due,
+                }
+            }
+            _ => due,
+        }
     }
 
     fn is_due(&mut self, place: u32, now: i64, effects: &mut (impl Effects + ?Sized)) -> bool {

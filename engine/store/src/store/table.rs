@@ -260,7 +260,23 @@ impl Table {
 
     /// Goes on to second `now` by one place.
     pub(super) fn step(&mut self, now: u32) -> Step {
-        self.wheel.step(&mut self.slots, now)
+        let places = self.slots.len();
+        self.wheel.step(&mut self.slots, places, now)
+    }
+
+    /// It is second `now` again: every place comes as [`Step::Unsorted`] once.
+    pub(super) const fn go_back(&mut self, now: u32) {
+        self.wheel.go_back(now);
+    }
+
+    /// The second that [`step`](Self::step) came to.
+    pub(super) const fn at(&self) -> u32 {
+        self.wheel.at()
+    }
+
+    /// The noted deadline of `place` counts.
+    pub(super) fn arm_again(&mut self, place: u32) {
+        self.wheel.link_noted(&mut self.slots, place);
     }
 
     /// Appends the record at `place` to `out`, as flat bytes.

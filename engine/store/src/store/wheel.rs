@@ -9,8 +9,11 @@
 //!
 //! A deadline that moves later stays in its list, and is put right when that comes up: a refreshed contact costs one store.
 //! The lists go through the entries themselves, so nothing is allocated and every entry can be taken out.
+//!
+//! Time goes on only. After a clock was set back all lists are given up, and every step sorts one place in again: that takes as many
+//! steps as there are places, and until then nothing is due.
 
-/// Deadlines of places. Time never goes back: who sets the clock back waits until it has caught up.
+/// Deadlines of places.
 pub(super) struct Wheel {
     /// First place of each list, and the list of what is due.
     heads: [u32; LISTS],
@@ -21,6 +24,8 @@ pub(super) struct Wheel {
     /// The list that is being emptied.
     open: Option<usize>,
     len: usize,
+    /// Places from this one on are in no list, whatever their timers say: they come in one by one. [`NONE`]: all are sorted in.
+    unsorted: u32,
 }
 
 /// What the wheel knows of a place.
@@ -48,6 +53,9 @@ pub(super) enum Step {
     Due(u32),
     /// Something was moved nearer.
     Moved,
+    /// This place is not in its list yet, since time went back: it may get another deadline, and is to be
+    /// [linked](Wheel::link_noted) then.
+    Unsorted(u32),
     /// Nothing is due at this time.
     Done,
 }
@@ -60,6 +68,7 @@ impl Wheel {
             at: 0,
             open: None,
             len: 0,
+            unsorted: NONE,
         }
     }
 
@@ -68,6 +77,9 @@ impl Wheel {
         let timer = of.timer_mut(place);
         let is_sooner = deadline < timer.deadline || timer.deadline == NEVER;
         timer.deadline = deadline;
+        if place >= self.unsorted {
+            return;
+        }
         let is_listed = timer.list != 0;
         if deadline == NEVER || (is_listed && !is_sooner) {
             return;
@@ -85,24 +97,45 @@ impl Wheel {
         }
     }
 
+    /// It is `now` again: sorts everything in anew.
+    pub(super) const fn go_back(&mut self, now: u32) {
+        *self = Self::new();
+        self.at = now;
+        self.unsorted = 0;
+    }
+
+    /// The time that it came to.
+    pub(super) const fn at(&self) -> u32 {
+        self.at
+    }
+
     /// A deadline that was set beside the wheel counts.
     pub(super) fn link_noted(&mut self, of: &mut impl Timers, place: u32) {
         let timer = of.timer(place);
-        if timer.list == 0 && timer.deadline != NEVER {
+        if place < self.unsorted && timer.list == 0 && timer.deadline != NEVER {
             self.link(of, place);
         }
     }
 
     /// `place` is free.
     pub(super) fn clear(&mut self, of: &mut impl Timers, place: u32) {
-        if of.timer(place).list != 0 {
+        if place < self.unsorted && of.timer(place).list != 0 {
             self.unlink(of, place);
         }
         *of.timer_mut(place) = Timer::default();
     }
 
-    /// Goes on to second `now` by one entry.
-    pub(super) fn step(&mut self, of: &mut impl Timers, now: u32) -> Step {
+    /// Goes on to second `now` by one entry. There are `places` of them, and all places before that have timers.
+    pub(super) fn step(&mut self, of: &mut impl Timers, places: u32, now: u32) -> Step {
+        if self.unsorted != NONE {
+            if self.unsorted < places {
+                let place = self.unsorted;
+                self.unsorted += 1;
+                of.timer_mut(place).list = 0;
+                return Step::Unsorted(place);
+            }
+            self.unsorted = NONE;
+        }
         let list = match self.open {
             Some(list) if self.heads[list] != NONE => list,
             _ => match self.next_list(now) {
@@ -232,6 +265,7 @@ mod tests {
         Never(u32),
         Clear(u32),
         Pass(u32, usize),
+        Back(u32),
     }
 
     fn op() -> impl Strategy<Value = Op> {
@@ -240,6 +274,7 @@ mod tests {
             4 => (0..32_u32, after.clone()).prop_map(|(place, after)| Op::Set(place, after)),
             1 => (0..32_u32).prop_map(Op::Never),
             1 => (0..32_u32).prop_map(Op::Clear),
+            1 => after.clone().prop_map(Op::Back),
             3 => (after, 0..60_usize).prop_map(|(by, steps)| Op::Pass(by, steps)),
         ]
     }
@@ -268,16 +303,22 @@ mod tests {
                         wheel.clear(&mut timers, place);
                         model.remove(&place);
                     }
+                    Op::Back(by) => {
+                        now = now.saturating_sub(by);
+                        wheel.go_back(now);
+                    }
                     Op::Pass(by, steps) => {
                         now = now.saturating_add(by);
                         let mut is_done = false;
                         for _ in 0..steps {
-                            match wheel.step(&mut timers, now) {
+                            match wheel.step(&mut timers, 32, now) {
                                 Step::Due(place) => {
                                     let deadline = model.remove(&place);
                                     prop_assert!(deadline.is_some_and(|at| at <= now));
+                                    wheel.clear(&mut timers, place);
                                 }
                                 Step::Moved => {}
+                                Step::Unsorted(place) => wheel.link_noted(&mut timers, place),
                                 Step::Done => {
                                     is_done = true;
                                     break;
@@ -291,24 +332,54 @@ mod tests {
                 }
             }
             // An entry moves at most once per level, and once for having been moved later.
-            for _ in 0..32 * (LEVELS + 2) * 2 {
-                if let Step::Due(place) = wheel.step(&mut timers, u32::MAX) {
-                    prop_assert!(model.remove(&place).is_some());
+            for _ in 0..32 * (LEVELS + 3) * 2 {
+                match wheel.step(&mut timers, 32, u32::MAX) {
+                    Step::Due(place) => {
+                        prop_assert!(model.remove(&place).is_some());
+                        wheel.clear(&mut timers, place);
+                    }
+                    Step::Unsorted(place) => wheel.link_noted(&mut timers, place),
+                    Step::Moved | Step::Done => {}
                 }
             }
             prop_assert!(model.is_empty());
-            prop_assert_eq!(wheel.step(&mut timers, u32::MAX), Step::Done);
+            prop_assert_eq!(wheel.step(&mut timers, 32, u32::MAX), Step::Done);
             prop_assert_eq!(wheel.len, 0);
         }
     }
 
     #[test]
-    fn a_clock_that_is_set_back_brings_nothing_twice() {
+    fn after_time_went_back_all_that_was_there_is_due_when_it_says_and_not_before() {
+        let (mut wheel, mut timers) = (Wheel::new(), timers());
+        wheel.set(&mut timers, 1, 5000);
+        wheel.set(&mut timers, 2, 1001);
+        while wheel.step(&mut timers, 32, 1000) != Step::Done {}
+        wheel.set(&mut timers, 3, 1000);
+        assert_eq!(wheel.at(), 1000);
+        wheel.go_back(500);
+        wheel.set(&mut timers, 4, 501);
+        wheel.clear(&mut timers, 2);
+        let mut due = Vec::new();
+        for now in [500, 501, 999, 1000, 1001, 5000] {
+            loop {
+                match wheel.step(&mut timers, 32, now) {
+                    Step::Due(place) => due.push((now, place)),
+                    Step::Unsorted(place) => wheel.link_noted(&mut timers, place),
+                    Step::Moved => {}
+                    Step::Done => break,
+                }
+            }
+        }
+        assert_eq!(due, [(501, 4), (1000, 3), (5000, 1)]);
+    }
+
+    #[test]
+    fn time_that_is_a_little_behind_brings_nothing_twice() {
         let (mut wheel, mut timers) = (Wheel::new(), timers());
         wheel.set(&mut timers, 1, 1000);
-        while wheel.step(&mut timers, 2000) != Step::Done {}
+        while wheel.step(&mut timers, 32, 2000) != Step::Done {}
         wheel.set(&mut timers, 2, 1500);
-        assert_eq!(wheel.step(&mut timers, 1000), Step::Due(2));
-        assert_eq!(wheel.step(&mut timers, 1000), Step::Done);
+        assert_eq!(wheel.step(&mut timers, 32, 1000), Step::Due(2));
+        assert_eq!(wheel.step(&mut timers, 32, 1000), Step::Done);
     }
 }

@@ -140,6 +140,55 @@ fn records_expire_with_packets_and_with_turns() {
 }
 
 #[test]
+fn after_the_clock_was_set_back_what_is_due_goes_and_nothing_stays_for_ever() {
+    // A machine that began in another century, and learns what time it is.
+    const BACK: i64 = 50 * 365 * 86_400;
+    let mut replica = new(CACHE);
+    let put = |replica: &mut TypedReplica, key: &str, second: u64, expires: i64| {
+        tell(replica, second, &Record::Cached(cached(key, expires)));
+    };
+    put(&mut replica, "early", 1, 5000);
+    put(&mut replica, "late", 1, 9000);
+    while replica.turn(seconds(4000)) {}
+    assert_eq!(replica.len(), 2);
+    let set = |replica: &TypedReplica, at: u64, unix: i64| {
+        replica
+            .wall
+            .set(seconds(at), Duration::from_secs(unix.unsigned_abs()));
+    };
+    set(&replica, 4001, EPOCH + 400);
+    while replica.turn(seconds(4001)) {}
+    tell(&mut replica, 4001, &Record::Cached(cached("brief", 401)));
+    assert_eq!(replica.len(), 3, "it has a second to live");
+    while replica.turn(seconds(4002)) {}
+    assert_eq!(replica.len(), 2);
+    while replica.turn(seconds(4001 + 4600)) {}
+    assert_eq!(replica.len(), 1, "at 5000 of the new time");
+    while replica.turn(seconds(4001 + 8600)) {}
+    assert!(replica.is_empty());
+
+    let mut replica = new("dialog-prof-repl");
+    set(&replica, 1, EPOCH + BACK);
+    let count = ProfileCount {
+        profile: b"calls",
+        value: None,
+        count: 3,
+    };
+    let heard = binrush_store::record::Heard {
+        node: 2,
+        at: EPOCH + BACK,
+    };
+    tell(&mut replica, 1, &Record::Profile(count, heard));
+    while replica.turn(seconds(2)) {}
+    assert_eq!(replica.len(), 1);
+    set(&replica, 3, EPOCH);
+    while replica.turn(seconds(3)) {}
+    assert_eq!(replica.len(), 1);
+    while replica.turn(seconds(20)) {}
+    assert!(replica.is_empty(), "ten seconds, not fifty years");
+}
+
+#[test]
 fn who_has_no_room_says_so_and_goes_on_with_what_is_there() {
     let limits = Limits {
         records: 1,
