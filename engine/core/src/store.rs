@@ -169,7 +169,9 @@ impl<E: Log + Send> TypedReplica<E> {
         };
         self.settle();
         match applied {
-            Ok(Applied::Refused(Why::NoRoom | Why::TooMany)) => Verdict::Refused(Refusal::NoRoom),
+            Ok(Applied::Refused(Why::NoRoom | Why::TooMany | Why::TooLong)) => {
+                Verdict::Refused(Refusal::NoRoom)
+            }
             Ok(Applied::Refused(Why::OtherFamily)) => Verdict::UnknownCommand,
             // 2.4 tells of its sharing tags by the capability of dialogs: about no record.
             Ok(_) | Err(ReadError::NoRecord(_)) => Verdict::Handled,
@@ -243,7 +245,9 @@ impl<E: Log + Send> Replica for TypedReplica<E> {
         self.settle();
         let wrong = |kind| WireError::new(kind, chunk.at, chunk.data.len(), 0);
         match applied {
-            Ok(Applied::Refused(Why::NoRoom | Why::TooMany)) => Err(wrong(ErrorKind::DoesNotFit)),
+            Ok(Applied::Refused(Why::NoRoom | Why::TooMany | Why::TooLong)) => {
+                Err(wrong(ErrorKind::DoesNotFit))
+            }
             Ok(Applied::Refused(Why::OtherFamily)) => Err(wrong(ErrorKind::Variant)),
             // What no genuine node would take is no hole in our copy.
             Ok(_) => Ok(()),
@@ -366,7 +370,7 @@ impl<E: Effects> Kept<E> {
         let count = match applied {
             // That there is nothing to remove is nothing astray: it may have gone by another node's packet.
             Applied::Nothing(Why::Unknown) if is_amended => &self.tally.astray,
-            Applied::Refused(Why::NoRoom | Why::TooMany) => &self.tally.full,
+            Applied::Refused(Why::NoRoom | Why::TooMany | Why::TooLong) => &self.tally.full,
             Applied::Refused(Why::EmptyAor) => &self.tally.senseless,
             _ => return applied,
         };

@@ -36,4 +36,4 @@ mod samples;
 
 pub use flat::{Kind, Status};
 pub use record::Record;
-pub use store::{Applied, Family, Limits, Now, Store, Why};
+pub use store::{Applied, Family, Limits, Now, RECORD_BYTES_MAX, Store, Why};

@@ -22,7 +22,7 @@ use crate::change::Change;
 use crate::effects::Effects;
 use crate::flat::{FlatError, Kind, Status};
 use crate::record::Record;
-use table::{Found, RECORD_BYTES, Table};
+use table::{Found, RECORD_BYTES, Replaced, Table};
 use wheel::{NEVER, Step};
 
 /// Entries of key-value stores.
@@ -85,7 +85,8 @@ pub enum Family {
 pub struct Limits {
     /// Records. At the limit new ones are refused; those that are there are changed and removed as ever.
     pub records: u32,
-    /// Bytes, as [`Store::bytes`] counts them; likewise for new records.
+    /// Bytes, as [`Store::bytes`] counts them; likewise for new records, and for changes that would make one longer by more than
+    /// numbers do: by some bytes they go on, because a contact that is refreshed must not expire for want of one.
     pub bytes: usize,
     /// Records of one key, which are looked through one by one: contacts of an AoR, dialogs of a Call-ID, nodes of a count.
     pub per_key: u32,
@@ -136,6 +137,8 @@ pub enum Why {
     OlderCseq,
     /// There are as many records or bytes as there may be.
     NoRoom,
+    /// The record would be longer than [`RECORD_BYTES_MAX`].
+    TooLong,
     /// There are as many records of this key as there may be.
     TooMany,
     /// The AoR is empty: no genuine node takes it.
@@ -392,8 +395,18 @@ impl Store {
         }
     }
 
-    /// Whether so many more records of so many bytes may come, and one more of a key that has `of_key`.
-    fn room(&self, records: usize, bytes: usize, of_key: usize) -> Result<(), Applied> {
+    /// Whether the record in `flat` may come, which makes so many with those that it brings along, of so many bytes `beside`; and one
+    /// more of a key that has `of_key`.
+    fn room(
+        &self,
+        flat: &[u8],
+        (records, beside): (usize, usize),
+        of_key: usize,
+    ) -> Result<(), Applied> {
+        if flat.len() > RECORD_BYTES_MAX {
+            return Err(Applied::Refused(Why::TooLong));
+        }
+        let bytes = flat.len() + beside;
         let bytes = self.bytes() + bytes + records * RECORD_BYTES;
         if self.len() + records > self.limits.records as usize || bytes > self.limits.bytes {
             return Err(Applied::Refused(Why::NoRoom));
@@ -428,8 +441,14 @@ impl Store {
         deadline: u32,
     ) -> Applied {
         self.mark(place, turn.now.tick);
-        if !self.table.replace(place, flat).expect(WRITTEN_HERE) {
-            return Applied::Nothing(Why::AlreadyThere);
+        if flat.len() > RECORD_BYTES_MAX {
+            return Applied::Refused(Why::TooLong);
+        }
+        let replaced = self.table.replace(place, flat, self.limits.bytes);
+        match replaced.expect(WRITTEN_HERE) {
+            Replaced::Another => {}
+            Replaced::Same => return Applied::Nothing(Why::AlreadyThere),
+            Replaced::NoRoom => return Applied::Refused(Why::NoRoom),
         }
         self.table.arm(place, deadline);
         turn.effects.put(place, flat);
@@ -516,11 +535,12 @@ impl Family {
 
 impl Why {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::AlreadyThere,
         Self::Unknown,
         Self::OlderCseq,
         Self::NoRoom,
+        Self::TooLong,
         Self::TooMany,
         Self::EmptyAor,
         Self::OtherFamily,
@@ -534,6 +554,7 @@ impl Why {
             Self::Unknown => "unknown",
             Self::OlderCseq => "older_cseq",
             Self::NoRoom => "no_room",
+            Self::TooLong => "too_long",
             Self::TooMany => "too_many",
             Self::EmptyAor => "empty_aor",
             Self::OtherFamily => "other_family",
@@ -590,6 +611,10 @@ fn deadline(unix: i64) -> u32 {
         unix => seconds(unix),
     }
 }
+
+/// Bytes that a record has at most, flat: as much as a packet, so that each has its place in a journal's ring, and in a slice of a
+/// walk. What would be longer, such as a dialog whose values grow with every packet, is refused.
+pub const RECORD_BYTES_MAX: usize = 64 << 10;
 
 const WRITTEN_HERE: &str = "the record was written by this crate";
 

@@ -20,7 +20,7 @@ struct Disk {
 
 #[test]
 fn a_full_disk_is_told_of_and_costs_nothing_once_there_is_room_again() {
-    let home = Home::new("durable-full").with_rings(1 << 16);
+    let home = Home::new("durable-full").with_rings(1 << 19);
     let Some(disk) = Disk::new(&home, 4 << 20) else {
         return;
     };
@@ -35,7 +35,7 @@ fn a_full_disk_is_told_of_and_costs_nothing_once_there_is_room_again() {
 
     let big = disk.fill();
     // More than the rings have room for, and than the page that the log has begun.
-    load.send(&served, 5000);
+    load.send(&served, 10_000);
     let news = served.journal_news();
     assert_eq!(news["over"], false, "{news}");
     let text = news["message"].as_str().or(news["text"].as_str());

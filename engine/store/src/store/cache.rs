@@ -18,7 +18,7 @@ impl Store {
         let found = self.look(&Key::Cached(said.collection, said.key), scratch);
         match found.head {
             Some(place) => self.change(turn, place, &scratch.new, due),
-            None => match self.room(1, scratch.new.len(), 0) {
+            None => match self.room(&scratch.new, (1, 0), 0) {
                 Err(refused) => refused,
                 Ok(()) => {
                     self.create(turn, found, &scratch.new, due);

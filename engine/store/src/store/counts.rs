@@ -79,7 +79,7 @@ impl Store {
         if let Some(place) = there {
             return self.change(turn, place, &scratch.new, due);
         }
-        if let Err(refused) = self.room(1, scratch.new.len(), of_key) {
+        if let Err(refused) = self.room(&scratch.new, (1, 0), of_key) {
             return refused;
         }
         self.create(turn, found, &scratch.new, due);

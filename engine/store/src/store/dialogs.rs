@@ -168,7 +168,7 @@ impl Store {
     ) -> Applied {
         scratch.write(&Record::Dialog(*said), status);
         let of_key = self.table.chain(found.head).count();
-        if let Err(refused) = self.room(1, scratch.new.len(), of_key) {
+        if let Err(refused) = self.room(&scratch.new, (1, 0), of_key) {
             return refused;
         }
         let due = self.dialog_due(said, status, turn.now.unix);

@@ -59,6 +59,17 @@ pub(super) struct Found {
     pub(super) head: Option<u32>,
 }
 
+/// What became of a record that was to take another one's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Replaced {
+    /// It did.
+    Another,
+    /// It is the same.
+    Same,
+    /// There is no room for it; the old one stays.
+    NoRoom,
+}
+
 impl Slot {
     /// What is known of the record.
     pub(super) fn status(&self) -> Status {
@@ -167,13 +178,26 @@ impl Table {
         Ok(())
     }
 
-    /// Puts a record of the same key in place of that at `place`; says whether it is another one.
+    /// Puts a record of the same key in place of that at `place`, if all do not take more than `limit` bytes then, or few more than
+    /// before.
     ///
     /// # Errors
     /// Where `flat` is no record; the old one stays.
-    pub(super) fn replace(&mut self, place: u32, flat: &[u8]) -> Result<bool, FlatError> {
+    pub(super) fn replace(
+        &mut self,
+        place: u32,
+        flat: &[u8],
+        limit: usize,
+    ) -> Result<Replaced, FlatError> {
+        let before = self.bytes();
         self.pack(flat)?;
         let slot = &mut self.slots[place];
+        // Strings that only the old one has are counted, too: nobody knows them before they go.
+        let after = self.bytes + self.strings.bytes() - slot.blob.len() + self.packed.len();
+        if after > limit && after > before + GROWS_FREELY {
+            pack::release(&self.packed, &mut self.strings);
+            return Ok(Replaced::NoRoom);
+        }
         let is_other = *slot.blob != *self.packed;
         // If they are the same, so are the strings that one of them refers to in vain.
         pack::release(&slot.blob, &mut self.strings);
@@ -184,7 +208,10 @@ impl Table {
         } else {
             slot.blob = self.packed.as_slice().into();
         }
-        Ok(is_other)
+        Ok(match is_other {
+            true => Replaced::Another,
+            false => Replaced::Same,
+        })
     }
 
     /// Frees a place, and says which record is the first of its key now. The key is looked for, if it was not `found` yet.
@@ -395,6 +422,9 @@ impl Timers for Paged<Slot> {
 
 /// What a record costs beside its bytes: slot, timer, its place in the index, what the allocator adds.
 pub(super) const RECORD_BYTES: usize = 80;
+
+/// Bytes by which a change may make a record longer even where there is no room: numbers that have more digits, and no text.
+const GROWS_FREELY: usize = 32;
 
 /// Bytes that come from memory together, on all machines that we know.
 const CACHE_LINE: usize = 64;

@@ -211,9 +211,12 @@ fn at_the_limit_of_bytes_new_records_are_refused_and_others_live_on() {
     );
     assert_eq!(
         apply(&mut store, 0, &cached(b"k1", &[8; 900])),
+        Applied::Refused(Why::NoRoom)
+    );
+    assert_eq!(
+        apply(&mut store, 0, &cached(b"k1", &[8; 220])),
         Applied::Updated
     );
-    assert!(store.bytes() > limits.bytes, "what is there may grow");
     let gone = Change::CacheRemoved(b"local", b"k1");
     assert_eq!(apply(&mut store, 0, &gone), Applied::Removed);
     assert_eq!((store.bytes(), store.memory().strings), (0, 0));
@@ -356,4 +359,89 @@ fn a_contact_that_comes_back_without_its_aor_gets_one() {
         found.push(place)
     });
     assert_eq!(found, [0, 5], "the AoR comes first");
+}
+
+#[test]
+fn a_record_that_grows_too_long_is_refused_and_stays_as_it_was() {
+    let mut store = store(Family::Dialogs);
+    let dialog = Dialog {
+        callid: b"c",
+        h_id: 7,
+        ..Default::default()
+    };
+    assert_eq!(
+        apply(&mut store, 0, &Change::DialogCreated(dialog)),
+        Applied::Created
+    );
+    let long = vec![b'x'; 40_000];
+    let value = |name: &'static [u8]| Change::DialogValue {
+        dialog: Named {
+            callid: b"c",
+            tags: None,
+            h_id: Some(7),
+        },
+        name,
+        value: crate::model::VarValue::Str(&long),
+    };
+    assert_eq!(apply(&mut store, 1, &value(b"a")), Applied::Updated);
+    let bytes = store.bytes();
+    let refused = Applied::Refused(Why::TooLong);
+    assert_eq!(apply(&mut store, 2, &value(b"b")), refused);
+    assert_eq!(store.bytes(), bytes);
+    let mut new = store_with_long(&long);
+    let key = vec![b'k'; 30_000];
+    let entry = |value| {
+        Change::CacheInserted(Cached {
+            collection: b"local",
+            key: &key,
+            value,
+            expires: 0,
+        })
+    };
+    assert_eq!(apply(&mut new, 0, &entry(&long)), refused);
+    assert_eq!(apply(&mut new, 0, &entry(b"")), Applied::Created);
+    assert_eq!(apply(&mut new, 0, &entry(&long)), refused);
+}
+
+fn store_with_long(long: &[u8]) -> Store {
+    let mut store = store(Family::Cache);
+    let fits = Change::CacheInserted(Cached {
+        collection: b"local",
+        key: b"fits",
+        value: long,
+        expires: 0,
+    });
+    assert_eq!(apply(&mut store, 0, &fits), Applied::Created);
+    store
+}
+
+#[test]
+fn where_there_is_no_room_a_record_does_not_grow_but_is_refreshed() {
+    let limits = Limits {
+        bytes: 1000,
+        ..Limits::default()
+    };
+    let mut store = Store::new(Family::Cache, limits);
+    let entry = |value, expires| {
+        Change::CacheInserted(Cached {
+            collection: b"local",
+            key: b"k",
+            value,
+            expires,
+        })
+    };
+    let value = [b'v'; 2000];
+    assert_eq!(
+        apply(&mut store, 0, &entry(&value[..500], 1)),
+        Applied::Created
+    );
+    let bytes = store.bytes();
+    let refused = Applied::Refused(Why::NoRoom);
+    assert_eq!(apply(&mut store, 0, &entry(&value, NOW)), refused);
+    assert_eq!(store.bytes(), bytes, "nothing of it is left");
+    store.set_limits(Limits { bytes: 1, ..limits });
+    let refreshed = apply(&mut store, 0, &entry(&value[..500], NOW));
+    assert_eq!(refreshed, Applied::Updated);
+    assert_eq!(apply(&mut store, 0, &entry(&value[..540], NOW)), refused);
+    assert_eq!(apply(&mut store, 0, &entry(b"", NOW)), Applied::Updated);
 }

@@ -62,7 +62,7 @@ impl Store {
         let found = self.look(&Key::Aor(said.domain, said.aor), scratch);
         let Some(place) = found.head else {
             scratch.write(&Record::Aor(*said), turn.status);
-            if let Err(refused) = self.room(1, scratch.new.len(), 0) {
+            if let Err(refused) = self.room(&scratch.new, (1, 0), 0) {
                 return refused;
             }
             let due = self.linger(turn.now.unix);
@@ -164,14 +164,11 @@ impl Store {
     ) -> Applied {
         scratch.write(&Record::Contact(*said), turn.status);
         let contacts = found.head.map_or(0, |aor| self.contacts_at(aor).count());
-        let (records, bytes) = match found.head {
-            Some(_) => (1, scratch.new.len()),
-            None => (
-                2,
-                scratch.new.len() + said.domain.len() + said.aor.len() + AOR_BYTES,
-            ),
+        let brings = match found.head {
+            Some(_) => (1, 0),
+            None => (2, said.domain.len() + said.aor.len() + AOR_BYTES),
         };
-        if let Err(refused) = self.room(records, bytes, contacts) {
+        if let Err(refused) = self.room(&scratch.new, brings, contacts) {
             return refused;
         }
         let aor = match found.head {

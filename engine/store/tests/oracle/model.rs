@@ -208,7 +208,7 @@ impl Model {
         };
         let of_key = |entry: &&Entry| key(&entry.record) == key(&record.0);
         let of_key = self.entries.iter().filter(of_key).count();
-        if let Err(refused) = self.room(1, of_key) {
+        if let Err(refused) = self.room(1, of_key, &record.0) {
             return refused;
         }
         self.push(now, record.0, record.1);
@@ -223,7 +223,11 @@ impl Model {
             .iter()
             .filter(|e| contact_of(e) == Some(of))
             .count();
-        if let Err(refused) = self.room(if has_aor { 1 } else { 2 }, of_key) {
+        if let Err(refused) = self.room(
+            if has_aor { 1 } else { 2 },
+            of_key,
+            &Record::Contact(*contact),
+        ) {
             return refused;
         }
         if !has_aor {
@@ -347,6 +351,7 @@ impl Model {
         }
         match new {
             Err(why) => Applied::Nothing(why),
+            Ok((record, _)) if is_too_long(&record) => Applied::Refused(Why::TooLong),
             Ok(new) if new == (kept.record, kept.status) => Applied::Nothing(Why::AlreadyThere),
             Ok((record, status)) => {
                 (self.entries[at].record, self.entries[at].status) = (record, status);
@@ -422,7 +427,10 @@ impl Model {
             })
     }
 
-    fn room(&self, records: usize, of_key: usize) -> Result<(), Applied> {
+    fn room(&self, records: usize, of_key: usize, record: &Record<'static>) -> Result<(), Applied> {
+        if is_too_long(record) {
+            return Err(Applied::Refused(Why::TooLong));
+        }
         if self.entries.len() + records > self.limits.records as usize {
             return Err(Applied::Refused(Why::NoRoom));
         }
@@ -476,6 +484,12 @@ impl Model {
             }
         }
     }
+}
+
+fn is_too_long(record: &Record<'static>) -> bool {
+    let mut flat = Vec::new();
+    record.write(Status::default(), &mut flat);
+    flat.len() > 65_536
 }
 
 fn stays(limits: &Limits, record: &Record<'static>) -> i64 {

@@ -13,7 +13,7 @@ pub struct Tally {
     pub incomplete: AtomicU64,
     /// Packets that change a record which is not here, or a field that it does not have.
     pub astray: AtomicU64,
-    /// Packets and chunks for which there was no room: those that were held during a sync, too.
+    /// Packets and chunks for which there was no room, in the store or in one record: those that were held during a sync, too.
     pub full: AtomicU64,
     /// Records passed over in walks, because nodes of that release do not read them as they are.
     pub passed_over: AtomicU64,

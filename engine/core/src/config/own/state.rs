@@ -78,7 +78,8 @@ const PATH_LEN_MAX: usize = 3072;
 
 const INTERVAL_MAX_MS: u32 = 60_000;
 
-const RING_MIN: u32 = 64 << 10;
+/// A record takes a quarter of the ring at most, and each has to fit.
+const RING_MIN: u32 = 512 << 10;
 const RING_MAX: u32 = 1 << 30;
 
 /// More have no room in 32 bits of places.
@@ -130,7 +131,7 @@ mod tests {
             ("runtime_dir", string(""), "\"/var/lib/binrush\""),
             ("fsync_interval", Value::Int(0), "from 1 to 60000"),
             ("ring_bytes", Value::Int(100_000), "a power of two"),
-            ("ring_bytes", Value::Int(1 << 12), "from 65536"),
+            ("ring_bytes", Value::Int(1 << 12), "from 524288"),
             ("records_max", Value::Int(0), "from 1"),
             ("records_memory", Value::Int(-1), "from 1"),
         ] {
