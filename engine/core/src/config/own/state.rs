@@ -130,7 +130,7 @@ mod tests {
             ("state_dir", Value::Int(1), "\"/var/lib/binrush\""),
             ("runtime_dir", string(""), "\"/var/lib/binrush\""),
             ("fsync_interval", Value::Int(0), "from 1 to 60000"),
-            ("ring_bytes", Value::Int(100_000), "a power of two"),
+            ("ring_bytes", Value::Int(600_000), "a power of two"),
             ("ring_bytes", Value::Int(1 << 12), "from 524288"),
             ("records_max", Value::Int(0), "from 1"),
             ("records_memory", Value::Int(-1), "from 1"),
