@@ -265,6 +265,12 @@ impl<E: Log + Send> Replica for TypedReplica<E> {
         self.kept.expired.is_none() || self.kept.effects.turn(&self.kept.store)
     }
 
+    fn walk_comes(&mut self, now: Timestamp) {
+        self.kept.pass(self.wall.seconds(now));
+        self.kept.expire(STEPS_PER_WALK);
+        self.kept.show();
+    }
+
     /// Answers an [`Inquiry`].
     fn ask(&mut self, _: Timestamp, message: Box<dyn Any + Send>) {
         if let Ok(inquiry) = message.downcast::<Inquiry>() {
@@ -457,8 +463,11 @@ const TICK_NS: u64 = 100_000_000;
 /// Steps of expiry with each packet: more than one record goes for each that comes, so that a busy shard never falls behind.
 const STEPS_PER_PACKET: usize = 2;
 
-/// Likewise in each turn: some hundred microseconds.
-const STEPS_PER_TURN: usize = 512;
+/// Likewise in each turn: less than a hundred microseconds, even where each step waits for memory several times.
+const STEPS_PER_TURN: usize = 128;
+
+/// Likewise before each step of a walk, which takes its own time.
+const STEPS_PER_WALK: usize = 16;
 
 /// Pieces of the store's that one piece of the end of a sync has at most: as many places as a walk of an [`OpaqueReplica`].
 const PIECES_PER_END: usize = 16;

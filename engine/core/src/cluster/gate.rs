@@ -270,8 +270,7 @@ impl<R: Replica> Gate<R> {
     }
 
     fn give(&mut self, now: Timestamp, request: &SliceRequest) {
-        // What expired a moment ago is not given, however long nothing came.
-        self.replica.turn(now);
+        self.replica.walk_comes(now);
         let data_version = self.replica.data_version(request.release);
         let (mut chunks, mut ends) = (Vec::new(), Vec::new());
         let mut unfit = 0;

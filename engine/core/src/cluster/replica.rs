@@ -41,10 +41,16 @@ pub trait Replica: Send {
     ) -> Result<(), WireError>;
 
     /// Time goes on: does what is due, such as to let records expire. `true`: there is more to do. Called as
-    /// [`Handler::turn`](crate::dispatch::handler::Handler::turn) is, and before each step of a walk; may take 200 us.
+    /// [`Handler::turn`](crate::dispatch::handler::Handler::turn) is; may take 200 us.
     fn turn(&mut self, now: Timestamp) -> bool {
         let _ = now;
         false
+    }
+
+    /// A step of a walk comes next: lets a little of what is due expire, so that it is not given, however long nothing came. Some
+    /// microseconds, because the step itself takes as long as a turn may.
+    fn walk_comes(&mut self, now: Timestamp) {
+        let _ = now;
     }
 
     /// Takes what another thread asks of it, by a message that its gate does not know. What it is not prepared for it drops.
@@ -110,6 +116,10 @@ impl<R: Replica + ?Sized> Replica for Box<R> {
 
     fn turn(&mut self, now: Timestamp) -> bool {
         (**self).turn(now)
+    }
+
+    fn walk_comes(&mut self, now: Timestamp) {
+        (**self).walk_comes(now);
     }
 
     fn ask(&mut self, now: Timestamp, message: Box<dyn Any + Send>) {
