@@ -12,8 +12,7 @@
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
-use binrush_store::store::Key;
-use binrush_store::{Kind, Store};
+use binrush_store::{RECORD_BYTES_MAX, Store};
 
 use crate::dispatch::handler::Told;
 
@@ -30,12 +29,12 @@ pub struct Inquiry {
 pub enum Wanted {
     /// None: only how many there are.
     Counts,
-    /// All, from this place on; 0 at first. An AoR comes before its contacts, and with them.
+    /// All, from this place on; 0 at first. A contact may come before its AoR.
     From(u32),
-    /// The AoRs of this name in all domains from this one on, 0 at first, and their contacts.
+    /// The AoRs of this name in all domains, and their contacts: from here on, 0 at first.
     Aor(Box<[u8]>, u32),
-    /// The dialogs with this Call-ID.
-    Callid(Box<[u8]>),
+    /// The dialogs with this Call-ID: from here on, 0 at first.
+    Callid(Box<[u8]>, u32),
 }
 
 /// Some records of one shard.
@@ -68,9 +67,14 @@ pub enum AskError {
 }
 
 impl Inquiry {
-    /// A question, and where its answer comes. `slice`: the memory for it.
+    /// A question, and where its answer comes. `slice`: the memory for it, which this makes as large as the answer can be.
     #[must_use]
-    pub fn new(wanted: Wanted, slice: Slice) -> (Self, mpsc::Receiver<Slice>) {
+    pub fn new(wanted: Wanted, mut slice: Slice) -> (Self, mpsc::Receiver<Slice>) {
+        slice.clear();
+        if wanted != Wanted::Counts {
+            slice.flat.reserve(SLICE_BYTES + RECORD_BYTES_MAX);
+            slice.ends.reserve(SLICE_RECORDS);
+        }
         let (answer, answered) = mpsc::sync_channel(1);
         let inquiry = Self {
             wanted,
@@ -107,8 +111,7 @@ impl Inquiry {
             })
     }
 
-    /// Fills the slice out of `store`, which is that of the name on this shard, and sends it. Takes about 100 µs at the most,
-    /// but for an AoR with very many contacts, which are never torn apart.
+    /// Fills the slice out of `store`, which is that of the name on this shard, and sends it. Takes about 100 µs at the most.
     pub fn answer(self, store: &Store) {
         let Self {
             wanted,
@@ -122,8 +125,7 @@ impl Inquiry {
 }
 
 impl Slice {
-    /// Each record as flat bytes, and what to ask for to get it again: a place for [`Wanted::From`], a domain for
-    /// [`Wanted::Aor`], 0 else. Records that go together have the same.
+    /// Each record as flat bytes, and what to ask for to get it again, and what comes behind it.
     pub fn records(&self) -> impl Iterator<Item = (u32, &[u8])> {
         let begins = self.ends.iter().map(|(_, end)| *end);
         let begins = std::iter::once(0).chain(begins);
@@ -131,37 +133,34 @@ impl Slice {
         records.map(|(&(at, end), begin)| (at, &self.flat[begin..end]))
     }
 
+    fn clear(&mut self) {
+        self.flat.clear();
+        self.ends.clear();
+    }
+
     fn fill(&mut self, wanted: &Wanted, store: &Store) {
+        self.clear();
         let Self { flat, ends, .. } = self;
-        flat.clear();
-        ends.clear();
-        let mut at = 0;
         let mut keep = |at: u32, bytes: &[u8]| {
-            flat.extend_from_slice(bytes);
-            ends.push((at, flat.len()));
+            let has_room = flat.len() < SLICE_BYTES && ends.len() < SLICE_RECORDS;
+            if has_room {
+                flat.extend_from_slice(bytes);
+                ends.push((at, flat.len()));
+            }
+            has_room
         };
         self.next = match wanted {
             Wanted::Counts => None,
-            Wanted::From(from) => store.walk(*from, SLICE_BYTES, &mut |place, bytes| {
-                // Contacts go with the AoR before them.
-                if bytes.first() != Some(&(Kind::Contact as u8)) {
-                    at = place;
-                }
-                keep(at, bytes);
-            }),
-            Wanted::Aor(aor, from) => {
-                store.find_aor(aor, *from, SLICE_BYTES, &mut |domain, bytes| {
-                    keep(domain, bytes);
-                })
-            }
-            Wanted::Callid(callid) => {
-                store.find(&Key::Dialog(callid), &mut |_, bytes| keep(0, bytes));
-                None
-            }
+            Wanted::From(from) => store.walk_while(*from, &mut keep),
+            Wanted::Aor(aor, from) => store.find_aor(aor, *from, &mut keep),
+            Wanted::Callid(callid, from) => store.find_callid(callid, *from, &mut keep),
         };
         (self.len, self.bytes) = (store.len(), store.bytes());
     }
 }
+
+/// Records after which it is: the tables of strings and places that are looked through in one call have as many.
+const SLICE_RECORDS: usize = 4096;
 
 /// Bytes after which a slice is enough: at 150 ns for each of some hundred records, less than 100 µs.
 const SLICE_BYTES: usize = 64 << 10;

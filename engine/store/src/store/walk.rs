@@ -94,15 +94,37 @@ impl Store {
     /// Calls `each` with the place and the flat bytes of each record from place `from` on, 0 at first, until about `bytes`
     /// were given or a few thousand places looked at. Where to go on; `None`: that was all.
     ///
-    /// From call to call it gives every record that is there all the time, however many come and go in between. An AoR comes
-    /// before its contacts, and all of them in one call: a genuine receiver takes its labels from whichever is first.
+    /// From call to call it gives every record that is there all the time, however many come and go in between, in the order of
+    /// their places: a contact may come before its AoR, and far from it.
     pub fn walk(&self, from: u32, bytes: usize, each: &mut dyn FnMut(u32, &[u8])) -> Option<u32> {
-        let mut flat = Vec::new();
-        self.walk_places(from, bytes, |place, _| self.give(place, &mut flat, each))
+        let mut given = 0;
+        self.walk_while(from, &mut |place, flat| {
+            let goes_on = given < bytes.max(1);
+            if goes_on {
+                given += flat.len();
+                each(place, flat);
+            }
+            goes_on
+        })
     }
 
-    /// As [`walk`](Self::walk), with what the records say instead of their bytes: nothing is copied. `each` says how many bytes
-    /// it made of a record; one of which it makes little counts as what it takes here.
+    /// As [`walk`](Self::walk), until `each` says `false`: it did not take that record, and the next call begins with it.
+    pub fn walk_while(&self, from: u32, each: &mut dyn FnMut(u32, &[u8]) -> bool) -> Option<u32> {
+        let places = self.table.places();
+        let end = from.saturating_add(WALK_PLACES).min(places);
+        let mut flat = Vec::new();
+        for place in from..end {
+            if self.table.get(place).is_some() && !self.give_while(place, &mut flat, each) {
+                return Some(place);
+            }
+        }
+        (end < places).then_some(end)
+    }
+
+    /// Goes over what the records say instead of their bytes, for syncs: nothing is copied. `each` says how many bytes it made of
+    /// a record; one of which it makes little counts as what it takes here.
+    ///
+    /// An AoR comes before its contacts, and all of them in one call: a genuine receiver takes its labels from whichever is first.
     pub fn walk_records(
         &self,
         from: u32,
@@ -127,24 +149,62 @@ impl Store {
         }
     }
 
-    /// Calls `each` with the flat bytes of the AoRs of this name, whatever their domain is, and of their contacts, and with the
-    /// number of the domain: from `from` on, 0 at first, until about `bytes` were given or a thousand numbers tried. Where to go
-    /// on; `None`: that was all. The records of one domain come in one call, the AoR first.
+    /// Calls `each` with the flat bytes of the dialogs with this Call-ID, from `from` on, 0 at first, until it says `false`: it did not
+    /// take that one. With each comes where to ask for it again; where to go on, `None`: that was all.
+    ///
+    /// If what `from` means is gone meanwhile, all come again.
+    pub fn find_callid(
+        &self,
+        callid: &[u8],
+        from: u32,
+        each: &mut dyn FnMut(u32, &[u8]) -> bool,
+    ) -> Option<u32> {
+        let mut packed = Vec::new();
+        if self.family != Family::Dialogs
+            || !Key::Dialog(callid).pack(&self.table.strings, &mut packed)
+        {
+            return None;
+        }
+        let is_one =
+            |place: &u32| self.table.kind(*place).is_some() && self.table.key_at(*place) == packed;
+        let begin = inside(from).filter(is_one);
+        let (at, head) = match begin {
+            Some(place) => (from, Some(place)),
+            None => (0, self.table.find(&packed).head),
+        };
+        self.give_row(at, head, &mut Vec::new(), each)
+    }
+
+    /// Calls `each` with the flat bytes of the AoRs of this name, whatever their domain is, and of their contacts: from `from` on, 0
+    /// at first, until it says `false`, which is that it did not take that record, or a thousand domains were tried. With each comes
+    /// where to ask for it again: the number of a domain, or a place inside of one. Where to go on; `None`: that was all. An AoR
+    /// comes before its contacts.
+    ///
+    /// If what `from` means is gone meanwhile, all come again.
     ///
     /// Nobody keeps a list of domains. But a domain is one of the strings that records share, of which there are few.
     pub fn find_aor(
         &self,
         aor: &[u8],
         from: u32,
-        bytes: usize,
-        each: &mut dyn FnMut(u32, &[u8]),
+        each: &mut dyn FnMut(u32, &[u8]) -> bool,
     ) -> Option<u32> {
         if self.family != Family::Usrloc {
             return None;
         }
         let strings = &self.table.strings;
+        let (mut packed, mut flat, mut from) = (Vec::new(), Vec::new(), from);
+        if let Some(place) = inside(from) {
+            let domain = self.domain_of(place, aor);
+            if domain.is_some() {
+                let stopped = self.give_row(from, Some(place), &mut flat, each);
+                if stopped.is_some() {
+                    return stopped;
+                }
+            }
+            from = domain.map_or(0, |domain| domain + 1);
+        }
         let end = from.saturating_add(FIND_STRINGS).min(strings.end());
-        let (mut packed, mut flat, mut given) = (Vec::new(), Vec::new(), 0);
         for domain in from..end {
             if !strings.is_used(domain) {
                 continue;
@@ -152,14 +212,40 @@ impl Store {
             packed.clear();
             put_varint(&mut packed, domain.into());
             put_str(&mut packed, aor);
-            for (place, _) in self.table.chain(self.table.find(&packed).head) {
-                given += self.give(place, &mut flat, &mut |_, flat| each(domain, flat));
-            }
-            if given >= bytes {
-                return (domain + 1 < strings.end()).then_some(domain + 1);
+            let head = self.table.find(&packed).head;
+            let stopped = self.give_row(domain, head, &mut flat, each);
+            if stopped.is_some() {
+                return stopped;
             }
         }
         (end < strings.end()).then_some(end)
+    }
+
+    /// Gives the records of one key from `head` on, which `at` means; where it was told to stop.
+    fn give_row(
+        &self,
+        at: u32,
+        head: Option<u32>,
+        flat: &mut Vec<u8>,
+        each: &mut dyn FnMut(u32, &[u8]) -> bool,
+    ) -> Option<u32> {
+        for (place, _) in self.table.chain(head) {
+            let at = match Some(place) == head {
+                true => at,
+                false => place | INSIDE,
+            };
+            if !self.give_while(place, flat, &mut |_, flat| each(at, flat)) {
+                return Some(at);
+            }
+        }
+        None
+    }
+
+    /// The number of the domain of the record at `place`, if it is one of the AoR of this name.
+    fn domain_of(&self, place: u32, aor: &[u8]) -> Option<u32> {
+        let mut fields = pack::Packed::new(&self.table.get(place)?.blob);
+        let domain = fields.id();
+        (fields.str() == aor).then_some(domain)
     }
 
     /// Calls `each` with the place and the packed bytes of each record; it says how many bytes it gave.
@@ -197,6 +283,17 @@ impl Store {
         self.table.unpack(place, flat);
         each(place, flat);
         flat.len()
+    }
+
+    fn give_while(
+        &self,
+        place: u32,
+        flat: &mut Vec<u8>,
+        each: &mut dyn FnMut(u32, &[u8]) -> bool,
+    ) -> bool {
+        flat.clear();
+        self.table.unpack(place, flat);
+        each(place, flat)
     }
 
     fn belongs<'f>(&self, flat: &'f [u8]) -> Result<Record<'f>, RestoreError> {
@@ -283,6 +380,18 @@ fn put_str(out: &mut Vec<u8>, text: &[u8]) {
 
 /// Places looked at in one call, so that one over a store of free places ends as well.
 const WALK_PLACES: u32 = 4096;
+
+/// Set in what says where to go on: the rest is a place. Nobody has so many domains, and no store so many places: see the settings'
+/// upper limits.
+const INSIDE: u32 = 1 << 31;
+
+/// The place that `from` means, if it is one.
+const fn inside(from: u32) -> Option<u32> {
+    match from & INSIDE {
+        0 => None,
+        _ => Some(from & !INSIDE),
+    }
+}
 
 /// Strings that are tried as a domain in one call.
 const FIND_STRINGS: u32 = 1024;

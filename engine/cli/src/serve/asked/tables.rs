@@ -330,7 +330,7 @@ fn wanted(family: Family, search: &Search, place: u32) -> Wanted {
                 prefix: None,
                 ..
             },
-        ) => Wanted::Callid(callid.as_bytes().into()),
+        ) => Wanted::Callid(callid.as_bytes().into(), place),
         _ => Wanted::From(place),
     }
 }

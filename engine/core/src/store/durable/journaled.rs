@@ -1,7 +1,7 @@
 //! The shard's side: every change of a store to a ring, and snapshots in slices.
 
 use binrush_journal::{Appender, Step};
-use binrush_store::{Effects, Kind, Store};
+use binrush_store::{Effects, Store};
 
 /// Who hears of the changes of a store, and has its own turns beside.
 pub trait Log: Effects {
@@ -28,8 +28,6 @@ impl<L: Log> Log for Option<L> {
 pub struct Journaled {
     appender: Appender,
     snapshot: Option<Cursor>,
-    /// Places that are in the snapshot already, of the records that the next slice begins with.
-    given: Vec<u32>,
 }
 
 /// How far a snapshot came.
@@ -44,8 +42,8 @@ enum Cursor {
 /// Why a slice ended before its time.
 #[derive(Debug, Clone, Copy)]
 enum Halt {
-    /// There is no room for the record at a place that comes in the row which begins with this one.
-    NoRoom(u32),
+    /// There is no room for the record that comes at the next place.
+    NoRoom,
     Abandoned,
 }
 
@@ -54,7 +52,6 @@ impl Journaled {
         Self {
             appender,
             snapshot: None,
-            given: Vec::new(),
         }
     }
 
@@ -70,36 +67,22 @@ impl Journaled {
         self.appender.has_room(len)
     }
 
-    /// Gives records from place `from` on; says where to go on, or why it did not.
-    fn slice(&mut self, store: &Store, from: u32) -> Result<Option<u32>, Halt> {
-        let Self {
-            appender, given, ..
-        } = self;
-        let (mut halt, mut row, mut known) = (None, from, given.len());
-        let next = store.walk(from, SLICE_BYTES, &mut |place, flat| {
-            // Contacts come behind their AoR, wherever their places are.
-            let begins_row = flat.first() != Some(&(Kind::Contact as u8));
-            if begins_row && halt.is_none() && place != row {
-                given.clear();
-                (row, known) = (place, 0);
+    /// Gives records from place `from` on; says where to go on, and why it did not.
+    fn slice(&mut self, store: &Store, from: u32) -> (Option<u32>, Option<Halt>) {
+        let (mut halt, mut given) = (None, 0);
+        let next = store.walk_while(from, &mut |place, flat| {
+            if given >= SLICE_BYTES {
+                return false;
             }
-            if halt.is_some() || (!begins_row && given[..known].contains(&place)) {
-                return;
-            }
-            match appender.snapshot_record(TABLE, place, flat) {
-                Step::Taken if !begins_row => given.push(place),
-                Step::Taken => {}
-                Step::NoRoom => halt = Some(Halt::NoRoom(row)),
-                Step::Abandoned => halt = Some(Halt::Abandoned),
-            }
+            given += flat.len();
+            halt = match self.appender.snapshot_record(TABLE, place, flat) {
+                Step::Taken => None,
+                Step::NoRoom => Some(Halt::NoRoom),
+                Step::Abandoned => Some(Halt::Abandoned),
+            };
+            halt.is_none()
         });
-        match halt {
-            Some(halt) => Err(halt),
-            None => {
-                given.clear();
-                Ok(next)
-            }
-        }
+        (next, halt)
     }
 }
 
@@ -127,13 +110,16 @@ impl Log for Journaled {
             },
         };
         let (next, more) = match cursor {
-            Cursor::At(from) => match self.slice(store, from) {
-                Ok(Some(next)) => (Some(Cursor::At(next)), true),
-                Ok(None) => (Some(Cursor::End), true),
-                // While the disk takes nothing there is no use in asking a thousand times a second.
-                Err(Halt::NoRoom(row)) => (Some(Cursor::At(row)), false),
-                Err(Halt::Abandoned) => (None, true),
-            },
+            Cursor::At(from) => {
+                let (next, halt) = self.slice(store, from);
+                let next = next.map_or(Cursor::End, Cursor::At);
+                match halt {
+                    None => (Some(next), true),
+                    // While the disk takes nothing there is no use in asking a thousand times a second.
+                    Some(Halt::NoRoom) => (Some(next), false),
+                    Some(Halt::Abandoned) => (None, true),
+                }
+            }
             Cursor::End => match self.appender.end_snapshot() {
                 Step::Taken => (None, false),
                 Step::NoRoom => (Some(Cursor::End), false),
@@ -141,9 +127,6 @@ impl Log for Journaled {
             },
         };
         self.snapshot = next;
-        if next.is_none() {
-            self.given = Vec::new();
-        }
         more
     }
 }
@@ -151,5 +134,5 @@ impl Log for Journaled {
 /// Each table has a journal of its own, in which it is this one.
 pub(super) const TABLE: u8 = 0;
 
-/// Bytes of records in a slice, about: some hundred contacts, of which each takes 0.2 µs.
+/// Bytes of records in a slice, and one record more: some hundred contacts, of which each takes 0.2 µs.
 const SLICE_BYTES: usize = 96 << 10;

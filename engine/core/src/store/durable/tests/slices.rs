@@ -68,6 +68,42 @@ fn a_snapshot_gets_through_a_ring_that_is_smaller_than_one_row_of_it() {
 }
 
 #[test]
+fn a_row_of_many_long_contacts_takes_as_many_turns_as_it_has_slices() {
+    let ground = Ground::new();
+    let mut state = State::open(&StateOptions {
+        ring_bytes: 1 << 19,
+        ..ground.options(1)
+    })
+    .unwrap();
+    let mut stores = state
+        .table(CONTACTS, Family::Usrloc, Limits::default(), NOW)
+        .unwrap();
+    let (store, journaled) = &mut stores[0];
+    let now = Now { unix: NOW, tick: 1 };
+    for number in 0..1024 {
+        let uri = format!("sip:{number}@192.0.2.1;x={}", "y".repeat(8 << 10));
+        let contact = Contact {
+            domain: b"location",
+            aor: b"alice",
+            uri: uri.as_bytes(),
+            ..Contact::default()
+        };
+        let change = Change::ContactInserted(contact, Matching::UriAndCallid);
+        assert_eq!(store.apply(now, &change, 1, journaled), Applied::Created);
+    }
+    let status = Arc::clone(&state.watched[0].status);
+    assert!(status.is_lagging(), "most of them found no room");
+    let mut turns = 0_u64;
+    while status.is_lagging() || status.snapshots() == 0 {
+        journaled.turn(store);
+        turns += 1;
+        state.writers[0][0].turn(Duration::from_millis(turns));
+        assert!(turns < 10_000, "it does not end");
+    }
+    assert!(turns >= 8 << 20 >> 17, "{turns} for 8 MiB");
+}
+
+#[test]
 fn a_replica_gives_its_snapshots_by_its_turns() {
     let ground = Ground::new();
     let mut state = ground.open(1).unwrap();
