@@ -329,7 +329,7 @@ fn a_side_that_cannot_be_read_ends_with_2_and_says_where() {
             &["the kinds are dialog, aor, contact"],
         ),
         (&[&there, &there, "--a-at", "noon"], &["seconds since 1970"]),
-        (&[&there], &["<FILE B>"]),
+        (&[&there], &["<SIDE B>"]),
     ] {
         run(&[&["state", "diff"], args].concat())
             .exits(2)

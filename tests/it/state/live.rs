@@ -133,10 +133,8 @@ fn a_running_engine_its_dump_and_its_state_directory_are_the_same() {
     let tables = Engine::summary(control);
     let ul = tables.iter().find(|table| table["table"] == "ul");
     let ul = ul.expect("the table of contacts");
-    assert!(
-        ul["bytes"].as_u64() > Some(0) && ul["copy"].is_null(),
-        "{ul}"
-    );
+    assert!(ul["bytes"].as_u64() > Some(0), "{ul}");
+    assert_eq!(ul["copy"]["state"], "suspect", "no node gives a sync: {ul}");
     assert_eq!(ul["journal"].as_array().map(Vec::len), Some(2), "{ul}");
     let words = run(&["state", "summary", control]).ok().quiet();
     assert!(words.text().contains("on the disk"), "{}", words.text());

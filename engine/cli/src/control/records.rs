@@ -22,7 +22,7 @@ pub(crate) struct Table {
     pub(crate) records: u64,
     /// Of memory.
     pub(crate) bytes: u64,
-    /// What the copy is worth; null where there is no cluster.
+    /// What the copy is worth; null where nobody knows it just now.
     pub(crate) copy: Option<Copy>,
     /// Of each shard; empty where nothing is written down.
     pub(crate) journal: Vec<Journal>,
