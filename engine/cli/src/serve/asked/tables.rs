@@ -6,7 +6,9 @@
 //!                                  └── next place, next shard ◀─────────┘
 //! ```
 
+use std::any::Any;
 use std::fmt;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -15,6 +17,7 @@ use binrush_engine::cluster::config::ClusterConfig;
 use binrush_engine::cluster::driver::Orders;
 use binrush_engine::cluster::facts::{ClusterFacts, CopyState};
 use binrush_engine::dispatch::NameId;
+use binrush_engine::dispatch::handler::Told;
 use binrush_engine::store::durable::{JournalFacts, Watch};
 use binrush_engine::store::family;
 use binrush_engine::store::inquiry::{AskError, Inquiry, Slice, Wanted};
@@ -28,6 +31,9 @@ use crate::{line, text};
 
 /// What is known of the journal of a table, by the table's name; nothing where there is none.
 type Journals = Box<dyn Fn(&str) -> Vec<Journal> + Send + Sync>;
+
+/// Where a shard says how many records it has, if it was asked.
+type Counted = Result<Receiver<Slice>, AskError>;
 
 /// All tables of an engine.
 pub(in crate::serve) struct Tables {
@@ -109,24 +115,40 @@ impl Tables {
 
     /// What is known of each; `clusters`: as they are now; `lost`: datagrams that were lost here.
     pub(super) fn facts(&self, clusters: &[ClusterFacts], lost: u64) -> Vec<Table> {
-        let held = self.held.iter();
-        held.filter_map(|held| self.fact(held, clusters, lost))
+        // All are asked before one is waited for: who asks is gone when each that hangs is waited for by itself.
+        let all = self.held.iter().map(|held| {
+            let shards = 0..self.orders.owners();
+            shards.map(|shard| self.counted(held, shard)).collect()
+        });
+        let all: Vec<Vec<Counted>> = all.collect();
+        let until = Instant::now() + PATIENCE;
+        let all = self.held.iter().zip(all);
+        all.filter_map(|(held, counted)| self.fact(held, counted, until, clusters, lost))
             .collect()
     }
 
-    fn fact(&self, held: &Held, clusters: &[ClusterFacts], lost: u64) -> Option<Table> {
-        let (mut records, mut bytes, mut trouble) = (0, 0, None);
-        for shard in 0..self.orders.owners() {
-            match self.ask(held, shard, Wanted::Counts, Slice::default()) {
+    fn fact(
+        &self,
+        held: &Held,
+        counted: Vec<Counted>,
+        until: Instant,
+        clusters: &[ClusterFacts],
+        lost: u64,
+    ) -> Option<Table> {
+        let (mut records, mut bytes, mut trouble) = (0, 0, Vec::new());
+        for (shard, counted) in (0..).zip(counted) {
+            match counted.and_then(|answer| answered(shard, &answer, until)) {
                 Ok(slice) => {
                     records += slice.len as u64;
                     bytes += slice.bytes as u64;
                 }
                 // Of a module of earlier nodes, packets may be taken and no records kept.
                 Err(AskError::Unread) if held.copy.is_none() => return None,
-                Err(error) => trouble = Some(error.to_string()),
+                Err(error) if trouble.contains(&error) => {}
+                Err(error) => trouble.push(error),
             }
         }
+        let trouble: Vec<_> = trouble.iter().map(ToString::to_string).collect();
         let known = held.copy.as_ref().and_then(|(cluster, name)| {
             let mut clusters = clusters.iter();
             let cluster = clusters.find(|known| known.cluster == *cluster)?;
@@ -148,7 +170,7 @@ impl Tables {
                 }),
             },
             journal: (self.journals)(&held.name),
-            trouble,
+            trouble: (!trouble.is_empty()).then(|| trouble.join("; ")),
         })
     }
 
@@ -205,13 +227,26 @@ impl Tables {
         wanted: Wanted,
         slice: Slice,
     ) -> Result<Slice, AskError> {
-        let way = |inquiry| match held.is_profiles {
-            true => self
-                .orders
-                .tell(shard, held.id, Box::new(ForProfiles(Box::new(inquiry)))),
-            false => self.orders.tell(shard, held.id, Box::new(inquiry)),
-        };
+        let way = |inquiry| self.tell(held, shard, inquiry);
         Inquiry::ask(shard, wanted, slice, PATIENCE, way)
+    }
+
+    /// Asks a shard how many records it has, and waits for nothing.
+    fn counted(&self, held: &Held, shard: u16) -> Counted {
+        let (inquiry, answer) = Inquiry::new(Wanted::Counts, Slice::default());
+        match self.tell(held, shard, inquiry) {
+            Told::Taken => Ok(answer),
+            Told::Full => Err(AskError::Busy(shard)),
+            Told::Ended => Err(AskError::Ended(shard)),
+        }
+    }
+
+    fn tell(&self, held: &Held, shard: u16, inquiry: Inquiry) -> Told {
+        let message: Box<dyn Any + Send> = match held.is_profiles {
+            true => Box::new(ForProfiles(Box::new(inquiry))),
+            false => Box::new(inquiry),
+        };
+        self.orders.tell(shard, held.id, message)
     }
 }
 
@@ -284,6 +319,15 @@ impl Making {
         let counts = self.page.counts.entry(kind.name().to_owned());
         counts.or_default().add(&one);
     }
+}
+
+/// What a shard answers up to a moment; what it has answered by then is taken also afterwards.
+fn answered(shard: u16, answer: &Receiver<Slice>, until: Instant) -> Result<Slice, AskError> {
+    let left = until.saturating_duration_since(Instant::now());
+    answer.recv_timeout(left).map_err(|error| match error {
+        RecvTimeoutError::Timeout => AskError::Busy(shard),
+        RecvTimeoutError::Disconnected => AskError::Unread,
+    })
 }
 
 fn written(facts: &JournalFacts) -> Journal {

@@ -13,7 +13,17 @@ use std::sync::{Arc, Mutex};
 
 /// Shards in place of threads: of each the keeper of each name, in the order of the names.
 #[derive(Default)]
-pub(in crate::serve::asked) struct Shards(Vec<Vec<Mutex<TypedReplica>>>);
+pub(in crate::serve::asked) struct Shards(Vec<Vec<Mutex<TypedReplica>>>, Hung);
+
+/// What a shard that hangs has in its mailbox.
+#[derive(Default)]
+struct Hung(Option<u16>, Mutex<Vec<Box<dyn Any + Send>>>);
+
+impl Shards {
+    fn of(shards: Vec<Vec<Mutex<TypedReplica>>>) -> Self {
+        Self(shards, Hung::default())
+    }
+}
 
 impl Orders for Shards {
     fn owners(&self) -> u16 {
@@ -21,7 +31,10 @@ impl Orders for Shards {
     }
 
     fn tell(&self, shard: u16, name: NameId, message: Box<dyn Any + Send>) -> Told {
-        if let Some(replica) = self.0[usize::from(shard)].get(name.index()) {
+        let Self(_, Hung(hung, mailbox)) = self;
+        if *hung == Some(shard) {
+            mailbox.lock().unwrap().push(message);
+        } else if let Some(replica) = self.0[usize::from(shard)].get(name.index()) {
             replica.lock().unwrap().ask(Timestamp::default(), message);
         }
         Told::Taken
@@ -135,7 +148,7 @@ fn pages_have_every_record_of_all_shards_once() {
             .collect();
         of.into_iter().map(dialog).collect()
     };
-    let shards = Shards(vec![
+    let shards = Shards::of(vec![
         shard(&[("dialog-dlg-repl", dialogs(&callids[..2000]))]),
         shard(&[("dialog-dlg-repl", Vec::new())]),
         shard(&[("dialog-dlg-repl", dialogs(&callids[2000..]))]),
@@ -177,7 +190,7 @@ fn an_aor_is_found_in_every_domain_and_a_call_by_its_id_or_what_that_begins_with
             contact(domain, "bob", b"sip:three"),
         ]
     };
-    let shards = Shards(vec![
+    let shards = Shards::of(vec![
         shard(&[
             ("dialog-dlg-repl", vec![dialog(b"abc"), dialog(b"abd")]),
             ("usrloc-contact-repl", contacts("location")),
@@ -231,7 +244,7 @@ fn what_no_page_has_room_for_is_cut_between_records_or_left_out() {
         .collect();
     let contacts = uris.iter().map(|uri| contact("location", "alice", uri));
     let too_long = vec![1_u8; PAGE_BYTES_MAX / 6 + 1];
-    let shards = Shards(vec![shard(&[
+    let shards = Shards::of(vec![shard(&[
         ("usrloc-contact-repl", contacts.collect()),
         (
             "dialog-dlg-repl",
@@ -271,7 +284,7 @@ fn tables_say_how_much_they_have_what_the_copy_is_worth_and_who_cannot_tell() {
         (DIALOGS, Family::Dialogs),
         ("dialog", Family::Dialogs),
     ];
-    let tables = tables(Shards(vec![kept(), kept()]), &names);
+    let tables = tables(Shards::of(vec![kept(), kept()]), &names);
     let capability = CapabilityFacts {
         name: "usrloc-contact-repl".to_owned(),
         why: "the first sync".to_owned(),
@@ -302,8 +315,35 @@ fn tables_say_how_much_they_have_what_the_copy_is_worth_and_who_cannot_tell() {
 }
 
 #[test]
+fn a_shard_that_hangs_is_named_and_costs_its_patience_once() {
+    let kept = || {
+        shard(&[
+            ("usrloc-contact-repl", Vec::new()),
+            ("dialog-dlg-repl", Vec::new()),
+        ])
+    };
+    let mut shards = Shards::of(vec![kept(), kept(), kept()]);
+    shards.1.0 = Some(1);
+    let names = [(CONTACTS, Family::Usrloc), (DIALOGS, Family::Dialogs)];
+    let tables = tables(shards, &names);
+    let begin = Instant::now();
+    let facts = tables.facts(&[], 0);
+    assert!(begin.elapsed() < PATIENCE * 3 / 2, "{:?}", begin.elapsed());
+    assert_eq!(facts.len(), 2);
+    for fact in facts {
+        let trouble = fact.trouble.unwrap();
+        assert!(trouble.starts_with("shard 1 does not answer"), "{trouble}");
+        assert!(!trouble.contains(';'), "the others do: {trouble}");
+    }
+    let begin = Instant::now();
+    let error = tables.page(&question(DIALOGS)).unwrap_err();
+    assert!(error.contains("shard 1 does not answer"), "{error}");
+    assert!(begin.elapsed() < PATIENCE * 3 / 2, "{:?}", begin.elapsed());
+}
+
+#[test]
 fn what_early_nodes_told_is_never_more_than_suspect_and_says_what_was_lost() {
-    let shards = Shards(vec![shard(&[("dialog", vec![dialog(b"one")])])]);
+    let shards = Shards::of(vec![shard(&[("dialog", vec![dialog(b"one")])])]);
     let tables = tables(shards, &[("dialog", Family::Dialogs)]);
     for (lost, told) in [(0, "as it was kept"), (1, "1 datagram lost since")] {
         let copy = tables.facts(&[], lost).swap_remove(0).copy.unwrap();
@@ -314,7 +354,7 @@ fn what_early_nodes_told_is_never_more_than_suspect_and_says_what_was_lost() {
 
 #[test]
 fn a_position_that_nobody_was_told_ends_the_walk() {
-    let shards = Shards(vec![shard(&[("dialog-dlg-repl", vec![dialog(b"one")])])]);
+    let shards = Shards::of(vec![shard(&[("dialog-dlg-repl", vec![dialog(b"one")])])]);
     let tables = tables(shards, &[(DIALOGS, Family::Dialogs)]);
     for (shard, place, skip) in [(1, 0, 0), (u16::MAX, 0, 0), (0, u32::MAX, u32::MAX)] {
         let page = tables.page(&Question {
