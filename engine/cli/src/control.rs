@@ -18,7 +18,9 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -75,7 +77,8 @@ pub(crate) trait Answers: Send + Sync {
     fn records(&self, question: &Question) -> Result<Page<Box<RawValue>>, String>;
 }
 
-/// A thread that answers. Dropping it removes the socket and ends the thread, with whatever it was sending.
+/// A thread that answers. Dropping it removes the socket and ends the thread, with whatever it was sending; a thread that
+/// waits for who knows an answer is left to itself after [`END_MAX`], and answers nobody any more.
 #[derive(Debug)]
 pub(crate) struct Control {
     // Fields are dropped in their order, and the place has to go while its listener is still open: see there.
@@ -88,7 +91,10 @@ pub(crate) struct Control {
 struct Answering {
     /// The thread ends when this is dropped.
     stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    /// Who is at the counter is served, and nobody after him.
+    is_over: Arc<AtomicBool>,
+    /// Nothing is ever sent: it is gone when the thread is.
+    ended: mpsc::Receiver<()>,
 }
 
 /// What all clients share.
@@ -97,6 +103,8 @@ struct Desk {
     /// The user that this process runs as.
     us: u32,
     limits: Limits,
+    /// As of [`Answering`].
+    is_over: Arc<AtomicBool>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -131,24 +139,31 @@ impl Control {
             .context("cannot prepare to listen")?;
         let us = our_user(&runtime).context("cannot find out as whom this process runs")?;
         let (place, listener) = Place::take(path, us, &runtime)?;
+        let is_over = Arc::new(AtomicBool::new(false));
         let desk = Arc::new(Desk {
             answers,
             us,
             limits,
+            is_over: Arc::clone(&is_over),
         });
         let (stop, stopped) = oneshot::channel();
+        let (at_work, ended) = mpsc::sync_channel(1);
         let serve = move || {
+            // Gone when this thread is through, however that comes.
+            let _at_work: mpsc::SyncSender<()> = at_work;
             runtime.spawn(accept(listener, desk));
             // An error is the sender being dropped, which is how it is told. What is in work is dropped too.
             let _ = runtime.block_on(stopped);
+            drop(runtime);
         };
         let builder = thread::Builder::new().name("control".into());
-        let thread = builder
+        builder
             .spawn(serve)
             .context("cannot start the thread that answers")?;
         let thread = Answering {
             stop: Some(stop),
-            thread: Some(thread),
+            is_over,
+            ended,
         };
         Ok(Self {
             place,
@@ -164,11 +179,10 @@ impl Control {
 
 impl Drop for Answering {
     fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
         drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // When it panicked there is nothing left to end.
-            let _ = thread.join();
-        }
+        // Records wait to be brought to the disk behind this, and a shard that hangs may have the thread wait for it.
+        let _ = self.ended.recv_timeout(END_MAX);
     }
 }
 
@@ -259,6 +273,8 @@ async fn serve(stream: &UnixStream, desk: &Desk) {
 async fn question(stream: &UnixStream, desk: &Desk) -> Option<Answer> {
     let deadline = desk.limits.deadline;
     let wrong = match timeout(deadline, line::read(stream, REQUEST_LEN_MAX)).await {
+        // Several may be due before the thread sees its end.
+        Ok(Ok(_)) if desk.is_over.load(Ordering::Relaxed) => return None,
         Ok(Ok(line)) => return Some(desk.answer(&line)),
         Ok(Err(error)) => match error.kind() {
             ErrorKind::FileTooLarge => {
@@ -294,6 +310,9 @@ const LIMITS: Limits = Limits {
     clients: 8,
     deadline: Duration::from_secs(1),
 };
+
+/// The longest that the end of the thread is waited for.
+const END_MAX: Duration = Duration::from_secs(1);
 
 /// How long nobody is accepted after that failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -50,6 +50,8 @@ struct Fake {
     peers_len: usize,
     /// Why nobody knows of the clusters.
     unknown: Option<&'static str>,
+    /// How long it takes to find out how tables are.
+    slow: Duration,
     requests: Mutex<Vec<(i32, String)>>,
 }
 
@@ -85,6 +87,7 @@ impl Answers for Fake {
     }
 
     fn tables(&self) -> Vec<Table> {
+        thread::sleep(self.slow);
         vec![Table {
             name: "1/x".into(),
             ..Table::default()
@@ -438,6 +441,30 @@ fn what_is_wrong_at_the_start_names_the_socket() {
         said.contains("control.sock: another process listens at /"),
         "{said}"
     );
+}
+
+#[test]
+fn an_answer_that_takes_long_holds_up_no_end_and_nobody_behind_it_is_served() {
+    let folder = Folder::new();
+    let fake = Fake {
+        slow: 3 * END_MAX,
+        ..Fake::default()
+    };
+    let (control, fake) = server_within(PATIENT, &folder, fake);
+    let mut clients = [connect(&folder), connect(&folder)];
+    for client in &mut clients {
+        client.write_all(&Request::Tables {}.line()).unwrap();
+    }
+    // The thread is at the first one's answer.
+    thread::sleep(END_MAX / 2);
+    let begin = Instant::now();
+    drop(control);
+    assert!(begin.elapsed() < 2 * END_MAX, "{:?}", begin.elapsed());
+    assert!(!folder.socket().exists());
+    let [first, second] = clients;
+    assert_eq!(rest(second), "");
+    assert!(begin.elapsed() < 5 * END_MAX, "{:?}", begin.elapsed());
+    drop((first, fake));
 }
 
 /// Longer than any wait that goes well.
