@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use binrush_engine::store::durable::{JournalFacts, Journals, Note, State, Watch};
 
 use super::{Tallies, cannot_keep};
 use crate::metrics::{Kept, Tables};
+use crate::text::counted;
 
 /// The journals of a server at work.
 pub(in crate::serve) struct Journal {
@@ -14,8 +16,19 @@ pub(in crate::serve) struct Journal {
     journals: Option<Journals>,
     notes: Vec<Note>,
     tallies: Tallies,
-    /// What was told of each table on each shard.
-    told: HashMap<(Arc<str>, u16), Worry>,
+    told: Told,
+}
+
+/// What was told of each table on each shard: new worries at once, and then at most one line in [`QUIET`].
+#[derive(Debug, Default)]
+struct Told(HashMap<(Arc<str>, u16), Last>);
+
+/// What was told last of a journal.
+#[derive(Debug, Default)]
+struct Last {
+    worry: Worry,
+    /// `None`: nothing yet.
+    at: Option<Instant>,
 }
 
 /// What an operator should know of a journal.
@@ -23,6 +36,10 @@ pub(in crate::serve) struct Journal {
 struct Worry {
     lagging: bool,
     alarm: Option<String>,
+    /// Changes that had no room in the ring: a gap may come and heal between two looks.
+    missed: u64,
+    /// Records that no ring has room for.
+    too_long: u64,
 }
 
 /// A line about a journal.
@@ -41,10 +58,10 @@ impl Journal {
         let started = state.map(State::start).transpose().map_err(cannot_keep)?;
         let (journals, notes) = started.unzip();
         Ok(Self {
+            told: Told::at_start(journals.iter().flat_map(Journals::facts)),
             journals,
             notes: notes.unwrap_or_default(),
             tallies,
-            told: HashMap::new(),
         })
     }
 
@@ -80,9 +97,11 @@ impl Journal {
 
     /// What has become wrong since the last call, and what is well again.
     pub(in crate::serve) fn news(&mut self, tables: &Tables) -> Vec<News> {
-        let Self { told, .. } = self;
+        let (now, Self { told, .. }) = (Instant::now(), self);
         let journals = tables.journals.iter();
-        journals.filter_map(|facts| news_of(told, facts)).collect()
+        journals
+            .filter_map(|facts| told.news_of(now, facts))
+            .collect()
     }
 
     /// Brings to the disk what is on its way there; the shards have ended. Says what went wrong.
@@ -96,26 +115,156 @@ impl Journal {
     }
 }
 
-fn news_of(told: &mut HashMap<(Arc<str>, u16), Worry>, facts: &JournalFacts) -> Option<News> {
-    let (table, shard) = (Arc::clone(&facts.table), facts.shard);
-    let worry = Worry {
-        lagging: facts.lagging,
-        alarm: facts.alarm.clone(),
-    };
-    let before = told.entry((Arc::clone(&table), shard)).or_default();
-    if *before == worry {
-        return None;
+impl Told {
+    /// What rings outlived is old: who missed it was told by the process before, and a gap that is still open is told anew.
+    fn at_start(journals: impl Iterator<Item = JournalFacts>) -> Self {
+        let told = journals.map(|facts| {
+            let worry = Worry {
+                missed: facts.missed,
+                too_long: facts.too_long,
+                ..Worry::default()
+            };
+            let last = Last { worry, at: None };
+            ((facts.table, facts.shard), last)
+        });
+        Self(told.collect())
     }
-    let is_over = worry == Worry::default();
-    let text = match is_over {
-        true => format!("{table} on shard {shard}: all changes are on their way to the disk again"),
-        false => format!("warning: {facts}"),
+
+    fn news_of(&mut self, now: Instant, facts: &JournalFacts) -> Option<News> {
+        let (table, shard) = (Arc::clone(&facts.table), facts.shard);
+        let worry = Worry {
+            lagging: facts.lagging,
+            alarm: facts.alarm.clone(),
+            missed: facts.missed,
+            too_long: facts.too_long,
+        };
+        let last = self.0.entry((Arc::clone(&table), shard)).or_default();
+        let is_quiet = last
+            .at
+            .is_some_and(|at| now.saturating_duration_since(at) < QUIET);
+        if last.worry == worry || is_quiet {
+            return None;
+        }
+        let (is_over, text) = worry.since(&last.worry, facts);
+        *last = Last {
+            worry,
+            at: Some(now),
+        };
+        Some(News {
+            table,
+            shard,
+            is_over,
+            text,
+        })
+    }
+}
+
+impl Worry {
+    /// Whether what was wrong is no more, and the line.
+    fn since(&self, before: &Self, facts: &JournalFacts) -> (bool, String) {
+        let JournalFacts { table, shard, .. } = facts;
+        let missed = self.missed.saturating_sub(before.missed);
+        let too_long = self.too_long.saturating_sub(before.too_long);
+        if self.lagging || self.alarm.is_some() || too_long > 0 {
+            return (false, format!("warning: {facts}"));
+        }
+        let well = "all changes are on their way to the disk again";
+        match missed {
+            0 => (true, format!("{table} on shard {shard}: {well}")),
+            missed => {
+                let missed = counted(missed, "change");
+                let text = format!(
+                    "warning: {table} on shard {shard}: {missed} had no room in the ring; a snapshot has made it good, and {well}"
+                );
+                (true, text)
+            }
+        }
+    }
+}
+
+/// How long a journal is not told of again.
+const QUIET: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use binrush_engine::store::durable::{Recovered, RingFound};
+
+    #[test]
+    fn what_is_wrong_is_told_at_once_and_then_once_in_a_while() {
+        let start = Instant::now();
+        let mut facts = facts();
+        let mut told = Told::at_start([facts.clone()].into_iter());
+        let mut text = |now, facts: &JournalFacts| told.news_of(now, facts).map(|news| news.text);
+        assert_eq!(text(start, &facts), None, "what was missed is an old story");
+        (facts.lagging, facts.missed) = (true, 9);
+        let line = text(start, &facts).unwrap();
+        assert!(line.contains("lagging, 9 missed"), "{line}");
+        facts.lagging = false;
+        assert_eq!(text(start + QUIET / 2, &facts), None);
+        let line = text(start + QUIET, &facts).unwrap();
+        assert!(
+            !line.starts_with("warning") && line.ends_with("again"),
+            "{line}"
+        );
+        assert_eq!(text(start + 3 * QUIET, &facts), None, "nothing new");
+    }
+
+    #[test]
+    fn gaps_that_heal_between_two_looks_and_records_too_long_are_told() {
+        let start = Instant::now();
+        let mut facts = facts();
+        let mut told = Told::at_start([facts.clone()].into_iter());
+        facts.missed += 3;
+        let news = told.news_of(start, &facts).unwrap();
+        assert!(
+            news.is_over && news.text.starts_with("warning: "),
+            "{}",
+            news.text
+        );
+        assert!(news.text.contains("3 changes had no room"), "{}", news.text);
+        facts.too_long = 2;
+        let news = told.news_of(start + QUIET, &facts).unwrap();
+        assert!(!news.is_over, "{}", news.text);
+        assert!(news.text.contains("2 records too long"), "{}", news.text);
+    }
+
+    fn facts() -> JournalFacts {
+        JournalFacts {
+            table: "ul".into(),
+            shard: 1,
+            lsn: 100,
+            written: 100,
+            durable: 100,
+            lagging: false,
+            missed: 5,
+            too_long: 0,
+            alarm: None,
+            syncs: 0,
+            failures: 0,
+            snapshots: 0,
+            snapshot_lsn: 0,
+            bytes: 0,
+            ring_bytes: 0,
+            ring_used: 0,
+            recovered: Arc::new(RECOVERED),
+        }
+    }
+
+    const RECOVERED: Recovered = Recovered {
+        snapshot: None,
+        snapshot_records: 0,
+        ops: 0,
+        ring_ops: 0,
+        lsn: 0,
+        records: 0,
+        kept_out: 0,
+        torn_bytes: 0,
+        refused: Vec::new(),
+        hole: None,
+        missed: 0,
+        ring: RingFound::Used,
+        is_whole: true,
+        took: Duration::ZERO,
     };
-    *before = worry;
-    Some(News {
-        table,
-        shard,
-        is_over,
-        text,
-    })
 }

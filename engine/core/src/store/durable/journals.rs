@@ -251,6 +251,17 @@ impl fmt::Display for JournalFacts {
         if self.lagging {
             write!(f, "; durability lagging, {} missed", self.missed)?;
         }
+        if self.too_long > 0 {
+            let records = match self.too_long {
+                1 => "record",
+                _ => "records",
+            };
+            write!(
+                f,
+                "; {} {records} too long for a ring of this size: a restart loses them",
+                self.too_long
+            )?;
+        }
         match &self.alarm {
             Some(alarm) => write!(f, "; {alarm}"),
             None => Ok(()),
