@@ -253,6 +253,49 @@ fn a_damaged_file_of_a_state_is_named_with_the_place_and_what_is_no_state_too() 
     run(&["state", "verify", &file]).exits(2);
 }
 
+#[test]
+fn the_torn_end_of_a_log_is_no_damage_where_the_engine_did_not_end_in_order() {
+    let engine = Engine::start("state-torn");
+    engine.told(30, 30);
+    let (control, state) = (&engine.control, &engine.state);
+    wait_until("a disk that has everything", || {
+        Engine::count(control, "contact") == 30
+            && run(&["state", "diff", control, state]).status.success()
+    });
+    let Engine {
+        process,
+        state,
+        scratch,
+        ..
+    } = engine;
+    process.stop("KILL");
+    run(&["state", "verify", &state]).ok().quiet();
+    let logs = files_below(&state).into_iter().filter(|path| {
+        let name = path.file_name().expect("a file").to_string_lossy();
+        let bytes = fs::read(path).expect("it is ours");
+        name.starts_with("log-") && bytes.get(4096).is_some_and(|byte| *byte != 0)
+    });
+    let log = logs.last().expect("one with changes");
+    let mut bytes = fs::read(&log).expect("it is ours");
+    bytes[4110] ^= 1;
+    fs::write(&log, &bytes).expect("it is ours");
+    let torn = run(&["state", "verify", &state]).ok().quiet();
+    let words = torn.text();
+    assert!(words.contains("TORN END at byte 4096"), "{words}");
+    assert!(!words.contains("WRONG"), "{words}");
+    let lines = run(&["state", "verify", &state, "--json"]).ok().json();
+    let torn: Vec<_> = lines
+        .iter()
+        .filter(|line| line["torn_end"] == true)
+        .collect();
+    assert_eq!(torn.len(), 1, "{lines:?}");
+    // Its length was synced before there was a change in it.
+    fs::write(&log, &bytes[..4100]).expect("it is ours");
+    let cut = run(&["state", "verify", &state]).exits(1);
+    assert!(cut.text().contains("WRONG"), "{}", cut.text());
+    drop(scratch);
+}
+
 fn files_below(folder: &str) -> Vec<PathBuf> {
     let (mut files, mut folders) = (Vec::new(), vec![PathBuf::from(folder)]);
     while let Some(folder) = folders.pop() {

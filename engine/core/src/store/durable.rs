@@ -55,7 +55,9 @@ mod recovered;
 pub use error::StateError;
 pub use journaled::{Journaled, Log};
 pub use journals::{JournalFacts, Journals, STOP_MAX, StopError, Watch};
-pub use reading::{JournalCheck, JournalReading, Reading, Row, Verified, read, verify};
+pub use reading::{
+    JournalCheck, JournalReading, Reading, Row, Verified, read, verify, verify_some,
+};
 pub use recovered::{Note, Recovered, RingFound};
 
 /// Where a state is, and how it is kept.

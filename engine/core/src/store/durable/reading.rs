@@ -60,6 +60,8 @@ pub struct Verified {
     pub shards: u16,
     /// The life of the state.
     pub epoch: u64,
+    /// Whether its engine ended in order: everything had been synced then.
+    pub ended: bool,
     /// By table and shard.
     pub journals: Vec<JournalCheck>,
 }
@@ -128,8 +130,21 @@ pub fn read(
 /// [`StateError`]: there is no state, or its manifest cannot be read, or a folder is gone. What is wrong with a journal is in
 /// its [`JournalCheck`].
 pub fn verify(state_dir: &Path, runtime_dir: Option<&Path>) -> Result<Verified, StateError> {
+    verify_some(state_dir, runtime_dir, &|_, _| true)
+}
+
+/// As [`verify`], of the journals only that are `wanted`, by table and shard.
+///
+/// # Errors
+/// Those of [`verify`].
+pub fn verify_some(
+    state_dir: &Path,
+    runtime_dir: Option<&Path>,
+    wanted: &dyn Fn(&str, u16) -> bool,
+) -> Result<Verified, StateError> {
     let (manifest, places) = open(state_dir, runtime_dir)?;
-    let checks = places.iter().map(|place| {
+    let wanted = |place: &&Place| wanted(&place.row.name, place.shard);
+    let checks = places.iter().filter(wanted).map(|place| {
         let family = place.row.family;
         let files = binrush_journal::verify(&Folder::to_read(&place.folder), place.identity);
         let mut belongs = |_, flat: &[u8]| match Record::read(flat) {
@@ -158,6 +173,7 @@ pub fn verify(state_dir: &Path, runtime_dir: Option<&Path>) -> Result<Verified, 
     Ok(Verified {
         shards: manifest.shards,
         epoch: manifest.epoch,
+        ended: manifest.ended,
         journals: checks.collect(),
     })
 }
