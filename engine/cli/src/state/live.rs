@@ -80,10 +80,11 @@ impl Live {
     /// Writes all of it as a dump, a page after the other. What comes before an error has no last line.
     ///
     /// # Errors
-    /// Those of the server, and those of `out`.
-    pub(super) fn dump(&self, out: &mut impl Write) -> anyhow::Result<()> {
+    /// Those of the server; those of `out` with the words of `cannot` before them.
+    pub(super) fn dump(&self, out: &mut impl Write, cannot: &str) -> anyhow::Result<()> {
+        let cannot = || cannot.to_owned();
         let head = self.head()?;
-        own::begin(out, &head).context(super::STDOUT)?;
+        own::begin(out, &head).with_context(cannot)?;
         let (mut count, is_one) = (0, head.tables.len() == 1);
         for table in self.shown() {
             self.each(table, &Search::default(), &mut |mut line| {
@@ -91,10 +92,10 @@ impl Live {
                     line.insert(own::TABLE.to_owned(), table.name.as_str().into());
                 }
                 count += 1;
-                crate::line::write(out, &line).context(super::STDOUT)
+                crate::line::write(out, &line).with_context(cannot)
             })?;
         }
-        own::end(out, count).context(super::STDOUT)
+        own::end(out, count).with_context(cannot)
     }
 
     /// How much there is of everything.

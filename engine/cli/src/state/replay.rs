@@ -1,7 +1,7 @@
 //! `binrush state dump`: what a side has; and what a node held that heard the packets of a capture.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,13 +13,15 @@ use super::dump::Dump;
 use super::live::Live;
 use super::search::Search;
 use super::side::{Found, Side};
-use super::{OUT_BUFFER, STDOUT, Tables, own};
+use super::{STDOUT, Tables, own};
 use crate::decode::{Problems, generation};
 use crate::text::counted;
 use receiver::{Heard, Receiver};
 
 /// The records of one node, packet by packet.
 mod receiver;
+/// Files that are there whole or not at all.
+mod whole;
 
 /// Write the records of a side as a dump of binrush; or what a node held that heard the packets of a capture
 ///
@@ -68,7 +70,8 @@ pub(super) struct DumpArgs {
     #[arg(long, value_name = "auto|1.x|2.2|2.3+", default_value = "auto", value_parser = generation)]
     generation: GenerationChoice,
 
-    /// Where the dump goes [default: standard output].
+    /// Where the dump goes [default: standard output]: first to a file with .new behind its name, which takes its place when it is
+    /// whole and on the disk.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -87,36 +90,37 @@ impl DumpArgs {
             Found::Engine(path) => {
                 let live = Live::open(path, &self.tables.table, false);
                 let live = live.with_context(|| side.to_string())?;
-                self.written(out, &|mut out| live.dump(&mut out))?;
+                self.written(out, &|mut out, cannot| {
+                    let dumped = live.dump(&mut out, cannot);
+                    dumped.with_context(|| side.to_string())
+                })?;
             }
             _ => {
                 let dump = side.read(&self.tables.terms(None, &Search::default()))?;
-                self.written(out, &|mut out| write(&mut out, &dump))?;
+                self.written(out, &|mut out, cannot| write(&mut out, &dump, cannot))?;
             }
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Has a dump written to where it goes.
+    /// Has a dump written to where it goes; `write` is told what to say when that cannot be written to.
     fn written(
         &self,
         out: &mut impl Write,
-        write: &dyn Fn(&mut dyn Write) -> anyhow::Result<()>,
+        write: &dyn Fn(&mut dyn Write, &str) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let Some(path) = &self.out else {
-            write(out)?;
-            return out.flush().context(STDOUT);
-        };
-        let cannot = || format!("cannot write {}", path.display());
-        let file = File::create(path).with_context(cannot)?;
-        let mut file = BufWriter::with_capacity(OUT_BUFFER, file);
-        write(&mut file).with_context(cannot)?;
-        file.flush().with_context(cannot)
+        match &self.out {
+            Some(path) => whole::write(path, write),
+            None => {
+                write(out, STDOUT)?;
+                out.flush().context(STDOUT)
+            }
+        }
     }
 
     fn dump_capture(&self, from: &Path, out: &mut impl Write) -> anyhow::Result<ExitCode> {
         let dump = self.replay(from)?;
-        self.written(out, &|mut out| write(&mut out, &dump))?;
+        self.written(out, &|mut out, cannot| write(&mut out, &dump, cannot))?;
         if dump.kinds.is_empty() {
             match self.to {
                 Some(to) => eprintln!("no packet to {to} is about records"),
@@ -193,8 +197,8 @@ impl DumpArgs {
     }
 }
 
-fn write(out: &mut impl Write, dump: &Dump) -> anyhow::Result<()> {
-    Ok(own::write(out, dump, &dump.records)?)
+fn write(out: &mut impl Write, dump: &Dump, cannot: &str) -> anyhow::Result<()> {
+    own::write(out, dump, &dump.records).with_context(|| cannot.to_owned())
 }
 
 /// `--until`.
