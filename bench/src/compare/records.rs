@@ -161,6 +161,7 @@ impl Bench<'_> {
                     receiver: each.name(),
                     readers: each.readers,
                     identity: self.identity(each),
+                    file_system: each.file_system(self)?,
                     packets: contacts.packets(phase),
                     bytes: contacts.bytes(phase),
                     samples: samples.iter().map(|all| all[phase as usize]).collect(),
@@ -277,11 +278,18 @@ impl Kept {
         match self.keeper {
             None | Some(Keeper::Counts | Keeper::Memory) => Ok(None),
             Some(Keeper::LogTmpfs) => Folders::make(None).map(Some),
-            Some(Keeper::LogDisk) => {
-                let disk = bench.args.state_dir.clone();
-                Folders::make(Some(disk.unwrap_or_else(std::env::temp_dir))).map(Some)
-            }
+            Some(Keeper::LogDisk) => Folders::make(Some(disk(bench))).map(Some),
         }
+    }
+
+    /// What its log is in, if it keeps one.
+    fn file_system(&self, bench: &Bench<'_>) -> anyhow::Result<Option<String>> {
+        let folder = match self.keeper {
+            None | Some(Keeper::Counts | Keeper::Memory) => return Ok(None),
+            Some(Keeper::LogTmpfs) => folders::MEMORY.into(),
+            Some(Keeper::LogDisk) => disk(bench),
+        };
+        folders::file_system(&folder).map(Some)
     }
 
     /// What an engine is told besides.
@@ -547,6 +555,12 @@ fn expected(phase: Phase, contacts: impl Into<u64>) -> u64 {
         Phase::Insert | Phase::Refresh => 2 * contacts.into(),
         Phase::Delete => 0,
     }
+}
+
+/// Below which folder `log-disk` keeps its files.
+fn disk(bench: &Bench<'_>) -> std::path::PathBuf {
+    let asked = bench.args.state_dir.clone();
+    asked.unwrap_or_else(std::env::temp_dir)
 }
 
 /// That it took everything, and refused nothing.

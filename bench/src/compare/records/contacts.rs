@@ -67,7 +67,7 @@ impl Phase {
 }
 
 impl Contacts {
-    /// Of contacts that expire in an hour, as a node of 3.6 sends them.
+    /// Of contacts that expire in a day, as a node of 3.6 sends them.
     pub(super) fn modern() -> anyhow::Result<Self> {
         let now = now()?;
         let template = |command, rest: Rest<'_>| template(Generation::Modern, command, rest);
@@ -237,7 +237,7 @@ fn now() -> anyhow::Result<Duration> {
     since.context("the clock stands before 1970")
 }
 
-/// What all packets say of a contact: registered at `now` for an hour. `flags` pushes those of the branch.
+/// What all packets say of a contact: registered at `now` for a day. `flags` pushes those of the branch.
 fn common(
     packet: &mut Builder<'_>,
     now: Duration,
@@ -310,7 +310,8 @@ const ID: [u8; 8] = [0xFE; 8];
 /// Of a contact within its AoR; any will do.
 const LABEL: i32 = 848;
 
-const EXPIRES_SECS: u64 = 3600;
+/// Longer than any comparison takes, as these packets are made once for all of its rounds: none may expire meanwhile.
+const EXPIRES_SECS: u64 = 86_400;
 
 /// `Q_UNSPECIFIED` (`qvalue.h`).
 const Q_UNSET: i32 = -1;

@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use nix::sys::statfs::{
+    BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, F2FS_SUPER_MAGIC, FUSE_SUPER_MAGIC, FsType,
+    NFS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, statfs,
+};
 
 /// A state directory, and one for what is in memory, until dropped.
 #[derive(Debug)]
@@ -67,6 +71,18 @@ impl Folders {
     }
 }
 
+/// What the files below `folder` are in, as `mount` calls it; a number, where that has no name here.
+pub(super) fn file_system(folder: &Path) -> anyhow::Result<String> {
+    let found = statfs(folder)
+        .with_context(|| format!("cannot tell what {} lies on", folder.display()))?
+        .filesystem_type();
+    let known = FILE_SYSTEMS.iter().find(|(known, _)| *known == found);
+    Ok(match known {
+        Some((_, name)) => (*name).to_owned(),
+        None => format!("{:#x}", found.0),
+    })
+}
+
 impl Drop for Folders {
     fn drop(&mut self) {
         for path in [&self.state, &self.runtime] {
@@ -76,7 +92,22 @@ impl Drop for Folders {
 }
 
 /// Where files are in memory (tmpfs) on every Linux.
-const MEMORY: &str = "/dev/shm";
+pub(super) const MEMORY: &str = "/dev/shm";
+
+/// One that is no disk.
+pub(super) const TMPFS: &str = "tmpfs";
+
+const FILE_SYSTEMS: [(FsType, &str); 8] = [
+    (TMPFS_MAGIC, TMPFS),
+    // Those before it have the same number.
+    (EXT4_SUPER_MAGIC, "ext4"),
+    (XFS_SUPER_MAGIC, "xfs"),
+    (BTRFS_SUPER_MAGIC, "btrfs"),
+    (F2FS_SUPER_MAGIC, "f2fs"),
+    (NFS_SUPER_MAGIC, "nfs"),
+    (FUSE_SUPER_MAGIC, "fuse"),
+    (OVERLAYFS_SUPER_MAGIC, "overlay"),
+];
 
 /// After which what was on its way to the disk is there: more than twice as long as a writer waits between two syncs.
 pub(super) const SETTLE: Duration = Duration::from_millis(500);
@@ -99,6 +130,13 @@ mod tests {
         assert_eq!(folders.bytes(), 110);
         drop(folders);
         assert!(!state.exists() && !runtime.exists());
+    }
+
+    #[test]
+    fn what_a_folder_lies_on_has_a_name() {
+        assert_eq!(file_system(Path::new(MEMORY)).unwrap(), TMPFS);
+        let error = file_system(Path::new("/nonexistent")).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent"), "{error:#}");
     }
 
     #[test]

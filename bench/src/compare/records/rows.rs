@@ -1,11 +1,13 @@
 //! Measurements, as a table and as JSON.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
 use super::Sample;
 use super::contacts::Phase;
+use super::folders::TMPFS;
 use crate::compare::report::Identity;
 use crate::compare::table::{CELL_LEN, cell};
 use crate::statistics::Spread;
@@ -20,6 +22,8 @@ pub(in crate::compare) struct Row {
     /// Threads that read beside the shard; `None` of who is no engine.
     pub(super) readers: Option<u16>,
     pub(super) identity: Identity,
+    /// What its log is in; `None` of who keeps none.
+    pub(super) file_system: Option<String>,
     /// Packets of each contact, and their bytes.
     pub(super) packets: u64,
     pub(super) bytes: u64,
@@ -44,7 +48,11 @@ pub(in crate::compare) fn text(rows: &[Row]) -> String {
                 "records" => STREAM,
                 _ => DATAGRAMS,
             };
-            let _ = writeln!(text, "\n{scenario}, {contacts} contacts: {sent}; {MEANING}");
+            let _ = writeln!(
+                text,
+                "\n{scenario}, {contacts} contacts: {sent}; {MEANING}{}",
+                logs(rows, scenario)
+            );
         }
         if phase != Some(row.phase) {
             phase = Some(row.phase);
@@ -64,6 +72,10 @@ pub(in crate::compare) fn warnings(rows: &[Row]) -> impl Iterator<Item = String>
         let why = match (row.phase, missed.unwrap_or(0)) {
             (Phase::Insert, _) if row.receiver.starts_with("log-") && wrote_nothing => {
                 "wrote nothing to its state_dir: its figures are those of memory".to_owned()
+            }
+            (Phase::Insert, _) if row.is_disk_in_memory() => {
+                "its state_dir is in memory (tmpfs): no figure of it is that of a disk; --state-dir names a folder on one"
+                    .to_owned()
             }
             // Counted from the start, so the last phase has all.
             (Phase::Delete, missed @ 1..) => format!(
@@ -87,6 +99,7 @@ impl Row {
             "phase": self.phase.symbol(),
             "receiver": self.receiver,
             "readers": self.readers,
+            "file_system": self.file_system,
             "path": self.identity.path,
             "version": self.identity.version,
             "backend": self.identity.backend,
@@ -179,6 +192,10 @@ impl Row {
             .flatten()
     }
 
+    fn is_disk_in_memory(&self) -> bool {
+        self.receiver == "log-disk" && self.file_system.as_deref() == Some(TMPFS)
+    }
+
     /// Held at the end of the phase, the fewest of all rounds.
     fn records(&self) -> Option<u64> {
         self.samples
@@ -193,6 +210,17 @@ impl Row {
         self.records().filter(|records| *records >= RECORDS_MIN)?;
         self.spread(|sample| sample.memory as f64 / sample.records.unwrap_or(0) as f64)
     }
+}
+
+/// What the logs of a scenario are in; nothing where nobody keeps one.
+fn logs(rows: &[Row], scenario: &str) -> String {
+    let rows = rows.iter().filter(|row| row.scenario == scenario);
+    let logs = rows.filter_map(|row| Some((&row.receiver, row.file_system.as_ref()?)));
+    let logs: BTreeSet<_> = logs.collect();
+    let words = logs.iter();
+    words
+        .map(|(receiver, file_system)| format!("; the files of {receiver} are in {file_system}"))
+        .collect()
 }
 
 fn each(ns: u64, sample: &Sample) -> f64 {
@@ -278,6 +306,7 @@ mod tests {
                 backend: "recv",
                 gro: Some(false),
             },
+            file_system: receiver.starts_with("log-").then(|| "ext4".to_owned()),
             packets: 2,
             bytes: 362,
             samples: shard_ns.iter().map(sample).collect(),
@@ -347,6 +376,10 @@ mod tests {
         assert!(matches!(&told[..], [only] if only.contains("log-disk, records, 0 readers")));
         rows[0].samples[0].logged = 1;
         assert_eq!(warnings(&rows).count(), 0);
+        rows[0].file_system = Some(TMPFS.to_owned());
+        let told: Vec<String> = warnings(&rows).collect();
+        assert!(matches!(&told[..], [only] if only.contains("is in memory (tmpfs)")));
+        assert!(text(&rows).contains("; the files of log-disk are in tmpfs\n"));
         rows[0].phase = Phase::Delete;
         rows[0].samples[0].missed = 55;
         let told: Vec<String> = warnings(&rows).collect();
