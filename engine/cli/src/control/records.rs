@@ -8,6 +8,7 @@ use binrush_store::flat::{self, FlatError};
 use binrush_store::{Kind, Status};
 use serde::{Deserialize, Serialize};
 
+use super::facts::Peer;
 use crate::state::Search;
 
 /// Records that are kept together: those of a capability of a cluster, or of a module of 1.x.
@@ -37,6 +38,8 @@ pub(crate) struct Copy {
     /// As of a [`Capability`](super::facts::Capability).
     pub(crate) state: String,
     pub(crate) why: String,
+    /// What is had of what each node told; none of nodes before 2.4, which nobody tells apart.
+    pub(crate) peers: Vec<Peer>,
 }
 
 /// What one shard wrote down.
@@ -52,6 +55,8 @@ pub(crate) struct Journal {
     pub(crate) lagging: bool,
     /// Changes that are not in it.
     pub(crate) missed: u64,
+    /// Records that are too long for it.
+    pub(crate) too_long: u64,
     /// What is wrong with it.
     pub(crate) alarm: Option<String>,
 }

@@ -1,7 +1,6 @@
 //! What a server answers at its control socket, whether it is in a cluster or not.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use binrush_engine::cluster::facts::ClusterFacts;
@@ -14,6 +13,8 @@ use crate::control::records::{Page, Question, Table};
 use crate::control::{Answers, Control};
 use crate::tally;
 
+use tables::Lost;
+
 pub(super) use tables::Tables;
 
 /// The records of its shards.
@@ -24,8 +25,8 @@ pub(super) struct Asked {
     control: Control,
     /// What connections came to.
     peers: Arc<Mutex<Value>>,
-    /// Datagrams that came and were lost here.
-    lost: Arc<AtomicU64>,
+    /// What came and was lost here.
+    lost: Arc<Mutex<Lost>>,
 }
 
 /// On the thread that answers.
@@ -34,7 +35,7 @@ struct Known {
     clusters: Option<cluster::Asked>,
     tables: Tables,
     peers: Arc<Mutex<Value>>,
-    lost: Arc<AtomicU64>,
+    lost: Arc<Mutex<Lost>>,
 }
 
 impl Asked {
@@ -69,7 +70,7 @@ impl Asked {
     pub(super) fn show(&self, counts: &Snapshot) {
         let peers = tally::streams::json(&counts.streams);
         *self.peers.lock().unwrap_or_else(PoisonError::into_inner) = peers;
-        self.lost.store(lost(counts), Ordering::Relaxed);
+        *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = lost(counts);
     }
 }
 
@@ -94,7 +95,7 @@ impl Answers for Known {
     /// Records are told also where nobody knows what the copy is worth.
     fn tables(&self) -> Vec<Table> {
         let clusters = self.clusters().unwrap_or_default();
-        let lost = self.lost.load(Ordering::Relaxed);
+        let lost = *self.lost.lock().unwrap_or_else(PoisonError::into_inner);
         self.tables.facts(&clusters, lost)
     }
 
@@ -103,11 +104,14 @@ impl Answers for Known {
     }
 }
 
-/// Datagrams that nodes sent and that no handler saw: whose they were nobody knows.
-fn lost(counts: &Snapshot) -> u64 {
-    let lost = [Outcome::MailboxFull, Outcome::Truncated, Outcome::BadCrc];
-    let lost = lost.map(|outcome| counts.total.outcomes[outcome as usize]);
-    counts.kernel.buffer + lost.iter().sum::<u64>()
+/// What nodes sent and no handler saw: whose it was nobody knows.
+fn lost(counts: &Snapshot) -> Lost {
+    let outcomes = [Outcome::MailboxFull, Outcome::Truncated, Outcome::BadCrc];
+    let outcomes = outcomes.map(|outcome| counts.total.outcomes[outcome as usize]);
+    Lost {
+        datagrams: counts.kernel.buffer + outcomes.iter().sum::<u64>(),
+        connections: cluster::lost_with(&counts.streams.total),
+    }
 }
 
 #[cfg(test)]

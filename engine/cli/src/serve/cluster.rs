@@ -22,6 +22,7 @@ use crate::text::counted;
 use losses::Losses;
 use notice::{Kind, NoticeLog};
 
+pub(super) use losses::lost_with;
 pub(super) use notice::Notice;
 
 /// What was lost of what nodes sent.

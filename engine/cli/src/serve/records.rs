@@ -19,7 +19,7 @@ use binrush_store::{Family, Limits, Store};
 
 use super::settings::Settings;
 
-pub(super) use journal::Journal;
+pub(super) use journal::{Journal, Watched};
 
 /// Journals at work.
 mod journal;

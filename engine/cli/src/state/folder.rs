@@ -114,6 +114,7 @@ fn written(journal: &JournalReading, senseless: u64) -> Journal {
         durable: recovered.lsn.saturating_sub(recovered.ring_ops),
         lagging: recovered.missed > 0,
         missed: recovered.missed,
+        too_long: 0,
         alarm: (!wrong.is_empty()).then(|| wrong.join("; ")),
     }
 }

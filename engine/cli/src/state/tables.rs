@@ -5,6 +5,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::dump::{Dump, Value};
 use super::words::time;
+use crate::control::facts::Peer;
 use crate::control::records::{Copy, Counts, Journal};
 use crate::table::{Head, Table};
 use crate::text::{Harmless, counted};
@@ -126,6 +127,13 @@ pub(super) fn words(tables: &[TableFacts]) -> String {
             let (state, why) = (Harmless(&copy.state), Harmless(&copy.why));
             words.push_str(&format!("  {name} is {state}: {why}\n"));
         }
+        for (copy, peer) in facts.copy.iter().flat_map(others) {
+            let (node, state, why) = (peer.node, Harmless(&peer.state), Harmless(&peer.why));
+            let unlike = Harmless(&copy.state);
+            words.push_str(&format!(
+                "  {name} of node {node} is {state}, not {unlike}: {why}\n"
+            ));
+        }
         if let Some(trouble) = &facts.trouble {
             words.push_str(&format!("  {name}: {}\n", Harmless(trouble)));
         }
@@ -134,6 +142,13 @@ pub(super) fn words(tables: &[TableFacts]) -> String {
         }
     }
     words
+}
+
+/// Nodes of which not as much is had as the copy as a whole says.
+fn others(copy: &Copy) -> impl Iterator<Item = (&Copy, &Peer)> {
+    let peers = copy.peers.iter();
+    let others = peers.filter(|peer| peer.state != copy.state);
+    others.map(move |peer| (copy, peer))
 }
 
 /// What one shard wrote down, and what is wrong with it.
@@ -153,6 +168,12 @@ fn written(journal: &Journal) -> String {
     }
     if journal.missed > 0 {
         words.push_str(&format!("; {} not written", journal.missed));
+    }
+    if journal.too_long > 0 {
+        words.push_str(&format!(
+            "; {} too long for it",
+            counted(journal.too_long, "record")
+        ));
     }
     if let Some(alarm) = &journal.alarm {
         words.push_str(&format!("; ALARM: {}", Harmless(alarm)));

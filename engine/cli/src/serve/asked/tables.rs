@@ -18,14 +18,16 @@ use binrush_engine::cluster::driver::Orders;
 use binrush_engine::cluster::facts::{ClusterFacts, CopyState};
 use binrush_engine::dispatch::NameId;
 use binrush_engine::dispatch::handler::Told;
-use binrush_engine::store::durable::{JournalFacts, Watch};
+use binrush_engine::store::durable::JournalFacts;
 use binrush_engine::store::family;
 use binrush_engine::store::inquiry::{AskError, Inquiry, Slice, Wanted};
 use binrush_engine::store::legacy::{self, ForProfiles};
 use binrush_store::Family;
 use serde_json::value::RawValue;
 
+use crate::control::facts::Peer;
 use crate::control::records::{Copy, Counts, Journal, Page, Position, Question, Table};
+use crate::serve::records::Watched;
 use crate::state::{Record, Search, kinds_of, record_json};
 use crate::{line, text};
 
@@ -35,11 +37,24 @@ type Journals = Box<dyn Fn(&str) -> Vec<Journal> + Send + Sync>;
 /// Where a shard says how many records it has, if it was asked.
 type Counted = Result<Receiver<Slice>, AskError>;
 
+/// Packets of a table that there was no room for, and that made no sense, by the table's name.
+type OfTable = Box<dyn Fn(&str) -> (u64, u64) + Send + Sync>;
+
+/// What was lost of what nodes before 2.4 told, since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// Lost here, and whose they were nobody knows.
+    pub(super) datagrams: u64,
+    /// That we ended, of whomever.
+    pub(super) connections: u64,
+}
+
 /// All tables of an engine.
 pub(in crate::serve) struct Tables {
     orders: Box<dyn Orders + Send + Sync>,
     held: Vec<Held>,
     journals: Journals,
+    kept: OfTable,
 }
 
 /// One table.
@@ -69,8 +84,9 @@ impl Tables {
     pub(in crate::serve) fn of(
         engine: &Engine,
         clusters: &[ClusterConfig],
-        journals: Option<Watch>,
+        watched: Watched,
     ) -> Self {
+        let (journals, kept) = (watched.clone(), watched);
         let replicated = clusters.iter().flat_map(|cluster| {
             let capabilities = cluster.capabilities.iter();
             capabilities.map(|capability| {
@@ -100,10 +116,11 @@ impl Tables {
             held: held.collect(),
             orders: Box::new(engine.teller()),
             journals: Box::new(move |table| {
-                let all = journals.iter().flat_map(Watch::facts);
+                let all = journals.journals();
                 let of = all.filter(|facts| *facts.table == *table);
                 of.map(|facts| written(&facts)).collect()
             }),
+            kept: Box::new(move |table| kept.refused(table)),
         }
     }
 
@@ -113,8 +130,8 @@ impl Tables {
         tests::tables(tests::Shards::default(), &[])
     }
 
-    /// What is known of each; `clusters`: as they are now; `lost`: datagrams that were lost here.
-    pub(super) fn facts(&self, clusters: &[ClusterFacts], lost: u64) -> Vec<Table> {
+    /// What is known of each; `clusters`: as they are now; `lost`: what was lost before it came to any.
+    pub(super) fn facts(&self, clusters: &[ClusterFacts], lost: Lost) -> Vec<Table> {
         // All are asked before one is waited for: who asks is gone when each that hangs is waited for by itself.
         let all = self.held.iter().map(|held| {
             let shards = 0..self.orders.owners();
@@ -133,7 +150,7 @@ impl Tables {
         counted: Vec<Counted>,
         until: Instant,
         clusters: &[ClusterFacts],
-        lost: u64,
+        lost: Lost,
     ) -> Option<Table> {
         let (mut records, mut bytes, mut trouble) = (0, 0, Vec::new());
         for (shard, counted) in (0..).zip(counted) {
@@ -163,10 +180,11 @@ impl Tables {
             records,
             bytes,
             copy: match held.copy {
-                None => Some(unsynced(lost)),
+                None => Some(unsynced(lost, (self.kept)(&held.name))),
                 Some(_) => known.map(|known| Copy {
                     state: known.state.symbol().to_owned(),
                     why: known.why.clone(),
+                    peers: known.peers.iter().map(Peer::from).collect(),
                 }),
             },
             journal: (self.journals)(&held.name),
@@ -337,22 +355,40 @@ fn written(facts: &JournalFacts) -> Journal {
         durable: facts.durable,
         lagging: facts.lagging,
         missed: facts.missed,
+        too_long: facts.too_long,
         alarm: facts.alarm.clone(),
     }
 }
 
 /// What a copy is worth of which no node gives a sync: what was told while nobody listened never comes.
-fn unsynced(lost: u64) -> Copy {
+/// `refused`: as of [`OfTable`].
+fn unsynced(lost: Lost, refused: (u64, u64)) -> Copy {
     let mut why =
         "nodes before 2.4 give no syncs: what they told before this start is as it was kept"
             .to_owned();
-    if lost > 0 {
-        let lost = text::counted(lost, "datagram");
-        why.push_str(&format!("; {lost} lost since"));
+    let (full, senseless) = refused;
+    for (count, what, then) in [
+        (lost.datagrams, "datagram", " lost since"),
+        (full, "packet", " refused since: there was no room"),
+        (
+            senseless,
+            "packet",
+            " since with something that means nothing",
+        ),
+        (
+            lost.connections,
+            "connection",
+            " of any node ended here since, with what was in them",
+        ),
+    ] {
+        if count > 0 {
+            why.push_str(&format!("; {}{then}", text::counted(count, what)));
+        }
     }
     Copy {
         state: CopyState::Suspect.symbol().to_owned(),
         why,
+        peers: Vec::new(),
     }
 }
 

@@ -84,7 +84,7 @@ impl OfCluster {
 }
 
 /// Connections that we ended, with what was in them.
-fn lost_with(counts: &StreamCounts) -> u64 {
+pub(in crate::serve) fn lost_with(counts: &StreamCounts) -> u64 {
     OUR_DOING
         .map(|reason| counts.closed_for(reason))
         .iter()

@@ -1,6 +1,7 @@
 //! What becomes of changes on their way to the disk, and what is told of it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,13 @@ pub(in crate::serve) struct Journal {
     notes: Vec<Note>,
     tallies: Tallies,
     told: Told,
+}
+
+/// What is known of tables on any thread.
+#[derive(Clone)]
+pub(in crate::serve) struct Watched {
+    journals: Option<Watch>,
+    tallies: Tallies,
 }
 
 /// What was told of each table on each shard: new worries at once, and then at most one line in [`QUIET`].
@@ -78,8 +86,11 @@ impl Journal {
     }
 
     /// For who asks on another thread.
-    pub(in crate::serve) fn watch(&self) -> Option<Watch> {
-        self.journals.as_ref().map(Journals::watch)
+    pub(in crate::serve) fn watch(&self) -> Watched {
+        Watched {
+            journals: self.journals.as_ref().map(Journals::watch),
+            tallies: Arc::clone(&self.tallies),
+        }
     }
 
     /// How tables and journals are doing.
@@ -112,6 +123,23 @@ impl Journal {
         let stopped = journals.stop();
         let errors = stopped.err().unwrap_or_default();
         errors.iter().map(ToString::to_string).collect()
+    }
+}
+
+impl Watched {
+    /// How each journal is doing.
+    pub(in crate::serve) fn journals(&self) -> impl Iterator<Item = JournalFacts> {
+        self.journals.iter().flat_map(Watch::facts)
+    }
+
+    /// Packets of a table that no cluster has for which there was no room, and such as made no sense.
+    pub(in crate::serve) fn refused(&self, table: &str) -> (u64, u64) {
+        let tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = tallies.iter().filter(|(name, _)| name == table);
+        of.fold((0, 0), |(full, senseless), (_, tally)| {
+            let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+            (full + load(&tally.full), senseless + load(&tally.senseless))
+        })
     }
 }
 

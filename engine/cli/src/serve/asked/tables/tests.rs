@@ -1,6 +1,6 @@
 use super::*;
 use binrush_engine::cluster::driver::Told;
-use binrush_engine::cluster::facts::CapabilityFacts;
+use binrush_engine::cluster::facts::{CapabilityFacts, PeerFacts};
 use binrush_engine::cluster::replica::Replica as _;
 use binrush_engine::store::TypedReplica;
 use binrush_engine::{Registry, Timestamp, WallClock};
@@ -68,6 +68,10 @@ pub(in crate::serve::asked) fn tables(shards: Shards, names: &[(&str, Family)]) 
                 ..Journal::default()
             }],
             _ => Vec::new(),
+        }),
+        kept: Box::new(|table| match table {
+            "ul" => (3, 1),
+            _ => (0, 0),
         }),
     }
 }
@@ -288,6 +292,11 @@ fn tables_say_how_much_they_have_what_the_copy_is_worth_and_who_cannot_tell() {
     let capability = CapabilityFacts {
         name: "usrloc-contact-repl".to_owned(),
         why: "the first sync".to_owned(),
+        peers: vec![PeerFacts {
+            node: 7,
+            state: CopyState::Suspect,
+            why: "it went away".to_owned(),
+        }],
         ..CapabilityFacts::default()
     };
     let cluster = ClusterFacts {
@@ -295,7 +304,7 @@ fn tables_say_how_much_they_have_what_the_copy_is_worth_and_who_cannot_tell() {
         capabilities: vec![capability],
         ..ClusterFacts::default()
     };
-    let [usrloc, dialogs] = &tables.facts(&[cluster], 0)[..] else {
+    let [usrloc, dialogs] = &tables.facts(&[cluster], Lost::default())[..] else {
         panic!("nobody keeps records of packets called `dialog`");
     };
     assert_eq!((usrloc.records, &usrloc.trouble), (4, &None));
@@ -303,6 +312,11 @@ fn tables_say_how_much_they_have_what_the_copy_is_worth_and_who_cannot_tell() {
     assert_eq!(usrloc.kinds, ["aor", "contact"]);
     let copy = usrloc.copy.as_ref().unwrap();
     assert_eq!((&*copy.state, &*copy.why), ("unverified", "the first sync"));
+    let peer = &copy.peers[0];
+    assert_eq!(
+        (peer.node, &*peer.state, &*peer.why),
+        (7, "suspect", "it went away")
+    );
     let trouble = dialogs.trouble.as_ref().unwrap();
     assert!(trouble.contains("kept as they came"), "{trouble}");
     let error = tables.page(&question(DIALOGS)).unwrap_err();
@@ -327,7 +341,7 @@ fn a_shard_that_hangs_is_named_and_costs_its_patience_once() {
     let names = [(CONTACTS, Family::Usrloc), (DIALOGS, Family::Dialogs)];
     let tables = tables(shards, &names);
     let begin = Instant::now();
-    let facts = tables.facts(&[], 0);
+    let facts = tables.facts(&[], Lost::default());
     assert!(begin.elapsed() < PATIENCE * 3 / 2, "{:?}", begin.elapsed());
     assert_eq!(facts.len(), 2);
     for fact in facts {
@@ -343,10 +357,27 @@ fn a_shard_that_hangs_is_named_and_costs_its_patience_once() {
 
 #[test]
 fn what_early_nodes_told_is_never_more_than_suspect_and_says_what_was_lost() {
-    let shards = Shards::of(vec![shard(&[("dialog", vec![dialog(b"one")])])]);
-    let tables = tables(shards, &[("dialog", Family::Dialogs)]);
-    for (lost, told) in [(0, "as it was kept"), (1, "1 datagram lost since")] {
-        let copy = tables.facts(&[], lost).swap_remove(0).copy.unwrap();
+    let kept = shard(&[("dialog", vec![dialog(b"one")]), ("ul", Vec::new())]);
+    let names = [("dialog", Family::Dialogs), ("ul", Family::Usrloc)];
+    let tables = tables(Shards::of(vec![kept]), &names);
+    let lost = Lost {
+        datagrams: 1,
+        connections: 2,
+    };
+    for (lost, table, told) in [
+        (Lost::default(), 0, "as it was kept"),
+        (
+            lost,
+            0,
+            "; 1 datagram lost since; 2 connections of any node ended here since, with what was in them",
+        ),
+        (
+            Lost::default(),
+            1,
+            "; 3 packets refused since: there was no room; 1 packet since with something that means nothing",
+        ),
+    ] {
+        let copy = tables.facts(&[], lost).swap_remove(table).copy.unwrap();
         assert_eq!(copy.state, "suspect");
         assert!(copy.why.ends_with(told), "{}", copy.why);
     }
