@@ -292,34 +292,75 @@ impl DiffArgs {
 impl ShowArgs {
     fn run(&self, out: &mut impl Write) -> anyhow::Result<ExitCode> {
         let search = self.search();
-        let dump = self.side.read(&self.tables.terms(self.at, &search))?;
-        let mut found = dump
-            .records
-            .iter()
-            .filter(|record| self.kind.is_empty() || self.kind.contains(&record.kind))
-            .filter(|record| search.finds(record))
+        let none = match self.side.found() {
+            Found::Engine(path) => self.show_live(path, &search, out)?,
+            _ => self.show(&search, out)?,
+        };
+        out.flush().context(STDOUT)?;
+        if let Some(none) = &none {
+            eprintln!("{none}");
+        }
+        Ok(ExitCode::from(u8::from(none.is_some())))
+    }
+
+    /// Says so where there is none to show.
+    fn show(&self, search: &Search, out: &mut impl Write) -> anyhow::Result<Option<String>> {
+        let dump = self.side.read(&self.tables.terms(self.at, search))?;
+        let records = dump.records.iter();
+        let mut found = records
+            .filter(|record| self.is_asked_for(search, record))
             .peekable();
-        let none = found.peek().is_none();
+        let none = found.peek().is_none().then(|| {
+            let records = counted(dump.records.len() as u64, "record");
+            format!("none of {records} is asked for")
+        });
         if self.json {
             own::write(out, &dump, found).context(STDOUT)?;
         } else {
             for record in found {
-                out.write_all(words::record(record).as_bytes())
-                    .context(STDOUT)?;
+                let words = words::record(record);
+                out.write_all(words.as_bytes()).context(STDOUT)?;
             }
         }
-        out.flush().context(STDOUT)?;
-        if none {
-            // An engine has looked already, and does not say among how many.
-            match self.side.found() {
-                Found::Engine(_) => eprintln!("no record is asked for"),
-                _ => {
-                    let records = counted(dump.records.len() as u64, "record");
-                    eprintln!("none of {records} is asked for");
-                }
-            }
+        Ok(none)
+    }
+
+    /// Likewise of an engine, which may have more than there is memory for here: each record is shown as it comes.
+    fn show_live(
+        &self,
+        path: PathBuf,
+        search: &Search,
+        out: &mut impl Write,
+    ) -> anyhow::Result<Option<String>> {
+        let side = || self.side.to_string();
+        let live = Live::open(path, &self.tables.table, false).with_context(side)?;
+        let head = live.head().with_context(side)?;
+        let mut count = 0_u64;
+        if self.json {
+            own::begin(out, &head).context(STDOUT)?;
         }
-        Ok(ExitCode::from(u8::from(none)))
+        let shown = live.show(&head, search, &mut |record| {
+            if !self.is_asked_for(search, &record) {
+                return Ok(());
+            }
+            count += 1;
+            match self.json {
+                true => own::record_line(out, &head, &record),
+                false => out.write_all(words::record(&record).as_bytes()),
+            }
+            .context(STDOUT)
+        });
+        // What came before is shown also where the engine has gone.
+        shown.with_context(side)?;
+        if self.json {
+            own::end(out, count).context(STDOUT)?;
+        }
+        // It has looked already, and does not say among how many.
+        Ok((count == 0).then(|| "no record is asked for".to_owned()))
+    }
+
+    fn is_asked_for(&self, search: &Search, record: &Record) -> bool {
+        (self.kind.is_empty() || self.kind.contains(&record.kind)) && search.finds(record)
     }
 
     fn search(&self) -> Search {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow, bail};
 use binrush_store::Kind;
 use serde_json::{Map, Value as Json};
 
-use super::dump::{self, Dump};
+use super::dump::{self, Dump, Record};
 use super::own;
 use super::search::Search;
 use super::tables::TableFacts;
@@ -64,17 +64,35 @@ impl Live {
     /// Those of the server, or a record that this binrush does not understand.
     pub(super) fn read(&self, search: &Search) -> anyhow::Result<Dump> {
         let mut dump = self.head()?;
+        let mut records = Vec::new();
+        self.show(&dump, search, &mut |record| {
+            records.push(record);
+            Ok(())
+        })?;
+        dump.records = records;
+        Ok(dump)
+    }
+
+    /// Shows `each` record that is looked for, of the tables of a [`head`](Self::head), as they come.
+    ///
+    /// # Errors
+    /// As of [`read`](Self::read), and those of `each`.
+    pub(super) fn show(
+        &self,
+        head: &Dump,
+        search: &Search,
+        each: &mut dyn FnMut(Record) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         for table in self.shown() {
-            let named = dump.tables.iter().find(|known| *known.name == *table.name);
-            let named = named.expect("it is in the head").clone();
+            let named = head.tables.iter().find(|known| *known.name == *table.name);
+            let named = named.expect("it is in the head");
             self.each(table, search, &mut |line| {
                 let mut record = own::record(line, &named.kinds)?;
                 record.table = Some(named.name.clone());
-                dump.records.push(record);
-                Ok(())
+                each(record)
             })?;
         }
-        Ok(dump)
+        Ok(())
     }
 
     /// Writes all of it as a dump, a page after the other. What comes before an error has no last line.
@@ -123,8 +141,11 @@ impl Live {
         Ok(facts)
     }
 
-    /// What the first line of a dump says.
-    fn head(&self) -> anyhow::Result<Dump> {
+    /// What the first line of a dump says. Tables that cannot be shown are warned of.
+    ///
+    /// # Errors
+    /// A table has records that this binrush does not understand.
+    pub(super) fn head(&self) -> anyhow::Result<Dump> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let mut head = Dump {
             at: since.ok().and_then(|since| since.as_secs().try_into().ok()),

@@ -81,15 +81,23 @@ pub(crate) fn write<'r>(
 ) -> io::Result<()> {
     begin(out, dump)?;
     let mut count = 0_u64;
-    for record in records {
-        let mut line = record_json(record);
-        if let (Some(table), 2..) = (&record.table, dump.tables.len()) {
-            line.insert(TABLE.to_owned(), (**table).into());
-        }
-        write_line(out, &line)?;
+    for each in records {
+        record_line(out, dump, each)?;
         count += 1;
     }
     end(out, count)
+}
+
+/// Writes the line of a record, which is of a table of `dump` if that has any.
+///
+/// # Errors
+/// Those of `out`.
+pub(super) fn record_line(out: &mut impl Write, dump: &Dump, record: &Record) -> io::Result<()> {
+    let mut line = record_json(record);
+    if let (Some(table), 2..) = (&record.table, dump.tables.len()) {
+        line.insert(TABLE.to_owned(), (**table).into());
+    }
+    write_line(out, &line)
 }
 
 /// Writes the first line: what it tells of.
