@@ -411,6 +411,9 @@ impl Server<'_> {
             let more = json!({ "table": &*news.table, "shard": news.shard, "over": news.is_over });
             self.tell("journal", &news.text, more);
         }
+        if let Some((text, is_over)) = self.journal.clock_news() {
+            self.tell("clock", &text, json!({ "over": is_over }));
+        }
         tables
     }
 

@@ -121,20 +121,20 @@ impl WallClock {
     fn look(&self, at: Timestamp, since_1970: Duration) {
         let ours = self.ahead.load(Ordering::Relaxed);
         let jump = ahead(at, since_1970).saturating_sub(ours);
-        if jump.unsigned_abs() <= STEP_MAX.as_nanos() as u64 {
+        if jump.unsigned_abs() <= nanos(STEP_MAX) {
             self.jump.store(0, Ordering::Relaxed);
             self.set(at, since_1970);
             return;
         }
         let known = self.jump.load(Ordering::Acquire);
         // Another jump on top of it has to stand as long.
-        if known == 0 || jump.abs_diff(known) > STEP_MAX.as_nanos() as u64 {
+        if known == 0 || jump.abs_diff(known) > nanos(STEP_MAX) {
             self.since.store(at.0, Ordering::Relaxed);
             self.jump.store(jump, Ordering::Release);
             return;
         }
         let since = Timestamp(self.since.load(Ordering::Relaxed));
-        if at.nanos_since(since) < STANDS.as_nanos() as u64 {
+        if at.nanos_since(since) < nanos(STANDS) {
             return;
         }
         // Of several threads one counts it.
@@ -170,6 +170,10 @@ impl Clock for MonotonicClock {
     fn sleep(&mut self, duration: Duration) {
         thread::sleep(duration);
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// What both clocks of the system show now. Before 1970 nobody's records make sense.

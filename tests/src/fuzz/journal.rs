@@ -113,12 +113,12 @@ fn ring(input: &mut Unstructured<'_>) -> Result<Option<Ring>> {
     for _ in 0..u8::arbitrary(input)? {
         let [place, len] = <[u8; 2]>::arbitrary(input)?;
         // Some are missed for want of room, as in life.
-        let _ = match place {
+        match place {
             0xff => drop(appender.begin_snapshot()),
             0xfe => drop(appender.end_snapshot()),
             0xc0.. => drop(appender.snapshot_record(0, place.into(), &[place; 256][..len.into()])),
             _ => drop(appender.append(place / 64, (place % 64).into(), &[len; 256][..len.into()])),
-        };
+        }
     }
     let mut bytes = appender.ring().bytes();
     for _ in 0..u8::arbitrary(input)? % DAMAGES_MAX {

@@ -16,6 +16,8 @@ pub(crate) struct Tables {
     pub(crate) journals: Vec<JournalFacts>,
     /// Tables that no cluster has, on each shard.
     pub(crate) kept: Vec<Kept>,
+    /// Seconds that the clock of the system is beside that by which records expire.
+    pub(crate) clock_jump: i64,
 }
 
 /// What is kept of a table on one shard.
@@ -80,7 +82,12 @@ pub(super) fn families(tables: &Tables) -> Vec<MetricFamily> {
         JOURNAL_GAUGES.map(|(name, help, value)| gauges(name, help, of_journals(value, gauge)));
     let journal_counts = JOURNAL_COUNTERS
         .map(|(name, help, value)| counters(name, help, of_journals(value, counter)));
-    let families = gauges_of.into_iter().chain(counts_of);
+    let jump = gauges(
+        "binrush_clock_jump_seconds",
+        "Seconds that the clock of the system jumped, which records do not expire by yet; 0 while it is believed.",
+        [gauge(&[], tables.clock_jump as f64)],
+    );
+    let families = gauges_of.into_iter().chain(counts_of).chain([jump]);
     families
         .chain(journal_gauges)
         .chain(journal_counts)

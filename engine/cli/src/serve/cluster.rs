@@ -94,7 +94,7 @@ pub(super) fn plan(
     })?;
     for cluster in &settings.clusters {
         for capability in &cluster.capabilities {
-            let make = records.keepers(cluster.id, &capability.name, plan.wall())?;
+            let make = records.keepers(cluster.id, &capability.name)?;
             if let Some(why) = records.missing(cluster.id, &capability.name) {
                 plan.is_cut(cluster.id, &capability.name, &why);
             }

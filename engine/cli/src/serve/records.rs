@@ -21,6 +21,8 @@ use super::settings::Settings;
 
 pub(super) use journal::{Journal, Watched};
 
+/// When records expire.
+mod clock;
 /// Journals at work.
 mod journal;
 /// How much memory there is.
@@ -37,6 +39,8 @@ pub(super) struct Records {
     state: Option<State>,
     /// Of tables that no cluster has.
     tallies: Tallies,
+    /// By which records expire.
+    wall: Arc<WallClock>,
 }
 
 /// The stores of one table, until their shards take them.
@@ -92,6 +96,7 @@ impl Records {
             sockets: Arc::clone(&settings.sockets),
             shards,
             tallies: Tallies::default(),
+            wall: Arc::new(WallClock::system()),
         })
     }
 
@@ -106,10 +111,9 @@ impl Records {
         &mut self,
         cluster: i32,
         capability: &str,
-        wall: Arc<WallClock>,
     ) -> anyhow::Result<impl Fn(ShardId) -> Box<dyn Replica> + Send + Sync + use<>> {
         let table = family(capability)
-            .map(|_| self.table(&format!("{cluster}/{capability}"), capability, wall))
+            .map(|_| self.table(&format!("{cluster}/{capability}"), capability))
             .transpose()?;
         let capability = capability.to_owned();
         Ok(move |shard| -> Box<dyn Replica> {
@@ -134,7 +138,6 @@ impl Records {
         registry: &mut Registry,
         wanted: impl Fn(&str) -> bool,
     ) -> anyhow::Result<()> {
-        let wall = Arc::new(WallClock::system());
         for (name, beside) in [
             (legacy::DIALOGS, Some(legacy::PROFILES)),
             (legacy::CONTACTS, None),
@@ -143,8 +146,8 @@ impl Records {
             if !wanted(name) {
                 continue;
             }
-            let records = self.table(name, name, Arc::clone(&wall))?;
-            let beside = beside.map(|name| self.table(name, name, Arc::clone(&wall)));
+            let records = self.table(name, name)?;
+            let beside = beside.map(|name| self.table(name, name));
             let beside = beside.transpose()?;
             registry.register(name.as_bytes(), move |shard| {
                 Legacy::new(
@@ -158,16 +161,11 @@ impl Records {
 
     /// Begins to write.
     pub(super) fn start(self) -> anyhow::Result<Journal> {
-        Journal::start(self.state, self.tallies)
+        Journal::start(self.state, self.tallies, self.wall)
     }
 
     /// The records of a table as they were, for each shard.
-    fn table(
-        &mut self,
-        name: &str,
-        capability: &str,
-        wall: Arc<WallClock>,
-    ) -> anyhow::Result<Table> {
+    fn table(&mut self, name: &str, capability: &str) -> anyhow::Result<Table> {
         let family = family(capability).expect("a table is of a family");
         let limits = self.limits();
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -185,7 +183,7 @@ impl Records {
         };
         Ok(Table {
             capability: capability.to_owned(),
-            wall,
+            wall: Arc::clone(&self.wall),
             limits,
             sockets: Arc::clone(&self.sockets),
             stores: Mutex::new(stores),

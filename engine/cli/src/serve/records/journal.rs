@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use binrush_engine::WallClock;
 use binrush_engine::store::durable::{JournalFacts, Journals, Note, State, Watch};
 
+use super::clock::ClockLog;
 use super::{Tallies, cannot_keep};
 use crate::metrics::{Kept, Tables};
 use crate::text::counted;
@@ -18,6 +20,7 @@ pub(in crate::serve) struct Journal {
     notes: Vec<Note>,
     tallies: Tallies,
     told: Told,
+    clock: ClockLog,
 }
 
 /// What is known of tables on any thread.
@@ -62,7 +65,11 @@ pub(in crate::serve) struct News {
 
 impl Journal {
     /// Begins to write.
-    pub(super) fn start(state: Option<State>, tallies: Tallies) -> anyhow::Result<Self> {
+    pub(super) fn start(
+        state: Option<State>,
+        tallies: Tallies,
+        wall: Arc<WallClock>,
+    ) -> anyhow::Result<Self> {
         let started = state.map(State::start).transpose().map_err(cannot_keep)?;
         let (journals, notes) = started.unzip();
         Ok(Self {
@@ -70,6 +77,7 @@ impl Journal {
             journals,
             notes: notes.unwrap_or_default(),
             tallies,
+            clock: ClockLog::new(wall),
         })
     }
 
@@ -103,7 +111,13 @@ impl Journal {
                 .iter()
                 .map(|(name, tally)| Kept::of(name, tally))
                 .collect(),
+            clock_jump: self.clock.jump(),
         }
+    }
+
+    /// That the clock jumped, or is right again.
+    pub(in crate::serve) fn clock_news(&mut self) -> Option<(String, bool)> {
+        self.clock.news()
     }
 
     /// What has become wrong since the last call, and what is well again.
