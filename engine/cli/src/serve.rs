@@ -235,7 +235,7 @@ fn receive(
     let (mut totals, stopped) = tally::of_stopped(engine);
     // Behind the drain: who asks a shard that hangs must not hold it up.
     drop(asked);
-    for wrong in journal.stop() {
+    for wrong in journal.stop(stopped.is_ok()) {
         let text = format!("warning: {wrong}");
         tell(
             &output,

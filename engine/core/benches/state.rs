@@ -101,7 +101,7 @@ fn fill(options: &StateOptions, records: u32) {
     let mean = total.checked_div(slices).unwrap_or_default();
     println!("{slices} slices of snapshots, {mean:?} each, the longest {longest:?}");
     drop(stores);
-    journals.stop().expect("an end in order");
+    journals.stop(true).expect("an end in order");
 }
 
 fn begin(what: &str, options: &StateOptions, records: u32) {

@@ -225,9 +225,10 @@ impl State {
             .filter(|row| !self.opened.contains(&row.number))
             .cloned()
             .collect();
+        let mut is_settled = true;
         for row in carried {
             for place in self.places(&row).collect::<Vec<_>>() {
-                place.settle(self.options)?;
+                is_settled &= place.settle(self.options)?;
             }
             let table = row.name;
             self.notes.push(Note::Carried { table });
@@ -235,6 +236,7 @@ impl State {
         let ended = Ended {
             state_dir: self.state_dir,
             manifest: self.manifest,
+            is_settled,
         };
         let journals = Journals::start(ended, self.watched, self.writers)?;
         Ok((journals, self.notes))

@@ -129,12 +129,12 @@ impl Journal {
             .collect()
     }
 
-    /// Brings to the disk what is on its way there; the shards have ended. Says what went wrong.
-    pub(in crate::serve) fn stop(self) -> Vec<String> {
+    /// Brings to the disk what is on its way there, of shards that have ended or not. Says what went wrong.
+    pub(in crate::serve) fn stop(self, shards_ended: bool) -> Vec<String> {
         let Some(journals) = self.journals else {
             return Vec::new();
         };
-        let stopped = journals.stop();
+        let stopped = journals.stop(shards_ended);
         let errors = stopped.err().unwrap_or_default();
         errors.iter().map(ToString::to_string).collect()
     }

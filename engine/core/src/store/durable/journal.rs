@@ -257,6 +257,11 @@ impl Watched {
             recovered: Arc::new(nothing),
         }
     }
+
+    /// Whether everything that was appended outlives the power, and there is no gap in it.
+    pub(super) fn is_on_disk(&self) -> bool {
+        !self.status.is_lagging() && self.status.durable() == self.ring.lsn()
+    }
 }
 
 impl Astray {

@@ -12,12 +12,15 @@ use super::journal::Watched;
 use super::manifest::Manifest;
 use super::recovered::Recovered;
 
-/// The writers of all journals, one thread for each shard. Dropping it ends them as [`stop`](Self::stop) does.
+/// The writers of all journals, one thread for each shard. Dropping it ends them, too, as of shards of which nobody knows
+/// whether they ended.
 #[derive(Debug)]
 pub struct Journals {
     watch: Watch,
     threads: Vec<(u16, WriterThread<Folder>)>,
-    state: Ended,
+    /// Until they end.
+    state: Option<Ended>,
+    stop_max: Duration,
 }
 
 /// What is said of the state when all journals have ended.
@@ -26,6 +29,8 @@ pub(super) struct Ended {
     /// Locked.
     pub(super) state_dir: Folder,
     pub(super) manifest: Manifest,
+    /// There is no other journal whose ring has what the disk has not.
+    pub(super) is_settled: bool,
 }
 
 /// How one journal is doing: that of a table on a shard.
@@ -108,7 +113,8 @@ impl Journals {
         let mut journals = Self {
             watch: Watch(watched.into()),
             threads: Vec::new(),
-            state,
+            state: Some(state),
+            stop_max: STOP_MAX,
         };
         for (shard, writers) in (0..).zip(writers) {
             if !writers.is_empty() {
@@ -120,15 +126,15 @@ impl Journals {
         Ok(journals)
     }
 
-    /// Writes and syncs all that is in the rings and ends the threads. The shards should be gone: what they append afterwards
-    /// stays in the rings.
+    /// Writes and syncs all that is in the rings and ends the threads. What shards append afterwards stays in the rings: the
+    /// next start misses none of those only if this one was told that all `shards_ended`, and everything is on the disk.
     ///
     /// Returns after [`STOP_MAX`] at the latest, whatever the disk does.
     ///
     /// # Errors
     /// Each [`StopError`] there was.
-    pub fn stop(mut self) -> Result<(), Vec<StopError>> {
-        let errors = self.end();
+    pub fn stop(mut self, shards_ended: bool) -> Result<(), Vec<StopError>> {
+        let errors = self.end(shards_ended);
         if errors.is_empty() {
             Ok(())
         } else {
@@ -147,48 +153,76 @@ impl Journals {
         self.watch.clone()
     }
 
-    fn end(&mut self) -> Vec<StopError> {
+    /// The first call ends them, and others do nothing.
+    fn end(&mut self, shards_ended: bool) -> Vec<StopError> {
+        let Some(state) = self.state.take() else {
+            return Vec::new();
+        };
         let began = Instant::now();
-        let (done, ended) = mpsc::channel();
-        let mut awaited = Vec::new();
-        for (shard, thread) in self.threads.drain(..) {
-            let done = done.clone();
-            // The kernel may hold a writer up for as long as it likes: somebody else waits for it.
-            let waits = thread::Builder::new().name(format!("journal-end-{shard}"));
-            let waits = waits.spawn(move || {
-                let (_, result) = thread.stop();
-                let _ = done.send((shard, result));
-            });
-            // Without a thread to wait for it, it is late by definition.
-            drop(waits);
-            awaited.push(shard);
-        }
-        let mut errors = Vec::new();
-        while !awaited.is_empty() {
-            let left = STOP_MAX.saturating_sub(began.elapsed());
-            let Ok((shard, result)) = ended.recv_timeout(left) else {
-                let waited = began.elapsed();
-                let late = awaited.drain(..);
-                errors.extend(late.map(|shard| StopError::Late { shard, waited }));
-                break;
-            };
-            awaited.retain(|awaited| *awaited != shard);
-            if let Err(source) = result {
-                errors.push(StopError::Failed { shard, source });
-            }
-        }
-        let is_lagging = self.watch.0.iter().any(|each| each.status.is_lagging());
-        let Ended {
-            state_dir,
-            manifest,
-        } = &mut self.state;
-        if errors.is_empty() && !is_lagging && !manifest.ended {
-            manifest.ended = true;
-            // Without it the next start misses rings that it does not need.
-            let _ = manifest.store(state_dir, state_dir.path());
+        let threads = self.threads.drain(..);
+        let stops = threads.map(|(shard, thread)| (shard, move || thread.stop().1));
+        let errors = wait_for(stops, self.stop_max);
+        let is_whole = state.is_settled && self.watch.0.iter().all(Watched::is_on_disk);
+        if errors.is_empty() && shards_ended && is_whole && !state.manifest.ended {
+            state.say(self.stop_max.saturating_sub(began.elapsed()));
         }
         errors
     }
+}
+
+impl Ended {
+    /// Says that the rings have nothing that the disk has not. Without it the next start misses rings that it does not need.
+    fn say(mut self, wait_max: Duration) {
+        let (done, said) = mpsc::channel();
+        let says = thread::Builder::new().name("journal-end".to_owned());
+        // The kernel may hold this up for as long as it likes, too.
+        let says = says.spawn(move || {
+            self.manifest.ended = true;
+            let _ = self.manifest.store(&self.state_dir, self.state_dir.path());
+            // The lock goes first: who is told may open the state again.
+            drop(self);
+            let _ = done.send(());
+        });
+        if says.is_ok() {
+            let _ = said.recv_timeout(wait_max);
+        }
+    }
+}
+
+/// Does each of `stops` in a thread that is waited for: the kernel may hold a writer up for as long as it likes.
+fn wait_for<S>(stops: impl Iterator<Item = (u16, S)>, wait_max: Duration) -> Vec<StopError>
+where
+    S: FnOnce() -> Result<(), FileError> + Send + 'static,
+{
+    let began = Instant::now();
+    let (done, ended) = mpsc::channel();
+    let mut awaited = Vec::new();
+    for (shard, stop) in stops {
+        let done = done.clone();
+        let waits = thread::Builder::new().name(format!("journal-end-{shard}"));
+        let waits = waits.spawn(move || {
+            let _ = done.send((shard, stop()));
+        });
+        // Without a thread to wait for it, it is late by definition.
+        drop(waits);
+        awaited.push(shard);
+    }
+    drop(done);
+    let mut errors = Vec::new();
+    while !awaited.is_empty() {
+        let left = wait_max.saturating_sub(began.elapsed());
+        let Ok((shard, result)) = ended.recv_timeout(left) else {
+            let waited = began.elapsed();
+            let late = awaited.drain(..);
+            errors.extend(late.map(|shard| StopError::Late { shard, waited }));
+            break;
+        };
+        awaited.retain(|awaited| *awaited != shard);
+        if let Err(source) = result {
+            errors.push(StopError::Failed { shard, source });
+        }
+    }
+    errors
 }
 
 impl Watch {
@@ -200,7 +234,7 @@ impl Watch {
 
 impl Drop for Journals {
     fn drop(&mut self) {
-        let _ = self.end();
+        let _ = self.end(false);
     }
 }
 
@@ -271,3 +305,46 @@ impl fmt::Display for JournalFacts {
 
 /// The longest that the end of the writers is waited for.
 pub const STOP_MAX: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn who_does_not_end_in_time_is_late_and_the_others_are_heard() {
+        let (go, held) = mpsc::channel::<()>();
+        let held = std::sync::Mutex::new(held);
+        let held = Arc::new(held);
+        let stop = |shard: u16| {
+            let held = Arc::clone(&held);
+            let stop = move || match shard {
+                0 => Ok(()),
+                1 => Err(FileError::Io {
+                    file: "log".into(),
+                    doing: "sync",
+                    source: io::ErrorKind::Other.into(),
+                }),
+                _ => {
+                    let _ = held.lock().unwrap().recv();
+                    Ok(())
+                }
+            };
+            (shard, stop)
+        };
+        let began = Instant::now();
+        let errors = wait_for((0..3).map(stop), Duration::from_millis(300));
+        assert!(began.elapsed() < STOP_MAX);
+        assert!(
+            matches!(
+                errors[..],
+                [
+                    StopError::Failed { shard: 1, .. },
+                    StopError::Late { shard: 2, .. }
+                ]
+            ),
+            "{errors:?}"
+        );
+        drop(go);
+    }
+}

@@ -81,6 +81,12 @@ impl Ground {
         rows
     }
 
+    fn manifest(&self) -> Manifest {
+        let state_dir = self.options(1).state_dir;
+        let manifest = Manifest::load(&Folder::to_read(&state_dir), &state_dir);
+        manifest.unwrap().unwrap()
+    }
+
     fn verify(&self) -> Verified {
         let options = self.options(1);
         verify(&options.state_dir, Some(&options.runtime_dir)).unwrap()

@@ -89,7 +89,7 @@ fn a_stop_leaves_everything_on_the_disk_and_no_thread() {
         assert!(facts.to_string().contains("changes"), "{facts}");
     }
     drop(life.cache);
-    journals.stop().unwrap();
+    journals.stop(true).unwrap();
     fs::remove_dir_all(ground.options(2).runtime_dir).unwrap();
     let life = Life::begin(&ground, 2);
     assert_eq!(life.values(), values);
@@ -149,7 +149,7 @@ fn tools_read_what_is_being_written_and_change_nothing() {
     for _ in 0..20 {
         assert_eq!(ground.read().len(), 40);
     }
-    journals.stop().unwrap();
+    journals.stop(true).unwrap();
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn tables_that_nobody_has_any_more_stay_and_are_told() {
     let carried = |note: &Note| matches!(note, Note::Carried { table } if table == CACHE);
     assert!(notes.iter().any(carried), "{notes:?}");
     assert_eq!(journals.facts().count(), 0);
-    journals.stop().unwrap();
+    journals.stop(true).unwrap();
     assert!(
         !notes
             .iter()
@@ -302,4 +302,32 @@ fn owners_stay_what_they_were() {
     let state = ground.open(3).unwrap();
     assert_eq!((state.seed(), state.steering()), (seed, steering));
     assert_eq!(Steering::new(3, seed), state.steering());
+}
+
+#[test]
+fn an_end_is_in_order_only_if_shards_and_writers_ended_and_all_is_on_the_disk() {
+    let ends = |shards_ended: Option<bool>, disk_fails: bool| {
+        let ground = Ground::new();
+        let mut life = Life::begin(&ground, 1);
+        life.set("key", b"value");
+        if disk_fails {
+            // The log has nowhere to go.
+            let manifest = ground.manifest();
+            let folder = life.state.paths.of_journal(manifest.epoch, 1, 0);
+            fs::remove_dir_all(folder).unwrap();
+        }
+        let (journals, _) = life.state.start().unwrap();
+        match shards_ended {
+            Some(ended) => assert_eq!(journals.stop(ended).is_err(), disk_fails),
+            None => drop(journals),
+        }
+        ground.manifest().ended
+    };
+    assert!(ends(Some(true), false));
+    assert!(!ends(Some(false), false), "shards may have gone on");
+    assert!(!ends(None, false), "nobody said that they ended");
+    assert!(
+        !ends(Some(true), true),
+        "the ring has what the disk has not"
+    );
 }
