@@ -120,7 +120,8 @@ pub enum FolderError {
 }
 
 impl Folder {
-    /// A folder to write, made (0700) if it is not there, and locked until this is dropped.
+    /// A folder to write, made (0700) if it is not there, and locked until this is dropped. One on a disk that is mounted for
+    /// reading only can be read, if it was written before: whatever writes fails.
     ///
     /// # Errors
     /// [`FolderError`].
@@ -131,13 +132,10 @@ impl Folder {
             .create(path)
             .map_err(failed(path, "create"))?;
         let lock_path = path.join(LOCK);
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&lock_path)
-            .map_err(failed(&lock_path, "open"))?;
+        let mut writes = OpenOptions::new();
+        writes.write(true).create(true).truncate(false).mode(0o600);
+        let lock = or_to_read(writes.open(&lock_path), &lock_path);
+        let lock = lock.map_err(failed(&lock_path, "open"))?;
         let folder = fs::metadata(path).map_err(failed(path, "look at"))?;
         let ours = lock.metadata().map_err(failed(&lock_path, "look at"))?;
         let mode = folder.mode() & 0o777;
@@ -204,7 +202,8 @@ impl Vfs for Folder {
             ));
         }
         let writes = self.lock.is_some();
-        OpenOptions::new().read(true).write(writes).open(path)
+        let opened = OpenOptions::new().read(true).write(writes).open(&path);
+        or_to_read(opened, &path)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -248,6 +247,16 @@ impl VfsFile for File {
 
     fn sync_data(&mut self) -> io::Result<()> {
         Self::sync_data(self)
+    }
+}
+
+/// A file that is there, on a disk that nobody may write, is opened to be read.
+fn or_to_read(opened: io::Result<File>, path: &Path) -> io::Result<File> {
+    match opened {
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            File::open(path).map_err(|_| error)
+        }
+        opened => opened,
     }
 }
 

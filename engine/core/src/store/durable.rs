@@ -28,7 +28,7 @@ use binrush_journal::{Folder, Options, Ring, Writer};
 use binrush_store::{Family, Limits, Store};
 
 use crate::steering::Steering;
-use journal::{Begun, Place, Watched};
+use journal::{Begun, Place, Settled, Watched};
 use journals::Ended;
 use manifest::{Manifest, TableRow};
 use paths::Paths;
@@ -51,6 +51,8 @@ mod reading;
 mod rebuild;
 /// What was found at a start.
 mod recovered;
+/// Another runtime directory.
+mod rings;
 
 pub use error::StateError;
 pub use journaled::{Journaled, Log};
@@ -123,10 +125,9 @@ impl State {
         assert!(*shards > 0, "records of no shard");
         Ring::check_capacity(*ring_bytes).map_err(|source| StateError::RingBytes { source })?;
         let folder = Folder::open(state_dir)?;
-        paths::make(runtime_dir)?;
         let paths = Paths {
             state_dir: state_dir.clone(),
-            runtime_dir: runtime_dir.clone(),
+            runtime_dir: paths::runtime(runtime_dir)?,
         };
         let manifest = match Manifest::load(&folder, state_dir)? {
             Some(manifest) => manifest,
@@ -147,11 +148,16 @@ impl State {
             watched: Vec::new(),
             notes: Vec::new(),
         };
-        if !paths::is_in_memory(runtime_dir)? {
-            let runtime_dir = runtime_dir.clone();
+        if state.ended {
+            // What was put aside has been told of, and a whole life has gone well since.
+            let _ = state.paths.remove_rings_aside(state.manifest.epoch);
+        }
+        state.bring_rings()?;
+        if !paths::is_in_memory(&state.paths.runtime_dir)? {
+            let runtime_dir = state.paths.runtime_dir.clone();
             state.notes.push(Note::NotInMemory { runtime_dir });
         }
-        state.remove_aside()?;
+        state.remove_aside();
         state.note_unknown()?;
         if state.manifest.shards != *shards {
             state.rebuild(*shards, steps)?;
@@ -203,7 +209,9 @@ impl State {
         if self.manifest.ended {
             // From here on the rings may have what the disk has not.
             self.manifest.ended = false;
-            self.store_manifest()?;
+            if let Err(error) = self.store_manifest() {
+                self.unwritten("a ring that is lost will not be missed", &error);
+            }
         }
         let mut stores = Vec::new();
         for (begun, writers) in begun.into_iter().zip(&mut self.writers) {
@@ -228,7 +236,12 @@ impl State {
         let mut is_settled = true;
         for row in carried {
             for place in self.places(&row).collect::<Vec<_>>() {
-                is_settled &= place.settle(self.options)?;
+                let settled = place.settle(self.options, self.ended, &mut self.notes)?;
+                if let Settled::Not(why) = settled {
+                    let what = format!("{place}: its ring stays in memory");
+                    self.notes.push(Note::Unwritten { what, why });
+                    is_settled = false;
+                }
             }
             let table = row.name;
             self.notes.push(Note::Carried { table });
@@ -283,11 +296,19 @@ impl State {
         self.manifest.store(&self.state_dir, &self.paths.state_dir)
     }
 
+    /// Notes what is not as it should be because it could not be written.
+    fn unwritten(&mut self, what: &str, error: &StateError) {
+        let (what, why) = (what.to_owned(), error.to_string());
+        self.notes.push(Note::Unwritten { what, why });
+    }
+
     fn note_unknown(&mut self) -> Result<(), StateError> {
         let ours = self.paths.of_epoch(self.manifest.epoch);
         let names = self.paths.epochs()?.into_iter();
         let paths = names.map(|name| self.paths.state_dir.join(name));
-        let unknown = paths.filter(|path| *path != ours);
+        // What could not be removed is told of already.
+        let aside = self.paths.of_epoch(self.manifest.aside);
+        let unknown = paths.filter(|path| *path != ours && *path != aside);
         self.notes
             .extend(unknown.map(|path| Note::Unknown { path }));
         Ok(())
@@ -302,7 +323,8 @@ fn begin(paths: &Paths, folder: &Folder, shards: u16) -> Result<Manifest, StateE
             folder: epoch,
         });
     }
-    let manifest = Manifest::new(shards);
+    let inode = paths::inode(&paths.state_dir)?;
+    let manifest = Manifest::new(shards, &paths.runtime_dir, inode);
     manifest.store(folder, &paths.state_dir)?;
     Ok(manifest)
 }

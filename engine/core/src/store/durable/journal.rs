@@ -1,6 +1,6 @@
 //! One journal at the start: its ring, its records back in a store, and on from there.
 
-use std::fs;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use binrush_journal::{
 use binrush_store::store::RestoreError;
 use binrush_store::{Effects, Limits, Store};
 
-use super::error::{StateError, failed};
+use super::error::StateError;
 use super::journaled::Journaled;
 use super::manifest::{Manifest, TableRow};
-use super::paths::Paths;
+use super::paths::{Paths, put_aside};
 use super::recovered::{Note, Recovered, RingFound};
 
 /// Where the journal of a table on a shard is, and how it is kept.
@@ -46,6 +46,15 @@ pub(super) struct Watched {
     pub(super) ring: Arc<Ring>,
     pub(super) status: Arc<Status>,
     pub(super) recovered: Arc<Recovered>,
+}
+
+/// What became of the changes in a ring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// The disk has them.
+    All,
+    /// It has not, and why: the ring has to stay.
+    Not(String),
 }
 
 /// Records that were not put back where they were.
@@ -79,7 +88,8 @@ impl Place {
         (now, ended): (i64, bool),
     ) -> Result<Begun, StateError> {
         let began = Instant::now();
-        let (ring, found) = self.old_ring(options, ring_bytes)?;
+        let mut notes = Vec::new();
+        let (ring, found) = self.old_ring(options, ring_bytes, ended, &mut notes)?;
         let folder = self.open_folder()?;
         let mut store = Store::new(self.row.family, limits);
         let mut astray = Astray::default();
@@ -99,7 +109,6 @@ impl Place {
         }
         store.restored(now, &mut journaled);
         let recovered = Recovered::new(&report, found, astray.kept_out, began.elapsed());
-        let mut notes = Vec::new();
         let of = (&*self.row.name, self.shard);
         recovered.notes(of, self.ring.clone(), ended, &mut notes);
         if let Some(first) = astray.first {
@@ -121,26 +130,70 @@ impl Place {
     }
 
     /// Moves what is in its ring to the disk, and puts the smallest one there is in its place: for a table that nobody opens,
-    /// and before a ring of another size. `false`: the ring stays, as the disk is in doubt and only a snapshot could help.
-    pub(super) fn settle(&self, options: Options) -> Result<bool, StateError> {
-        let ring = match self.open_ring()? {
-            (Some(ring), _) if ring.used() > 0 || ring.capacity() > CAPACITY_MIN as u64 => ring,
-            _ => return Ok(true),
-        };
-        let folder = self.open_folder()?;
-        let report = self.recover(&folder, Some(&ring), &mut |_, _, _| {})?;
-        let (_, mut writer) = self.start(folder, ring, options, &report)?;
-        writer
-            .finish(Duration::ZERO)
-            .map_err(|source| self.failed(source))?;
-        if writer.status().is_lagging() {
-            return Ok(false);
+    /// and before a ring of another size. What was found is noted; `ended`: nobody misses a ring.
+    pub(super) fn settle(
+        &self,
+        options: Options,
+        ended: bool,
+        notes: &mut Vec<Note>,
+    ) -> Result<Settled, StateError> {
+        match self.open_ring()? {
+            (Some(ring), _) if ring.used() == 0 && ring.capacity() == CAPACITY_MIN as u64 => {
+                return Ok(Settled::All);
+            }
+            (None, RingFound::Missing) if ended => return Ok(Settled::All),
+            (ring, found) => {
+                let (settled, lsn) = self.flush(ring, found, options, ended, notes)?;
+                if let Settled::All = settled {
+                    let smallest = Ring::create(&self.ring, self.identity, CAPACITY_MIN, lsn);
+                    smallest.map_err(|source| self.ring_failed(source))?;
+                }
+                Ok(settled)
+            }
         }
-        // What is locked cannot be made anew.
-        drop(writer);
-        let smallest = Ring::create(&self.ring, self.identity, CAPACITY_MIN, report.lsn);
-        smallest.map_err(|source| self.ring_failed(source))?;
-        Ok(true)
+    }
+
+    /// Moves what is in its ring to the disk, whether there is a ring or not.
+    pub(super) fn bring(
+        &self,
+        options: Options,
+        ended: bool,
+        notes: &mut Vec<Note>,
+    ) -> Result<Settled, StateError> {
+        match self.open_ring()? {
+            (None, RingFound::Missing) if ended => Ok(Settled::All),
+            (ring, found) => Ok(self.flush(ring, found, options, ended, notes)?.0),
+        }
+    }
+
+    /// Moves what is in its ring to the disk, and says the number of the last change. The ring stays, and nobody has it.
+    fn flush(
+        &self,
+        ring: Option<Ring>,
+        found: RingFound,
+        options: Options,
+        ended: bool,
+        notes: &mut Vec<Note>,
+    ) -> Result<(Settled, u64), StateError> {
+        let began = Instant::now();
+        let folder = self.open_folder()?;
+        let report = self.recover(&folder, ring.as_ref(), &mut |_, _, _| {})?;
+        let recovered = Recovered::new(&report, found, 0, began.elapsed());
+        let of = (&*self.row.name, self.shard);
+        recovered.notes(of, self.ring.clone(), ended, notes);
+        let Some(ring) = ring else {
+            return Ok((Settled::All, report.lsn));
+        };
+        let (_, mut writer) = self.start(folder, ring, options, &report)?;
+        let settled = match writer.finish(Duration::ZERO) {
+            Err(error) => Settled::Not(error.to_string()),
+            Ok(()) if writer.status().is_lagging() => {
+                let why = writer.status().alarm();
+                Settled::Not(why.unwrap_or_else(|| "only a snapshot makes it good".to_owned()))
+            }
+            Ok(()) => Settled::All,
+        };
+        Ok((settled, report.lsn))
     }
 
     /// Reads its records, of which `each` is shown, and what there is of its ring.
@@ -154,20 +207,29 @@ impl Place {
         Ok(Recovered::new(&report, found, 0, began.elapsed()))
     }
 
-    /// Its ring, if there is one of this size.
+    /// Its ring, if there is one of this size, or one that has to stay as it is.
     fn old_ring(
         &self,
         options: Options,
         ring_bytes: usize,
+        ended: bool,
+        notes: &mut Vec<Note>,
     ) -> Result<(Option<Ring>, RingFound), StateError> {
         let (ring, found) = self.open_ring()?;
         match ring {
             Some(ring) if ring.capacity() != ring_bytes as u64 => {
+                let bytes = ring.capacity();
                 // What is locked cannot be opened again.
                 drop(ring);
-                match self.settle(options)? {
-                    true => Ok((None, found)),
-                    false => self.open_ring(),
+                match self.settle(options, ended, notes)? {
+                    Settled::All => Ok((None, found)),
+                    Settled::Not(why) => {
+                        notes.push(Note::Unwritten {
+                            what: format!("{self}: its ring keeps its {bytes} bytes"),
+                            why,
+                        });
+                        self.open_ring()
+                    }
                 }
             }
             ring => Ok((ring, found)),
@@ -182,8 +244,7 @@ impl Place {
         match Ring::open(&self.ring, self.identity) {
             Ok(ring) => Ok((Some(ring), RingFound::Used)),
             Err(error @ (RingError::Damaged { .. } | RingError::Foreign { .. })) => {
-                let aside = self.ring.with_extension("ring.refused");
-                fs::rename(&self.ring, &aside).map_err(failed(&self.ring, "put aside"))?;
+                put_aside(&self.ring)?;
                 Ok((None, RingFound::Refused(error.to_string())))
             }
             // A newer one has changes that we would not see; one that others may write may say anything.
@@ -243,6 +304,12 @@ impl Place {
             path: self.ring.clone(),
             source,
         }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on shard {}", self.row.name, self.shard)
     }
 }
 

@@ -7,6 +7,8 @@
 //!   shards 4
 //!   ended yes                              rings have nothing that the disk has not; `no` from a start to its end
 //!   aside 0000000000000000                 an epoch that is not valid, not yet or not any more, and may be removed
+//!   runtime /run/binrush                   the folder of the rings; bytes that are no printable ASCII, and `%`, as %0A
+//!   inode 1234                             of this folder: a copy has another one, and no part in the rings of the original
 //!   table 1 dialogs 1/dialog-dlg-repl      number, family, name; sorted by number
 //!   crc 3610a686                           CRC-32 (IEEE) of all bytes before this line
 //! ```
@@ -14,9 +16,11 @@
 //! Text, one fact a line, each line as written here and no other way: what is read is what would be written. It is replaced as
 //! a whole: written under another name, synced, renamed, the folder synced.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io;
-use std::path::Path;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 use binrush_journal::{Identity, Vfs, VfsFile};
 use binrush_store::Family;
@@ -34,6 +38,10 @@ pub(super) struct Manifest {
     pub(super) ended: bool,
     /// An epoch whose folders and rings may be removed; 0: none.
     pub(super) aside: u64,
+    /// Where the rings are.
+    pub(super) runtime_dir: PathBuf,
+    /// The inode of the state directory.
+    pub(super) inode: u64,
     /// By number, ascending.
     pub(super) tables: Vec<TableRow>,
 }
@@ -56,7 +64,7 @@ pub(super) enum Broken {
 
 impl Manifest {
     /// Of an empty state.
-    pub(super) fn new(shards: u16) -> Self {
+    pub(super) fn new(shards: u16, runtime_dir: &Path, inode: u64) -> Self {
         let seed = u32::try_from(drawn() >> 32).expect("the upper half");
         Self {
             epoch: epoch_drawn(),
@@ -64,6 +72,8 @@ impl Manifest {
             shards,
             ended: true,
             aside: 0,
+            runtime_dir: runtime_dir.to_path_buf(),
+            inode,
             tables: Vec::new(),
         }
     }
@@ -116,11 +126,14 @@ impl Manifest {
             shards,
             ended,
             aside,
+            runtime_dir,
+            inode,
             tables,
         } = self;
         let ended = if *ended { "yes" } else { "no" };
         let mut text = format!(
-            "{TITLE}{VERSION}\nepoch {epoch:016x}\nseed {seed:08x}\nshards {shards}\nended {ended}\naside {aside:016x}\n"
+            "{TITLE}{VERSION}\nepoch {epoch:016x}\nseed {seed:08x}\nshards {shards}\nended {ended}\naside {aside:016x}\nruntime {}\ninode {inode}\n",
+            escaped(runtime_dir)
         );
         for TableRow {
             number,
@@ -177,6 +190,8 @@ impl Manifest {
             // What is neither is not what we write.
             ended: fact("ended")? == "yes",
             aside: u64::from_str_radix(fact("aside")?, 16).ok()?,
+            runtime_dir: unescaped(fact("runtime")?)?,
+            inode: fact("inode")?.parse().ok()?,
             tables: Vec::new(),
         };
         for line in lines {
@@ -245,6 +260,39 @@ pub(super) const fn family_name(family: Family) -> &'static str {
     }
 }
 
+/// A path in one word of a line.
+fn escaped(path: &Path) -> String {
+    let bytes = path.as_os_str().as_bytes().iter();
+    bytes.fold(String::new(), |mut text, byte| {
+        match byte {
+            b'!'..=b'~' if *byte != b'%' => text.push(char::from(*byte)),
+            _ => write!(text, "%{byte:02X}").expect("memory takes it"),
+        }
+        text
+    })
+}
+
+/// Reads what [`escaped`] wrote.
+fn unescaped(text: &str) -> Option<PathBuf> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, behind @ ..] = rest {
+        (rest, bytes) = match first {
+            b'%' => {
+                let (digits, behind) = behind.split_first_chunk::<2>()?;
+                let digits = std::str::from_utf8(digits).ok()?;
+                bytes.push(u8::from_str_radix(digits, 16).ok()?);
+                (behind, bytes)
+            }
+            byte => {
+                bytes.push(*byte);
+                (behind, bytes)
+            }
+        };
+    }
+    Some(OsString::from_vec(bytes).into())
+}
+
 fn is_name(name: &str) -> bool {
     (1..=NAME_LEN_MAX).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
 }
@@ -284,8 +332,11 @@ pub(super) const NAME_LEN_MAX: usize = 128;
 /// Most tables: what their numbers have room for.
 pub(super) const TABLES_MAX: u8 = u8::MAX;
 
+/// Bytes of the longest path that Linux takes (path_resolution(7)), of which each may be three of text.
+const PATH_LEN_MAX: usize = 4096;
+
 /// What all tables there may be need, and more.
-const LEN_MAX: usize = 256 + (TABLES_MAX as usize + 1) * (NAME_LEN_MAX + 32);
+const LEN_MAX: usize = 256 + 3 * PATH_LEN_MAX + (TABLES_MAX as usize + 1) * (NAME_LEN_MAX + 32);
 
 #[cfg(test)]
 mod tests {
@@ -293,7 +344,7 @@ mod tests {
     use binrush_journal::vfs::sim::{EIO, ENOSPC, Failing, PowerLoss, SimFolder};
 
     fn sample() -> Manifest {
-        let mut manifest = Manifest::new(3);
+        let mut manifest = Manifest::new(3, Path::new("/run/bin rush/100%\n"), 7);
         manifest.aside = epoch_drawn();
         manifest.add("1/dialog-dlg-repl", Family::Dialogs).unwrap();
         manifest.add("ul", Family::Usrloc).unwrap();
@@ -311,7 +362,7 @@ mod tests {
         let manifest = sample();
         manifest.store(&folder, Path::new("state")).unwrap();
         assert_eq!(load(&folder).unwrap(), Some(manifest));
-        let mut full = Manifest::new(u16::MAX);
+        let mut full = Manifest::new(u16::MAX, Path::new(&"\n".repeat(PATH_LEN_MAX)), u64::MAX);
         for number in 1..=TABLES_MAX {
             let name = format!("{number:0>NAME_LEN_MAX$}");
             full.add(&name, Family::Profiles).unwrap();
@@ -357,6 +408,9 @@ mod tests {
             ("shards 3", "shards 0"),
             ("shards 3", "shards 03"),
             ("ended yes", "ended maybe"),
+            ("bin%20rush", "bin rush"),
+            ("%0A", "%0a"),
+            ("%0A", "%"),
             ("table 2 usrloc", "table 1 usrloc"),
             ("table 2 usrloc", "table 2 contacts"),
             ("usrloc ul", "usrloc 1/dialog-dlg-repl"),

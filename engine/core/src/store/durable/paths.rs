@@ -2,10 +2,12 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use binrush_journal::FolderError;
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+use nix::unistd::Uid;
 
 use super::error::{StateError, failed};
 
@@ -30,21 +32,43 @@ impl Paths {
     /// The ring of one journal.
     pub(super) fn of_ring(&self, epoch: u64, number: u8, shard: u16) -> PathBuf {
         self.runtime_dir
-            .join(format!("{epoch:016x}-t{number}-s{shard}.ring"))
+            .join(format!("{epoch:016x}-t{number}-s{shard}{RING}"))
     }
 
     /// Removes the folders and rings of an epoch, as far as they are there.
     pub(super) fn remove_epoch(&self, epoch: u64) -> Result<(), StateError> {
         let folder = self.of_epoch(epoch);
         gone(fs::remove_dir_all(&folder)).map_err(failed(&folder, "remove"))?;
-        let begin = format!("{epoch:016x}-t");
-        for name in names(&self.runtime_dir)? {
-            if name.starts_with(&begin) && name.ends_with(".ring") {
-                let path = self.runtime_dir.join(name);
-                gone(fs::remove_file(&path)).map_err(failed(&path, "remove"))?;
-            }
+        self.remove_rings(epoch)
+    }
+
+    /// Removes the rings of an epoch, those too that were put aside.
+    pub(super) fn remove_rings(&self, epoch: u64) -> Result<(), StateError> {
+        for path in self.rings(epoch, |name| name.ends_with(RING) || name.contains(ASIDE))? {
+            gone(fs::remove_file(&path)).map_err(failed(&path, "remove"))?;
         }
         Ok(())
+    }
+
+    /// Removes the rings of an epoch that were put aside.
+    pub(super) fn remove_rings_aside(&self, epoch: u64) -> Result<(), StateError> {
+        for path in self.rings(epoch, |name| name.contains(ASIDE))? {
+            gone(fs::remove_file(&path)).map_err(failed(&path, "remove"))?;
+        }
+        Ok(())
+    }
+
+    /// The rings of an epoch that are in use, or were.
+    pub(super) fn rings_of(&self, epoch: u64) -> Result<Vec<PathBuf>, StateError> {
+        self.rings(epoch, |name| name.ends_with(RING))
+    }
+
+    fn rings(&self, epoch: u64, is_one: fn(&str) -> bool) -> Result<Vec<PathBuf>, StateError> {
+        let begin = format!("{epoch:016x}-t");
+        let mut names = names(&self.runtime_dir)?;
+        names.retain(|name| name.starts_with(&begin) && is_one(name));
+        let paths = names.into_iter().map(|name| self.runtime_dir.join(name));
+        Ok(paths.collect())
     }
 
     /// Names in the state directory that look like those of epochs.
@@ -54,6 +78,41 @@ impl Paths {
         names.sort();
         Ok(names)
     }
+}
+
+/// Gives a ring that cannot be used another name, which is not that of an earlier one; says which. Of each ring a few are kept,
+/// the first ones and the last.
+pub(super) fn put_aside(ring: &Path) -> Result<PathBuf, StateError> {
+    let mut numbers = 1..=ASIDE_MAX;
+    let name = |number| ring.with_extension(format!("ring.refused-{number}"));
+    let free = numbers.find(|number| !name(*number).exists());
+    let aside = name(free.unwrap_or(ASIDE_MAX));
+    fs::rename(ring, &aside).map_err(failed(ring, "put aside"))?;
+    Ok(aside)
+}
+
+/// The one name of the folder of the rings, if it is ours alone: what is mapped from there is what we do with records.
+pub(super) fn runtime(path: &Path) -> Result<PathBuf, StateError> {
+    make(path)?;
+    let path = fs::canonicalize(path).map_err(failed(path, "look at"))?;
+    let folder = fs::metadata(&path).map_err(failed(&path, "look at"))?;
+    let (uid, mode) = (folder.uid(), folder.mode() & 0o777);
+    if uid != Uid::effective().as_raw() || mode & 0o022 != 0 {
+        return Err(FolderError::Exposed { path, uid, mode }.into());
+    }
+    Ok(path)
+}
+
+/// The inode of a folder: it stays when the folder is renamed, and a copy has another one.
+pub(super) fn inode(path: &Path) -> Result<u64, StateError> {
+    let folder = fs::metadata(path).map_err(failed(path, "look at"))?;
+    Ok(folder.ino())
+}
+
+/// Whether both are one folder, whatever it is called.
+pub(super) fn is_same(one: &Path, other: &Path) -> bool {
+    let of = |path: &Path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
+    one == other || matches!((of(one), of(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// Makes a folder that only we may use, and those above it.
@@ -95,3 +154,10 @@ fn gone(removed: io::Result<()>) -> io::Result<()> {
         removed => removed,
     }
 }
+
+const RING: &str = ".ring";
+
+const ASIDE: &str = ".ring.refused-";
+
+/// Rings of one journal that are kept aside.
+const ASIDE_MAX: u32 = 4;

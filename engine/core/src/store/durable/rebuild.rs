@@ -17,7 +17,7 @@ use super::State;
 use super::error::StateError;
 use super::journal::Place;
 use super::journaled::TABLE;
-use super::manifest::{TableRow, epoch_drawn};
+use super::manifest::{Manifest, TableRow, epoch_drawn};
 use super::paths::{make, sync};
 use super::recovered::Note;
 use crate::steering::Steering;
@@ -72,7 +72,7 @@ impl State {
             return Err(error);
         }
         steps("remove the old epoch")?;
-        self.remove_aside()?;
+        self.remove_aside();
         self.notes.push(Note::Shared {
             records,
             from,
@@ -82,15 +82,25 @@ impl State {
         Ok(())
     }
 
-    /// Removes what is aside.
-    pub(super) fn remove_aside(&mut self) -> Result<(), StateError> {
-        if self.manifest.aside == 0 {
-            return Ok(());
+    /// Removes what is aside. That it stays keeps nobody from starting: nothing reads it.
+    pub(super) fn remove_aside(&mut self) {
+        let epoch = self.manifest.aside;
+        if epoch == 0 {
+            return;
         }
-        self.paths.remove_epoch(self.manifest.aside)?;
-        sync(&self.paths.state_dir)?;
-        self.manifest.aside = 0;
-        self.store_manifest()
+        let removed = self.paths.remove_epoch(epoch);
+        let removed = removed.and_then(|()| sync(&self.paths.state_dir));
+        let stored = removed.and_then(|()| {
+            let manifest = Manifest {
+                aside: 0,
+                ..self.manifest.clone()
+            };
+            manifest.store(&self.state_dir, &self.paths.state_dir)
+        });
+        match stored {
+            Ok(()) => self.manifest.aside = 0,
+            Err(error) => self.unwritten("what is of no use stays in the state directory", &error),
+        }
     }
 
     /// Gives the records of one old shard to those who own them now; says how many.

@@ -70,6 +70,13 @@ pub enum Note {
         /// Where it should be.
         path: PathBuf,
     },
+    /// A ring of an earlier life, which went on in another folder.
+    RingAside {
+        /// Where it was.
+        path: PathBuf,
+        /// Where it is now; it goes after the next end in order.
+        aside: PathBuf,
+    },
     /// Something could not be used.
     Refused {
         /// The table.
@@ -114,6 +121,13 @@ pub enum Note {
         to: u16,
         /// How long it took.
         took: Duration,
+    },
+    /// Records are there, and could be read; but something could not be written.
+    Unwritten {
+        /// What that means.
+        what: String,
+        /// Why.
+        why: String,
     },
     /// A folder that the manifest does not name.
     Unknown {
@@ -169,22 +183,28 @@ impl Recovered {
         notes: &mut Vec<Note>,
     ) {
         let named = || (table.to_owned(), shard);
+        // A journal that was read twice tells of the same damage once.
+        let mut tell = |note: Note| {
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
+        };
         let mut refused: Vec<_> = self.refused.iter().map(ToString::to_string).collect();
         match &self.ring {
             RingFound::Missing if self.lsn > 0 && !ended => {
                 let (table, shard) = named();
-                notes.push(Note::RingMissing { table, shard, path });
+                tell(Note::RingMissing { table, shard, path });
             }
             RingFound::Refused(why) => refused.push(format!("{}: {why}", path.display())),
             _ => {}
         }
         for what in refused {
             let (table, shard) = named();
-            notes.push(Note::Refused { table, shard, what });
+            tell(Note::Refused { table, shard, what });
         }
         if let Some(hole) = self.hole {
             let (table, shard) = named();
-            notes.push(Note::Hole { table, shard, hole });
+            tell(Note::Hole { table, shard, hole });
         }
     }
 }
@@ -212,6 +232,12 @@ impl fmt::Display for Note {
                 f,
                 "{table} on shard {shard}: its ring {} is not there, as after a loss of power: changes that were not on the disk yet, if any, are lost",
                 path.display()
+            ),
+            Self::RingAside { path, aside } => write!(
+                f,
+                "{}: a ring of an earlier time, since which changes went elsewhere; nothing is read from it, and it is {} now",
+                path.display(),
+                aside.display()
             ),
             Self::Refused { table, shard, what } => {
                 write!(f, "{table} on shard {shard}: {what}")
@@ -245,6 +271,8 @@ impl fmt::Display for Note {
                 "{records} records of {from} shards were given to {to}, in {} ms",
                 took.as_millis()
             ),
+            // What a call failed with says in another line what to do.
+            Self::Unwritten { what, why } => write!(f, "{what}: {}", why.replace("\n ", ";")),
             Self::Unknown { path } => write!(
                 f,
                 "{}: the manifest does not name it; it is left as it is, remove it if nobody needs it",

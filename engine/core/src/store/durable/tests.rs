@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 mod damage;
 /// Kills, losses, ends.
 mod lives;
+/// Other runtime folders, and rings of other lives.
+mod rings;
 /// Other numbers of shards.
 mod shards;
 /// Snapshots in slices.

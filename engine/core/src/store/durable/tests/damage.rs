@@ -10,7 +10,7 @@ fn open(ground: &Ground) -> Result<Opened, StateError> {
     Ok((life.values(), life.state.notes().to_vec()))
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(super) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     // As the state was made: nobody else may write it.
     fs::set_permissions(to, fs::metadata(from).unwrap().permissions()).unwrap();
