@@ -304,6 +304,7 @@ fn handlers(
     if let Some(probe) = &probe {
         probe.register(&mut registry, settings.verify)?;
     }
+    records.check_room(&settings.clusters, is_legacy)?;
     records.legacy(&mut registry, is_legacy)?;
     let planned = cluster::plan(settings, &mut registry, records)?;
     Ok((registry, probe, planned))

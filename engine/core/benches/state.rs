@@ -8,6 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use binrush_engine::config::Sockets;
 use binrush_engine::store::durable::{Log, State, StateOptions};
 use binrush_store::model::{Contact, Matching};
 use binrush_store::{Change, Family, Limits, Now};
@@ -49,7 +50,13 @@ fn fill(options: &StateOptions, records: u32) {
     let mut state = State::open(options).expect("a state");
     let steering = state.steering();
     let mut stores = state
-        .table(TABLE, Family::Usrloc, Limits::default(), NOW)
+        .table(
+            TABLE,
+            Family::Usrloc,
+            Limits::default(),
+            NOW,
+            &Sockets::default(),
+        )
         .expect("a table");
     let (journals, _) = state.start().expect("threads");
     let began = Instant::now();
@@ -110,7 +117,13 @@ fn begin(what: &str, options: &StateOptions, records: u32) {
     let opened = began.elapsed();
     let began = Instant::now();
     let stores = state
-        .table(TABLE, Family::Usrloc, Limits::default(), NOW)
+        .table(
+            TABLE,
+            Family::Usrloc,
+            Limits::default(),
+            NOW,
+            &Sockets::default(),
+        )
         .expect("a table");
     let took = began.elapsed();
     let found: usize = stores.iter().map(|(store, _)| store.len()).sum();

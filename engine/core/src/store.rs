@@ -431,16 +431,29 @@ fn is_synced(record: &Record<'_>, status: Status) -> bool {
 /// How a record is flagged that `change` speaks of.
 #[inline]
 fn status_of(change: &Change<'_>, sockets: &Sockets) -> Status {
-    let is_known = match change {
+    match change {
         Change::DialogCreated(dialog) | Change::DialogUpdated(dialog) => {
-            dialog.sockets.iter().all(|socket| sockets.know(socket))
+            status_for(&dialog.sockets, sockets)
         }
         Change::ContactInserted(contact, _) | Change::ContactUpdated(contact, _) => {
-            sockets.know(contact.socket)
+            status_for(&[contact.socket], sockets)
         }
-        _ => true,
-    };
-    match is_known {
+        _ => Status::default(),
+    }
+}
+
+/// Likewise one that is there.
+fn status_of_record(record: &Record<'_>, sockets: &Sockets) -> Status {
+    match record {
+        Record::Dialog(dialog) => status_for(&dialog.sockets, sockets),
+        Record::Contact(contact) => status_for(&[contact.socket], sockets),
+        _ => Status::default(),
+    }
+}
+
+#[inline]
+fn status_for(named: &[&[u8]], sockets: &Sockets) -> Status {
+    match named.iter().all(|socket| sockets.know(socket)) {
         true => Status::default(),
         false => Status::default().with(Status::NO_SOCKET),
     }

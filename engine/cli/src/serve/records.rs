@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::anyhow;
+use binrush_engine::cluster::config::ClusterConfig;
 use binrush_engine::cluster::replica::{OpaqueReplica, Replica, Tally};
 use binrush_engine::config::{Sockets, StateConfig};
 use binrush_engine::store::durable::{Journaled, State, StateError, StateOptions};
@@ -105,6 +106,33 @@ impl Records {
         self.state.as_ref().map(State::seed)
     }
 
+    /// Whether there is memory for the journals of all tables, before any is begun: those of clusters, and of modules that
+    /// `is_legacy` names.
+    pub(super) fn check_room(
+        &self,
+        clusters: &[ClusterConfig],
+        is_legacy: impl Fn(&str) -> bool,
+    ) -> anyhow::Result<()> {
+        let Some(state) = &self.state else {
+            return Ok(());
+        };
+        let of_clusters = clusters.iter().flat_map(|cluster| {
+            let names = cluster.capabilities.iter();
+            names.map(|capability| {
+                (
+                    &*capability.name,
+                    format!("{}/{}", cluster.id, capability.name),
+                )
+            })
+        });
+        let of_modules = [legacy::DIALOGS, legacy::CONTACTS].into_iter();
+        let of_modules = of_modules.filter(|name| is_legacy(name));
+        let tables = of_clusters.chain(of_modules.map(|name| (name, name.to_owned())));
+        let durable = tables.filter(|(capability, _)| family(capability).is_some_and(is_durable));
+        let names: Vec<String> = durable.map(|(_, table)| table).collect();
+        state.check_room(&names).map_err(cannot_keep)
+    }
+
     /// What makes the keeper of the records of `capability` in `cluster` on each shard: typed and durable where they are known
     /// for what they say, else as bytes, in memory.
     pub(super) fn keepers(
@@ -172,7 +200,7 @@ impl Records {
         let now = now.map_or(0, |since| since.as_secs().cast_signed());
         let stores = match self.state.as_mut().filter(|_| is_durable(family)) {
             Some(state) => {
-                let stores = state.table(name, family, limits, now);
+                let stores = state.table(name, family, limits, now, &self.sockets);
                 let stores = stores.map_err(cannot_keep)?;
                 let shared = stores.into_iter();
                 shared

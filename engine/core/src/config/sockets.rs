@@ -58,10 +58,14 @@ impl Sockets {
     #[inline]
     #[must_use]
     pub fn know(&self, socket: &[u8]) -> bool {
-        socket.is_empty()
-            || self.is_open
-            || self.names.is_empty()
-            || self.names.iter().any(|name| **name == *socket)
+        socket.is_empty() || self.know_all() || self.names.iter().any(|name| **name == *socket)
+    }
+
+    /// Whether each is as good as any.
+    #[inline]
+    #[must_use]
+    pub const fn know_all(&self) -> bool {
+        self.is_open || self.names.is_empty()
     }
 
     fn name(&mut self, name: String) {

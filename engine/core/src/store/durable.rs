@@ -27,6 +27,7 @@ use std::time::Duration;
 use binrush_journal::{Folder, Options, Ring, Writer};
 use binrush_store::{Family, Limits, Store};
 
+use crate::config::Sockets;
 use crate::steering::Steering;
 use journal::{Begun, Place, Settled, Watched};
 use journals::Ended;
@@ -179,31 +180,48 @@ impl State {
 
     /// The records of a table, for each shard in turn, and who has to hear of their changes. `name` tells it from others: 1 to
     /// 128 printable characters of ASCII. `limits` are those of each shard. `now` is in seconds since 1970; what has expired
-    /// goes with the first turns.
+    /// goes with the first turns. Records are flagged for `sockets`, as [`TypedReplica::with_sockets`](super::TypedReplica::with_sockets) flags new ones.
     ///
     /// All shards are read at once, in a thread each. Ends with the same records and the same count of changes as the last
     /// process, unless [`notes`](Self::notes) say otherwise.
     ///
     /// # Errors
-    /// [`StateError`]; among others: a table that was opened already is in use.
+    /// [`StateError`]; among others: a table that was opened already is in use. The start has failed then: rings that it made and
+    /// nothing is in are removed.
     pub fn table(
         &mut self,
         name: &str,
         family: Family,
         limits: Limits,
         now: i64,
+        sockets: &Sockets,
     ) -> Result<Vec<(Store, Journaled)>, StateError> {
+        // Whose they are is told by their key together with other things, and everybody tells of them all the time.
+        if matches!(family, Family::Profiles | Family::Pipes) {
+            let name = name.to_owned();
+            return Err(StateError::NotDurable { name, family });
+        }
+        if let Err(error) = self.check_room(&[name]) {
+            self.remove_new_rings(&[]);
+            return Err(error);
+        }
         let row = self.row(name, family)?;
         let places: Vec<_> = self.places(&row).collect();
         let (options, ring_bytes, now) = (self.options, self.ring_bytes, (now, self.ended));
         let begun: Vec<Result<Begun, StateError>> = thread::scope(|scope| {
-            let begin =
-                |place: Place| scope.spawn(move || place.begin(limits, options, ring_bytes, now));
+            let begin = |place: Place| {
+                scope.spawn(move || place.begin(limits, options, ring_bytes, now, sockets))
+            };
             let threads: Vec<_> = places.into_iter().map(begin).collect();
             let ends = threads.into_iter().map(|thread| thread.join());
             ends.map(|end| end.expect("recovery does not panic"))
                 .collect()
         });
+        if begun.iter().any(Result::is_err) {
+            let others = begun.iter().flatten();
+            let others: Vec<_> = others.map(|begun| begun.watched.clone()).collect();
+            self.remove_new_rings(&others);
+        }
         let begun = begun.into_iter().collect::<Result<Vec<_>, _>>()?;
         self.opened.insert(row.number);
         if self.manifest.ended {

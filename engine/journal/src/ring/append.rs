@@ -102,6 +102,22 @@ impl Appender {
         Appended::TooLong(self.lsn)
     }
 
+    /// Logs all of `ops`, which are places and records as for [`append`](Self::append), or counts all of them as missed: for
+    /// those of which the first alone would say what never was.
+    pub fn append_all(&mut self, table: u8, ops: &[(u32, &[u8])]) -> bool {
+        let words = ops.iter().map(|(_, record)| words_of(record.len()));
+        let fits = self.has_free(words.sum());
+        for (place, record) in ops {
+            if fits {
+                let _ = self.append(table, *place, record);
+            } else {
+                self.lsn += 1;
+                self.miss();
+            }
+        }
+        fits
+    }
+
     /// Whether the engine is asked for a snapshot: begin one, walk all records, end it. Costs one load.
     #[inline]
     #[must_use]

@@ -162,6 +162,19 @@ fn a_full_ring_is_counted_and_a_snapshot_makes_it_good() {
 }
 
 #[test]
+fn of_ops_that_belong_together_all_are_logged_or_none() {
+    let mut shard = Shard::new(4096);
+    let long = record(1, 400);
+    while shard.appender.append_all(0, &[(1, &long), (2, &[])]) {}
+    // The second one would have fitted by itself.
+    assert!(shard.appender.has_room(0) && !shard.appender.has_room(long.len()));
+    let (lsn, missed) = (shard.appender.lsn(), shard.appender.ring().missed());
+    assert_eq!((lsn % 2, missed), (0, 2));
+    assert_eq!(shard.appender.ring().lsn(), lsn - missed);
+    assert!(shard.appender.snapshot_wanted());
+}
+
+#[test]
 fn a_snapshot_that_a_gap_came_into_does_not_count() {
     let mut shard = Shard::new(8192);
     for number in 0..4 {

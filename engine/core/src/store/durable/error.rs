@@ -120,6 +120,21 @@ pub enum StateError {
         /// Why.
         source: RingError,
     },
+    /// There is less room than the rings of a start take.
+    #[error(
+        "{} has to have room for rings: {rings} of them take {need} bytes more, and {free} are free there\n  make room, choose smaller rings, or name another runtime directory",
+        path.display()
+    )]
+    NoRoom {
+        /// The runtime directory.
+        path: PathBuf,
+        /// How many rings.
+        rings: usize,
+        /// Bytes of those, beyond what they have already.
+        need: u64,
+        /// Bytes that there are.
+        free: u64,
+    },
     /// No size for rings.
     #[error("{source}")]
     RingBytes {
@@ -135,6 +150,14 @@ pub enum StateError {
         found: Family,
         /// What was asked for.
         wanted: Family,
+    },
+    /// Records of this kind are not kept: a start with another number of shards would not find their owners.
+    #[error("the table {name} has {}, which are kept in memory only", family_name(*family))]
+    NotDurable {
+        /// The table.
+        name: String,
+        /// What it would have.
+        family: Family,
     },
     /// No name for a table.
     #[error("`{0}` is no name for a table: 1 to {max} printable characters of ASCII without spaces", max = super::manifest::NAME_LEN_MAX)]

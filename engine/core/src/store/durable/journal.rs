@@ -9,14 +9,16 @@ use binrush_journal::ring::CAPACITY_MIN;
 use binrush_journal::{
     Appender, FileError, Folder, Identity, Options, Report, Ring, RingError, Status, Writer,
 };
-use binrush_store::store::RestoreError;
-use binrush_store::{Effects, Limits, Store};
+use binrush_store::store::{Key, RestoreError};
+use binrush_store::{Effects, Kind, Limits, Record, Status as Flags, Store};
 
 use super::error::StateError;
 use super::journaled::Journaled;
 use super::manifest::{Manifest, TableRow};
 use super::paths::{Paths, put_aside};
 use super::recovered::{Note, Recovered, RingFound};
+use crate::config::Sockets;
+use crate::store::status_of_record;
 
 /// Where the journal of a table on a shard is, and how it is kept.
 #[derive(Debug, Clone)]
@@ -46,6 +48,8 @@ pub(super) struct Watched {
     pub(super) ring: Arc<Ring>,
     pub(super) status: Arc<Status>,
     pub(super) recovered: Arc<Recovered>,
+    /// Where the ring is.
+    pub(super) path: PathBuf,
 }
 
 /// What became of the changes in a ring.
@@ -64,6 +68,9 @@ struct Astray {
     first: Option<(u32, String)>,
     /// From where to where, for want of a place: the limit is lower than it was.
     moved: Vec<(u32, u32, Box<[u8]>)>,
+    /// Places above the limit of what stands below it as well: its move was cut short by a kill.
+    twice: Vec<u32>,
+    flat: Vec<u8>,
 }
 
 impl Place {
@@ -79,13 +86,14 @@ impl Place {
     }
 
     /// Puts its records back into a store of these limits, and goes on with the same folder and ring. `now` is in seconds since
-    /// 1970; `ended`: nobody misses a ring.
+    /// 1970; `ended`: nobody misses a ring. Records are flagged for these `sockets`, whatever those of the last start were.
     pub(super) fn begin(
         &self,
         limits: Limits,
         options: Options,
         ring_bytes: usize,
         (now, ended): (i64, bool),
+        sockets: &Sockets,
     ) -> Result<Begun, StateError> {
         let began = Instant::now();
         let mut notes = Vec::new();
@@ -93,7 +101,9 @@ impl Place {
         let folder = self.open_folder()?;
         let mut store = Store::new(self.row.family, limits);
         let mut astray = Astray::default();
-        let mut restore = |_: u8, place: u32, flat: &[u8]| astray.restore(&mut store, place, flat);
+        let mut restore = |_: u8, place: u32, flat: &[u8]| {
+            astray.restore(&mut store, place, flat, sockets);
+        };
         let report = self.recover(&folder, ring.as_ref(), &mut restore)?;
         let ring = match ring {
             Some(ring) => ring,
@@ -103,9 +113,11 @@ impl Place {
         let (appender, writer) = self.start(folder, ring, options, &report)?;
         let mut watched = Watched::new(self, &appender);
         let mut journaled = Journaled::new(appender);
-        for (from, to, flat) in astray.moved {
+        for from in astray.twice {
             journaled.gone(from);
-            journaled.put(to, &flat);
+        }
+        for (from, to, flat) in astray.moved {
+            journaled.moved(from, to, &flat);
         }
         store.restored(now, &mut journaled);
         let recovered = Recovered::new(&report, found, astray.kept_out, began.elapsed());
@@ -322,7 +334,13 @@ impl Watched {
             ring: Arc::clone(appender.ring()),
             status: Arc::clone(appender.status()),
             recovered: Arc::new(nothing),
+            path: place.ring.clone(),
         }
+    }
+
+    /// Whether nothing was appended since the start.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.ring.used() == 0 && self.ring.missed() == 0 && self.ring.lsn() == self.recovered.lsn
     }
 
     /// Whether everything that was appended outlives the power, and there is no gap in it.
@@ -332,12 +350,23 @@ impl Watched {
 }
 
 impl Astray {
-    fn restore(&mut self, store: &mut Store, place: u32, flat: &[u8]) {
+    fn restore(&mut self, store: &mut Store, place: u32, flat: &[u8], sockets: &Sockets) {
+        let Self {
+            moved,
+            twice,
+            flat: flagged,
+            ..
+        } = self;
+        let flat = flag(flat, sockets, flagged);
         let restored = match store.restore(place, flat) {
+            Err(RestoreError::NoPlace { .. }) if is_there(store, flat) => {
+                twice.push(place);
+                Ok(())
+            }
             // Records come by place, so all that follow are adopted as well, and none comes to where this one goes.
             Err(RestoreError::NoPlace { .. }) => store.adopt(flat).map(|to| {
                 if to != place {
-                    self.moved.push((place, to, flat.into()));
+                    moved.push((place, to, flat.into()));
                 }
             }),
             restored => restored,
@@ -347,4 +376,41 @@ impl Astray {
             self.first.get_or_insert_with(|| (place, error.to_string()));
         }
     }
+}
+
+/// The record, flagged for these `sockets`; in `flagged`, if it was flagged otherwise.
+fn flag<'f>(flat: &'f [u8], sockets: &Sockets, flagged: &'f mut Vec<u8>) -> &'f [u8] {
+    let [kind, status, ..] = *flat else {
+        return flat;
+    };
+    // Most records are flagged rightly, and most configurations let nobody look at them for that.
+    let has_sockets = kind == Kind::Dialog as u8 || kind == Kind::Contact as u8;
+    if !has_sockets || (sockets.know_all() && status & Flags::NO_SOCKET.0 == 0) {
+        return flat;
+    }
+    let Ok((record, _)) = Record::read(flat) else {
+        return flat;
+    };
+    let wanted = status & !Flags::NO_SOCKET.0 | status_of_record(&record, sockets).0;
+    if wanted == status {
+        return flat;
+    }
+    flagged.clear();
+    flagged.extend_from_slice(flat);
+    flagged[1] = wanted;
+    flagged
+}
+
+/// Whether the store has this very record already.
+fn is_there(store: &Store, flat: &[u8]) -> bool {
+    let key = match Record::read(flat) {
+        Ok((Record::Dialog(dialog), _)) => Key::Dialog(dialog.callid),
+        Ok((Record::Aor(aor), _)) => Key::Aor(aor.domain, aor.aor),
+        Ok((Record::Contact(contact), _)) => Key::Aor(contact.domain, contact.aor),
+        Ok((Record::Cached(cached), _)) => Key::Cached(cached.collection, cached.key),
+        Ok((Record::Profile(..) | Record::Pipe(..), _)) | Err(_) => return false,
+    };
+    let mut is_there = false;
+    store.find(&key, &mut |_, found| is_there |= found == flat);
+    is_there
 }

@@ -67,6 +67,12 @@ impl Journaled {
         self.appender.has_room(len)
     }
 
+    /// Logs that what stood at place `from` stands at `to` now, both or nothing of it: then a snapshot is wanted.
+    pub(super) fn moved(&mut self, from: u32, to: u32, flat: &[u8]) {
+        // First where it goes: whoever is killed in between finds it twice, and not never.
+        let _ = self.appender.append_all(TABLE, &[(to, flat), (from, &[])]);
+    }
+
     /// Gives records from place `from` on; says where to go on, and why it did not.
     fn slice(&mut self, store: &Store, from: u32) -> (Option<u32>, Option<Halt>) {
         let (mut halt, mut given) = (None, 0);

@@ -246,6 +246,7 @@ impl JournalFacts {
             ring,
             status,
             recovered,
+            path: _,
         } = watched;
         Self {
             table: Arc::clone(table),

@@ -134,6 +134,13 @@ pub(super) fn is_in_memory(path: &Path) -> Result<bool, StateError> {
     Ok(on.filesystem_type() == TMPFS_MAGIC)
 }
 
+/// Bytes that files in a folder may still take.
+pub(super) fn free(path: &Path) -> Result<u64, StateError> {
+    let on = statfs(path).map_err(|errno| failed(path, "look at")(errno.into()))?;
+    let block = u64::try_from(on.block_size()).unwrap_or(0);
+    Ok(on.blocks_available().saturating_mul(block))
+}
+
 fn names(path: &Path) -> Result<Vec<String>, StateError> {
     let mut names = Vec::new();
     let entries = match fs::read_dir(path) {

@@ -222,6 +222,7 @@ fn key_of<'a>(flat: &'a [u8], table: &'a str) -> &'a [u8] {
         Ok((Record::Aor(aor), _)) => aor.aor,
         Ok((Record::Contact(contact), _)) => contact.aor,
         Ok((Record::Cached(cached), _)) => cached.key,
+        // No table has counts: their owners are found by more than one word.
         Ok((Record::Profile(..) | Record::Pipe(..), _)) | Err(_) => {
             let (_, capability) = table.split_once('/').unwrap_or(("", table));
             capability.as_bytes()

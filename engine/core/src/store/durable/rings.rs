@@ -7,14 +7,15 @@
 //! A ring goes on from the change that the log ended with when it was made. So one of an earlier life, which had been left in B,
 //! would put its changes in place of others that have the same numbers.
 
+use std::fs;
 use std::path::PathBuf;
 
 use super::State;
 use super::error::StateError;
-use super::journal::{Place, Settled};
+use super::journal::{Place, Settled, Watched};
 use super::manifest::Manifest;
-use super::paths::{Paths, inode, is_same, make, put_aside};
-use super::recovered::Note;
+use super::paths::{Paths, free, inode, is_same, make, put_aside};
+use super::recovered::{Note, RingFound};
 
 impl State {
     /// Brings to the disk what the rings of the last start have, if they are elsewhere. If it takes none of it, they stay in use
@@ -63,6 +64,55 @@ impl State {
         Ok(())
     }
 
+    /// Whether the runtime directory has room for the rings of these tables, before the first of them is made: memory that is not
+    /// there shows when half of them are.
+    ///
+    /// # Errors
+    /// [`StateError::NoRoom`], and what the kernel said.
+    pub fn check_room<N: AsRef<str>>(&self, names: &[N]) -> Result<(), StateError> {
+        let path = &self.paths.runtime_dir;
+        let ring = FILE_LEN_MORE + self.ring_bytes as u64;
+        let mut need = 0_u64;
+        for name in names {
+            let row = self.manifest.find(name.as_ref());
+            let places = row.map(|row| self.places(row).collect::<Vec<_>>());
+            for shard in 0..usize::from(self.manifest.shards) {
+                let place = places.as_ref().and_then(|places| places.get(shard));
+                let has = place.and_then(|place| fs::metadata(&place.ring).ok());
+                need = need.saturating_add(ring.saturating_sub(has.map_or(0, |has| has.len())));
+            }
+        }
+        let free = free(path)?;
+        if need <= free {
+            return Ok(());
+        }
+        Err(StateError::NoRoom {
+            path: path.clone(),
+            rings: names.len() * usize::from(self.manifest.shards),
+            need,
+            free,
+        })
+    }
+
+    /// Removes the rings that this start has made and nothing is in, after it has failed: their memory would be gone until the
+    /// next one.
+    pub(super) fn remove_new_rings(&mut self, watched: &[Watched]) {
+        let (mut is_clean, mut removed) = (true, false);
+        for each in self.watched.iter().chain(watched) {
+            let is_new = each.recovered.ring == RingFound::Missing;
+            if is_new && each.is_untouched() {
+                removed |= fs::remove_file(&each.path).is_ok();
+            } else {
+                is_clean &= each.is_on_disk();
+            }
+        }
+        if removed && is_clean && self.ended && !self.manifest.ended {
+            // As it was before: nobody is to miss what never was.
+            self.manifest.ended = true;
+            let _ = self.store_manifest();
+        }
+    }
+
     fn flush_rings(&mut self, last: &Paths) -> Result<Settled, StateError> {
         for row in &self.manifest.tables {
             for shard in 0..self.manifest.shards {
@@ -85,3 +135,6 @@ impl State {
         Ok(())
     }
 }
+
+/// Bytes of the file of a ring beside its frames.
+const FILE_LEN_MORE: u64 = 4096;

@@ -174,7 +174,13 @@ impl Life {
 
 fn cache(state: &mut State) -> Vec<(Store, Journaled)> {
     state
-        .table(CACHE, Family::Cache, Limits::default(), NOW)
+        .table(
+            CACHE,
+            Family::Cache,
+            Limits::default(),
+            NOW,
+            &Sockets::default(),
+        )
         .unwrap()
 }
 

@@ -4,7 +4,13 @@ type Opened = (BTreeMap<String, Vec<u8>>, Vec<Note>);
 
 fn open(ground: &Ground) -> Result<Opened, StateError> {
     let mut state = ground.open(1)?;
-    let cache = state.table(CACHE, Family::Cache, Limits::default(), NOW)?;
+    let cache = state.table(
+        CACHE,
+        Family::Cache,
+        Limits::default(),
+        NOW,
+        &Sockets::default(),
+    )?;
     let now = Duration::ZERO;
     let life = Life { state, cache, now };
     Ok((life.values(), life.state.notes().to_vec()))
@@ -144,7 +150,13 @@ fn files_of_another_table_are_foreign() {
     fs::rename(epoch.join("t1-s1"), epoch.join("t1-s0")).unwrap();
     fs::rename(epoch.join("away"), epoch.join("t1-s1")).unwrap();
     let mut state = ground.open(2).unwrap();
-    let error = state.table(CACHE, Family::Cache, Limits::default(), NOW);
+    let error = state.table(
+        CACHE,
+        Family::Cache,
+        Limits::default(),
+        NOW,
+        &Sockets::default(),
+    );
     let error = error.unwrap_err();
     assert!(matches!(error, StateError::Journal { .. }), "{error}");
     assert!(error.to_string().contains("belongs to shard"), "{error}");
@@ -156,7 +168,10 @@ fn what_cannot_be_is_refused_and_says_what_to_do() {
     let mut life = Life::begin(&ground, 1);
     let limits = Limits::default();
     let mut refused = |name: &str, family| {
-        let error = life.state.table(name, family, limits, NOW).unwrap_err();
+        let error = life
+            .state
+            .table(name, family, limits, NOW, &Sockets::default())
+            .unwrap_err();
         error.to_string()
     };
     assert!(refused(CACHE, Family::Cache).contains("in use by another process"));

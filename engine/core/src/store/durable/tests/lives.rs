@@ -165,7 +165,9 @@ fn what_expired_meanwhile_goes_by_turns() {
     drop(life);
     let mut state = ground.open(1).unwrap();
     let limits = Limits::default();
-    let mut stores = state.table(CACHE, Family::Cache, limits, NOW + 11).unwrap();
+    let mut stores = state
+        .table(CACHE, Family::Cache, limits, NOW + 11, &Sockets::default())
+        .unwrap();
     let (store, journaled) = &mut stores[0];
     assert_eq!(store.len(), 2);
     while store.expire(NOW + 11, 8, journaled).1 {}
@@ -210,12 +212,100 @@ fn a_lower_limit_moves_records_and_loses_none() {
     };
     for _ in 0..2 {
         let mut state = ground.open(1).unwrap();
-        let cache = state.table(CACHE, Family::Cache, limits, NOW).unwrap();
+        let cache = state
+            .table(CACHE, Family::Cache, limits, NOW, &Sockets::default())
+            .unwrap();
         let now = Duration::ZERO;
         let life = Life { state, cache, now };
         assert_eq!(life.values(), values);
         assert_eq!(ground.read().len(), values.len(), "and so on the disk");
     }
+}
+
+#[test]
+fn a_move_that_a_kill_cut_short_is_finished() {
+    let ground = Ground::new();
+    let mut life = Life::begin(&ground, 1);
+    life.set("below", b"1");
+    let mut flat = Vec::new();
+    let moved = Record::Cached(cached("moved", b"2"));
+    moved.write(binrush_store::Status::default(), &mut flat);
+    // Where it goes, and not yet that it is gone from where it was.
+    life.cache[0].1.put(5, &flat);
+    life.cache[0].1.put(25, &flat);
+    drop(life);
+    let limits = Limits {
+        records: 8,
+        ..Limits::default()
+    };
+    for _ in 0..2 {
+        let mut state = ground.open(1).unwrap();
+        let sockets = Sockets::default();
+        let stores = state.table(CACHE, Family::Cache, limits, NOW, &sockets);
+        assert_eq!(stores.unwrap()[0].0.len(), 2);
+        assert_eq!(ground.read().len(), 2, "and so on the disk");
+        assert_eq!(state.watched[0].recovered.kept_out, 0);
+    }
+}
+
+#[test]
+fn records_are_flagged_for_the_sockets_of_this_start() {
+    let ground = Ground::new();
+    let here = |host: &str| {
+        let mut sockets = Sockets::default();
+        sockets.add(Some("udp"), host, None, None);
+        sockets
+    };
+    let contact = Contact {
+        domain: b"location",
+        aor: b"alice",
+        uri: b"sip:alice@192.0.2.1",
+        callid: b"c",
+        socket: b"udp:192.0.2.77:5060",
+        expires: NOW + 3600,
+        ..Contact::default()
+    };
+    let starts = [
+        (here("192.0.2.77"), false),
+        (here("192.0.2.78"), true),
+        (here("192.0.2.78"), true),
+        (Sockets::default(), false),
+        (here("192.0.2.77"), false),
+    ];
+    for (start, (sockets, flagged)) in starts.into_iter().enumerate() {
+        let mut state = ground.open(1).unwrap();
+        let limits = Limits::default();
+        let stores = state.table(CONTACTS, Family::Usrloc, limits, NOW, &sockets);
+        let (store, journaled) = &mut stores.unwrap()[0];
+        if start == 0 {
+            let now = Now { unix: NOW, tick: 1 };
+            let change = Change::ContactInserted(contact, binrush_store::model::Matching::Uri);
+            store.apply(now, &change, 1, journaled);
+        }
+        let lsn = journaled.lsn();
+        let mut flags = Vec::new();
+        each(store, &mut |_, flat| match Record::read(flat).unwrap() {
+            (Record::Contact(_), status) => {
+                flags.push(status.has(binrush_store::Status::NO_SOCKET));
+            }
+            _ => {}
+        });
+        assert_eq!(flags, [flagged], "start {start}");
+        assert_eq!(journaled.lsn(), lsn, "each start finds it out anew");
+    }
+}
+
+#[test]
+fn counts_are_refused() {
+    let ground = Ground::new();
+    let mut state = ground.open(1).unwrap();
+    for family in [Family::Profiles, Family::Pipes] {
+        let limits = Limits::default();
+        let refused = state.table("1/counts", family, limits, NOW, &Sockets::default());
+        let error = refused.unwrap_err();
+        assert!(matches!(error, StateError::NotDurable { .. }), "{error}");
+    }
+    assert_eq!(ground.manifest().tables, []);
 }
 
 #[test]

@@ -148,3 +148,61 @@ fn rings_that_cannot_be_used_are_kept_beside_each_other_and_are_few() {
         assert_eq!(rings(&ground, "a"), 1 + usize::from(broken + 1).min(4));
     }
 }
+
+#[test]
+fn rings_that_have_no_room_are_refused_before_any_is_made() {
+    let ground = Ground::new();
+    let state = ground.open(3).unwrap();
+    state.check_room(&[CACHE, DIALOGS]).unwrap();
+    drop(state);
+    let options = StateOptions {
+        ring_bytes: binrush_journal::ring::CAPACITY_MAX,
+        ..ground.options(u16::MAX)
+    };
+    let mut state = State::open(&options).unwrap();
+    let (limits, sockets) = (Limits::default(), Sockets::default());
+    let error = state
+        .table(CACHE, Family::Cache, limits, NOW, &sockets)
+        .unwrap_err();
+    let need = u64::from(u16::MAX) * ((1 << 32) + 4096);
+    assert!(
+        matches!(error, StateError::NoRoom { rings: 65_535, need: found, .. } if found == need),
+        "{error}"
+    );
+    assert!(error.to_string().contains("has to have room for rings"));
+    assert_eq!(rings(&ground, "run"), 0);
+}
+
+#[test]
+fn a_start_that_failed_leaves_no_empty_rings() {
+    let ground = Ground::new();
+    let mut life = Life::begin(&ground, 2);
+    life.set("key", b"value");
+    let (journals, _) = life.state.start().unwrap();
+    drop(life.cache);
+    journals.stop(true).unwrap();
+    fs::remove_dir_all(ground.0.join("run")).unwrap();
+    let epoch = ground.manifest().epoch;
+    let mut state = ground.open(2).unwrap();
+    let folder = state.paths.of_journal(epoch, 1, 1);
+    fs::rename(&folder, ground.0.join("away")).unwrap();
+    let (limits, sockets) = (Limits::default(), Sockets::default());
+    state
+        .table(DIALOGS, Family::Dialogs, limits, NOW, &sockets)
+        .unwrap();
+    assert_eq!(rings(&ground, "run"), 2);
+    let error = state
+        .table(CACHE, Family::Cache, limits, NOW, &sockets)
+        .unwrap_err();
+    assert!(matches!(error, StateError::FolderGone { .. }), "{error}");
+    assert_eq!(rings(&ground, "run"), 0);
+    assert!(ground.manifest().ended, "nobody is to miss them");
+    drop(state);
+    fs::rename(ground.0.join("away"), folder).unwrap();
+    let life = Life::begin(&ground, 2);
+    assert_eq!(life.values().len(), 1);
+    assert!(!is_told(&life, |note| matches!(
+        note,
+        Note::RingMissing { .. }
+    )));
+}

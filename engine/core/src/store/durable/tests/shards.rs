@@ -12,7 +12,11 @@ fn fill(state: &mut State) {
         (CACHE, Family::Cache),
     ]
     .into_iter()
-    .map(|(name, family)| state.table(name, family, limits, NOW).unwrap())
+    .map(|(name, family)| {
+        state
+            .table(name, family, limits, NOW, &Sockets::default())
+            .unwrap()
+    })
     .collect();
     for number in 0..40 {
         let aor = format!("alice-{number}");
@@ -81,7 +85,9 @@ fn each_record_finds_its_owner_among_two_three_and_one() {
             (DIALOGS, Family::Dialogs),
             (CACHE, Family::Cache),
         ] {
-            let stores = state.table(table, family, Limits::default(), NOW).unwrap();
+            let stores = state
+                .table(table, family, Limits::default(), NOW, &Sockets::default())
+                .unwrap();
             assert_eq!(stores.len(), usize::from(shards));
             for (shard, (store, _)) in (0..).zip(&stores) {
                 each(store, &mut |_, flat| {

@@ -33,7 +33,13 @@ fn a_snapshot_gets_through_a_ring_that_is_smaller_than_one_row_of_it() {
     .unwrap();
     state.options.snapshot_after = 1;
     let mut stores = state
-        .table(CONTACTS, Family::Usrloc, Limits::default(), NOW)
+        .table(
+            CONTACTS,
+            Family::Usrloc,
+            Limits::default(),
+            NOW,
+            &Sockets::default(),
+        )
         .unwrap();
     let (store, journaled) = &mut stores[0];
     contacts(store, journaled, "alice", 200);
@@ -109,7 +115,13 @@ fn a_replica_gives_its_snapshots_by_its_turns() {
     let mut state = ground.open(1).unwrap();
     state.options.snapshot_after = 1;
     let mut stores = state
-        .table(CONTACTS, Family::Usrloc, Limits::default(), NOW)
+        .table(
+            CONTACTS,
+            Family::Usrloc,
+            Limits::default(),
+            NOW,
+            &Sockets::default(),
+        )
         .unwrap();
     let (mut store, mut journaled) = stores.pop().unwrap();
     contacts(&mut store, &mut journaled, "alice", 50);
@@ -135,7 +147,13 @@ fn while_the_disk_takes_nothing_a_snapshot_waits_without_haste() {
     let mut state = ground.open(1).unwrap();
     state.options.snapshot_after = 1;
     let mut stores = state
-        .table(CONTACTS, Family::Usrloc, Limits::default(), NOW)
+        .table(
+            CONTACTS,
+            Family::Usrloc,
+            Limits::default(),
+            NOW,
+            &Sockets::default(),
+        )
         .unwrap();
     let (store, journaled) = &mut stores[0];
     contacts(store, journaled, "alice", 5);
