@@ -151,9 +151,9 @@ impl Place {
     ) -> Result<Settled, StateError> {
         match self.open_ring()? {
             (Some(ring), _) if ring.used() == 0 && ring.capacity() == CAPACITY_MIN as u64 => {
-                return Ok(Settled::All);
+                Ok(Settled::All)
             }
-            (None, RingFound::Missing) if ended => return Ok(Settled::All),
+            (None, RingFound::Missing) if ended => Ok(Settled::All),
             (ring, found) => {
                 let (settled, lsn) = self.flush(ring, found, options, ended, notes)?;
                 if let Settled::All = settled {
