@@ -186,8 +186,8 @@ fn dialog(input: &mut Unstructured<'_>) -> Result<Dialog<'static>> {
         mangled: [uri, route],
         sdp: [uri, route, b"", b""],
         advertised: [route, b""],
-        vars: super::pick(LISTS.as_slice(), u8::arbitrary(input)?),
-        profiles: super::pick(LISTS.as_slice(), u8::arbitrary(input)?),
+        vars: list(input)?,
+        profiles: list(input)?,
         user_flags: flags,
         module_flags: flags,
         flags,
@@ -240,6 +240,11 @@ fn small(input: &mut Unstructured<'_>) -> Result<i32> {
 
 fn text(input: &mut Unstructured<'_>, of: &[&'static str]) -> Result<&'static [u8]> {
     Ok(super::pick(of, u8::arbitrary(input)?).as_bytes())
+}
+
+/// Values or profiles of a dialog.
+fn list(input: &mut Unstructured<'_>) -> Result<&'static [u8]> {
+    Ok(LISTS[usize::from(u8::arbitrary(input)?) % LISTS.len()])
 }
 
 /// Values and profiles.
