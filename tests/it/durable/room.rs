@@ -38,7 +38,7 @@ fn a_full_disk_is_told_of_and_costs_nothing_once_there_is_room_again() {
     load.send(&served, 10_000);
     let news = served.journal_news();
     assert_eq!(news["over"], false, "{news}");
-    let text = news["message"].as_str().or(news["text"].as_str());
+    let text = news["message"].as_str().or_else(|| news["text"].as_str());
     assert!(
         text.is_none_or(|text| text.contains("No space left")),
         "{news}"

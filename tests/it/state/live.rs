@@ -270,12 +270,12 @@ fn the_torn_end_of_a_log_is_no_damage_where_the_engine_did_not_end_in_order() {
     } = engine;
     process.stop("KILL");
     run(&["state", "verify", &state]).ok().quiet();
-    let logs = files_below(&state).into_iter().filter(|path| {
+    let mut logs = files_below(&state).into_iter().filter(|path| {
         let name = path.file_name().expect("a file").to_string_lossy();
         let bytes = fs::read(path).expect("it is ours");
         name.starts_with("log-") && bytes.get(4096).is_some_and(|byte| *byte != 0)
     });
-    let log = logs.last().expect("one with changes");
+    let log = logs.next_back().expect("one with changes");
     let mut bytes = fs::read(&log).expect("it is ours");
     bytes[4110] ^= 1;
     fs::write(&log, &bytes).expect("it is ours");
