@@ -284,11 +284,10 @@ fn records_are_flagged_for_the_sockets_of_this_start() {
         }
         let lsn = journaled.lsn();
         let mut flags = Vec::new();
-        each(store, &mut |_, flat| match Record::read(flat).unwrap() {
-            (Record::Contact(_), status) => {
+        each(store, &mut |_, flat| {
+            if let (Record::Contact(_), status) = Record::read(flat).unwrap() {
                 flags.push(status.has(binrush_store::Status::NO_SOCKET));
             }
-            _ => {}
         });
         assert_eq!(flags, [flagged], "start {start}");
         assert_eq!(journaled.lsn(), lsn, "each start finds it out anew");

@@ -82,7 +82,13 @@ fn a_row_of_many_long_contacts_takes_as_many_turns_as_it_has_slices() {
     })
     .unwrap();
     let mut stores = state
-        .table(CONTACTS, Family::Usrloc, Limits::default(), NOW)
+        .table(
+            CONTACTS,
+            Family::Usrloc,
+            Limits::default(),
+            NOW,
+            &Sockets::default(),
+        )
         .unwrap();
     let (store, journaled) = &mut stores[0];
     let now = Now { unix: NOW, tick: 1 };
