@@ -410,6 +410,8 @@ mod tests {
                 "builder" => super::super::build(&bytes),
                 "capture" => super::super::capture(&bytes),
                 "receiver" => super::super::receiver(&bytes),
+                "journal" => journal(&bytes),
+                "store" => super::super::store(&bytes),
                 _ => panic!("{target} is no target"),
             }
             assert!(seen.insert((target, name)));

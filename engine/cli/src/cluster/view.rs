@@ -434,6 +434,7 @@ mod tests {
                 "  dialog-dlg-repl: from node 1 for 2.3 s: 12 000 of 50 000 chunks (24 %) in 33 packets; 120 \
                  live packets held back (40 960 bytes)",
                 "  dialog-dlg-repl: the last one, from node 12, was abandoned after 7 chunks and 15.0 s",
+                "  dialog-dlg-repl: node 12: suspect, it is back",
                 "  dialog-dlg-repl: asked for by node 12: answered when our copy is verified",
                 "  usrloc-contact-repl: the last one, from node 1, completed after 80 000 chunks and 1.2 s; \
                  what the donor did not confirm was removed",

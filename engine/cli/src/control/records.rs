@@ -86,13 +86,6 @@ pub(crate) struct Position {
     pub(crate) skip: u32,
 }
 
-impl Position {
-    /// By which a later one is greater.
-    pub(crate) const fn key(self) -> (u16, u32, u32) {
-        (self.shard, self.place, self.skip)
-    }
-}
-
 /// Some records of a table: as much as there is time and room for, so maybe none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

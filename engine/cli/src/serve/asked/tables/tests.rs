@@ -130,7 +130,8 @@ fn all(tables: &Tables, mut question: Question) -> (Vec<String>, Page<Box<RawVal
         pages += 1;
         match page.next {
             Some(next) => {
-                assert!(next.key() > question.from.key());
+                assert_ne!(next, question.from);
+                assert!(pages < 1000, "it has no end");
                 question.from = next;
             }
             None => return (lines, page, pages),
