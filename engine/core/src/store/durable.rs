@@ -13,11 +13,12 @@
 //! A table has the records of one capability of one cluster, `1/dialog-dlg-repl`, or of one module of 1.x, `dialog`. Its
 //! number says where its files are. What no configuration has any more stays where it is.
 //!
-//! A start is: [`State::open`], [`State::table`] for each table, which gives stores with what was there, and [`State::start`].
+//! A start is: [`State::open`](crate::store::durable::State::open), [`State::table`](crate::store::durable::State::table) for
+//! each table, which gives stores with what was there, and [`State::start`](crate::store::durable::State::start).
 //! What a journal of an earlier start has not yet written is in its ring; a ring that is lost costs what was not synced. A
 //! start with another number of shards shares all records out anew first, in a new epoch.
 //!
-//! [`read`] and [`verify`] are for tools: they take no lock and change nothing.
+//! [`read`](crate::store::durable::read()) and [`verify`](crate::store::durable::verify()) are for tools: they take no lock and change nothing.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
