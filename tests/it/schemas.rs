@@ -203,7 +203,7 @@ fn string(value: &Value) -> &[u8] {
 }
 
 /// Packets of one row that a newer one uses up as well: capability, row, the row found, why.
-const TAKEN_FOR_ANOTHER: [(&str, &str, &str, &str); 5] = [
+const TAKEN_FOR_ANOTHER: [(&str, &str, &str, &str); 7] = [
     (
         "clusterer-extra",
         "SYNC 2.4-3.0",
@@ -224,9 +224,21 @@ const TAKEN_FOR_ANOTHER: [(&str, &str, &str, &str); 5] = [
     ),
     (
         "dialog-dlg-repl",
+        "CSEQ 3.0-3.2",
+        "CSEQ 3.3-4.0",
+        "the same fields, as version 3, which later releases still take",
+    ),
+    (
+        "dialog-dlg-repl",
         "DELETED 2.4-2.4",
         "DELETED 3.0-3.2",
         "the same fields under the same version",
+    ),
+    (
+        "dialog-dlg-repl",
+        "DELETED 3.0-3.2",
+        "DELETED 3.3-4.0",
+        "as CSEQ",
     ),
     (
         "ratelimit-pipe-repl",

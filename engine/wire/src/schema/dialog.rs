@@ -2,7 +2,7 @@
 
 use super::Item::{Case, IfMore, IfNonZero, Include, Int, Str, ToEnd};
 use super::{Capability, Item, chunk, row};
-use crate::generation::Release::{V1x, V2_2, V2_3, V2_4, V3_0, V3_1, V3_2, V3_5, V4_0};
+use crate::generation::Release::{V1x, V2_2, V2_3, V2_4, V3_0, V3_1, V3_2, V3_3, V3_5, V4_0};
 
 const CREATED: i32 = 1;
 const UPDATED: i32 = 2;
@@ -32,6 +32,9 @@ pub(super) static DIALOG_DLG_REPL: Capability = Capability {
         row(DELETED, "DELETED", (V3_1, V4_0), V4, GONE_BY_ID).keyed(CALLID_AT),
         row(5, "VALUE", (V3_5, V4_0), V4, VALUE).keyed(CALLID_AT),
         row(4, "CSEQ", (V3_1, V4_0), V4, CSEQ_BY_ID).keyed(CALLID_AT),
+        // Without ids, as version 3: later ones send neither, and take both.
+        row(DELETED, "DELETED", (V3_3, V4_0), V3, GONE).keyed(CALLID_AT),
+        row(4, "CSEQ", (V3_3, V4_0), V3, CSEQ).keyed(CALLID_AT),
         row(DELETED, "DELETED", (V3_0, V3_2), V1_TO_3, GONE).keyed(CALLID_AT),
         // 3.0.0 sends it as version 1, as 2.4 does SHTAG_ACTIVE.
         row(4, "CSEQ", (V3_0, V3_2), V1_TO_3, CSEQ)
@@ -68,6 +71,7 @@ const V2: Option<(i16, i16)> = Some((2, 2));
 /// 3.0, and the first 3.1 and 3.2 releases: dialogs are found by Call-ID and tags.
 const V1_TO_3: Option<(i16, i16)> = Some((1, 3));
 const V2_TO_4: Option<(i16, i16)> = Some((2, 4));
+const V3: Option<(i16, i16)> = Some((3, 3));
 /// Dialogs are found by Call-ID and `h_id`.
 const V4: Option<(i16, i16)> = Some((4, 4));
 
