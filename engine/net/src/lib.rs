@@ -45,6 +45,8 @@ pub mod bell;
 pub mod bpf;
 /// Control data of datagrams: how a train is cut.
 mod cmsg;
+/// Descriptors from one process to another.
+pub mod handover;
 /// The receive trait and its backends.
 pub mod rx;
 /// Memory that outlives the process.
@@ -89,4 +91,4 @@ pub use tcp::{ReserveFd, TcpError, TcpKeepalive, TcpListener, TcpOptions, TcpSoc
 pub use tx::gso::Gso;
 pub use tx::sendmmsg::SendMmsg;
 pub use tx::{Sent, Tx, TxBatch};
-pub use udp::{RcvbufWarning, UdpError, UdpOptions, UdpSocket};
+pub use udp::{Found, RcvbufWarning, UdpError, UdpOptions, UdpSocket};

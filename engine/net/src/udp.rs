@@ -3,17 +3,21 @@
 use std::fmt;
 use std::io;
 use std::net::{self, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use crate::address;
 use crate::bpf::{Instruction, Program};
 use crate::sys::{membarrier, meminfo, sockopt};
 use option::Hook;
 
+/// Sockets that were bound before this process began.
+mod adopt;
 /// Several sockets on one address, and steering.
 mod group;
 /// Options, filters, buffers.
 mod option;
+
+pub use adopt::Found;
 
 /// A bound UDP socket. Closed when dropped; what is queued then is lost without any kernel counter moving.
 ///
@@ -240,27 +244,37 @@ impl UdpSocket {
             sockopt::set_int(&socket, libc::IPPROTO_UDP, libc::UDP_GRO, 1)
                 .map_err(UdpError::of("setsockopt(UDP_GRO)"))?;
         }
-        let warning = match options.rcvbuf {
-            Some(asked) => {
-                sockopt::set_rcvbuf(&socket, asked)
-                    .map_err(UdpError::of("setsockopt(SO_RCVBUF)"))?;
-                let granted =
-                    option::rcvbuf(&socket).map_err(UdpError::of("getsockopt(SO_RCVBUF)"))?;
-                (granted < asked).then_some(RcvbufWarning { asked, granted })
-            }
-            None => None,
-        };
-        Ok(Self {
+        let mut opened = Self {
             socket,
-            warning,
+            warning: None,
             gro: options.gro,
-        })
+        };
+        opened.grant(options)?;
+        Ok(opened)
+    }
+
+    /// Asks for the receive buffer of `options`.
+    fn grant(&mut self, options: &UdpOptions) -> Result<(), UdpError> {
+        let Some(asked) = options.rcvbuf else {
+            return Ok(());
+        };
+        sockopt::set_rcvbuf(&self.socket, asked).map_err(UdpError::of("setsockopt(SO_RCVBUF)"))?;
+        let granted = option::rcvbuf(&self.socket);
+        let granted = granted.map_err(UdpError::of("getsockopt(SO_RCVBUF)"))?;
+        self.warning = (granted < asked).then_some(RcvbufWarning { asked, granted });
+        Ok(())
     }
 }
 
 impl AsRawFd for UdpSocket {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
+    }
+}
+
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

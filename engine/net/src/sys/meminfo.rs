@@ -56,11 +56,26 @@ pub struct DropCounter {
 }
 
 impl DropCounter {
+    /// For a socket whose drops up to `reading` were counted by somebody else.
+    #[must_use]
+    pub const fn after(reading: u32) -> Self {
+        Self {
+            last: reading,
+            total: 0,
+        }
+    }
+
     /// Takes a reading of [`UdpSocket::drops`](crate::UdpSocket::drops) and returns the total so far.
     pub fn advance(&mut self, reading: u32) -> u64 {
         self.total += u64::from(reading.wrapping_sub(self.last));
         self.last = reading;
         self.total
+    }
+
+    /// The last reading, from which somebody else may go [on](Self::after).
+    #[must_use]
+    pub const fn last(&self) -> u32 {
+        self.last
     }
 
     /// The total at the last reading.
@@ -85,6 +100,14 @@ mod tests {
         assert_eq!(counter.advance(u32::MAX - 1), u64::from(u32::MAX) - 1);
         assert_eq!(counter.advance(3), u64::from(u32::MAX) + 4);
         assert_eq!(counter.advance(3), counter.total());
+    }
+
+    #[test]
+    fn what_somebody_else_counted_is_not_counted_again() {
+        let mut counter = DropCounter::after(u32::MAX);
+        assert_eq!(counter.total(), 0);
+        assert_eq!(counter.advance(4), 5);
+        assert_eq!(counter.last(), 4);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use super::{SOCKET_KIND, TcpError, TcpOptions, TcpSocket, option};
 use crate::address;
 use crate::sys::sockopt;
+use crate::udp::Found;
 
 /// A socket that connections come in at; does not block, and is closed when dropped. Who waits then is reset.
 #[derive(Debug)]
@@ -37,18 +38,32 @@ impl TcpListener {
             .map_err(TcpError::of("setsockopt(SO_REUSEADDR)"))?;
         option::set_all(&socket, options)?;
         address::bind(&socket, addr).map_err(TcpError::of("bind"))?;
-        let backlog = match options.backlog {
-            // "silently capped to [net.core.somaxconn]" (listen(2)).
-            0 => libc::c_int::MAX,
-            some => libc::c_int::try_from(some).unwrap_or(libc::c_int::MAX),
-        };
-        // SAFETY: takes two integers and no memory; the descriptor is open. (listen(2))
-        if unsafe { libc::listen(socket.as_raw_fd(), backlog) } != 0 {
-            return Err(TcpError::of("listen")(io::Error::last_os_error()));
-        }
+        listen(&socket, options)?;
         Ok(Self {
             listener: socket.into(),
         })
+    }
+
+    /// A socket that listens already, which another process bound, with `options` from now on. Who waits there still does.
+    ///
+    /// # Errors
+    /// The call that failed and why; it is closed then. `InvalidInput` for a descriptor that is no such socket.
+    pub fn adopt(descriptor: OwnedFd, options: &TcpOptions) -> Result<Self, TcpError> {
+        let found = Found::of(descriptor.as_fd());
+        let found = found.map_err(TcpError::of("getsockopt(SO_TYPE)"))?;
+        if !matches!(found, Found::Listener(_)) {
+            return Err(TcpError::of("getsockopt(SO_TYPE)")(
+                io::ErrorKind::InvalidInput.into(),
+            ));
+        }
+        let listener = std::net::TcpListener::from(descriptor);
+        listener
+            .set_nonblocking(true)
+            .map_err(TcpError::of("fcntl"))?;
+        option::set_all(&listener, options)?;
+        // Once more for a socket that listens changes its backlog (`__inet_listen_sk` of net/ipv4/af_inet.c).
+        listen(&listener, options)?;
+        Ok(Self { listener })
     }
 
     /// The connection that waits longest, and who it is from; `None` when nobody waits.
@@ -193,6 +208,20 @@ impl ReserveFd {
     }
 }
 
+/// Lets peers connect.
+fn listen(socket: &impl AsRawFd, options: &TcpOptions) -> Result<(), TcpError> {
+    let backlog = match options.backlog {
+        // "silently capped to [net.core.somaxconn]" (listen(2)).
+        0 => libc::c_int::MAX,
+        some => libc::c_int::try_from(some).unwrap_or(libc::c_int::MAX),
+    };
+    // SAFETY: takes two integers and no memory; the descriptor is open. (listen(2))
+    if unsafe { libc::listen(socket.as_raw_fd(), backlog) } != 0 {
+        return Err(TcpError::of("listen")(io::Error::last_os_error()));
+    }
+    Ok(())
+}
+
 /// Whether an accept failed because of the connection, which is gone then, and not because of us.
 ///
 /// "Linux accept() passes already-pending network errors on the new socket as an error code from accept(). [...] For
@@ -272,6 +301,24 @@ mod tests {
             }
             assert!(listener.accept().unwrap().is_none());
         }
+    }
+
+    #[test]
+    fn who_waits_at_a_listener_that_is_passed_on_is_accepted_by_its_next_owner() {
+        for ip in loopback::addresses() {
+            let old = listener(ip, 0).unwrap();
+            let peer = TcpStream::connect(old.local_addr().unwrap()).unwrap();
+            let passed = old.as_fd().try_clone_to_owned().unwrap();
+            drop(old);
+            let new = TcpListener::adopt(passed, &TcpOptions::default()).unwrap();
+            let next = TcpStream::connect(new.local_addr().unwrap()).unwrap();
+            for peer in [peer, next] {
+                assert_eq!(accepted(&new).1, peer.local_addr().unwrap());
+            }
+        }
+        let (reader, _writer) = io::pipe().unwrap();
+        let refused = TcpListener::adopt(reader.into(), &TcpOptions::default()).unwrap_err();
+        assert_eq!(refused.error.kind(), ErrorKind::InvalidInput);
     }
 
     #[test]

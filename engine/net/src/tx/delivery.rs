@@ -15,6 +15,8 @@ pub(super) struct Delivery {
     messages: Messages,
     /// Datagrams per train; 1 when each goes alone.
     segments_max: usize,
+    /// What a batch may wait for room altogether.
+    patience: Duration,
 }
 
 /// What takes messages; a parameter, so that a test can say what the kernel says.
@@ -52,7 +54,13 @@ impl Delivery {
         Self {
             messages: Messages::new(),
             segments_max,
+            patience: PATIENCE,
         }
+    }
+
+    /// Waits for room no longer than that for a batch.
+    pub(super) const fn wait_at_most(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     /// Sends and empties `batch`.
@@ -68,7 +76,7 @@ impl Delivery {
 
     fn send_over(&mut self, link: &mut impl Link, batch: &TxBatch) -> Sent {
         let mut sent = Sent::default();
-        let mut attempts = Attempts::new();
+        let mut attempts = Attempts::new(self.patience);
         let (mut next, mut alone_until) = (0, 0);
         while next < batch.len() {
             let mut messages = self
@@ -123,9 +131,9 @@ struct Attempts {
 }
 
 impl Attempts {
-    const fn new() -> Self {
+    const fn new(patience: Duration) -> Self {
         Self {
-            patience: PATIENCE,
+            patience,
             refused: false,
         }
     }
@@ -192,7 +200,7 @@ impl Link for Socket {
     }
 }
 
-/// What a batch may wait for room altogether. A thread that waits does not receive: longer than this, and a
+/// Unless another one is asked for. A thread that waits does not receive: longer than this, and a
 /// receive buffer of usual size overflows.
 const PATIENCE: Duration = Duration::from_millis(10);
 

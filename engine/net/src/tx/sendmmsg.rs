@@ -2,6 +2,7 @@
 
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::delivery::Delivery;
 use super::{Sent, Tx, TxBatch};
@@ -29,6 +30,13 @@ impl<S: AsRawFd> SendMmsg<S> {
             delivery: Delivery::new(1),
         }
     }
+
+    /// The same, that waits for room no longer than `patience` altogether for a batch. For who has other things to send.
+    #[must_use]
+    pub const fn with_patience(mut self, patience: Duration) -> Self {
+        self.delivery.wait_at_most(patience);
+        self
+    }
 }
 
 impl<S: AsRawFd> Tx for SendMmsg<S> {
@@ -44,7 +52,7 @@ mod tests {
     use crate::tx::namespace;
     use std::io;
     use std::net::{self, IpAddr, SocketAddr};
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     fn bind(ip: IpAddr) -> net::UdpSocket {
         let socket = net::UdpSocket::bind((ip, 0)).unwrap();
@@ -214,6 +222,19 @@ mod tests {
             assert_eq!(sent.sent + sent.failed, 200);
             assert!(sent.sent >= 1 && sent.failed >= 100, "{sent:?}");
             assert_eq!(sent.error, Some(io::ErrorKind::WouldBlock));
+            // Nothing has left meanwhile, and nobody waits.
+            let mut tx = SendMmsg::new(bind(V4)).with_patience(Duration::ZERO);
+            namespace::set_sndbuf(&tx.socket, 1);
+            let batches = || batch_of((0..200).map(|_| (to, &[7; 1000][..])));
+            tx.send(&mut batches());
+            let start = Instant::now();
+            let failed: u64 = (0..100).map(|_| tx.send(&mut batches()).failed).sum();
+            assert!(failed >= 100 * 199, "{failed}");
+            assert!(
+                start.elapsed() < Duration::from_millis(800),
+                "{:?}",
+                start.elapsed()
+            );
         });
     }
 }

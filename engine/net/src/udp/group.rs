@@ -81,14 +81,14 @@ impl UdpSocket {
     }
 
     /// A socket that drops everything, bound to nothing yet.
-    fn closed(addr: SocketAddr, options: &UdpOptions) -> Result<Self, UdpError> {
+    pub(super) fn closed(addr: SocketAddr, options: &UdpOptions) -> Result<Self, UdpError> {
         let socket = Self::open(addr, options)?;
         option::attach(&socket.socket, Hook::Filter, &DROP_ALL)
             .map_err(UdpError::of("setsockopt(SO_ATTACH_FILTER)"))?;
         Ok(socket)
     }
 
-    fn share(&self) -> Result<(), UdpError> {
+    pub(super) fn share(&self) -> Result<(), UdpError> {
         sockopt::set_int(&self.socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)
             .map_err(UdpError::of("setsockopt(SO_REUSEPORT)"))
     }
