@@ -16,14 +16,20 @@ pub mod change;
 pub mod effects;
 /// A record as bytes: in memory, in the log, in snapshots and dumps.
 pub mod flat;
+/// Labels and ids of records whose makers have none.
+pub mod labels;
 /// What records say, borrowed from a packet or from flat bytes.
 pub mod model;
 /// Packets and sync chunks of every release, as what they do to records.
 pub mod read;
 /// One record of any kind, between its typed form and its bytes.
 pub mod record;
+/// The sockets of one node, as those of another.
+pub mod sockets;
 /// The records of one family on one shard.
 pub mod store;
+/// Packets of one release as packets of another.
+pub mod translate;
 /// Values and profiles of a dialog: the texts of all releases, and one list.
 pub mod vars;
 /// Records as any release sends them: chunks and live packets.

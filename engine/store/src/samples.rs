@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use crate::model::{Aor, Cached, Contact, Dialog, PipeCount, ProfileCount, VarValue};
+use crate::change::{Change, Named};
+use crate::model::{Aor, Cached, Contact, Dialog, Matching, PipeCount, ProfileCount, VarValue};
 use crate::record::{Heard, Record};
 use crate::vars::{self, Scope};
 
@@ -83,6 +84,75 @@ impl Pool {
             Record::Profile(self.profile(), heard),
             Record::Pipe(self.pipe(), heard),
         ]
+    }
+
+    /// One change of each kind, in the order of [`ChangeKind::ALL`](crate::change::ChangeKind::ALL).
+    pub(crate) fn changes(&self) -> [Change<'_>; 14] {
+        let dialog = Named {
+            callid: &self.strings[0],
+            tags: Some([&self.strings[1], &self.strings[2]]),
+            h_id: self.flag.then_some(self.numbers[0]),
+        };
+        let (domain, aor) = (&self.strings[3], &self.strings[4]);
+        [
+            Change::DialogCreated(self.dialog()),
+            Change::DialogUpdated(self.dialog()),
+            Change::DialogDeleted(dialog),
+            Change::DialogCseq {
+                dialog,
+                cseq: self.numbers[1],
+            },
+            Change::DialogValue {
+                dialog: Named {
+                    tags: None,
+                    h_id: Some(self.numbers[0]),
+                    ..dialog
+                },
+                name: &self.strings[5],
+                value: self.value(),
+            },
+            Change::AorInserted(self.aor()),
+            Change::AorDeleted(domain, aor),
+            Change::ContactInserted(self.contact(), self.matching()),
+            Change::ContactUpdated(self.contact(), self.matching()),
+            Change::ContactDeleted {
+                domain,
+                aor,
+                uri: &self.strings[5],
+                callid: &self.strings[6],
+                cseq: self.numbers[2],
+                matching: self.matching(),
+            },
+            Change::Profiles(vec![self.profile(); self.some()]),
+            Change::Pipes(vec![self.pipe(); self.some()]),
+            Change::CacheInserted(self.cached()),
+            Change::CacheRemoved(domain, aor),
+        ]
+    }
+
+    fn value(&self) -> VarValue<'_> {
+        match self.numbers[3] % 3 {
+            0 => VarValue::Gone,
+            1 => VarValue::Str(&self.strings[6]),
+            _ => VarValue::Int(self.numbers[4]),
+        }
+    }
+
+    fn matching(&self) -> Matching<'_> {
+        match self.some() {
+            1 => Matching::Uri,
+            2 => Matching::UriAndCallid,
+            _ => Matching::Params(vec![&self.strings[7], &self.strings[8]]),
+        }
+    }
+
+    /// 1, 2 or 3.
+    fn some(&self) -> usize {
+        match self.numbers[5] % 3 {
+            0 => 1,
+            1 => 2,
+            _ => 3,
+        }
     }
 
     pub(crate) fn dialog(&self) -> Dialog<'_> {

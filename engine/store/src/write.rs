@@ -1,38 +1,22 @@
-//! Records as any release sends them: chunks of its syncs, and its live packets.
+//! Records, and what changes them, as any release sends it: chunks of its syncs, and its live packets.
 //!
-//! Written are the layouts of a branch's last point release, those that [`schema::find`](binrush_wire::schema::find) gives. What a
-//! release has no field for is not sent, and what it has one for that the record does not know is empty or 0, so that a record that
-//! went through it comes back with:
+//! Written are the layouts of a branch's last point release, those that [`schema::find`](binrush_wire::schema::find) gives.
 //!
-//! | | 1.x | 2.2, 2.3 | 2.4 | 3.0 | 3.1-3.2 | 3.3 | 3.4-3.5 | 3.6-4.0 |
-//! |---|---|---|---|---|---|---|---|---|
-//! | dialog: `/b` of profiles | - | x | x | x | x | x | x | x |
-//! | dialog: module flags | - | x | x | x | x | x | x | x |
-//! | dialog: SDP | - | - | sent on | x | x | x | x | x |
-//! | dialog: advertised contacts | - | - | - | x | x | x | x | x |
-//! | dialog: routes | - | - | - | - | x | x | x | x |
-//! | dialog: numbers as values | text | text | text | text | text | text | x | x |
-//! | AoR: labels | - | - | x | x | x | x | x | x |
-//! | AoR: `kv` | - | - | - | - | - | - | - | x |
-//! | contact: id | - | - | x | x | x | x | x | x |
-//! | contact: `kv` | - | - | - | x | x | x | x | x |
-//! | contact: branch flags | mask | mask | mask | mask | mask | mask | mask | names |
-//! | pipe: flags | (no pipes) | - | - | - | - | x | x | x |
-//!
-//! Labels that are not known are sent as 0, and read as that; a contact id that is not known is sent as 0 and read as none. Between
-//! mask and names nothing is carried over: which bit is which name stands in the scripts of the nodes. Rate limits and profiles
-//! begin with 2.2, key-value stores with 3.0, syncs with 2.4; profiles and rate limits are in no sync. How a contact is
-//! found is left to the receiver in live packets, as genuine nodes leave it; by URI and Call-ID in syncs, as they say. An entry of a key-value store is sent with the seconds it has left, at least 1
-//! (0 is never), to 3.0 as well, which takes them for that. Who counted a profile or a pipe, and when, is the trailer's affair.
+#![doc = include_str!("write/losses.md")]
 
 use binrush_wire::schema::SYNC_CHUNK;
-use binrush_wire::{Builder, Generation, MAX_PACKET_LEN, MAX_PACKET_LEN_4_0, Release, WireError};
+use binrush_wire::{Builder, Generation, MAX_PACKET_LEN_4_0, Release, WireError};
 
-use crate::flat::Kind;
+use crate::change::ChangeKind;
+use crate::flat::{Kind, Status};
 use crate::read::rows::{self, Row};
 use crate::record::Record;
 
+mod change;
 mod fields;
+
+pub use change::change;
+pub(crate) use change::change_in;
 
 use fields::Fields;
 
@@ -44,6 +28,14 @@ pub enum Unfit {
     NotSpoken {
         /// What the record is.
         kind: Kind,
+        /// Who should have had it.
+        release: Release,
+    },
+    /// The release has no such message.
+    #[error("{release} has no {} about {}", change.message(), change.record().name())]
+    NoMessage {
+        /// What it would have told.
+        change: ChangeKind,
         /// Who should have had it.
         release: Release,
     },
@@ -102,20 +94,44 @@ pub fn packet<'b>(
     }
     fields.record(record, &row.layout);
     fields.finish()?;
-    let limit = match release {
-        Release::V4_0 => MAX_PACKET_LEN_4_0,
-        _ => MAX_PACKET_LEN,
-    };
-    let mut packet = Builder::with_limit(
-        release.generation(),
-        buffer,
-        name.as_bytes(),
-        row.command,
-        version(kind, release),
-        limit,
-    )?;
+    let mut packet = begin(name, row.command, version(kind, release), release, buffer)?;
     packet.append(&bytes)?;
     Ok(packet)
+}
+
+/// A packet of `release` without fields yet, that can grow as long as its packets may be.
+fn begin<'b>(
+    name: &str,
+    command: i32,
+    version: i16,
+    release: Release,
+    buffer: &'b mut [u8],
+) -> Result<Builder<'b>, WireError> {
+    let (generation, limit) = (release.generation(), longest_packet(release));
+    Builder::with_limit(generation, buffer, name.as_bytes(), command, version, limit)
+}
+
+/// The longest packet that `release` takes, in bytes.
+pub(crate) const fn longest_packet(release: Release) -> usize {
+    match release {
+        Release::V4_0 => MAX_PACKET_LEN_4_0,
+        release => release.generation().max_packet_len(),
+    }
+}
+
+/// Whether a donor gives this record, live or in a sync. Of dialogs, those that were answered (OpenSIPS
+/// `modules/dialog/dlg_replication.c`, `receive_sync_request`), and of which the whole is known: an update that nobody heard the
+/// beginning of tells it, but for one that 1.11 sends before the beginning, without the callee's socket. A genuine node makes a
+/// dialog of the first kind and refuses the second (`dlg_replicated_update`, 1.11 to 4.0). From 3.0 on the first kind is common:
+/// whose ACK overtakes what its proxy does behind its 200 is told by updates only (`dlg_handlers.c`, `dlg_onreply`).
+#[must_use]
+pub fn is_given(record: &Record<'_>, status: Status) -> bool {
+    let Record::Dialog(dialog) = record else {
+        return true;
+    };
+    let is_whole = || dialog.sockets.iter().all(|socket| !socket.is_empty());
+    matches!(dialog.state, CONFIRMED_NO_ACK | CONFIRMED)
+        && (!status.has(Status::PROVISIONAL) || is_whole())
 }
 
 /// The header version that the last point release of `release` gives its packets about `kind`, and the data version of its syncs.
@@ -131,23 +147,38 @@ pub fn version(kind: Kind, release: Release) -> i16 {
     step.map_or(1, |(_, version)| *version)
 }
 
-/// Under which name and command `release` tells a new record of `kind`; `None` where it has none. 1.10 has no contacts.
-fn sent_as(kind: Kind, release: Release) -> Option<(&'static str, i32)> {
-    let since = |first, name, command| (release >= first).then_some((name, command));
+/// Under which name and command `release` tells a change of `kind`; `None` where it has no message for it. 1.10 has no contacts.
+pub(crate) fn sent_as(kind: ChangeKind, release: Release) -> Option<(&'static str, i32)> {
     let capabilities = release >= Release::V2_4;
-    match kind {
-        Kind::Dialog if capabilities => Some(("dialog-dlg-repl", 1)),
-        Kind::Dialog => Some(("dialog", 1)),
-        Kind::Aor if capabilities => Some(("usrloc-contact-repl", 1)),
-        Kind::Aor => Some(("ul", 1)),
-        Kind::Contact if capabilities => Some(("usrloc-contact-repl", 3)),
-        Kind::Contact => Some(("ul", 3)),
-        Kind::Profile if capabilities => Some(("dialog-prof-repl", 4)),
-        Kind::Profile => since(Release::V2_2, "dialog", 4),
-        Kind::Pipe if capabilities => Some(("ratelimit-pipe-repl", 0)),
-        Kind::Pipe => since(Release::V2_2, "ratelimit", 0),
-        Kind::Cached => since(Release::V3_0, "cachedb-local-repl", 1),
-    }
+    let name = match kind {
+        ChangeKind::Profiles if capabilities => "dialog-prof-repl",
+        ChangeKind::Pipes if capabilities => "ratelimit-pipe-repl",
+        ChangeKind::Pipes => "ratelimit",
+        ChangeKind::CacheInserted | ChangeKind::CacheRemoved => "cachedb-local-repl",
+        kind => match (kind.record(), capabilities) {
+            (Kind::Aor | Kind::Contact, true) => "usrloc-contact-repl",
+            (Kind::Aor | Kind::Contact, false) => "ul",
+            (_, true) => "dialog-dlg-repl",
+            (_, false) => "dialog",
+        },
+    };
+    let since = |first, command| (release >= first).then_some(command);
+    let command = match kind {
+        ChangeKind::DialogCreated | ChangeKind::AorInserted => Some(1),
+        ChangeKind::DialogUpdated | ChangeKind::AorDeleted => Some(2),
+        ChangeKind::DialogDeleted | ChangeKind::ContactInserted => Some(3),
+        ChangeKind::ContactUpdated => Some(4),
+        ChangeKind::ContactDeleted => Some(5),
+        // 2.4 has a sharing tag's message at 4.
+        ChangeKind::DialogCseq if release == Release::V2_4 => Some(5),
+        ChangeKind::DialogCseq => since(Release::V3_0, 4),
+        ChangeKind::DialogValue => since(Release::V3_5, 5),
+        ChangeKind::Profiles => since(Release::V2_2, 4),
+        ChangeKind::Pipes => since(Release::V2_2, 0),
+        ChangeKind::CacheInserted => since(Release::V3_0, 1),
+        ChangeKind::CacheRemoved => since(Release::V3_0, 2),
+    };
+    command.map(|command| (name, command))
 }
 
 /// The name of a new record of `kind` at `release`, and the newest of its layouts among `rows`.
@@ -157,12 +188,15 @@ fn row_of(
     rows: impl Fn(&[u8]) -> &'static [Row],
 ) -> Result<(&'static str, &'static Row), Unfit> {
     let unspoken = Unfit::NotSpoken { kind, release };
-    let (name, command) = sent_as(kind, release).ok_or(unspoken)?;
+    let (name, command) = sent_as(ChangeKind::of_new(kind), release).ok_or(unspoken)?;
     let row = rows(name.as_bytes()).iter().find(|row| {
         row.spoken_by(release) && (row.command == command || row.command == SYNC_CHUNK)
     });
     row.map(|row| (name, row)).ok_or(unspoken)
 }
 
+const CONFIRMED_NO_ACK: i32 = 3;
+const CONFIRMED: i32 = 4;
+
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -146,6 +146,9 @@ const DIALOG_DLG_REPL: &[Row] = &[
     row(3, (V3_1, V4_0), V4, Layout::Gone { by_id: true }),
     row(5, (V3_5, V4_0), V4, Layout::Value),
     row(4, (V3_1, V4_0), V4, Layout::Cseq { by_id: true }),
+    // 3.3 and later send neither as version 3, but take both so (3.6 `dlg_replication.c`, `receive_dlg_repl`).
+    row(3, (V3_3, V4_0), V3, Layout::Gone { by_id: false }),
+    row(4, (V3_3, V4_0), V3, Layout::Cseq { by_id: false }),
     row(3, (V3_0, V3_2), V1_TO_3, Layout::Gone { by_id: false }),
     // 2.4's SHTAG_ACTIVE has this number and version as well; it is no change of a record.
     row(4, (V3_0, V3_2), V1_TO_3, Layout::Cseq { by_id: false }),

@@ -78,6 +78,28 @@ impl Store {
         Ok(place)
     }
 
+    /// Whether a record is here that `flat` is about: an AoR and an entry by their keys, a contact by its URI and its Call-ID besides, a
+    /// dialog as its CREATED means one. Counts never are. Also between [`adopt`](Self::adopt) and [`restored`](Self::restored).
+    ///
+    /// # Errors
+    /// See [`RestoreError`].
+    pub fn has(&self, flat: &[u8]) -> Result<bool, RestoreError> {
+        let record = self.belongs(flat)?;
+        let key = match &record {
+            Record::Dialog(dialog) => Key::Dialog(dialog.callid),
+            Record::Aor(aor) => Key::Aor(aor.domain, aor.aor),
+            Record::Contact(contact) => Key::Aor(contact.domain, contact.aor),
+            Record::Cached(cached) => Key::Cached(cached.collection, cached.key),
+            Record::Profile(..) | Record::Pipe(..) => return Ok(false),
+        };
+        let mut packed = Vec::new();
+        if !key.pack(&self.table.strings, &mut packed) {
+            return Ok(false);
+        }
+        let mut chain = self.table.chain(self.table.find(&packed).head);
+        Ok(chain.any(|(place, _)| is_meant(&record, &self.table.record(place))))
+    }
+
     /// All that was there is back: sets the deadlines, finds the free places, and makes AoRs for contacts that have none. `now`
     /// is in seconds since 1970. Takes as long as a walk over everything.
     pub fn restored(&mut self, now: i64, effects: &mut (impl Effects + ?Sized)) {
@@ -370,6 +392,19 @@ impl Key<'_> {
             Key::Profile(..) => Family::Profiles,
             Key::Pipe(_) => Family::Pipes,
         }
+    }
+}
+
+/// Whether two records of one key are about the same.
+fn is_meant(said: &Record<'_>, kept: &Record<'_>) -> bool {
+    match (said, kept) {
+        (Record::Dialog(said), Record::Dialog(kept)) => {
+            said.h_id == kept.h_id && said.tags[0] == kept.tags[0]
+        }
+        (Record::Contact(said), Record::Contact(kept)) => {
+            said.uri == kept.uri && said.callid == kept.callid
+        }
+        _ => said.kind() == kept.kind(),
     }
 }
 

@@ -3,7 +3,8 @@
 use binrush_wire::{Generation, Release};
 
 use super::Unfit;
-use crate::model::{Aor, Cached, Contact, Dialog, PipeCount, ProfileCount};
+use crate::change::{Change, Named};
+use crate::model::{Aor, Cached, Contact, Dialog, Matching, PipeCount, ProfileCount, VarValue};
 use crate::read::rows::Layout;
 use crate::read::{ContactFields, DialogFields, Sdp};
 use crate::record::Record;
@@ -43,7 +44,7 @@ impl<'o> Fields<'o> {
             (Record::Aor(aor), Layout::AorInsert { labels, kv }) => self.aor(aor, labels, kv),
             (Record::Aor(aor), Layout::AorOrContact { kv, .. }) => self.aor(aor, true, kv),
             (Record::Contact(contact), Layout::ContactInsert(layout)) => {
-                self.contact(contact, layout, MATCH_UNSET);
+                self.inserted(contact, layout, &Matching::Uri);
             }
             (
                 Record::Contact(contact),
@@ -51,12 +52,71 @@ impl<'o> Fields<'o> {
                     contact: layout, ..
                 },
             ) => {
-                self.contact(contact, layout, MATCH_URI_AND_CALLID);
+                self.inserted(contact, layout, &Matching::UriAndCallid);
             }
             (Record::Cached(cached), Layout::CacheInsert) => self.cached(cached),
             (Record::Profile(count, _), Layout::Profiles) => self.profile(count),
             (Record::Pipe(count, _), Layout::Pipes { flags }) => self.pipe(count, flags),
             (record, layout) => unreachable!("{:?} by {layout:?}", record.kind()),
+        }
+    }
+
+    /// Puts what `layout` has of `change`.
+    pub(super) fn change(&mut self, change: &Change<'_>, layout: &Layout) {
+        match (change, *layout) {
+            (Change::DialogCreated(dialog), Layout::Created(layout))
+            | (Change::DialogUpdated(dialog), Layout::Updated(layout)) => {
+                self.dialog(dialog, layout);
+            }
+            (Change::DialogDeleted(dialog), Layout::Gone { by_id }) => self.named(dialog, by_id),
+            (Change::DialogCseq { dialog, cseq }, Layout::Cseq { by_id }) => {
+                self.named(dialog, by_id);
+                self.int(*cseq);
+            }
+            (
+                Change::DialogValue {
+                    dialog,
+                    name,
+                    value,
+                },
+                Layout::Value,
+            ) => self.value(dialog, name, *value),
+            (Change::AorInserted(aor), Layout::AorInsert { labels, kv }) => {
+                self.aor(aor, labels, kv);
+            }
+            (Change::AorDeleted(domain, aor), Layout::AorDelete) => self.strs(&[domain, aor]),
+            (Change::ContactInserted(contact, matching), Layout::ContactInsert(layout)) => {
+                self.inserted(contact, layout, matching);
+            }
+            (Change::ContactUpdated(contact, matching), Layout::ContactUpdate(layout)) => {
+                self.updated(contact, layout, matching);
+            }
+            (
+                Change::ContactDeleted {
+                    domain,
+                    aor,
+                    uri,
+                    callid,
+                    cseq,
+                    matching,
+                },
+                Layout::ContactDelete { matching: said },
+            ) => {
+                self.strs(&[domain, aor, uri, callid]);
+                self.int(*cseq);
+                self.matching(said, matching);
+            }
+            (Change::Profiles(counts), Layout::Profiles) => {
+                counts.iter().for_each(|count| self.profile(count));
+            }
+            (Change::Pipes(counts), Layout::Pipes { flags }) => {
+                counts.iter().for_each(|count| self.pipe(count, flags));
+            }
+            (Change::CacheInserted(cached), Layout::CacheInsert) => self.cached(cached),
+            (Change::CacheRemoved(collection, key), Layout::CacheRemove) => {
+                self.strs(&[collection, key]);
+            }
+            (change, layout) => unreachable!("{:?} by {layout:?}", change.kind()),
         }
     }
 
@@ -104,7 +164,13 @@ impl<'o> Fields<'o> {
         if layout.module_flags {
             self.int(dialog.module_flags);
         }
-        self.int(dialog.flags);
+        // A receiver of 2.4 or later would take a dialog for one from its database, and drop it after its next sync.
+        let from_database = if self.release >= Release::V2_4 {
+            FROM_DB
+        } else {
+            0
+        };
+        self.int(dialog.flags & !from_database);
         self.int(dialog.expires);
         for cseq in dialog.last_cseqs {
             self.int(cseq);
@@ -126,11 +192,60 @@ impl<'o> Fields<'o> {
         }
     }
 
-    fn contact(&mut self, contact: &Contact<'_>, layout: ContactFields, matching: i32) {
+    fn named(&mut self, dialog: &Named<'_>, by_id: bool) {
+        self.str(dialog.callid);
+        self.strs(&dialog.tags.unwrap_or_default());
+        if by_id {
+            self.int(dialog.h_id.unwrap_or_default());
+        }
+    }
+
+    fn value(&mut self, dialog: &Named<'_>, name: &[u8], value: VarValue<'_>) {
+        self.str(dialog.callid);
+        self.int(dialog.h_id.unwrap_or_default());
+        self.str(name);
+        match value {
+            VarValue::Gone => self.int(0),
+            VarValue::Str(text) => {
+                self.int(1);
+                self.str(text);
+            }
+            VarValue::Int(number) => {
+                self.int(2);
+                self.int(number);
+            }
+        }
+    }
+
+    /// Its id stands behind the URI.
+    fn inserted(&mut self, contact: &Contact<'_>, layout: ContactFields, matching: &Matching<'_>) {
         self.strs(&[contact.domain, contact.aor, contact.uri]);
+        self.id(contact, layout);
+        self.common(contact, layout);
+        if layout.kv {
+            self.str(contact.kv);
+        }
+        self.matching(layout.matching, matching);
+    }
+
+    /// Its id stands behind `kv`.
+    fn updated(&mut self, contact: &Contact<'_>, layout: ContactFields, matching: &Matching<'_>) {
+        self.strs(&[contact.domain, contact.aor, contact.uri]);
+        self.common(contact, layout);
+        if layout.kv {
+            self.str(contact.kv);
+        }
+        self.id(contact, layout);
+        self.matching(layout.matching, matching);
+    }
+
+    fn id(&mut self, contact: &Contact<'_>, layout: ContactFields) {
         if layout.id {
             self.str(&contact.id.unwrap_or_default().to_le_bytes());
         }
+    }
+
+    fn common(&mut self, contact: &Contact<'_>, layout: ContactFields) {
         self.strs(&[
             contact.callid,
             contact.user_agent,
@@ -151,11 +266,23 @@ impl<'o> Fields<'o> {
         }
         self.int(contact.methods);
         self.str(&contact.modified.to_le_bytes());
-        if layout.kv {
-            self.str(contact.kv);
+    }
+
+    /// A contact whose packet did not say is found as the receiver is configured: what genuine nodes send live unless a script
+    /// says how, and in syncs never (3.6 `usrloc/ul_cluster.c`).
+    fn matching(&mut self, said: bool, matching: &Matching<'_>) {
+        if !said {
+            return;
         }
-        if layout.matching {
-            self.int(matching);
+        match matching {
+            Matching::Uri => self.int(-1),
+            Matching::UriAndCallid => self.int(1),
+            Matching::Params(params) => {
+                self.int(2);
+                // A URI has a handful, and a packet that was read 64 at most.
+                self.int(i32::try_from(params.len()).unwrap_or(i32::MAX));
+                self.strs(params);
+            }
         }
     }
 
@@ -220,7 +347,5 @@ const fn longest(generation: Generation) -> usize {
     }
 }
 
-/// A contact is found as the receiver is configured: what genuine nodes send live unless a script says how, and in syncs never
-/// (3.6 `usrloc/ul_cluster.c`).
-const MATCH_UNSET: i32 = -1;
-const MATCH_URI_AND_CALLID: i32 = 1;
+/// `DLG_FLAG_FROM_DB` since 2.4, `DLG_FLAG_TOPHIDING` before (`dialog/dlg_hash.h`).
+const FROM_DB: i32 = 1 << 7;

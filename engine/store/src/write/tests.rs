@@ -1,5 +1,5 @@
 use super::*;
-use crate::change::Change;
+use crate::change::{Change, Named};
 use crate::model::{Aor, Cached, Contact, Dialog, Matching, VarValue};
 use crate::read::{ReadError, Scratch, read, read_chunk};
 use crate::samples::pools;
@@ -8,10 +8,10 @@ use binrush_wire::schema::{self, SchemaError};
 use binrush_wire::{Chunk, ErrorKind, Packet, Trailer};
 use proptest::prelude::*;
 
-const NOW: i64 = 1_800_000_000;
+pub(crate) const NOW: i64 = 1_800_000_000;
 
 /// What is left of a dialog that went through `release`: the table of the module's docs, in code. `lists` has room for its lists.
-fn dialog_after<'a>(
+pub(crate) fn dialog_after<'a>(
     dialog: Dialog<'a>,
     release: Release,
     lists: &'a mut (Vec<u8>, Vec<u8>),
@@ -41,6 +41,11 @@ fn dialog_after<'a>(
         } else {
             0
         },
+        flags: if since(Release::V2_4) {
+            dialog.flags & !0x80
+        } else {
+            dialog.flags
+        },
         sdp: match release {
             _ if since(Release::V3_0) => dialog.sdp,
             _ if since(Release::V2_4) => [b"", dialog.sdp[1], b"", dialog.sdp[3]],
@@ -60,7 +65,7 @@ fn dialog_after<'a>(
     }
 }
 
-fn aor_after(aor: Aor<'_>, release: Release) -> Aor<'_> {
+pub(crate) fn aor_after(aor: Aor<'_>, release: Release) -> Aor<'_> {
     Aor {
         labels: (release >= Release::V2_4).then(|| aor.labels.unwrap_or((0, 0))),
         kv: if release >= Release::V3_6 {
@@ -72,7 +77,7 @@ fn aor_after(aor: Aor<'_>, release: Release) -> Aor<'_> {
     }
 }
 
-fn contact_after(contact: Contact<'_>, release: Release) -> Contact<'_> {
+pub(crate) fn contact_after(contact: Contact<'_>, release: Release) -> Contact<'_> {
     let names = release >= Release::V3_6;
     Contact {
         id: if release >= Release::V2_4 {
@@ -91,7 +96,7 @@ fn contact_after(contact: Contact<'_>, release: Release) -> Contact<'_> {
     }
 }
 
-fn cached_after(cached: Cached<'_>) -> Cached<'_> {
+pub(crate) fn cached_after(cached: Cached<'_>) -> Cached<'_> {
     let left = (cached.expires - NOW).clamp(1, i32::MAX.into());
     Cached {
         expires: if cached.expires == 0 { 0 } else { NOW + left },
@@ -168,8 +173,146 @@ fn synced(record: &Record<'_>, release: Release) -> Option<Vec<u8>> {
     }
 }
 
+/// What is left of `change` when it went through `release`, which has a message for it: the tables of the module's docs, in code.
+pub(crate) fn change_after<'a>(
+    change: &Change<'a>,
+    release: Release,
+    lists: &'a mut (Vec<u8>, Vec<u8>),
+) -> Change<'a> {
+    let names_ids = release >= Release::V3_1;
+    let named = |dialog: Named<'a>| Named {
+        h_id: dialog.h_id.filter(|_| names_ids),
+        ..dialog
+    };
+    let matching = |matching: Matching<'a>| match names_ids {
+        true => matching,
+        false => Matching::Uri,
+    };
+    match change.clone() {
+        Change::DialogCreated(dialog) => {
+            Change::DialogCreated(dialog_after(dialog, release, lists))
+        }
+        Change::DialogUpdated(dialog) => {
+            Change::DialogUpdated(dialog_after(dialog, release, lists))
+        }
+        Change::DialogDeleted(dialog) => Change::DialogDeleted(named(dialog)),
+        Change::DialogCseq { dialog, cseq } => Change::DialogCseq {
+            dialog: named(dialog),
+            cseq,
+        },
+        Change::AorInserted(aor) => Change::AorInserted(aor_after(aor, release)),
+        Change::ContactInserted(contact, how) => {
+            Change::ContactInserted(contact_after(contact, release), matching(how))
+        }
+        Change::ContactUpdated(contact, how) => {
+            let kv = match release {
+                // Its inserts have none.
+                Release::V2_4 => contact.kv,
+                release => contact_after(contact, release).kv,
+            };
+            let contact = Contact {
+                kv,
+                ..contact_after(contact, release)
+            };
+            Change::ContactUpdated(contact, matching(how))
+        }
+        Change::ContactDeleted {
+            domain,
+            aor,
+            uri,
+            callid,
+            cseq,
+            matching: how,
+        } => Change::ContactDeleted {
+            domain,
+            aor,
+            uri,
+            callid,
+            cseq,
+            matching: matching(how),
+        },
+        Change::Pipes(mut counts) => {
+            if release < Release::V3_3 {
+                counts.iter_mut().for_each(|count| count.flags = 0);
+            }
+            Change::Pipes(counts)
+        }
+        Change::CacheInserted(cached) => Change::CacheInserted(cached_after(cached)),
+        same @ (Change::DialogValue { .. }
+        | Change::AorDeleted(..)
+        | Change::Profiles(_)
+        | Change::CacheRemoved(..)) => same,
+    }
+}
+
+/// Since when releases have a message for it.
+pub(crate) const fn since(kind: ChangeKind) -> Release {
+    match kind {
+        ChangeKind::DialogCseq => Release::V2_4,
+        ChangeKind::DialogValue => Release::V3_5,
+        ChangeKind::Profiles | ChangeKind::Pipes => Release::V2_2,
+        ChangeKind::CacheInserted | ChangeKind::CacheRemoved => Release::V3_0,
+        _ => Release::V1x,
+    }
+}
+
+/// The live packet that tells `change`, of node 2 of cluster 1, to node 3.
+pub(crate) fn told(change: &Change<'_>, release: Release) -> Option<Vec<u8>> {
+    let mut buffer = vec![0; 4096];
+    match super::change(change, release, 7, NOW, &mut buffer) {
+        Ok(mut packet) => {
+            if release >= Release::V2_3 {
+                packet.push_trailer(Trailer::new(1, 2, 3)).unwrap();
+            }
+            Some(packet.seal().to_vec())
+        }
+        Err(Unfit::NoMessage { .. }) => None,
+        Err(error) => panic!("{error}"),
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn a_change_comes_back_from_a_packet_of_every_release_as_far_as_that_carries_it(pool in pools()) {
+        let mut scratch = Scratch::default();
+        for release in Release::ALL {
+            for change in pool.changes() {
+                let bytes = told(&change, release);
+                prop_assert_eq!(bytes.is_some(), release >= since(change.kind()), "{:?}", change.kind());
+                let Some(bytes) = bytes else { continue };
+                let packet = Packet::parse(release.generation(), &bytes).unwrap();
+                let message = schema::identify_from(release, &packet).unwrap();
+                prop_assert_eq!(message.walk(&packet, |_| {}).err(), None);
+                prop_assert_eq!(ChangeKind::of_message(packet.name(), message.name), Some(change.kind()));
+                let mut lists = (vec![], vec![]);
+                let expected = change_after(&change, release, &mut lists);
+                for told in [Some(release), None] {
+                    let read = read(&packet, told, NOW, &mut scratch).unwrap();
+                    prop_assert_eq!(&read, &expected, "{}", release);
+                }
+                prop_assert!(scratch.take_wrong().is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn a_new_record_and_the_change_that_tells_it_are_one_packet(pool in pools()) {
+        for release in Release::ALL {
+            for record in pool.records() {
+                let change = match record {
+                    Record::Dialog(dialog) => Change::DialogCreated(dialog),
+                    Record::Aor(aor) => Change::AorInserted(aor),
+                    Record::Contact(contact) => Change::ContactInserted(contact, Matching::Uri),
+                    Record::Cached(cached) => Change::CacheInserted(cached),
+                    Record::Profile(count, _) => Change::Profiles(vec![count]),
+                    Record::Pipe(count, _) => Change::Pipes(vec![count]),
+                };
+                prop_assert_eq!(live(&record, release), told(&change, release));
+            }
+        }
+    }
 
     #[test]
     fn a_record_comes_back_from_a_packet_of_every_release_as_far_as_that_carries_it(pool in pools()) {
@@ -197,7 +340,7 @@ proptest! {
                 let data = synced(&record, release);
                 prop_assert_eq!(data.is_some(), spoken(record.kind(), release).1);
                 let Some(data) = data else { continue };
-                let (name, _) = sent_as(record.kind(), release).unwrap();
+                let (name, _) = sent_as(ChangeKind::of_new(record.kind()), release).unwrap();
                 let version = version(record.kind(), release).into();
                 let data = Chunk { data: &data, at: 40 };
                 for told in [Some(release), None] {
@@ -282,4 +425,87 @@ fn a_packet_of_another_release_is_refused_where_the_release_is_told() {
     let packet = Packet::parse(Release::V2_4.generation(), &bytes).unwrap();
     let error = read(&packet, Some(Release::V3_6), NOW, &mut Scratch::default()).unwrap_err();
     assert_eq!(error, ReadError::Schema(SchemaError::UnknownVersion));
+}
+
+#[test]
+fn a_dialog_is_given_when_it_was_answered_and_the_whole_is_known() {
+    let whole = Dialog {
+        state: 4,
+        sockets: [b"udp:192.0.2.1:5060", b"main"],
+        ..Dialog::default()
+    };
+    let half = Dialog {
+        sockets: [b"udp:192.0.2.1:5060", b""],
+        ..whole
+    };
+    let provisional = Status::default().with(Status::PROVISIONAL);
+    let given = |dialog, status| is_given(&Record::Dialog(dialog), status);
+    assert!(given(whole, Status::default()));
+    assert!(given(half, Status::default()), "as its maker said");
+    assert!(given(whole, provisional), "by updates only");
+    assert!(!given(half, provisional));
+    for state in [1, 2, 5] {
+        assert!(!given(Dialog { state, ..whole }, Status::default()));
+    }
+    assert!(is_given(&Record::Aor(Aor::default()), provisional));
+}
+
+#[test]
+fn kinds_of_changes_stand_at_the_places_of_their_numbers_and_are_found_by_their_messages() {
+    for (place, kind) in ChangeKind::ALL.into_iter().enumerate() {
+        assert_eq!(kind as usize, place);
+        for release in Release::ALL {
+            let Some((module, command)) = sent_as(kind, release) else {
+                assert!(release < since(kind));
+                continue;
+            };
+            let message = schema::find(release, module.as_bytes(), command).unwrap();
+            let found = ChangeKind::of_message(module.as_bytes(), message.name);
+            assert_eq!(found, Some(kind), "{release}");
+        }
+    }
+}
+
+#[test]
+fn a_dialog_that_is_named_by_tags_alone_is_told_later_nodes_under_the_version_that_has_no_id() {
+    let dialog = Named {
+        callid: b"c",
+        tags: Some([b"a", b"b"]),
+        h_id: None,
+    };
+    for release in [Release::V3_1, Release::V3_6, Release::V4_0] {
+        let bytes = told(&Change::DialogDeleted(dialog), release).unwrap();
+        let packet = Packet::parse(release.generation(), &bytes).unwrap();
+        assert_eq!(packet.version(), Some(3));
+        assert_eq!(packet.fields().rest().len(), 9 + 12);
+    }
+}
+
+#[test]
+fn a_value_without_the_id_of_its_dialog_is_refused() {
+    let change = Change::DialogValue {
+        dialog: Named::default(),
+        name: b"n",
+        value: VarValue::Gone,
+    };
+    let error = super::change(&change, Release::V3_6, 0, NOW, &mut [0; 200]).unwrap_err();
+    assert_eq!(error.to_string(), "3.6 has no VALUE about dialog");
+}
+
+#[test]
+fn the_flag_that_meant_another_thing_until_2_4_stays_behind() {
+    let change = Change::DialogUpdated(Dialog {
+        flags: 0x84,
+        ..Dialog::default()
+    });
+    let flags = |release: Release| {
+        let bytes = told(&change, release).unwrap();
+        let packet = Packet::parse(release.generation(), &bytes).unwrap();
+        match read(&packet, None, NOW, &mut Scratch::default()).unwrap() {
+            Change::DialogUpdated(dialog) => dialog.flags,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!([Release::V1x, Release::V2_3].map(flags), [0x84; 2]);
+    assert_eq!([Release::V2_4, Release::V4_0].map(flags), [4; 2]);
 }
