@@ -41,9 +41,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use binrush_store::sockets::Target;
+
 use crate::access::{Access, Cidr};
 use crate::cluster::config::ClusterConfig;
 use crate::engine::{Backend, EngineConfig, Gro, Pin, StreamBackend, StreamConfig};
+use crate::relay::TargetConfig;
 use crate::stream::{PeerTable, StreamLimits};
 use crate::tls::TlsFiles;
 
@@ -57,6 +60,8 @@ mod doubts;
 mod error;
 /// Parameters outside of modules.
 mod globals;
+/// Configurations of OpenSIPS to ours.
+mod import;
 /// Text to tokens.
 mod lexer;
 /// What connections may cost.
@@ -88,6 +93,7 @@ mod values;
 
 pub use doubts::{Doubt, doubts};
 pub use error::{ConfigError, ConfigWarning, PROBLEMS_MAX, Problem, Topic};
+pub use import::{ImportError, ImportOptions, Imported, Kept, LeftOut, Reason, import};
 pub use limits::CONNECTIONS_MAX;
 pub use listener::{Endpoint, EndpointError, Listener, Protocol};
 pub use modules::Part;
@@ -148,10 +154,16 @@ pub struct Config {
     pub clusters: Vec<ClusterConfig>,
     /// The path of the socket that `binrush cluster` asks at; absolute.
     pub control: Option<PathBuf>,
+    /// Whether the process gives up what it does not need after its start: capabilities, and sight of files.
+    pub confine: bool,
     /// How many records there may be, and what is kept of them.
     pub state: StateConfig,
     /// The SIP sockets: records of others are flagged.
     pub sockets: Arc<Sockets>,
+    /// The node to which records go back: what their sockets are there, and which it has.
+    pub target: Arc<Target>,
+    /// Who gets the live stream on; checked by [`relay::check`](crate::relay::check).
+    pub relay: Vec<TargetConfig>,
     /// The built-in parts that are on.
     pub parts: BTreeSet<Part>,
     /// What was set about them.

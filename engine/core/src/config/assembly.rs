@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use binrush_store::sockets::{SocketMap, SocketSet};
 use regex_lite::{Regex, RegexBuilder};
 
 use super::clusters::Clusters;
@@ -23,6 +24,7 @@ use super::tls::Domains;
 use super::values::Allowed;
 use crate::access::Cidr;
 use crate::engine::LISTENERS_MAX;
+use crate::relay::TargetConfig;
 use crate::stream::PeerTable;
 
 /// What is about clusters.
@@ -72,6 +74,11 @@ pub(super) struct Assembly {
     sip: Gathered,
     /// The same, by the names that packets call them.
     sockets: Sockets,
+    /// `socket_map` and `target_socket`: what those are at the node to which records go back, and what it has.
+    socket_map: SocketMap,
+    target_sockets: SocketSet,
+    /// `relay`.
+    relay: Vec<(TargetConfig, Excerpt)>,
     routes: Gathered,
 }
 
@@ -382,6 +389,13 @@ impl Assembly {
             Ok(Some(Added::Allowed(allowed))) => self.allowed.push((allowed, excerpt)),
             Ok(Some(Added::TlsPin(pin))) => self.tls_pins.push((pin, excerpt)),
             Ok(Some(Added::Learned(range))) => self.learn(range, excerpt),
+            Ok(Some(Added::Relay(target))) => self.relay.push((target, excerpt)),
+            Ok(Some(Added::SocketMap(map))) => {
+                if let Err(error) = self.socket_map.merge(&map) {
+                    self.refuse_at(&excerpt, format!("socket_map: {error}"));
+                }
+            }
+            Ok(Some(Added::TargetSocket(socket))) => self.target_sockets.insert(&socket),
             Ok(Some(Added::Peer(addr, settings))) => self.sender(addr, settings, &excerpt),
             Ok(None) => {
                 let place = excerpt.place;
@@ -432,7 +446,7 @@ impl Gathered {
 }
 
 /// The expression that `modparam` has for the names of modules: whole names, upper and lower case alike.
-fn expression(text: &str) -> Result<Regex, regex_lite::Error> {
+pub(super) fn expression(text: &str) -> Result<Regex, regex_lite::Error> {
     RegexBuilder::new(&format!("^(?:{text})$"))
         .case_insensitive(true)
         .size_limit(EXPRESSION_SIZE_MAX)

@@ -38,6 +38,16 @@ impl<'a> Lexer<'a> {
         Self { source, at: 0 }
     }
 
+    /// A lexer that begins at the byte `at`, which is the first of a character.
+    pub(super) const fn at(source: &'a Source, at: usize) -> Self {
+        Self { source, at }
+    }
+
+    /// The byte behind the last token.
+    pub(super) const fn position(&self) -> usize {
+        self.at
+    }
+
     pub(super) const fn source(&self) -> &'a Source {
         self.source
     }

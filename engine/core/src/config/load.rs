@@ -129,7 +129,7 @@ impl Reading<'_> {
 
 /// `path` without `.` and `..`, so that two ways to write it are alike. Links are not followed: a circle of them
 /// ends at [`DEPTH_MAX`].
-fn plain(path: &Path) -> PathBuf {
+pub(super) fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for component in path.components() {
         match component {

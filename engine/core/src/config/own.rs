@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use binrush_store::sockets::{SocketMap, SocketName};
 use binrush_wire::Release;
 
 use super::error::{did_you_mean, quoted};
@@ -12,6 +13,7 @@ use super::syntax::Value;
 use super::values::{Allowed, AllowedError, PinError, RCVBUF_MAX, STATS_MAX};
 use crate::access::Cidr;
 use crate::engine::{Backend, Gro, Pin, SHARDS_MAX, StreamBackend};
+use crate::relay::TargetConfig;
 use crate::stream::{PeerSettings, StreamLimits};
 
 pub(super) use pin::TlsPin;
@@ -22,6 +24,10 @@ mod cluster;
 mod peer;
 /// Keys that are trusted.
 mod pin;
+/// Who gets the live stream on.
+mod relay;
+/// SIP sockets of others.
+mod sockets;
 /// What is about records.
 mod state;
 
@@ -51,6 +57,7 @@ pub(super) struct Own {
     pub(super) readers: Option<u16>,
     /// Absolute.
     pub(super) control: Option<PathBuf>,
+    pub(super) confine: Option<bool>,
     pub(super) state: state::State,
 }
 
@@ -65,6 +72,12 @@ pub(super) enum Added {
     TlsPin(TlsPin),
     /// `cluster_learn`.
     Learned(Cidr),
+    /// `relay`.
+    Relay(TargetConfig),
+    /// `socket_map`.
+    SocketMap(SocketMap),
+    /// `target_socket`.
+    TargetSocket(SocketName),
 }
 
 /// Why a setting cannot be made.
@@ -102,6 +115,11 @@ impl Own {
             "cluster_learn" => {
                 return cluster::learned(value).map(|range| Some(Added::Learned(range)));
             }
+            "relay" => return relay::target(value).map(|target| Some(Added::Relay(target))),
+            "socket_map" => return sockets::map(value).map(|map| Some(Added::SocketMap(map))),
+            "target_socket" => {
+                return sockets::socket(value).map(|socket| Some(Added::TargetSocket(socket)));
+            }
             "shards" => self.shards = Some(number(value, 0, SHARDS_MAX.into())?),
             "backend" => self.backend = Some(choice(value, &BACKENDS)?),
             "rcvbuf" => self.rcvbuf = Some(number(value, 1, RCVBUF_MAX)?),
@@ -123,6 +141,7 @@ impl Own {
             "cluster_release" => self.cluster_release = Some(cluster::release(value)?),
             "hold_bytes" => self.hold_bytes = Some(memory(value)?),
             "readers" => self.readers = Some(number(value, 0, READERS_MAX)?),
+            "confine" => self.confine = Some(choice(value, &SWITCH)?),
             "control" => self.control = Some(cluster::control(value)?),
             name if self.state.set(name, value)? => {}
             name => return Err(Refused::Name(name.to_owned())),
@@ -223,7 +242,10 @@ fn address(value: &Value) -> Result<SocketAddr, Refused> {
     text(value, expected)?.parse().map_err(refused)
 }
 
-const NAMES: [&str; 30] = [
+const NAMES: [&str; 34] = [
+    "relay",
+    "socket_map",
+    "target_socket",
     "allow",
     "shards",
     "backend",
@@ -248,6 +270,7 @@ const NAMES: [&str; 30] = [
     "hold_bytes",
     "readers",
     "control",
+    "confine",
     "state_dir",
     "runtime_dir",
     "fsync_interval",
@@ -269,6 +292,8 @@ const STREAM_BACKENDS: [(&str, StreamBackend); 3] = [
 ];
 
 const GROS: [(&str, Gro); 3] = [("auto", Gro::Auto), ("on", Gro::On), ("off", Gro::Off)];
+
+const SWITCH: [(&str, bool); 2] = [("on", true), ("off", false)];
 
 const BATCH_MAX: u32 = 1024;
 
@@ -326,6 +351,7 @@ mod tests {
             ("hold_bytes", Value::Int(1 << 20)),
             ("readers", Value::Int(0)),
             ("control", string("/run/binrush/control.sock")),
+            ("confine", string("off")),
         ] {
             assert_eq!(own.set(name, &value), Ok(None), "{name}");
         }
@@ -350,6 +376,7 @@ mod tests {
             hold_bytes: Some(1 << 20),
             readers: Some(0),
             control: Some("/run/binrush/control.sock".into()),
+            confine: Some(false),
             state: state::State::default(),
         };
         assert_eq!(own, expected);
@@ -379,6 +406,16 @@ mod tests {
             ),
             ("tls_pin", &"1".repeat(64), Added::TlsPin(pin)),
             ("cluster_learn", "10.0.0.0/8", Added::Learned(range)),
+            (
+                "socket_map",
+                "udp:a=udp:b",
+                Added::SocketMap("udp:a=udp:b".parse().unwrap()),
+            ),
+            (
+                "target_socket",
+                "udp:b",
+                Added::TargetSocket("udp:b".parse().unwrap()),
+            ),
         ] {
             assert_eq!(own.set(name, &string(value)), Ok(Some(added)), "{name}");
         }

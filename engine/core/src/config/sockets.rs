@@ -4,13 +4,14 @@
 //! such a contact (OpenSIPS 1.11 to 3.6: `grep_sock_info` in `modules/dialog/dlg_replication.c` and
 //! `modules/usrloc/ureplication.c`). So who is to take over from our records wants to know which those are.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-/// Sockets by the names that packets call them: `udp:10.0.0.1:5060`, or a tag.
+use binrush_store::sockets::{SocketMap, SocketName, SocketSet, Target};
+
+/// Sockets by the names that packets call them: `udp:10.0.0.1:5060`, `udp:TAG`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sockets {
-    /// Few: they are looked through one by one.
-    names: Vec<Box<[u8]>>,
+    set: SocketSet,
     /// One is not an address, so that nobody here knows what it stands for.
     is_open: bool,
 }
@@ -24,32 +25,26 @@ impl Sockets {
         port: Option<u16>,
         tag: Option<&str>,
     ) {
-        let Ok(ip) = host.parse::<IpAddr>() else {
+        let ip = host.parse::<IpAddr>().ok();
+        let Some(ip) = ip.filter(|ip| !ip.is_unspecified()) else {
             self.is_open = true;
             return;
         };
-        if ip.is_unspecified() {
-            self.is_open = true;
-            return;
-        }
-        let lower = protocol.map(str::to_ascii_lowercase);
-        let protocols = match &lower {
-            Some(protocol) => vec![&protocol[..]],
-            None => vec!["udp", "tcp"],
+        let host = match ip {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        let port = port.map_or_else(String::new, |port| format!(":{port}"));
+        let protocols = match &protocol {
+            Some(protocol) => std::slice::from_ref(protocol),
+            None => &["udp", "tcp"][..],
         };
         for protocol in protocols {
-            let usual = usual_port(protocol);
-            let addr = SocketAddr::from((ip, port.unwrap_or(usual)));
-            self.name(format!("{protocol}:{addr}"));
-            if addr.port() == usual {
-                self.name(match ip {
-                    IpAddr::V4(ip) => format!("{protocol}:{ip}"),
-                    IpAddr::V6(ip) => format!("{protocol}:[{ip}]"),
-                });
+            // One that no record names is passed over: HEP, SMPP, MSRP.
+            let is_named = self.name(&format!("{protocol}:{host}{port}"));
+            if let Some(tag) = tag.filter(|_| is_named) {
+                self.is_open |= !self.name(&format!("{protocol}:{tag}"));
             }
-        }
-        if let Some(tag) = tag {
-            self.name(tag.to_owned());
         }
     }
 
@@ -58,42 +53,48 @@ impl Sockets {
     #[inline]
     #[must_use]
     pub fn know(&self, socket: &[u8]) -> bool {
-        socket.is_empty() || self.know_all() || self.names.iter().any(|name| **name == *socket)
+        socket.is_empty() || self.know_all() || self.set.has(socket)
     }
 
     /// Whether each is as good as any.
     #[inline]
     #[must_use]
-    pub const fn know_all(&self) -> bool {
-        self.is_open || self.names.is_empty()
+    pub fn know_all(&self) -> bool {
+        self.is_open || self.set.is_empty()
     }
 
-    fn name(&mut self, name: String) {
-        let name = name.into_bytes().into_boxed_slice();
-        if self.names.contains(&name) {
-            return;
-        }
+    /// Where records go back to by `map`. It has the sockets that are `named`; if none is, those to which the map leads, and
+    /// these.
+    #[must_use]
+    pub fn target(&self, map: SocketMap, named: SocketSet) -> Target {
+        let known = if !named.is_empty() {
+            Some(named)
+        } else if self.is_open {
+            None
+        } else {
+            let mut known = map.targets();
+            known.extend(&self.set);
+            Some(known)
+        };
+        Target::new(map, known)
+    }
+
+    /// Whether `name` is one of a socket.
+    fn name(&mut self, name: &str) -> bool {
+        let Ok(name) = name.parse::<SocketName>() else {
+            return false;
+        };
         // Nobody has so many; who has would be told that records are of nobody.
-        self.is_open |= self.names.len() == NAMES_MAX;
+        self.is_open |= self.set.len() == NAMES_MAX;
         if !self.is_open {
-            self.names.push(name);
+            self.set.insert(&name);
         }
+        true
     }
 }
 
-/// (OpenSIPS `trans.h` and the `_port` parameters of its transports.)
-fn usual_port(protocol: &str) -> u16 {
-    match protocol {
-        "tls" => 5061,
-        "ws" => 80,
-        "wss" => 443,
-        "hep_udp" | "hep_tcp" => 9060,
-        _ => 5060,
-    }
-}
-
-/// Each is looked at for each record.
-const NAMES_MAX: usize = 256;
+/// A limit, as everything has one.
+const NAMES_MAX: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -110,8 +111,10 @@ mod tests {
             "",
             "udp:192.0.2.1:5060",
             "udp:192.0.2.1",
+            "udp:vip",
             "vip",
             "tls:[2001:db8::1]:5071",
+            "tls:[2001:DB8:0:0:0:0:0:1]:5071",
             "tcp:192.0.2.2:5080",
             "udp:192.0.2.2:5080",
         ] {
@@ -122,6 +125,7 @@ mod tests {
             "udp:192.0.2.1:5070",
             "udp:192.0.2.9:5060",
             "tls:[2001:db8::1]",
+            "tcp:vip",
             "other",
         ] {
             assert!(!sockets.know(unknown.as_bytes()), "{unknown}");
@@ -137,5 +141,30 @@ mod tests {
             sockets.add(Some("udp"), host, None, None);
             assert!(sockets.know(b"udp:192.0.2.9:5060"), "{host}");
         }
+    }
+
+    #[test]
+    fn records_go_back_to_what_is_named_or_mapped_to_or_ours() {
+        let mut sockets = Sockets::default();
+        let map = || SocketMap::parse("udp:192.0.2.1=udp:192.0.2.9").unwrap();
+        let has = |target: &Target, socket: &str| {
+            let has = target
+                .sockets()
+                .map(|sockets| sockets.has(socket.as_bytes()));
+            has.unwrap_or(true)
+        };
+        let none = sockets.target(SocketMap::default(), SocketSet::default());
+        assert_eq!(none.sockets(), None, "nobody knows");
+        sockets.add(Some("udp"), "192.0.2.7", None, None);
+        let known = sockets.target(map(), SocketSet::default());
+        assert!(has(&known, "udp:192.0.2.9:5060") && has(&known, "udp:192.0.2.7:5060"));
+        assert!(!has(&known, "udp:192.0.2.1:5060"));
+        let mut named = SocketSet::default();
+        named.insert(&"udp:192.0.2.8".parse().unwrap());
+        let known = sockets.target(map(), named.clone());
+        assert!(has(&known, "udp:192.0.2.8:5060") && !has(&known, "udp:192.0.2.9:5060"));
+        sockets.add(Some("udp"), "eth0", None, None);
+        assert_eq!(sockets.target(map(), SocketSet::default()).sockets(), None);
+        assert!(!has(&sockets.target(map(), named), "udp:192.0.2.9:5060"));
     }
 }

@@ -69,32 +69,48 @@ impl Source {
     /// # Errors
     /// Bytes that are no UTF-8, with their place.
     pub(super) fn new(path: &Path, bytes: Vec<u8>) -> Result<Self, Problem> {
-        let name: Arc<str> = path.display().to_string().into();
+        let (source, broken) = Self::lossy(path, bytes);
+        match broken {
+            None => Ok(source),
+            Some(at) => Err(source.problem(
+                at,
+                "this is no UTF-8: save the file as UTF-8, or keep to ASCII",
+            )),
+        }
+    }
+
+    /// Takes the bytes of the file at `path`; what is no UTF-8 becomes U+FFFD, and the first such place is told.
+    pub(super) fn lossy(path: &Path, bytes: Vec<u8>) -> (Self, Option<Span>) {
         let (text, broken) = match String::from_utf8(bytes) {
             Ok(text) => (text, None),
             Err(error) => {
+                // What comes before the first broken byte is the same in both texts, so its offset fits the lossy one too.
                 let at = error.utf8_error().valid_up_to();
                 let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-                (text, Some(at))
+                (text, Some(Span { start: at, end: at }))
             }
         };
+        (Self::of(path, text), broken)
+    }
+
+    /// Takes a text that stands for the file at `path`.
+    pub(super) fn of(path: &Path, text: String) -> Self {
+        let name: Arc<str> = path.display().to_string().into();
         let path = path.to_path_buf();
         let ends = text.match_indices('\n').map(|(at, _)| at + 1);
         let lines = std::iter::once(0).chain(ends).collect();
-        let source = Self {
+        Self {
             name,
             path,
             text,
             lines,
-        };
-        // What comes before the first broken byte is the same in both texts, so `at` fits the lossy one too.
-        match broken {
-            None => Ok(source),
-            Some(at) => Err(source.problem(
-                Span { start: at, end: at },
-                "this is no UTF-8: save the file as UTF-8, or keep to ASCII",
-            )),
         }
+    }
+
+    /// Where the line with this number begins, counted from 1; the end of the text where there is none.
+    pub(super) fn line_start(&self, number: u32) -> usize {
+        let index = usize::try_from(number).map_or(usize::MAX, |number| number.saturating_sub(1));
+        self.lines.get(index).copied().unwrap_or(self.text.len())
     }
 
     /// What is wrong with the text at `span`.

@@ -82,6 +82,11 @@ impl<'a> Parser<'a> {
         Ok(Self { lexer, next })
     }
 
+    /// Where the token begins that was not taken yet.
+    pub(super) const fn position(&self) -> usize {
+        self.next.span.start
+    }
+
     /// The next statement and its place; `None` at the end.
     ///
     /// # Errors
@@ -346,9 +351,9 @@ fn integer(word: &str) -> Option<i64> {
     Some(i64::from_str_radix(digits, radix).map_or(i64::MAX, |value| sign * value))
 }
 
-const STATEMENTS: [&str; 4] = ["loadmodule", "modparam", "include_file", "import_file"];
+pub(super) const STATEMENTS: [&str; 4] = ["loadmodule", "modparam", "include_file", "import_file"];
 
-const ROUTES: [&str; 9] = [
+pub(super) const ROUTES: [&str; 9] = [
     "route",
     "failure_route",
     "onreply_route",

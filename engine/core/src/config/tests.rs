@@ -12,6 +12,8 @@ mod includes;
 mod listeners;
 /// Connections: what they may cost, and who sends.
 mod streams;
+/// The node to which records go back.
+mod target;
 /// Certificates, keys, and who is trusted.
 mod tls;
 

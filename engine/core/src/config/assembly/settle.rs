@@ -13,6 +13,7 @@ use crate::config::source::Excerpt;
 use crate::config::values::Allowed;
 use crate::config::{Config, Doubt, Loaded, Shards, doubts};
 use crate::engine::{LISTENERS_MAX, SHARDS_MAX};
+use crate::relay::{self, TargetConfig};
 
 impl Assembly {
     /// The configuration, when nothing is wrong with it. `main` is the name of the file that everything began with.
@@ -25,6 +26,7 @@ impl Assembly {
         let stream_limits = self.settle_limits(&listeners, !clusters.is_empty());
         let access = self.settle_access(&listeners);
         self.tell_of_senders(&access);
+        let mut relay = self.settle_relay(&listeners, &access);
         let shards = self.settle_shards();
         self.refuse_to_measure_for_anybody();
         self.tell_what_is_not_done();
@@ -34,6 +36,17 @@ impl Assembly {
             return Err(error);
         }
         let own = mem::take(&mut self.own);
+        let sockets = mem::take(&mut self.sockets);
+        let map = mem::take(&mut self.socket_map);
+        // What is said of the sockets of others holds for receivers, too; our own say nothing of these.
+        let is_said = !map.is_empty() || !self.target_sockets.is_empty();
+        let target = sockets.target(map, mem::take(&mut self.target_sockets));
+        let target = Arc::new(target);
+        if is_said {
+            relay
+                .iter_mut()
+                .for_each(|to| to.sockets = Arc::clone(&target));
+        }
         let loaded = mem::take(&mut self.loaded);
         let config = Config {
             listeners,
@@ -58,8 +71,11 @@ impl Assembly {
                 .unwrap_or_else(|| u16::from(!clusters.is_empty())),
             clusters,
             control: own.control,
+            confine: own.confine.unwrap_or(true),
             state: own.state.settled(),
-            sockets: Arc::new(mem::take(&mut self.sockets)),
+            sockets: Arc::new(sockets),
+            target,
+            relay,
             parts: loaded.keys().copied().collect(),
             parameters: mem::take(&mut self.parameters),
             mpath: self.mpath.take(),
@@ -188,6 +204,16 @@ impl Assembly {
         }
         self.settle_learned(&mut access, false);
         access
+    }
+
+    /// Who gets the stream on, if nothing comes back to us.
+    fn settle_relay(&mut self, listeners: &[Listener], access: &Access) -> Vec<TargetConfig> {
+        let (targets, places): (Vec<_>, Vec<_>) = mem::take(&mut self.relay).into_iter().unzip();
+        let listen: Vec<_> = listeners.iter().map(|listener| listener.endpoint).collect();
+        if let Err((index, wrong)) = relay::check(&targets, &listen, access) {
+            self.refuse_at(&places[index], format!("relay: {wrong}"));
+        }
+        targets
     }
 
     /// What a probe keeps grows with what it is sent, and it answers who asks: so it is for senders that are known.

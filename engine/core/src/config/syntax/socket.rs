@@ -14,6 +14,8 @@ pub(in crate::config) struct Socket<'a> {
     pub(in crate::config) host: Spanned<String>,
     pub(in crate::config) port: Option<Spanned<&'a str>>,
     pub(in crate::config) tag: Option<&'a str>,
+    /// Where each of the options stands that mean nothing to us, from its word to its end.
+    pub(in crate::config) unused: Vec<Span>,
     /// From the first character to the last.
     pub(in crate::config) span: Span,
 }
@@ -54,30 +56,34 @@ impl<'a> Parser<'a> {
         }
         let mut socket = self.host_port(protocol, start)?;
         while let Token::Word(word) = self.next.token {
-            match word.to_ascii_lowercase().as_str() {
+            let option = self.next.span;
+            let end = match word.to_ascii_lowercase().as_str() {
                 // The words of flags and options are no parameters, so no statement begins with them.
-                "anycast" | "frag" | "reuse_port" | "accept_subdomain" => drop(self.take()?),
+                "anycast" | "frag" | "reuse_port" | "accept_subdomain" => self.take()?.span.end,
                 "use_workers" | "use_children" | "tos"
                     if self.after_next()? != Token::Sign('=') =>
                 {
                     self.take()?;
-                    self.integer("a number")?;
+                    self.integer("a number")?.span.end
                 }
                 "use_auto_scaling_profile" => {
                     self.take()?;
-                    self.word("the name of a profile")?;
+                    self.word("the name of a profile")?.span.end
                 }
                 "tag" => {
                     self.take()?;
                     socket.tag = Some(self.word("a tag")?.value);
+                    continue;
                 }
                 "as" => {
                     self.take()?;
                     let start = self.next.span;
-                    self.host_port(None, start)?;
+                    self.host_port(None, start)?.span.end
                 }
                 _ => break,
-            }
+            };
+            let Span { start, .. } = option;
+            socket.unused.push(Span { start, end });
         }
         Ok(socket)
     }
@@ -130,6 +136,7 @@ impl<'a> Parser<'a> {
             host,
             port,
             tag: None,
+            unused: vec![],
             span,
         })
     }
