@@ -8,7 +8,7 @@
 //!
 //! | capability | records | in syncs |
 //! |---|---|---|
-//! | `dialog-dlg-repl` | dialogs | those that were answered, and of which more is known than updates |
+//! | `dialog-dlg-repl` | dialogs | those that were answered, of which the whole is known, and whose sockets the target has |
 //! | `usrloc-contact-repl` | AoRs and contacts | all |
 //! | `cachedb-local-repl` | entries of collections | all, from 3.0 on |
 //! | `dialog-prof-repl`, `ratelimit-pipe-repl` | counts of nodes | none, they are told again and again |
@@ -24,15 +24,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use binrush_store::read::{self, ReadError};
+use binrush_store::sockets::{Fit, Target};
 use binrush_store::{
-    Applied, Change, Effects, Family, Kind, Limits, Now, Record, Status, Store, Why, write,
+    Applied, Change, Effects, Family, Kind, Limits, Now, Record, Status, Store, Why, labels, write,
 };
 use binrush_wire::schema::SchemaError;
 use binrush_wire::{Chunk, ErrorKind, Packet, Release, WireError};
 
 use crate::clock::{Timestamp, WallClock};
 use crate::cluster::replica::opaque::BYTES_MAX;
-use crate::cluster::replica::{Cursor, Ended, OpaqueReplica, Replica, Source, Tally, Walked};
+use crate::cluster::replica::{
+    Cursor, Ended, OpaqueReplica, Replica, Source, Tally, Walked, Withheld,
+};
 use crate::cluster::session::SyncEnd;
 use crate::config::Sockets;
 use crate::dispatch::handler::{Refusal, ShardId, Verdict};
@@ -55,6 +58,8 @@ pub struct TypedReplica<E = ()> {
     capability: Box<str>,
     wall: Arc<WallClock>,
     scratch: read::Scratch,
+    /// Whom records are given to.
+    target: Arc<Target>,
     kept: Kept<E>,
 }
 
@@ -72,10 +77,9 @@ struct Kept<E> {
 }
 
 /// What makes the keeper of the records of `capability` on each shard, for [`ClusterPlan::replica`]: typed where they are known
-/// for what they say, else as bytes. `wall` is [`ClusterPlan::wall`].
+/// for what they say, else as bytes. They expire by `wall`, which their turns keep right.
 ///
 /// [`ClusterPlan::replica`]: crate::cluster::driver::ClusterPlan::replica
-/// [`ClusterPlan::wall`]: crate::cluster::driver::ClusterPlan::wall
 pub fn keepers(
     capability: &str,
     wall: Arc<WallClock>,
@@ -131,6 +135,7 @@ impl<E: Log + Send> TypedReplica<E> {
             capability: capability.into(),
             wall,
             scratch: read::Scratch::default(),
+            target: Arc::default(),
             kept,
         }
     }
@@ -139,6 +144,13 @@ impl<E: Log + Send> TypedReplica<E> {
     #[must_use]
     pub fn with_sockets(mut self, sockets: Arc<Sockets>) -> Self {
         self.kept.sockets = sockets;
+        self
+    }
+
+    /// Gives records as `target` can use them: with its sockets, and without dialogs whose sockets it lacks.
+    #[must_use]
+    pub fn with_target(mut self, target: Arc<Target>) -> Self {
+        self.target = target;
         self
     }
 
@@ -307,7 +319,8 @@ impl<E: Log + Send> Replica for TypedReplica<E> {
         all
     }
 
-    /// Left out, and counted where they stand, are records that a text of this release is too short for.
+    /// Left out, and counted where they stand, are records that a text of this release is too short for. Withheld are those that
+    /// the [target](Self::with_target) could not use.
     fn walk(
         &self,
         from: Cursor,
@@ -316,30 +329,34 @@ impl<E: Log + Send> Replica for TypedReplica<E> {
         each: &mut dyn FnMut(&[u8]),
     ) -> Walked {
         let Kept { store, tally, .. } = &self.kept;
-        let (mut data, mut left_out) = (Vec::new(), 0);
-        let next = if self.data_version(release).is_some() {
-            store.walk_records(place_of(from), bytes, &mut |record, status| {
-                data.clear();
-                if is_synced(record, status) {
-                    match write::chunk(record, release, self.kept.unix, &mut data) {
-                        Ok(()) => each(&data),
-                        Err(_) => left_out += 1,
-                    }
-                }
-                data.len()
-            })
-        } else {
-            left_out = if from == Cursor::default() {
-                store.len() as u64
-            } else {
-                0
+        if self.data_version(release).is_none() {
+            let is_first = from == Cursor::default();
+            let left_out = if is_first { store.len() as u64 } else { 0 };
+            Tally::add(&tally.passed_over, left_out);
+            return Walked {
+                left_out,
+                ..Walked::default()
             };
-            None
+        }
+        let mut given = Given {
+            target: &self.target,
+            release,
+            unix: self.kept.unix,
+            data: Vec::new(),
+            left_out: 0,
+            withheld: Withheld::default(),
         };
-        Tally::add(&tally.passed_over, left_out);
+        let next = store.walk_records(place_of(from), bytes, &mut |record, status| {
+            if given.pack(record, status) {
+                each(&given.data);
+            }
+            given.data.len()
+        });
+        Tally::add(&tally.passed_over, given.left_out);
         Walked {
             next: next.map(|place| Cursor(place.into())),
-            left_out,
+            left_out: given.left_out,
+            withheld: given.withheld,
         }
     }
 
@@ -417,14 +434,45 @@ impl<E> fmt::Debug for TypedReplica<E> {
     }
 }
 
-/// Whether a donor gives this record. Of dialogs, those that were answered: (OpenSIPS `modules/dialog/dlg_replication.c`,
-/// `receive_sync_request`); and of one that only updates told of nobody knows the whole.
-fn is_synced(record: &Record<'_>, status: Status) -> bool {
-    match record {
-        Record::Dialog(dialog) => {
-            matches!(dialog.state, CONFIRMED_NO_ACK | CONFIRMED) && !status.has(Status::PROVISIONAL)
+/// A step of a walk: each record on its way to a chunk.
+struct Given<'t> {
+    target: &'t Target,
+    release: Release,
+    unix: i64,
+    /// The chunk of the last record; empty where there is none.
+    data: Vec<u8>,
+    left_out: u64,
+    withheld: Withheld,
+}
+
+impl Given<'_> {
+    /// Whether there is a chunk of `record` now.
+    fn pack(&mut self, record: &Record<'_>, status: Status) -> bool {
+        self.data.clear();
+        if !write::is_given(record, status) {
+            // One that a donor would give if the whole of it were known.
+            let is_due = write::is_given(record, Status::default());
+            self.withheld.provisional += u64::from(is_due);
+            return false;
         }
-        _ => true,
+        let record = match self.target.fit(record, self.release) {
+            Fit::Whole(record) => record,
+            Fit::Socketless(record, socket) => {
+                self.withheld.socketless += 1;
+                self.withheld.lacks(socket);
+                record
+            }
+            Fit::LeftOut(socket) => {
+                self.withheld.no_socket += 1;
+                self.withheld.lacks(socket);
+                return false;
+            }
+        };
+        // What came from 1.x has none, and whoever takes chunks finds contacts by them.
+        let record = labels::labelled(&record);
+        let written = write::chunk(&record, self.release, self.unix, &mut self.data);
+        self.left_out += u64::from(written.is_err());
+        written.is_ok()
     }
 }
 
@@ -487,9 +535,6 @@ const PIECES_PER_END: usize = 16;
 
 /// Records after whose removal it is enough for one piece.
 const REMOVED_PER_END: u64 = 1024;
-
-const CONFIRMED_NO_ACK: i32 = 3;
-const CONFIRMED: i32 = 4;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! What a seat knows, for people: plain data that the control socket and `/metrics` show.
 
+use super::replica::Withheld;
 use super::session::SyncEnd;
 
 /// One cluster at one moment.
@@ -97,6 +98,8 @@ pub struct CapabilityFacts {
     pub donated: u64,
     /// See `donated`.
     pub donated_chunks: u64,
+    /// What was kept back in those, and examples of the last one.
+    pub withheld: Withheld,
     /// Donations under way: to whom, chunks sent.
     pub donations: Vec<(i32, u64)>,
     /// Requests that were not answered, because our copy is not verified.

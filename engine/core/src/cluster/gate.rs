@@ -284,8 +284,8 @@ impl<R: Replica> Gate<R> {
             )
         } else {
             Walked {
-                next: None,
                 left_out: self.replica.len() as u64,
+                ..Walked::default()
             }
         };
         self.inbox.slice(Slice {
@@ -296,6 +296,7 @@ impl<R: Replica> Gate<R> {
             ends,
             data_version,
             left_out: walked.left_out + unfit,
+            withheld: walked.withheld,
             next: walked.next,
         });
     }

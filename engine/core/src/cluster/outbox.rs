@@ -5,7 +5,7 @@ use std::sync::Arc;
 use binrush_wire::Release;
 
 use super::config::NodeConfig;
-use super::replica::Cursor;
+use super::replica::{Cursor, Withheld};
 use super::roster::RosterCluster;
 use super::session::{Session, SyncEnd};
 use crate::clock::Timestamp;
@@ -105,6 +105,8 @@ pub struct Slice {
     /// is given is not all of this shard's. Those further on are counted in the first slice, as far as they are known then;
     /// slices that follow tell what came to them.
     pub left_out: u64,
+    /// Records of this slice that whoever asks is better off without.
+    pub withheld: Withheld,
     /// Where to go on; `None`: that was all.
     pub next: Option<Cursor>,
 }
@@ -165,6 +167,8 @@ pub enum Event {
         chunks: u64,
         /// Whether all of them were, with the SYNC_END.
         complete: bool,
+        /// What was kept back of what was walked.
+        withheld: Withheld,
     },
     /// Another node took a sharing tag.
     Tag {

@@ -15,10 +15,13 @@ pub mod callback;
 pub mod opaque;
 /// What others may see of a replica.
 pub mod tally;
+/// Records that are given to nobody.
+pub mod withheld;
 
 pub use callback::Callback;
 pub use opaque::OpaqueReplica;
 pub use tally::Tally;
+pub use withheld::Withheld;
 
 /// The records of one capability that one shard owns. Called by that shard's thread only.
 ///
@@ -72,7 +75,8 @@ pub trait Replica: Send {
     /// `bytes` were given.
     ///
     /// What that node should have and cannot be given is counted, as soon as it is known: who is given less without a word takes
-    /// it for everything, and who was given a part may have no way back.
+    /// it for everything, and who was given a part may have no way back. Apart from that, what it could not use is withheld: it
+    /// would lose the rest by it.
     fn walk(
         &self,
         from: Cursor,
@@ -170,13 +174,15 @@ pub struct Ended {
 }
 
 /// How far a walk came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Walked {
     /// Where to go on; `None`: that was all.
     pub next: Option<Cursor>,
     /// Records that a node of this release should have and is not given, wherever they are. Each is counted once on the way
     /// from the first step to the last, and as early as can be: a replica that knows says so in the first step.
     pub left_out: u64,
+    /// Records that whoever asks is better off without, in this step. They do not make the rest untrue.
+    pub withheld: Withheld,
 }
 
 /// Where a packet came from.

@@ -31,12 +31,14 @@ use binrush_store::{Family, Limits, Store};
 use crate::config::Sockets;
 use crate::steering::Steering;
 use journal::{Begun, Place, Settled, Watched};
-use journals::Ended;
+use journals::OpenState;
 use manifest::{Manifest, TableRow};
 use paths::Paths;
 
 /// Why a state cannot be used.
 mod error;
+/// Records from elsewhere.
+mod import;
 /// One journal at the start.
 mod journal;
 /// The shard's side.
@@ -57,10 +59,12 @@ mod recovered;
 mod rings;
 
 pub use error::StateError;
+pub use import::{Import, Imported};
 pub use journaled::{Journaled, Log};
 pub use journals::{JournalFacts, Journals, STOP_MAX, StopError, Watch};
 pub use reading::{
-    JournalCheck, JournalReading, Reading, Row, Verified, read, verify, verify_some,
+    JournalCheck, JournalReading, Reading, Row, Standing, Verified, read, standing, verify,
+    verify_some,
 };
 pub use recovered::{Note, Recovered, RingFound};
 
@@ -265,7 +269,7 @@ impl State {
             let table = row.name;
             self.notes.push(Note::Carried { table });
         }
-        let ended = Ended {
+        let ended = OpenState {
             state_dir: self.state_dir,
             manifest: self.manifest,
             is_settled,

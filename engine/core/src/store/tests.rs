@@ -10,6 +10,8 @@ mod legacy;
 mod releases;
 /// Syncs, expiry, limits.
 mod rules;
+/// What is kept back, and what others have in its place.
+mod withheld;
 
 const DIALOGS: &str = "dialog-dlg-repl";
 const CONTACTS: &str = "usrloc-contact-repl";

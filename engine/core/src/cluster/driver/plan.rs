@@ -14,7 +14,6 @@ use super::routes::Routes;
 use super::tallies::Tallies;
 use super::world::World;
 use super::{Cluster, Driver, EVENTS_MAX, LinkTerms, Orders, Seated, now, seed};
-use crate::clock::WallClock;
 use crate::cluster::config::{CLUSTERS_MAX, ClusterConfig};
 use crate::cluster::door::{self, Door};
 use crate::cluster::gate::Gate;
@@ -41,7 +40,6 @@ pub struct ClusterPlan {
     pub(super) board: Arc<Board>,
     pub(super) mail: Arc<Mail>,
     tallies: Arc<Tallies>,
-    wall: Arc<WallClock>,
     listeners: Vec<SyncSender<Event>>,
 }
 
@@ -132,7 +130,6 @@ impl ClusterPlan {
             board: Arc::new(board),
             mail: Arc::new(Mail::new()),
             tallies: Arc::default(),
-            wall: Arc::new(WallClock::system()),
             listeners: Vec::new(),
         }
     }
@@ -205,12 +202,6 @@ impl ClusterPlan {
         if let Some(seated) = seats.find(|seated| seated.cluster == cluster) {
             seated.seat.is_cut(capability, why);
         }
-    }
-
-    /// A clock for replicas whose records expire: that of the system, which each [refreshes](WallClock::refresh) in its turns.
-    #[must_use]
-    pub fn wall(&self) -> Arc<WallClock> {
-        Arc::clone(&self.wall)
     }
 
     /// What happens from the start on, warnings of the first connects included. As [`Cluster::events`], which tells only of

@@ -2,7 +2,7 @@ use super::hold::PIECE;
 use super::*;
 use crate::access::Cidr;
 use crate::cluster::inbox::Incoming;
-use crate::cluster::replica::{Cursor, Ended};
+use crate::cluster::replica::{Cursor, Ended, Withheld};
 use crate::cluster::roster::{Heard, RosterCluster, RosterNode};
 use crate::cluster::session::SyncEnd;
 use crate::dispatch::scripted::Scripted;
@@ -98,6 +98,10 @@ impl Replica for Diary {
         Walked {
             next: (from.0 < 5).then_some(Cursor(from.0 + 1)),
             left_out: 0,
+            withheld: Withheld {
+                no_socket: 2,
+                ..Withheld::default()
+            },
         }
     }
 
@@ -519,6 +523,11 @@ fn a_slice_has_chunks_as_they_stand_in_a_sync_packet() {
     assert_eq!(
         (none.data_version, none.chunks.len(), none.next),
         (None, 0, None)
+    );
+    assert!(
+        slices[..2]
+            .iter()
+            .all(|slice| slice.withheld.no_socket == 2)
     );
     let left_out = slices.iter().map(|slice| slice.left_out);
     assert_eq!(

@@ -42,10 +42,7 @@ where
     }
 
     fn walk(&self, _: Cursor, _: Release, _: usize, _: &mut dyn FnMut(&[u8])) -> Walked {
-        Walked {
-            next: None,
-            left_out: 0,
-        }
+        Walked::default()
     }
 
     fn data_version(&self, _: Release) -> Option<i32> {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use binrush_wire::schema::{self, Message, SchemaError};
 use binrush_wire::{Chunk, ErrorKind, Packet, Release, WireError};
 
-use super::{Cursor, Ended, GRACE_NS, Replica, Source, Tally, Walked};
+use super::{Cursor, Ended, GRACE_NS, Replica, Source, Tally, Walked, Withheld};
 use crate::clock::Timestamp;
 use crate::cluster::session::SyncEnd;
 use crate::dispatch::handler::{Refusal, Verdict};
@@ -321,6 +321,8 @@ impl Replica for OpaqueReplica {
         Walked {
             next: (reached < end).then(|| cursor(reached, unfit.max(told))),
             left_out,
+            // What stands in the bytes is not known here.
+            withheld: Withheld::default(),
         }
     }
 

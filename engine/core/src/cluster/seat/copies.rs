@@ -12,6 +12,12 @@
 //! Without a seed, copies that are suspect only because nodes came back to each other are trusted again when none of these
 //! nodes offers anything: the lowest id first, and the others sync from it.
 //!
+//! A node that comes back and never says whether it is synced makes no copy suspect: a node that does not take part in syncs
+//! looks the same, and to withdraw what we offer because of it could leave the cluster without any donor. What it told others
+//! while its link to us was down we may lack, and others may sync from us all the same. Of that node the facts say so
+//! (`suspect`), until it goes or tells; a sync that an operator asks for brings what a donor has heard of it. OpenSIPS 3.6 is
+//! no stricter: no link that comes back changes whether a capability of its own is synced (`sync.c`).
+//!
 //! A genuine node that syncs from us deletes what we do not confirm (OpenSIPS 3.6 `dlg_replication.c` and `ureplication.c` on
 //! `SYNC_DONE`), and asks whoever says that he is synced. So we say it only of a copy that is verified and had a record since:
 //! one that is empty, or may lack something, is never offered, and nobody who asks for it is answered.
@@ -50,6 +56,8 @@ mod ours;
 mod packer;
 /// Of whom something was missed.
 mod peers;
+/// Whether there is a record to give.
+mod probe;
 #[cfg(test)]
 mod tests;
 
@@ -207,7 +215,10 @@ impl Copies {
     pub(super) fn slice(&mut self, now: Now, slice: Slice, view: &dyn View, out: &mut dyn Outbox) {
         let mut ours = self.ours.iter_mut();
         if let Some(ours) = ours.find(|ours| ours.is_probed_by(&slice)) {
-            ours.probed(&slice);
+            if let Some(text) = ours.probed(now.at, &slice) {
+                let cluster = self.rules.cluster;
+                out.event(Event::Warning { cluster, text });
+            }
             self.due = now.at;
         } else {
             self.donate(now, view, out, |donations, turn| {
@@ -298,6 +309,7 @@ impl Copies {
         ours.map(|(place, ours)| CapabilityFacts {
             donated: self.donations.given(place).complete,
             donated_chunks: self.donations.given(place).chunks,
+            withheld: self.donations.given(place).withheld.clone(),
             donations: self.donations.under_way(place),
             requests_waiting: self.donations.waiting(place),
             ..ours.facts(now.at, nodes)

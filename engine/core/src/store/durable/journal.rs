@@ -300,7 +300,7 @@ impl Place {
         })
     }
 
-    fn failed(&self, source: FileError) -> StateError {
+    pub(super) fn failed(&self, source: FileError) -> StateError {
         StateError::Journal {
             table: self.row.name.clone(),
             shard: self.shard,

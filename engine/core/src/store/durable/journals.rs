@@ -19,13 +19,13 @@ pub struct Journals {
     watch: Watch,
     threads: Vec<(u16, WriterThread<Folder>)>,
     /// Until they end.
-    state: Option<Ended>,
+    state: Option<OpenState>,
     stop_max: Duration,
 }
 
 /// What is said of the state when all journals have ended.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(super) struct OpenState {
     /// Locked.
     pub(super) state_dir: Folder,
     pub(super) manifest: Manifest,
@@ -106,7 +106,7 @@ pub struct Watch(Arc<[Watched]>);
 impl Journals {
     /// Starts a thread for the writers of each shard.
     pub(super) fn start(
-        state: Ended,
+        state: OpenState,
         watched: Vec<Watched>,
         writers: Vec<Vec<Writer<Folder>>>,
     ) -> Result<Self, StateError> {
@@ -170,7 +170,7 @@ impl Journals {
     }
 }
 
-impl Ended {
+impl OpenState {
     /// Says that the rings have nothing that the disk has not. Without it the next start misses rings that it does not need.
     fn say(mut self, wait_max: Duration) {
         let (done, said) = mpsc::channel();

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use binrush_journal::ring::CAPACITY_MAX;
-use binrush_journal::{FileError, FileReport, Folder, Identity, Report, Ring};
+use binrush_journal::{FileError, FileReport, Folder, Identity, Ring};
 use binrush_store::{Family, Record};
 
 use super::error::StateError;
-use super::manifest::{Manifest, TableRow};
+use super::journal::Place;
+use super::manifest::Manifest;
 use super::paths::Paths;
 use super::recovered::{Recovered, RingFound};
 
@@ -27,6 +28,17 @@ pub struct Row<'a> {
     pub place: u32,
     /// The record, as [`binrush_store::flat`] has it. Nobody has looked into it.
     pub flat: &'a [u8],
+}
+
+/// How a state is kept: what [`StateOptions`](super::StateOptions) have to say for it to stay so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// How many shards own its records.
+    pub shards: u16,
+    /// The folder of its rings.
+    pub runtime_dir: PathBuf,
+    /// Name and family of each table.
+    pub tables: Vec<(String, Family)>,
 }
 
 /// What was read.
@@ -85,6 +97,22 @@ pub struct JournalCheck {
     pub first_kept_out: Option<(u32, String)>,
 }
 
+/// How the state in a folder is kept; `None`: there is none.
+///
+/// # Errors
+/// [`StateError`]: one of a newer binrush, or its manifest cannot be read.
+pub fn standing(state_dir: &Path) -> Result<Option<Standing>, StateError> {
+    let manifest = Manifest::load(&Folder::to_read(state_dir), state_dir)?;
+    Ok(manifest.map(|manifest| {
+        let tables = manifest.tables.into_iter();
+        Standing {
+            shards: manifest.shards,
+            runtime_dir: manifest.runtime_dir,
+            tables: tables.map(|row| (row.name, row.family)).collect(),
+        }
+    }))
+}
+
 /// Shows `each` record that a start would find, table by table, shard by shard, by place. Rings are not looked at without
 /// `runtime_dir`.
 ///
@@ -100,7 +128,7 @@ pub fn read(
     let (manifest, places) = open(state_dir, runtime_dir)?;
     let mut journals = Vec::new();
     for place in &places {
-        let recovered = place.recover(runtime_dir.is_some(), &mut |number, flat| {
+        let recovered = look_into(place, runtime_dir.is_some(), &mut |number, flat| {
             each(&Row {
                 table: &place.row.name,
                 family: place.row.family,
@@ -155,7 +183,7 @@ pub fn verify_some(
             )),
             Ok(_) => Ok(()),
         };
-        let recovered = place.recover(runtime_dir.is_some(), &mut belongs);
+        let recovered = look_into(place, runtime_dir.is_some(), &mut belongs);
         let (recovered, first_kept_out) = match recovered {
             Ok((recovered, first)) => (Ok(recovered), first),
             Err(error) => (Err(error), None),
@@ -181,16 +209,6 @@ pub fn verify_some(
 /// What looks into a record, at its place, and says what is wrong with it.
 type Look<'l> = dyn FnMut(u32, &[u8]) -> Result<(), String> + 'l;
 
-/// A journal, and where it is.
-#[derive(Debug)]
-struct Place {
-    row: TableRow,
-    shard: u16,
-    identity: Identity,
-    folder: PathBuf,
-    ring: PathBuf,
-}
-
 fn open(
     state_dir: &Path,
     runtime_dir: Option<&Path>,
@@ -206,14 +224,7 @@ fn open(
     let mut places = Vec::new();
     for row in &manifest.tables {
         for shard in 0..manifest.shards {
-            let (epoch, number) = (manifest.epoch, row.number);
-            let place = Place {
-                row: row.clone(),
-                shard,
-                identity: manifest.identity(number, shard),
-                folder: paths.of_journal(epoch, number, shard),
-                ring: paths.of_ring(epoch, number, shard),
-            };
+            let place = Place::new(&paths, &manifest, row, shard);
             if !place.folder.is_dir() {
                 return Err(StateError::FolderGone {
                     path: place.folder,
@@ -227,49 +238,37 @@ fn open(
     Ok((manifest, places))
 }
 
-impl Place {
-    /// Shows each record to `each`. What was recovered, and the first record that something is wrong with.
-    fn recover(
-        &self,
-        asks_ring: bool,
-        each: &mut Look<'_>,
-    ) -> Result<(Recovered, Option<(u32, String)>), FileError> {
-        let began = Instant::now();
-        let mut tries = 0..TRIES;
-        let (mut kept_out, mut first) = (0, None);
-        let (report, found) = loop {
-            // First the ring, then the files: what goes from the one to the others meanwhile is met twice, and not never.
-            let (ring, found) = match asks_ring {
-                true => copy_of(&self.ring, self.identity),
-                false => (None, RingFound::NotAsked),
-            };
-            let mut check = |_: u8, place: u32, flat: &[u8]| {
-                if let Err(why) = each(place, flat) {
-                    kept_out += 1;
-                    first.get_or_insert((place, why));
-                }
-            };
-            let folder = Folder::to_read(&self.folder);
-            match binrush_journal::recover(&folder, self.identity, ring.as_ref(), &mut check) {
-                // A file that was there a moment ago: a snapshot has replaced it.
-                Err(FileError::Io { source, .. })
-                    if source.kind() == io::ErrorKind::NotFound && tries.next().is_some() => {}
-                recovered => break (recovered?, found),
+/// Shows each record of a journal to `each`. What was recovered, and the first record that something is wrong with.
+fn look_into(
+    place: &Place,
+    asks_ring: bool,
+    each: &mut Look<'_>,
+) -> Result<(Recovered, Option<(u32, String)>), FileError> {
+    let began = Instant::now();
+    let mut tries = 0..TRIES;
+    let (mut kept_out, mut first) = (0, None);
+    let (report, found) = loop {
+        // First the ring, then the files: what goes from the one to the others meanwhile is met twice, and not never.
+        let (ring, found) = match asks_ring {
+            true => copy_of(&place.ring, place.identity),
+            false => (None, RingFound::NotAsked),
+        };
+        let mut check = |_: u8, number: u32, flat: &[u8]| {
+            if let Err(why) = each(number, flat) {
+                kept_out += 1;
+                first.get_or_insert((number, why));
             }
         };
-        let report: Report = report;
-        let recovered = Recovered::new(&report, found, kept_out, began.elapsed());
-        Ok((recovered, first))
-    }
-
-    fn failed(&self, source: FileError) -> StateError {
-        StateError::Journal {
-            table: self.row.name.clone(),
-            shard: self.shard,
-            path: self.folder.clone(),
-            source,
+        let folder = Folder::to_read(&place.folder);
+        match binrush_journal::recover(&folder, place.identity, ring.as_ref(), &mut check) {
+            // A file that was there a moment ago: a snapshot has replaced it.
+            Err(FileError::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotFound && tries.next().is_some() => {}
+            recovered => break (recovered?, found),
         }
-    }
+    };
+    let recovered = Recovered::new(&report, found, kept_out, began.elapsed());
+    Ok((recovered, first))
 }
 
 /// A copy of a ring as its bytes are now, for who must not touch it.

@@ -25,8 +25,18 @@ use crate::steering::Steering;
 /// Asked before each step whether to go on: a test that says no stands for a kill.
 pub(super) type Steps<'s> = dyn FnMut(&'static str) -> Result<(), StateError> + 's;
 
+/// Gives the records of a table to the shards that own them now; says each step.
+pub(super) type Fill<'f> = dyn FnMut(
+        &mut State,
+        &TableRow,
+        &Steering,
+        &mut [Sink<'_>],
+        &mut Steps<'_>,
+    ) -> Result<(), StateError>
+    + 'f;
+
 /// The journal of one of the new shards, as long as records come.
-struct Sink<'t> {
+pub(super) struct Sink<'t> {
     table: &'t TableRow,
     shard: u16,
     shards_before: u16,
@@ -41,23 +51,53 @@ impl State {
     pub(super) fn rebuild(&mut self, shards: u16, steps: &mut Steps<'_>) -> Result<(), StateError> {
         let began = Instant::now();
         let from = self.manifest.shards;
-        let mut next = self.manifest.clone();
-        (next.epoch, next.shards, next.aside) = (epoch_drawn(), shards, self.manifest.epoch);
+        let next = Manifest {
+            shards,
+            ..self.manifest.clone()
+        };
+        let mut records = 0;
+        self.renew(
+            next,
+            from,
+            steps,
+            &mut |state, row, steering, sinks, steps| {
+                for shard in 0..from {
+                    records += state.share(row, shard, steering, sinks)?;
+                    steps("read a shard")?;
+                }
+                Ok(())
+            },
+        )?;
+        self.notes.push(Note::Shared {
+            records,
+            from,
+            to: shards,
+            took: began.elapsed(),
+        });
+        Ok(())
+    }
+
+    /// Writes all tables of `next` into a new epoch, which the manifest names when they are whole: `fill` gives the records of each
+    /// to the shards that own them. The epoch before it is removed. Errors speak of `shards_before`, those to start with again.
+    pub(super) fn renew(
+        &mut self,
+        mut next: Manifest,
+        shards_before: u16,
+        steps: &mut Steps<'_>,
+        fill: &mut Fill<'_>,
+    ) -> Result<(), StateError> {
+        (next.epoch, next.aside) = (epoch_drawn(), self.manifest.epoch);
         steps("say that a new epoch is being made")?;
         self.manifest.aside = next.epoch;
         self.store_manifest()?;
-        let steering = Steering::new(shards, next.seed);
-        let mut records = 0;
+        let steering = Steering::new(next.shards, next.seed);
         make(&self.paths.of_epoch(next.epoch))?;
         for row in &next.tables {
             steps("begin a table")?;
-            let places = (0..shards).map(|shard| Place::new(&self.paths, &next, row, shard));
-            let sinks = places.map(|place| Sink::new(row, &place, from, self.options));
+            let places = (0..next.shards).map(|shard| Place::new(&self.paths, &next, row, shard));
+            let sinks = places.map(|place| Sink::new(row, &place, shards_before, self.options));
             let mut sinks = sinks.collect::<Result<Vec<_>, _>>()?;
-            for shard in 0..from {
-                records += self.share(row, shard, &steering, &mut sinks)?;
-                steps("read a shard")?;
-            }
+            fill(self, row, &steering, &mut sinks, steps)?;
             for sink in sinks {
                 sink.end()?;
                 steps("end a snapshot")?;
@@ -73,12 +113,6 @@ impl State {
         }
         steps("remove the old epoch")?;
         self.remove_aside();
-        self.notes.push(Note::Shared {
-            records,
-            from,
-            to: shards,
-            took: began.elapsed(),
-        });
         Ok(())
     }
 
@@ -104,7 +138,7 @@ impl State {
     }
 
     /// Gives the records of one old shard to those who own them now; says how many.
-    fn share(
+    pub(super) fn share(
         &mut self,
         row: &TableRow,
         shard: u16,
@@ -156,7 +190,8 @@ impl<'t> Sink<'t> {
         Ok(sink)
     }
 
-    fn give(&mut self, flat: &[u8]) -> Result<(), StateError> {
+    /// Takes one record.
+    pub(super) fn give(&mut self, flat: &[u8]) -> Result<(), StateError> {
         let place = self.records;
         self.records += 1;
         self.until_taken(|appender| appender.snapshot_record(TABLE, place, flat))
@@ -216,7 +251,7 @@ impl<'t> Sink<'t> {
 
 /// What the owner of a record is found by, as for the packets about it: Call-ID, AoR, key of a cached entry; else the name of
 /// the capability. What is no record goes with those: a newer binrush may know it.
-fn key_of<'a>(flat: &'a [u8], table: &'a str) -> &'a [u8] {
+pub(super) fn key_of<'a>(flat: &'a [u8], table: &'a str) -> &'a [u8] {
     match Record::read(flat) {
         Ok((Record::Dialog(dialog), _)) => dialog.callid,
         Ok((Record::Aor(aor), _)) => aor.aor,

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Bytes that are not what was written.
 mod damage;
+/// Records from elsewhere.
+mod import;
 /// Kills, losses, ends.
 mod lives;
 /// Other runtime folders, and rings of other lives.

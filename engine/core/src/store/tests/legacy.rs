@@ -121,6 +121,35 @@ fn counts_of_profiles_are_refused_where_nobody_keeps_them_and_of_1x() {
 }
 
 #[test]
+fn rate_limits_are_kept_for_each_maker() {
+    for generation in [Generation::Transitional, Generation::Modern] {
+        let mut pipes = Legacy::new(new(legacy::PIPES), None);
+        let from = origin(generation, None);
+        for (node, counter) in [(1, 5), (2, 7), (1, 6)] {
+            let mut buffer = [0; 256];
+            let mut packet = Builder::new(generation, &mut buffer, b"ratelimit", 0, 1).unwrap();
+            if generation == Generation::Transitional {
+                packet.push_int(node).unwrap();
+            }
+            packet.push_str(b"gateway").unwrap();
+            for field in [2, 100, counter] {
+                packet.push_int(field).unwrap();
+            }
+            if generation == Generation::Modern {
+                packet.push_trailer(Trailer::new(1, node, 9)).unwrap();
+            }
+            let told = packet.seal().to_vec();
+            assert_eq!(hear(&mut pipes, from, &told), Verdict::Handled);
+        }
+        let kept = kept(pipes.records());
+        assert_eq!(kept.len(), 2, "{generation:?}: {kept:?}");
+        for counter in ["counter: 6", "counter: 7"] {
+            assert!(kept.iter().any(|pipe| pipe.contains(counter)), "{kept:?}");
+        }
+    }
+}
+
+#[test]
 fn no_packet_of_any_length_is_more_than_refused() {
     for generation in [
         Generation::Legacy,

@@ -17,6 +17,7 @@ use super::ours::Ours;
 use super::{MS, NEVER, Rules, Turn};
 use crate::clock::Timestamp;
 use crate::cluster::outbox::{Event, Slice};
+use crate::cluster::replica::Withheld;
 use donation::{Donation, Outcome};
 
 /// One of them.
@@ -39,12 +40,14 @@ pub(super) struct Donations {
 }
 
 /// What was given of one capability.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Given {
     /// Syncs, to their end.
     pub(super) complete: u64,
     /// Chunks, in all of them.
     pub(super) chunks: u64,
+    /// What was kept back, in all of them; the last one that kept any back is where the sockets are from.
+    pub(super) withheld: Withheld,
 }
 
 impl Donations {
@@ -140,8 +143,8 @@ impl Donations {
     }
 
     /// What was given of a capability.
-    pub(super) fn given(&self, place: usize) -> Given {
-        self.given[place]
+    pub(super) fn given(&self, place: usize) -> &Given {
+        &self.given[place]
     }
 
     /// To whom a capability is given, and chunks sent.
@@ -245,12 +248,18 @@ impl Donations {
         let given = &mut self.given[donation.place()];
         given.complete += u64::from(complete);
         given.chunks += donation.chunks();
+        let withheld = donation.withheld();
+        if !withheld.sockets.is_empty() {
+            given.withheld.sockets.clear();
+        }
+        given.withheld.add(withheld);
         turn.event(Event::Donated {
             cluster: turn.rules.cluster,
             capability: donation.capability().to_owned(),
             node: donation.node(),
             chunks: donation.chunks(),
             complete,
+            withheld: withheld.clone(),
         });
     }
 }

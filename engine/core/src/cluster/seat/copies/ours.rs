@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use binrush_wire::{Release, schema};
+use binrush_wire::schema;
 
 use super::super::notice::View;
 use super::attempt::{Attempt, Over};
 use super::donors::{Donors, lists_links, longer};
 use super::peers::{About, Peers};
+use super::probe::Probe;
 use super::{COUNTED_SYNC_VERSION, MS, NEVER, Rules, Turn};
 use crate::clock::Timestamp;
 use crate::cluster::config::CapabilityConfig;
 use crate::cluster::facts::{CapabilityFacts, CopyState, NodeFacts};
 use crate::cluster::message::sync_version;
-use crate::cluster::outbox::{Event, Slice, SliceRequest};
-use crate::cluster::replica::{Cursor, GRACE_NS};
+use crate::cluster::outbox::{Event, Slice};
+use crate::cluster::replica::GRACE_NS;
 use crate::cluster::session::{Session, SyncEnd};
 
 /// Our copy of one capability's records.
@@ -77,16 +78,6 @@ enum Doubt {
     Returned,
     /// What was dropped here, or all of it.
     Missed,
-}
-
-/// A look for the first record of a copy that had none when it was verified: the gates are asked for a slice of one record.
-#[derive(Debug, Default)]
-struct Probe {
-    /// What the slices are asked for as; 0: none was.
-    id: u64,
-    due: Timestamp,
-    /// Looks that there were: each is for another of the releases around us.
-    looks: usize,
 }
 
 impl Ours {
@@ -265,14 +256,30 @@ impl Ours {
 
     /// Whether slices of that number are a look for a first record.
     pub(super) fn is_probed_by(&self, slice: &Slice) -> bool {
-        self.probe.id != 0 && self.probe.id == slice.donation
+        self.probe.is_answered_by(slice)
     }
 
-    /// The answer to a look for a first record.
-    pub(super) fn probed(&mut self, slice: &Slice) {
-        if self.state == CopyState::Verified && !slice.ends.is_empty() {
-            self.has_records = true;
+    /// The answer to a look for a first record, and what to tell of it.
+    pub(super) fn probed(&mut self, now: Timestamp, slice: &Slice) -> Option<String> {
+        if self.state != CopyState::Verified {
+            return None;
         }
+        if !slice.ends.is_empty() {
+            self.has_records = true;
+            return None;
+        }
+        let withheld = self.probe.found_none(now, slice)?;
+        let sockets = withheld
+            .sockets
+            .iter()
+            .map(|socket| socket.escape_ascii().to_string());
+        let sockets: Vec<_> = sockets.collect();
+        Some(format!(
+            "{}: there are records, but none was found yet that could be given: the target is not known to have {} (socket_map, \
+             target_socket); nothing is offered",
+            self.name,
+            sockets.join(", ")
+        ))
     }
 
     /// The doors know the session from now on.
@@ -338,7 +345,7 @@ impl Ours {
         }
         if self.state == CopyState::Verified {
             let probe = match self.is_probing() {
-                true => self.probe.due,
+                true => self.probe.due(),
                 false => NEVER,
             };
             return self.recheck.map_or(probe, |at| at.min(probe));
@@ -612,9 +619,7 @@ impl Ours {
         self.lonely = None;
         self.doubt = Doubt::No;
         self.has_records = has_records;
-        // A number of its own: an answer from before says nothing of the copy that is verified now.
-        self.probe.id = 0;
-        self.probe.due = turn.now;
+        self.probe.begin(turn.now);
         self.enter(turn, CopyState::Verified, why.to_owned());
     }
 
@@ -631,40 +636,14 @@ impl Ours {
 
     /// Looks whether a verified copy has its first record by now.
     fn look(&mut self, turn: &mut Turn<'_>) {
-        if !self.is_probing() || turn.now < self.probe.due {
-            return;
-        }
-        if self.probe.id == 0 {
-            self.probe.id = turn.dice.draw();
-        }
-        self.probe.due = turn.now.after(PROBE_NS);
-        let release = self.probe_release(turn);
-        for shard in 0..turn.rules.owners {
-            let request = SliceRequest {
-                cluster: turn.rules.cluster,
-                donation: self.probe.id,
-                from: Cursor::default(),
-                bytes: 1,
-                release,
-            };
-            turn.out.slice(&self.name, shard, request);
+        if self.is_probing() {
+            self.probe.look(&self.name, turn);
         }
     }
 
     /// Whether it matters when its first record comes.
     fn is_probing(&self) -> bool {
         self.sync && !self.has_records
-    }
-
-    /// Not every replica has something for every release: one of those around us after the other.
-    fn probe_release(&mut self, turn: &Turn<'_>) -> Release {
-        let up = turn.view.up_nodes();
-        let mut releases: Vec<_> = up.iter().map(|&node| turn.view.release(node)).collect();
-        releases.push(turn.rules.release);
-        releases.sort_unstable();
-        releases.dedup();
-        self.probe.looks += 1;
-        releases[self.probe.looks % releases.len()]
     }
 }
 
@@ -689,6 +668,3 @@ const RETURNED_STEP_NS: u64 = 1000 * MS;
 
 /// Between two words about a copy that nobody is there to sync from.
 const LONELY_NS: u64 = 600_000 * MS;
-
-/// Between two looks for a first record.
-const PROBE_NS: u64 = 1000 * MS;

@@ -10,7 +10,7 @@ use crate::cluster::config::{CapabilityConfig, NodeConfig, SyncLimits, Timers};
 use crate::cluster::facts::CopyState;
 use crate::cluster::message::{self, Extra, Routed};
 use crate::cluster::outbox::{GateOrder, Sent, SliceRequest};
-use crate::cluster::replica::Cursor;
+use crate::cluster::replica::{Cursor, Withheld};
 use crate::cluster::roster::RosterCluster;
 use crate::cluster::session::{GateWords, SyncEnd};
 use crate::link::Lane;

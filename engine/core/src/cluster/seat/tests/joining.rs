@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use super::*;
 use crate::cluster::facts::CopyState;
 use crate::cluster::message::NodeCapabilities;
+use crate::cluster::replica::Withheld;
 use crate::cluster::session::Session;
 
 const NAME: &str = "dialog-dlg-repl";
@@ -155,6 +156,7 @@ fn a_request_is_answered_with_records_and_an_end_behind_bulk_and_both_are_counte
     let chunks = chunk(b"record");
     let slice = Slice {
         left_out: 0,
+        withheld: Withheld::default(),
         cluster: CLUSTER,
         donation: request.donation,
         shard: 0,

@@ -7,7 +7,7 @@ use super::super::{COUNTED_SYNC_VERSION, MS, NEVER, Turn};
 use crate::clock::Timestamp;
 use crate::cluster::message::{Extra, Writer, sync_version};
 use crate::cluster::outbox::{Sent, Slice, SliceRequest};
-use crate::cluster::replica::Cursor;
+use crate::cluster::replica::{Cursor, Withheld};
 use crate::link::Lane;
 
 /// All records of one capability, on their way to one node.
@@ -26,6 +26,8 @@ pub(super) struct Donation {
     chunks: u64,
     /// Records that the slices had to leave out.
     left_out: u64,
+    /// Those that the node is better off without, among what was packed.
+    withheld: Withheld,
     /// Whether nothing is sent yet: all records are walked first, to see whether they can be told.
     dry: bool,
     requested: Timestamp,
@@ -96,6 +98,7 @@ impl Donation {
         let release = turn.view.release(node);
         Self {
             left_out: 0,
+            withheld: Withheld::default(),
             dry: sync_version(release) < COUNTED_SYNC_VERSION,
             requested,
             id: turn.dice.draw(),
@@ -138,6 +141,7 @@ impl Donation {
         self.left_out = self.left_out.saturating_add(slice.left_out);
         // One record that is left out makes the end a lie: what follows is walked only to count.
         if !self.dry && self.left_out == 0 {
+            self.withheld.add(&slice.withheld);
             self.packer.add(slice.chunks, slice.ends);
         }
     }
@@ -193,6 +197,11 @@ impl Donation {
     /// Chunks that were sent.
     pub(super) fn chunks(&self) -> u64 {
         self.chunks
+    }
+
+    /// What was kept back.
+    pub(super) fn withheld(&self) -> &Withheld {
+        &self.withheld
     }
 
     /// Whether its end says how many chunks there were.

@@ -11,6 +11,8 @@ struct Shelf {
     data_version: Option<i32>,
     /// What each slice says that it left out.
     left_out: u64,
+    /// Likewise what it kept back.
+    withheld: Withheld,
 }
 
 impl Shelf {
@@ -19,6 +21,7 @@ impl Shelf {
             shards: shards.iter().map(|lengths| lengths.to_vec()).collect(),
             data_version: Some(4),
             left_out: 0,
+            withheld: Withheld::default(),
         }
     }
 
@@ -34,6 +37,7 @@ impl Shelf {
             ends: Vec::new(),
             data_version: self.data_version,
             left_out: self.left_out,
+            withheld: self.withheld.clone(),
             next: None,
         };
         for (number, len) in (0_u64..).zip(records).skip(first) {
@@ -305,6 +309,37 @@ fn a_copy_that_cannot_be_told_in_full_ends_without_an_end_and_is_not_answered_fo
         stage.asks(3);
         stage.serve(&shelf, 100);
         assert_eq!(stage.donated().pop(), Some((3, 1010, true)));
+    }
+}
+
+#[test]
+fn what_the_target_could_not_use_is_kept_back_and_told_and_the_sync_completes() {
+    // 2.4 is given nothing before all was walked once, which counts nothing twice.
+    for release in [Release::V2_4, Release::V3_6] {
+        let mut stage = donor(release);
+        let mut shelf = Shelf::new(&[&[350; 20], &[350; 10]]);
+        (shelf.withheld.no_socket, shelf.withheld.provisional) = (3, 1);
+        shelf.withheld.lacks(b"udp:192.0.2.1:5060");
+        stage.asks(3);
+        stage.serve(&shelf, 100);
+        let (records, ends) = stage.given(3);
+        assert_eq!(records.len(), 30, "{release}");
+        assert_eq!(ends, [(release >= Release::V3_3).then_some(30)]);
+        // One slice of each shard.
+        let expected = Withheld {
+            no_socket: 6,
+            provisional: 2,
+            ..shelf.withheld.clone()
+        };
+        let told = stage.world.events.iter().find_map(|event| match event {
+            Event::Donated {
+                withheld, complete, ..
+            } => Some((withheld.clone(), *complete)),
+            _ => None,
+        });
+        assert_eq!(told, Some((expected.clone(), true)), "{release}");
+        assert_eq!(stage.facts().withheld, expected);
+        assert_eq!(stage.world.warnings(), [""; 0]);
     }
 }
 

@@ -201,6 +201,7 @@ impl Run {
             ends: Vec::new(),
             data_version: (self.below(60) > 0).then_some(4),
             left_out: u64::from(self.below(60) == 0),
+            withheld: Withheld::default(),
             next: (self.below(2) > 0).then_some(Cursor(request.from.0 + 1)),
         };
         for _ in 0..self.below(100) {

@@ -482,6 +482,7 @@ fn an_empty_copy_of_an_empty_cluster_is_verified_and_offered_with_its_first_reco
         ends: Vec::new(),
         data_version: None,
         left_out: 0,
+        withheld: Withheld::default(),
         next: None,
     };
     stage.call(|copies, now, view, out| copies.slice(now, answer.clone(), view, out));
@@ -564,4 +565,53 @@ fn what_a_donor_owed_by_an_earlier_connection_is_not_waited_for() {
     stage.ends_by(2, CONNECTION + 1, None);
     assert_eq!(stage.last_end(), COMPLETED, "it is no earlier answer");
     drop(session);
+}
+
+#[test]
+fn records_that_nobody_could_use_are_passed_over_to_one_that_is_and_told_once() {
+    let mut stage = Stage::new();
+    stage.up(2, Release::V3_6, true);
+    let session = stage.hold(0);
+    stage.ends(2, Some(0));
+    stage.release(&session);
+    stage.pass_ms(1000);
+    let (_, shard, request) = stage.world.slices.drain(..).next().unwrap();
+    let mut withheld = Withheld {
+        no_socket: 1,
+        ..Withheld::default()
+    };
+    withheld.lacks(b"udp:192.0.2.1:5060");
+    let mut answer = Slice {
+        cluster: 1,
+        donation: request.donation,
+        shard,
+        chunks: Vec::new(),
+        ends: Vec::new(),
+        data_version: Some(4),
+        left_out: 0,
+        withheld,
+        next: Some(Cursor(7)),
+    };
+    for _ in 0..2 {
+        stage.call(|copies, now, view, out| copies.slice(now, answer.clone(), view, out));
+    }
+    let warnings = stage.world.warnings();
+    let about_it = warnings
+        .iter()
+        .filter(|text| text.contains("udp:192.0.2.1:5060"));
+    assert_eq!(about_it.count(), 1, "{warnings:?}");
+    assert!(!stage.is_offered());
+    stage.world.slices.clear();
+    // Soon, and from there on.
+    stage.pass_ms(20);
+    let mut next = stage
+        .world
+        .slices
+        .drain(..)
+        .filter(|(_, other, _)| *other == shard);
+    assert_eq!(next.next().unwrap().2.from, Cursor(7));
+    drop(next);
+    (answer.chunks, answer.ends) = (chunk(b"x"), vec![9]);
+    stage.call(|copies, now, view, out| copies.slice(now, answer, view, out));
+    assert!(stage.is_offered());
 }

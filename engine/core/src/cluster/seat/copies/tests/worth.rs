@@ -624,3 +624,45 @@ fn what_was_missed_of_one_node_is_said_of_that_one() {
     stage.synced_from(2, 10);
     assert_eq!(of(&stage), [(2, verified), (3, verified)]);
 }
+
+#[test]
+fn a_node_that_comes_back_without_a_word_is_doubted_and_the_copy_is_offered_on_until_somebody_asks()
+{
+    let nodes = [2, 3].map(|id| NodeFacts {
+        id,
+        link: LinkState::Up,
+        ..NodeFacts::default()
+    });
+    let of = |stage: &Stage| {
+        let facts = stage.copies.facts(stage.now(), &nodes).swap_remove(0);
+        let states = facts.peers.iter().map(|peer| (peer.node, peer.state));
+        states.collect::<Vec<_>>()
+    };
+    let (verified, suspect) = (CopyState::Verified, CopyState::Suspect);
+    let mut stage = Stage::new();
+    stage.up(2, Release::V3_6, true);
+    stage.synced_from(2, 10);
+    // Node 3 makes calls, and tells no capability. Its link to us is cut for a while; node 2 hears it all the time.
+    for round in 0..2 {
+        stage.add(3, Release::V3_6);
+        stage.notice(Notice::NodeUp(3));
+        stage.pass_ms(3_600_000);
+        assert!(
+            stage.is_offered(),
+            "{round}: nobody says that more is known"
+        );
+        assert_eq!(of(&stage), [(2, verified), (3, suspect)], "{round}");
+        if round == 0 {
+            stage.down(3);
+        }
+    }
+    // An operator who sees that asks, and what node 2 heard of it comes.
+    let before = stage.requests().len();
+    stage
+        .call(|copies, now, view, out| copies.request(now, DIALOGS, view, out))
+        .expect("node 2 offers it");
+    stage.run();
+    stage.synced_from(2, 12);
+    assert_eq!(stage.requests().len(), before + 1);
+    assert!(stage.is_offered());
+}
