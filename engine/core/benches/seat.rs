@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A program of its own and not a criterion bench: what counts is a distribution, and one sync of a million records.
-//! Prints a table; arguments choose: `pong`, `sync`, nothing for both. `--records N` for another number of records.
+//! Prints a table; arguments choose: `pong`, `sync` (records kept as bytes), `contacts` (contacts, kept for what they say, whose
+//! sockets are mapped), nothing for all. `--records N` for another number of records.
 //!
 //! A delay is counted from when its PING was due, so a sender that was held up hides nothing. Each case names the memory of
 //! its connection and of all: what comes while a callback sleeps has to find room there. The exit code is 1 when a PONG is
@@ -17,7 +18,7 @@ use std::env;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,10 +29,15 @@ use binrush_engine::cluster::config::{
 use binrush_engine::cluster::driver::{Cluster, ClusterPlan, LinkTerms};
 use binrush_engine::cluster::facts::CopyState;
 use binrush_engine::cluster::message::{self, Internal, Writer};
-use binrush_engine::cluster::replica::{Callback, OpaqueReplica, Source};
+use binrush_engine::cluster::replica::{Callback, OpaqueReplica, Replica, Source};
+use binrush_engine::store::TypedReplica;
 use binrush_engine::{
     Engine, EngineConfig, Links, LinksConfig, Outcome, Registry, ShardId, StreamConfig, Verdict,
+    WallClock,
 };
+use binrush_store::model::Contact;
+use binrush_store::sockets::{SocketMap, Target};
+use binrush_store::{Record, write};
 use binrush_wire::{Builder, Generation, Packet, Release, Trailer};
 
 /// The capability of the records; a name of no module, so its first string is the key.
@@ -68,6 +74,33 @@ const LARGE: Memory = Memory {
     all: 1 << 30,
 };
 
+/// What is given in a sync.
+struct Content {
+    label: &'static str,
+    name: &'static str,
+    /// Records of each packet that is filled in.
+    each: u64,
+    keeper: fn() -> Box<dyn Replica>,
+    /// The packet of that number, into the buffer.
+    packet: fn(u64, &mut Vec<u8>),
+}
+
+const OPAQUE: Content = Content {
+    label: "records of about 350 bytes",
+    name: NAME,
+    each: 1,
+    keeper: || Box::new(OpaqueReplica::new(NAME)),
+    packet: opaque,
+};
+
+const CONTACTS: Content = Content {
+    label: "contacts and their AoRs",
+    name: "usrloc-contact-repl",
+    each: 2,
+    keeper: contacts,
+    packet: contact,
+};
+
 /// One line of the table.
 #[derive(Clone, Copy)]
 struct Case {
@@ -92,15 +125,18 @@ fn main() -> ExitCode {
         .position(|argument| argument == "--records")
         .and_then(|at| arguments.get(at + 1)?.parse().ok())
         .unwrap_or(1_000_000);
-    let all = !has("pong") && !has("sync");
+    let all = !has("pong") && !has("sync") && !has("contacts");
     // `cargo test --benches` only wants to know that it runs.
     let is_trial = has("--test");
     let mut holds = true;
     if all || has("pong") {
         holds = pong(is_trial);
     }
-    if all || has("sync") {
-        sync(if is_trial { 1000 } else { records });
+    let records = if is_trial { 1000 } else { records };
+    for (word, content) in [("sync", OPAQUE), ("contacts", CONTACTS)] {
+        if all || has(word) {
+            sync(records, &content);
+        }
     }
     if holds {
         ExitCode::SUCCESS
@@ -347,25 +383,20 @@ fn hear(
 }
 
 /// One node gives `records` to another that knows none.
-fn sync(records: u64) {
-    let applied = Arc::new(AtomicU64::new(0));
+fn sync(records: u64, content: &Content) {
     let replica = |plan: &mut ClusterPlan, registry: &mut Registry| {
-        plan.replica(registry, 1, NAME, |_| OpaqueReplica::new(NAME))
+        let keeper = content.keeper;
+        plan.replica(registry, 1, content.name, move |_| keeper())
             .unwrap();
     };
     // Two listeners that nobody accepts at tell us two free ports.
     let ports = [0, 1].map(|_| TcpListener::bind(("127.0.0.1", 0)).unwrap());
     let [first, second] = ports.each_ref().map(|port| port.local_addr().unwrap());
     drop(ports);
-    let mut donor = start_at(
-        first,
-        (1, true),
-        DEFAULT,
-        &[(2, second), (3, peerless())],
-        &[NAME],
-        replica,
-    );
-    fill(listener(&donor.engine), records);
+    let nodes = [(2, second), (3, peerless())];
+    let names = &[content.name];
+    let mut donor = start_at(first, (1, true), DEFAULT, &nodes, names, replica);
+    fill(listener(&donor.engine), records, content);
     wait("the donor to have its records", || {
         let facts = donor.cluster.facts().unwrap();
         donor
@@ -379,26 +410,40 @@ fn sync(records: u64) {
             && facts[0].capabilities[0].advertised
     });
     let start = Instant::now();
-    let receiver = start_at(second, (2, false), DEFAULT, &[(1, first)], &[NAME], replica);
+    let receiver = start_at(second, (2, false), DEFAULT, &[(1, first)], names, replica);
+    let mut first_ms = None;
     wait("the sync", || {
         let facts = receiver.cluster.facts().unwrap();
         let capability = &facts[0].capabilities[0];
-        if let Some((_, _, chunks, _)) = capability.last_sync {
-            applied.store(chunks, Ordering::Relaxed);
+        if let Some(sync) = capability.sync.as_ref().filter(|sync| sync.packets > 0) {
+            first_ms.get_or_insert(sync.since_ms);
         }
         capability.state == CopyState::Verified
     });
     let all = start.elapsed();
     let facts = receiver.cluster.facts().unwrap();
     let (donor_id, end, chunks, ms) = facts[0].capabilities[0].last_sync.unwrap();
+    let first = first_ms.map_or_else(
+        || "all of it".to_owned(),
+        |ms| format!("the first after {ms} ms"),
+    );
     println!(
-        "sync of {chunks} records of about {RECORD_LEN} bytes from node {donor_id}: {end:?}, {ms} ms from the request, {} ms from the \
-         start of the node",
+        "sync of {chunks} {} from node {donor_id}: {end:?}, {ms} ms from the request ({first}), {} ms from the start of the node",
+        content.label,
         all.as_millis()
     );
-    assert_eq!(chunks, records);
+    assert_eq!(chunks, records * content.each);
     stop(receiver);
     stop(donor);
+}
+
+/// A keeper of contacts, given to a node with another socket.
+fn contacts() -> Box<dyn Replica> {
+    let map = SocketMap::parse("udp:192.0.2.1:5060=udp:192.0.2.9:5060").unwrap();
+    let target = Target::new(map.clone(), Some(map.targets()));
+    let wall = Arc::new(WallClock::system());
+    let typed = TypedReplica::new(CONTACTS.name, wall).unwrap();
+    Box::new(typed.with_target(Arc::new(target)))
 }
 
 /// A node that is configured and not there: a record's origin.
@@ -407,25 +452,54 @@ fn peerless() -> SocketAddr {
 }
 
 /// Brings `records` to a node, as node 3 would.
-fn fill(to: SocketAddr, records: u64) {
+fn fill(to: SocketAddr, records: u64, content: &Content) {
     let mut connection = TcpStream::connect(to).unwrap();
     let mut bytes = Vec::new();
     for n in 0..records {
-        let mut buffer = [0; 512];
-        let mut packet =
-            Builder::new(Generation::Modern, &mut buffer, NAME.as_bytes(), 1, 1).unwrap();
-        packet
-            .push_str(format!("record-{n:09}").as_bytes())
-            .unwrap();
-        packet.push_str(&[b'v'; RECORD_LEN - 60]).unwrap();
-        packet.push_trailer(Trailer::new(1, 3, 1)).unwrap();
-        bytes.extend_from_slice(packet.seal());
+        (content.packet)(n, &mut bytes);
         if bytes.len() > 256 << 10 {
             connection.write_all(&bytes).unwrap();
             bytes.clear();
         }
     }
     connection.write_all(&bytes).unwrap();
+}
+
+fn opaque(n: u64, bytes: &mut Vec<u8>) {
+    let mut buffer = [0; 512];
+    let mut packet = Builder::new(Generation::Modern, &mut buffer, NAME.as_bytes(), 1, 1).unwrap();
+    packet
+        .push_str(format!("record-{n:09}").as_bytes())
+        .unwrap();
+    packet.push_str(&[b'v'; RECORD_LEN - 60]).unwrap();
+    packet.push_trailer(Trailer::new(1, 3, 1)).unwrap();
+    bytes.extend_from_slice(packet.seal());
+}
+
+/// A phone behind a proxy, as a registrar of 3.6 tells of it.
+fn contact(n: u64, bytes: &mut Vec<u8>) {
+    let aor = format!("subscriber-{n}@example.org");
+    let uri = format!("sip:{aor};transport=udp;ob");
+    let callid = format!("{n:08x}-7f3a@198.51.100.7");
+    let contact = Contact {
+        domain: b"location",
+        aor: aor.as_bytes(),
+        uri: uri.as_bytes(),
+        id: Some(n << 14),
+        callid: callid.as_bytes(),
+        user_agent: b"Some phone of some maker 1.2.3",
+        received: b"sip:192.0.2.77:5060;transport=udp",
+        socket: b"udp:192.0.2.1:5060",
+        expires: 4_000_000_000,
+        cseq: 7,
+        cflag_names: Some(b""),
+        ..Contact::default()
+    };
+    let mut buffer = [0; 1024];
+    let record = Record::Contact(contact);
+    let mut packet = write::packet(&record, Release::V3_6, 0, 0, &mut buffer).unwrap();
+    packet.push_trailer(Trailer::new(1, 3, 1)).unwrap();
+    bytes.extend_from_slice(packet.seal());
 }
 
 fn wait(what: &str, mut until: impl FnMut() -> bool) {
@@ -470,7 +544,7 @@ fn start_at(
     };
     let capabilities = capabilities.iter().map(|name| CapabilityConfig {
         name: (*name).to_owned(),
-        sync: *name == NAME,
+        sync: [NAME, CONTACTS.name].contains(name),
     });
     let config = ClusterConfig {
         id: 1,

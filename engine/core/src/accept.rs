@@ -68,8 +68,8 @@ enum Order {
     Close { id: ListenerId, reply: Reply },
     /// Let these in from now on.
     Access { access: Access, reply: Reply },
-    /// End.
-    Stop { reply: Reply },
+    /// End; `leave`: who waits at the listeners is left to who has these sockets too.
+    Stop { leave: bool, reply: Reply },
 }
 
 /// By which control hears that an order was obeyed, and how that went.
@@ -188,7 +188,13 @@ impl Acceptor {
     /// Closes all listeners, ends all handshakes and the thread; what it did in the end. What it handed over before is
     /// with the shards or in their intakes.
     pub(crate) fn stop(mut self) -> AcceptCounts {
-        self.end();
+        self.end(false);
+        self.counts()
+    }
+
+    /// The same, but leaves those who wait to be accepted to whoever has the listening sockets too.
+    pub(crate) fn leave(mut self) -> AcceptCounts {
+        self.end(true);
         self.counts()
     }
 
@@ -207,12 +213,12 @@ impl Acceptor {
         }
     }
 
-    fn end(&mut self) {
+    fn end(&mut self, leave: bool) {
         let Some(thread) = self.thread.take() else {
             return;
         };
         // One that does not answer is left alone: it keeps what it has until the process ends.
-        let answer = self.order(|reply| Order::Stop { reply });
+        let answer = self.order(|reply| Order::Stop { leave, reply });
         if !answer.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
             let _ = thread.join();
         }
@@ -221,7 +227,7 @@ impl Acceptor {
 
 impl Drop for Acceptor {
     fn drop(&mut self) {
-        self.end();
+        self.end(false);
     }
 }
 

@@ -12,6 +12,7 @@
 use std::fmt;
 
 use handler::Handler;
+use tap::Tap;
 
 /// What is called with a packet, and what it answers.
 pub mod handler;
@@ -22,6 +23,8 @@ pub mod schema_handler;
 /// Contexts for the tests of handlers.
 #[cfg(test)]
 pub(crate) mod scripted;
+/// Who sees packets behind their handlers.
+pub mod tap;
 
 /// A name's number, the same on every shard and for as long as the engine lives.
 ///
@@ -38,7 +41,10 @@ pub struct Table {
 }
 
 /// The handlers of one shard, by [`NameId`].
-pub struct Handlers([Option<Box<dyn Handler>>; NAMES_MAX]);
+pub struct Handlers {
+    by_name: [Option<Box<dyn Handler>>; NAMES_MAX],
+    tap: Option<Box<dyn Tap>>,
+}
 
 impl NameId {
     pub(crate) fn new(index: usize) -> Self {
@@ -100,13 +106,16 @@ impl Handlers {
     /// No handlers.
     #[must_use]
     pub fn none() -> Self {
-        Self([const { None }; NAMES_MAX])
+        Self {
+            by_name: [const { None }; NAMES_MAX],
+            tap: None,
+        }
     }
 
     /// The handler of `id`; `None` for a name that no table of this moment leads to.
     #[inline]
     pub(crate) fn of(&mut self, id: NameId) -> Option<&mut (dyn Handler + 'static)> {
-        self.0[id.index()].as_deref_mut()
+        self.by_name[id.index()].as_deref_mut()
     }
 
     /// Puts `handler` in the place of `id`; the one that was there comes back.
@@ -115,12 +124,23 @@ impl Handlers {
         id: NameId,
         handler: Option<Box<dyn Handler>>,
     ) -> Option<Box<dyn Handler>> {
-        std::mem::replace(&mut self.0[id.index()], handler)
+        std::mem::replace(&mut self.by_name[id.index()], handler)
+    }
+
+    /// Who sees packets behind them, if anybody does.
+    #[inline]
+    pub(crate) fn tap(&mut self) -> Option<&mut (dyn Tap + 'static)> {
+        self.tap.as_deref_mut()
+    }
+
+    /// Shows packets to `tap`, too.
+    pub(crate) fn set_tap(&mut self, tap: Option<Box<dyn Tap>>) {
+        self.tap = tap;
     }
 
     /// Those that are there, a bit for each [`NameId`].
     pub(crate) fn present(&self) -> u64 {
-        let places = self.0.iter().enumerate();
+        let places = self.by_name.iter().enumerate();
         let there = places.filter(|(_, handler)| handler.is_some());
         there.fold(0, |set, (index, _)| set | 1 << index)
     }
@@ -128,7 +148,7 @@ impl Handlers {
 
 impl fmt::Debug for Handlers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Handlers({})", self.0.iter().flatten().count())
+        write!(f, "Handlers({})", self.by_name.iter().flatten().count())
     }
 }
 

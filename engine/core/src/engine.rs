@@ -5,6 +5,7 @@
 //!   change:  order ─▶ each shard between two batches ─▶ done ─▶ what was replaced is dropped here
 //!   stop:    read drops ─▶ no more connections, arrivals shut off ─▶ stop flag ─▶ queues and connections drained,
 //!            mail read ─▶ join ─▶ read drops ─▶ close
+//!   leave:   no more connections ─▶ stop flag ─▶ connections drained, mail read ─▶ join ─▶ read drops; sockets stay
 //! ```
 
 use std::io;
@@ -12,12 +13,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use binrush_net::{
-    NetStat, OpenQueue, OpenStreams, PollStreams, RecvMmsg, UdpSocket, Uring, UringStreams,
-    allowed_cores,
-};
+use binrush_net::{NetStat, OpenQueue, OpenStreams, UdpSocket, allowed_cores};
 
-use crate::accept::Intake;
 use crate::access::Access;
 use crate::clock::MonotonicClock;
 use crate::dispatch::handler::{Handler, ShardId};
@@ -25,7 +22,7 @@ use crate::dispatch::registry::Registry;
 use crate::dispatch::{NameId, Table};
 use crate::link::Links;
 use crate::shard::Life;
-use crate::shard::desk::{OBEY_MAX, Order, Returned};
+use crate::shard::desk::{ListenerId, OBEY_MAX, Order, Returned};
 use crate::shard::mailbox::Mailbox;
 use crate::shard::streams::PeerRows;
 use crate::steering::Steering;
@@ -38,10 +35,14 @@ use thread::{Plan, ShardThread, StreamPlan};
 
 /// How datagrams are taken from the kernel.
 mod backend;
+/// Sockets before threads.
+mod bound;
 /// Where to listen, for whom, and with what.
 pub mod config;
 /// Why it did not start, or cannot vouch for its end.
 pub mod error;
+/// Sockets that outlive an engine.
+pub mod estate;
 /// One address.
 mod listener;
 /// Listeners that come and go.
@@ -53,8 +54,10 @@ mod teller;
 /// The threads of the shards.
 mod thread;
 
+pub use bound::Bound;
 pub use config::{Backend, EngineConfig, Gro, Pin, StreamBackend, StreamConfig};
 pub use error::{ChangeError, ShardName, StartError, StopCause, StopError, Trouble, Warning};
+pub use estate::Estate;
 pub use reload::Reloaded;
 pub use streams::Refusal;
 pub use teller::Teller;
@@ -92,6 +95,10 @@ pub struct Engine {
     links: Vec<Links>,
     /// The access list was changed and not everybody has heard of it.
     access_unsettled: bool,
+    /// Its sockets are another engine's, which may have them still.
+    is_heir: bool,
+    /// Those of them, for datagrams and for connections, that nobody asks for.
+    rest: (Vec<ListenerId>, Vec<ListenerId>),
 }
 
 /// A shard, as it is told to people.
@@ -135,77 +142,7 @@ impl Engine {
     /// # Errors
     /// [`StartError`]; nothing is left running or bound.
     pub fn start(config: EngineConfig, registry: Registry) -> Result<Self, StartError> {
-        config.check()?;
-        let allowed = allowed_cores();
-        let shards = config.shard_count();
-        let threads = shards + config.readers;
-        let steering = Steering::new(shards, config.seed.unwrap_or_else(seed));
-        let (backend, backend_reason, no_uring) = backend::choose(config.backend, config.batch);
-        let options = SocketOptions {
-            rcvbuf: config.rcvbuf,
-            gro: config.gro.wanted(shards, backend),
-        };
-        let mesh = Mailbox::mesh(threads).map_err(StartError::Mailbox)?;
-        let intakes = mesh
-            .iter()
-            .map(|mailbox| Intake::new(Arc::clone(mailbox.bell())));
-        let (streams, no_uring_streams) =
-            StreamSide::new(config.streams, intakes.collect(), config.readers)?;
-        let mut next_listener = 0;
-        let (listeners, stream_listeners) = streams::bind(
-            &config.listen,
-            &streams.config,
-            options,
-            &steering,
-            &config.access,
-            &mut next_listener,
-        )?;
-        let listeners_max = listeners.len() + LISTENERS_SPARE;
-        let mut warnings = of_registry(&registry);
-        warnings.extend(of_listeners(&listeners));
-        warnings.extend(no_uring.or(no_uring_streams));
-        warnings.extend(streams.warnings().into_iter().map(Warning::Certificate));
-
-        let mut engine = Self {
-            next_listener,
-            listeners,
-            shards: Vec::with_capacity(threads.into()),
-            shards_planned: threads.into(),
-            table: Arc::new(registry.table()),
-            late_tables: Vec::new(),
-            registry,
-            steering,
-            access: config.access,
-            options,
-            backend,
-            backend_reason,
-            life: Life::new(threads),
-            warnings,
-            listeners_max,
-            host_at_start: NetStat::read().unwrap_or_default(),
-            host: HostLosses::default(),
-            streams,
-            links: Vec::new(),
-            access_unsettled: false,
-        };
-        let cores = thread::cores(&config.pin, shards, config.readers, &allowed);
-        match (backend, engine.streams.backend) {
-            (Backend::Uring, StreamBackend::Uring) => {
-                engine.start_shards::<Uring, UringStreams>(cores, mesh, config.batch)?;
-            }
-            (Backend::Uring, _) => {
-                engine.start_shards::<Uring, PollStreams>(cores, mesh, config.batch)?;
-            }
-            (_, StreamBackend::Uring) => {
-                engine.start_shards::<RecvMmsg, UringStreams>(cores, mesh, config.batch)?;
-            }
-            _ => engine.start_shards::<RecvMmsg, PollStreams>(cores, mesh, config.batch)?,
-        }
-        for listener in &mut engine.listeners {
-            listener.open(&engine.access)?;
-        }
-        engine.streams.open(stream_listeners, &engine.access)?;
-        Ok(engine)
+        Self::bind(config, Estate::default())?.start(registry)
     }
 
     /// A start that fails half-way drops the engine, which ends the shards that run.
@@ -406,17 +343,11 @@ impl Engine {
             Ok(())
         });
         self.read_host();
-        let totals = self.counts();
-        let cause = match (ended, before.and(shut).and(closed)) {
-            (Err(cause), _) => cause,
-            (Ok(()), Err(error)) => StopCause::Kernel(error),
-            (Ok(()), Ok(())) if left > 0 => StopCause::LeftInQueue { bytes: left },
-            (Ok(()), Ok(())) => return Ok(totals),
-        };
-        Err(StopError {
-            totals: Box::new(totals),
-            cause,
-        })
+        stopped(
+            self.counts(),
+            ended,
+            before.and(shut).and(closed).map(|()| left),
+        )
     }
 
     /// The counters now, with what the kernel dropped so far.
@@ -433,6 +364,18 @@ impl Engine {
         Ok(self.counts())
     }
 
+    /// Which shard owns what.
+    #[must_use]
+    pub const fn steering(&self) -> &Steering {
+        &self.steering
+    }
+
+    /// How often each shard has gone round its loop: an idle one does so 20 times a second, and one that hangs not at all.
+    pub fn turns(&self) -> impl Iterator<Item = u64> {
+        let ledgers = self.shards.iter().map(|shard| &shard.handle.ledger);
+        ledgers.map(|ledger| ledger.turns())
+    }
+
     /// What is wrong with a shard or with accepting connections, as the last [`snapshot`](Self::snapshot) found it.
     #[must_use]
     pub fn trouble(&self) -> Option<Trouble> {
@@ -444,6 +387,15 @@ impl Engine {
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.shards.iter().all(ShardThread::is_running)
+    }
+
+    /// Bytes of the kernel's memory that datagrams take which wait to be received.
+    ///
+    /// # Errors
+    /// What getsockopt(2) said.
+    pub fn queued_bytes(&self) -> io::Result<u64> {
+        let open = self.listeners.iter().filter(|each| each.is_open());
+        open.map(Listener::queued_bytes).sum()
     }
 
     /// The addresses it listens on, those for datagrams first; one that takes both is one.
@@ -601,13 +553,37 @@ impl Drop for Engine {
             // Stopped in order.
             return;
         }
-        self.streams.stop();
-        // Without the filter the drains would end in errors. Nobody is left to tell of one.
-        let _ = self.shut();
+        if self.is_heir {
+            // Who had the sockets before may go on with them: nothing is shut, and nothing more is read.
+            self.streams.leave();
+            self.life.leave();
+        } else {
+            self.streams.stop();
+            // Without the filter the drains would end in errors. Nobody is left to tell of one.
+            let _ = self.shut();
+        }
         // Those that never started post no mail either.
         self.life.abandon(self.shards_planned - self.shards.len());
         let _ = self.end_shards();
     }
+}
+
+/// What a stop came to: how the shards ended, and how many bytes were left in queues if the kernel told all.
+fn stopped(
+    totals: Snapshot,
+    ended: Result<(), StopCause>,
+    left: io::Result<u64>,
+) -> Result<Snapshot, StopError> {
+    let cause = match (ended, left) {
+        (Err(cause), _) => cause,
+        (Ok(()), Err(error)) => StopCause::Kernel(error),
+        (Ok(()), Ok(bytes @ 1..)) => StopCause::LeftInQueue { bytes },
+        (Ok(()), Ok(0)) => return Ok(totals),
+    };
+    Err(StopError {
+        totals: Box::new(totals),
+        cause,
+    })
 }
 
 /// Whether connections come to the address of a listener of datagrams.

@@ -57,6 +57,8 @@ pub mod dispatch;
 pub mod engine;
 /// Connections to other nodes, and what waits for them.
 pub mod link;
+/// The live stream on to other receivers.
+pub mod relay;
 /// The loop. Read this first.
 pub mod shard;
 /// Which shard a record belongs to.
@@ -75,6 +77,7 @@ pub mod tls;
 mod loopback;
 
 pub use access::{Access, Cidr};
+pub use binrush_net::{Found, handover};
 pub use clock::{Clock, MonotonicClock, Timestamp, WallClock};
 pub use dispatch::handler::{Context, Handler, Origin, ShardId, Verdict};
 pub use dispatch::registry::{NameReplaced, RegisterError, Registry};

@@ -217,7 +217,7 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
         counts
     }
 
-    /// Runs until `life` asks for the end, its queues are empty and all mail is read.
+    /// Runs until `life` asks for the end, its queues are empty, unless they are left to others, and all mail is read.
     ///
     /// # Errors
     /// The error of a queue when receiving from it failed [`RECV_FAILURES_MAX`] times in a row and for
@@ -239,8 +239,10 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
                 self.park(life)?;
             }
         }
-        for index in 0..self.queues.len() {
-            self.drain(index)?;
+        if !life.leaves_queues() {
+            for index in 0..self.queues.len() {
+                self.drain(index)?;
+            }
         }
         self.drain_streams()?;
         drop(leaving);

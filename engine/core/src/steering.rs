@@ -48,6 +48,12 @@ impl Steering {
         Self { shards, seed }
     }
 
+    /// What it began with.
+    #[must_use]
+    pub const fn seed(&self) -> u32 {
+        self.seed
+    }
+
     /// How many shards there are.
     #[inline]
     #[must_use]

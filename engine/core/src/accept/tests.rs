@@ -308,7 +308,7 @@ fn after_a_stop_nobody_listens_and_the_counts_are_final() {
 fn an_acceptor_that_is_dropped_has_stopped_and_one_that_ended_says_so() {
     let mut setup = Setup::open_to_all(1);
     let addr = setup.open(PLAIN, v4());
-    setup.acceptor.end();
+    setup.acceptor.end(false);
     assert!(!setup.acceptor.is_running());
     let error = setup.acceptor.set_access(Access::any()).unwrap_err();
     assert!(error.to_string().contains("has ended"), "{error}");

@@ -59,8 +59,8 @@ impl Worker {
             if self.poller.wait(&mut ready, timeout).is_err() {
                 break None;
             }
-            if let ControlFlow::Break(reply) = self.obey() {
-                break reply;
+            if let ControlFlow::Break(end) = self.obey() {
+                break end;
             }
             let now = MonotonicClock.now();
             for event in ready.iter() {
@@ -71,8 +71,9 @@ impl Worker {
                 listening.resume(now, &self.poller);
             }
         };
-        self.close_all();
-        if let Some(reply) = end {
+        let leave = end.as_ref().is_some_and(|(leave, _)| *leave);
+        self.close_all(leave);
+        if let Some((_, reply)) = end {
             let _ = reply.send(Ok(()));
         }
     }
@@ -84,8 +85,8 @@ impl Worker {
         Some(Duration::from_nanos(next.nanos_since(now)))
     }
 
-    /// Does what control wants; the break is the end.
-    fn obey(&mut self) -> ControlFlow<Option<Reply>> {
+    /// Does what control wants; the break is the end, and whether who waits is left to others.
+    fn obey(&mut self) -> ControlFlow<Option<(bool, Reply)>> {
         // Before the orders: one that comes after this look has its own ring.
         self.bell.disarm();
         loop {
@@ -95,19 +96,21 @@ impl Worker {
                     let done = self.open(listener);
                     if reply.send(done).is_err() {
                         // Who gave up waiting was told that nothing is open.
-                        self.close(id, "its listener was closed");
+                        self.close(id, false, "its listener was closed");
                     }
                     continue;
                 }
                 Ok(Order::Close { id, reply }) => {
-                    self.close(id, "its listener was closed");
+                    self.close(id, false, "its listener was closed");
                     (reply, Ok(()))
                 }
                 Ok(Order::Access { access, reply }) => {
                     self.set_access(access);
                     (reply, Ok(()))
                 }
-                Ok(Order::Stop { reply }) => return ControlFlow::Break(Some(reply)),
+                Ok(Order::Stop { leave, reply }) => {
+                    return ControlFlow::Break(Some((leave, reply)));
+                }
                 Err(TryRecvError::Empty) => return ControlFlow::Continue(()),
                 Err(TryRecvError::Disconnected) => return ControlFlow::Break(None),
             };
@@ -123,13 +126,16 @@ impl Worker {
         Ok(())
     }
 
-    fn close(&mut self, id: ListenerId, why: &'static str) {
+    /// Closes a listener here and refuses who shakes hands; who waits there too, unless they are left to others.
+    fn close(&mut self, id: ListenerId, leave: bool, why: &'static str) {
         let closed = self
             .listeners
             .extract_if(.., |listening| listening.id == id);
         for listening in closed {
             listening.forget(&self.poller);
-            self.door.clear_out(&listening, why);
+            if !leave {
+                self.door.clear_out(&listening, why);
+            }
         }
         for guest in self.shaking.take(|newcomer| newcomer.listener == id) {
             let refused = Refused::because(RefuseReason::Closing, &why);
@@ -138,9 +144,9 @@ impl Worker {
         self.door.counters.works(id);
     }
 
-    fn close_all(&mut self) {
+    fn close_all(&mut self, leave: bool) {
         while let Some(listening) = self.listeners.first() {
-            self.close(listening.id, "the engine stops");
+            self.close(listening.id, leave, "the engine stops");
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::handler::{Handler, ShardId};
+use super::tap::Tap;
 use super::{Handlers, NAMES_MAX, NameId, Table};
 
 /// Makers of handlers by module name: what an engine starts with, and what it changes while it runs.
@@ -12,6 +13,7 @@ pub struct Registry {
     /// In the order of first registration; a name that was removed keeps its place.
     names: Vec<Registered>,
     replaced: Vec<NameReplaced>,
+    tap: Option<Box<MakeTap>>,
 }
 
 struct Registered {
@@ -27,6 +29,8 @@ pub struct Dispatch {
     pub(crate) handlers: Handlers,
     pub(crate) names: Vec<(NameId, Box<[u8]>)>,
 }
+
+type MakeTap = dyn Fn(ShardId) -> Option<Box<dyn Tap>> + Send + Sync;
 
 type Make = dyn Fn(ShardId) -> Box<dyn Handler> + Send + Sync;
 
@@ -99,6 +103,12 @@ impl Registry {
         Ok(NameId::new(self.names.len() - 1))
     }
 
+    /// Shows the packets of each shard to what `make` returns, behind their handlers. Set before the engine starts; the last one
+    /// counts. Called as the makers of handlers are, also for readers.
+    pub fn tap(&mut self, make: impl Fn(ShardId) -> Option<Box<dyn Tap>> + Send + Sync + 'static) {
+        self.tap = Some(Box::new(make));
+    }
+
     /// Takes `name` back; `None` when nobody is registered for it.
     pub fn remove(&mut self, name: &[u8]) -> Option<NameId> {
         let index = self.position(name)?;
@@ -135,6 +145,7 @@ impl Registry {
         for (id, _) in self.with_ids() {
             handlers.put(id, self.make(id, shard));
         }
+        handlers.set_tap(self.tap.as_ref().and_then(|make| make(shard)));
         Dispatch {
             table: Arc::clone(table),
             handlers,

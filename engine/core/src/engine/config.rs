@@ -183,11 +183,11 @@ impl EngineConfig {
     }
 
     /// Raises the process's limit of descriptors as far as it goes, and lowers
-    /// [`connections`](StreamLimits::connections) to what there is room for beside the engine's own sockets and some for
-    /// the rest of the process: else who connects often enough would keep it from reading its own files.
+    /// [`connections`](StreamLimits::connections) to what there is room for beside the engine's own sockets, `others`
+    /// that the caller has or will open, and some for the rest of the process: else who connects often enough would keep it from reading its own files.
     ///
     /// `Some`: the limit of descriptors, when connections had to be lowered for it.
-    pub fn fit_descriptors(&mut self) -> Option<u64> {
+    pub fn fit_descriptors(&mut self, others: u64) -> Option<u64> {
         let limit = nofile::raise_limit().ok()?;
         let streams = self.streams.addresses().count();
         if streams == 0 {
@@ -200,6 +200,9 @@ impl EngineConfig {
         let of_shard = DESCRIPTORS_OF_SHARD + 2 * self.listen.len() as u64;
         let readers = u64::from(self.readers) * DESCRIPTORS_OF_SHARD;
         let own = DESCRIPTORS_OF_ENGINE + shards * of_shard + readers + 2 * streams as u64;
+        // References to all sockets, for another process: whoever connects must not keep them from being passed on.
+        let passed = self.listen.len() as u64 * (shards + 1) + streams as u64;
+        let own = own.saturating_add(others).saturating_add(passed);
         let connections = room_for_connections(limit, own);
         let is_too_much = connections < self.streams.limits.connections;
         is_too_much.then(|| {
@@ -285,7 +288,7 @@ mod tests {
     fn who_accepts_no_connection_needs_no_room_for_them() {
         let mut config = EngineConfig::new(([127, 0, 0, 1], 0).into());
         config.streams.limits.connections = u32::MAX;
-        assert_eq!(config.fit_descriptors(), None);
+        assert_eq!(config.fit_descriptors(0), None);
         assert_eq!(config.streams.limits.connections, u32::MAX);
     }
 }

@@ -148,6 +148,21 @@ pub enum StartError {
         /// The number asked for.
         readers: u16,
     },
+    /// The sockets that it is to go on with are for another number of shards.
+    #[error(
+        "cannot go on with the sockets of {addr}: they are for {found} shard{}, and {wanted} are asked for; packets of one \
+         record would overtake each other on their way\n  \
+         leave `shards` as it was, or stop and start anew",
+        if *found == 1 { "" } else { "s" }
+    )]
+    OtherShards {
+        /// Their address.
+        addr: SocketAddr,
+        /// Shards that they are for.
+        found: usize,
+        /// Shards asked for.
+        wanted: u16,
+    },
     /// No address, or too many.
     #[error("cannot listen on {listeners} addresses: 1 to {LISTENERS_MAX}")]
     Listeners {
@@ -187,6 +202,9 @@ pub enum StartError {
     /// The thread that accepts connections could not be made, or does not take a listener.
     #[error("cannot accept connections: {0}")]
     Acceptor(io::Error),
+    /// Sockets of another engine's for which there is no use could not be closed in order.
+    #[error("cannot close what is listened on no more: {0}")]
+    GivingUp(String),
     /// The thread ended before it could say whether it works.
     #[error("a shard's thread ended at its start; please report this")]
     ThreadEnded,

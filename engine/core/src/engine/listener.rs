@@ -8,11 +8,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
 use binrush_net::{DropCounter, RcvbufWarning, UdpError, UdpOptions, UdpSocket};
 
 use super::error::StartError;
+use super::estate::{Estate, Group, Member};
 use crate::access::Access;
 use crate::shard::desk::ListenerId;
 use crate::steering::{Steering, program, source_filter};
@@ -31,6 +33,8 @@ pub(super) struct Listener {
     pub(super) rcvbuf: usize,
     pub(super) rcvbuf_warning: Option<RcvbufWarning>,
     drops: KernelDrops,
+    /// Another engine opened it for datagrams: what the kernel drops was dropped by a running listener.
+    is_adopted: bool,
 }
 
 #[derive(Debug)]
@@ -55,35 +59,118 @@ impl Listener {
         steering: &Steering,
         access: &Access,
     ) -> Result<Self, StartError> {
+        let count = usize::from(steering.shards()) + 1;
+        let group = UdpSocket::bind_group(asked, count, &options.of_sockets());
+        let group = group.map_err(|error| StartError::of_socket(asked, error))?;
+        let group = group.into_iter().map(|socket| (socket, None)).collect();
+        let listener = Self::over(id, asked, group)?;
+        listener.steer(steering, access)?;
+        Ok(listener)
+    }
+
+    /// Goes on with the sockets of `estate` for this address, or binds.
+    pub(super) fn take(
+        estate: &mut Estate,
+        id: ListenerId,
+        asked: SocketAddr,
+        options: SocketOptions,
+        steering: &Steering,
+        access: &Access,
+    ) -> Result<Self, StartError> {
+        if let Some(group) = estate.take_group(asked) {
+            return Self::adopt(id, asked, group, options, steering, access);
+        }
+        let Some(alone) = estate.take_alone(asked) else {
+            return Self::bind(id, asked, options, steering, access);
+        };
+        let count = usize::from(steering.shards()) + 1;
+        let group = UdpSocket::group_around(alone.socket, count, &options.of_sockets());
+        let (group, discarded) = group.map_err(|error| StartError::of_socket(asked, error))?;
+        let group = group.into_iter().map(|socket| (socket, None)).collect();
+        let mut listener = Self::over(id, asked, group)?;
+        listener.drops.starting = discarded;
+        listener.steer(steering, access)?;
+        Ok(listener)
+    }
+
+    /// Goes on with the sockets of another engine.
+    pub(super) fn adopt(
+        id: ListenerId,
+        asked: SocketAddr,
+        group: Group,
+        options: SocketOptions,
+        steering: &Steering,
+        access: &Access,
+    ) -> Result<Self, StartError> {
+        let shards = group.members.len().saturating_sub(1);
+        if shards != usize::from(steering.shards()) {
+            return Err(StartError::OtherShards {
+                addr: asked,
+                found: shards,
+                wanted: steering.shards(),
+            });
+        }
+        let of_socket = |error| StartError::of_socket(asked, error);
+        let (sockets, drops): (Vec<_>, Vec<_>) = group
+            .members
+            .into_iter()
+            .map(|Member { socket, drops }| (socket, drops))
+            .unzip();
+        let sockets = UdpSocket::adopt_group(sockets, &options.of_sockets()).map_err(of_socket)?;
+        let sockets = sockets.into_iter().zip(drops).map(|(socket, drops)| {
+            let drops = match drops {
+                Some(drops) => drops,
+                None => socket.drops()?,
+            };
+            Ok((socket, Some(drops)))
+        });
+        let sockets = sockets.collect::<io::Result<_>>();
+        let sockets =
+            sockets.map_err(|error| StartError::of_call(asked, "getsockopt(SO_MEMINFO)", error))?;
+        let mut listener = Self::over(id, asked, sockets)?;
+        listener.is_adopted = true;
+        if let Some(quarantine) = &listener.quarantine {
+            // It is, unless somebody meddled.
+            let shut = quarantine.socket.keep_shut();
+            shut.map_err(|error| {
+                StartError::of_call(asked, "setsockopt(SO_ATTACH_FILTER)", error)
+            })?;
+        }
+        listener.steer(steering, access)?;
+        Ok(listener)
+    }
+
+    /// Over the sockets of a group, each with the count of drops up to which somebody else told them.
+    fn over(
+        id: ListenerId,
+        asked: SocketAddr,
+        mut group: Vec<(UdpSocket, Option<u32>)>,
+    ) -> Result<Self, StartError> {
         let of_socket = |error| StartError::of_socket(asked, error);
         let failed = |call| move |error| of_socket(UdpError { call, error });
-        let count = usize::from(steering.shards());
-        let options = UdpOptions {
-            rcvbuf: Some(options.rcvbuf),
-            gro: options.gro,
-        };
-        let mut group = UdpSocket::bind_group(asked, count + 1, &options).map_err(of_socket)?;
-        let mut quarantine = group.pop().expect("one more than there are shards");
+        let (mut quarantine, told) = group.pop().expect("one more than there are shards");
         // A merged train dropped by a filter would count as one.
         quarantine
             .set_gro(false)
             .map_err(failed("setsockopt(UDP_GRO)"))?;
-        let sockets: Vec<Counted> = group.into_iter().map(Counted::new).collect();
+        let sockets = group.into_iter();
+        let sockets: Vec<Counted> = sockets
+            .map(|(socket, told)| Counted::new(socket, told))
+            .collect();
         let first = &sockets[0].socket;
         let addr = first.local_addr().map_err(failed("getsockname"))?;
         let rcvbuf = first.rcvbuf().map_err(failed("getsockopt(SO_RCVBUF)"))?;
-        let listener = Self {
+        Ok(Self {
             id,
             asked,
             addr,
             rcvbuf,
             rcvbuf_warning: first.rcvbuf_warning(),
             sockets,
-            quarantine: Some(Counted::new(quarantine)),
+            quarantine: Some(Counted::new(quarantine, told)),
             drops: KernelDrops::default(),
-        };
-        listener.steer(steering, access)?;
-        Ok(listener)
+            is_adopted: false,
+        })
     }
 
     /// Decides anew which datagram goes where; the kernel swaps the whole program at once.
@@ -103,8 +190,12 @@ impl Listener {
     pub(super) fn open(&mut self, access: &Access) -> Result<(), StartError> {
         let addr = self.asked;
         self.admit(access)?;
-        self.read_starting()
-            .map_err(|error| StartError::of_call(addr, "getsockopt(SO_MEMINFO)", error))
+        let read = if self.is_adopted {
+            self.read()
+        } else {
+            self.read_starting()
+        };
+        read.map_err(|error| StartError::of_call(addr, "getsockopt(SO_MEMINFO)", error))
     }
 
     /// Sets the filters of the shards' sockets.
@@ -136,6 +227,29 @@ impl Listener {
         self.read_as(|drops| &mut drops.starting)?;
         self.drops.starting += std::mem::take(&mut self.drops.acl);
         Ok(())
+    }
+
+    /// References to all of its sockets, for another engine.
+    pub(super) fn group(&self) -> io::Result<Group> {
+        let members = self.sockets.iter().chain(&self.quarantine).map(|each| {
+            Ok(Member {
+                socket: each.socket.as_fd().try_clone_to_owned()?,
+                drops: Some(each.drops.last()),
+            })
+        });
+        Ok(Group {
+            asked: self.asked,
+            addr: self.addr,
+            members: members.collect::<io::Result<_>>()?,
+        })
+    }
+
+    /// Says in `group`, which is this one's, up to where drops are counted here.
+    pub(super) fn tell_drops(&self, group: &mut Group) {
+        let sockets = self.sockets.iter().chain(&self.quarantine);
+        for (member, each) in group.members.iter_mut().zip(sockets) {
+            member.drops = Some(each.drops.last());
+        }
     }
 
     /// The sockets, by shard.
@@ -211,11 +325,21 @@ impl Listener {
     }
 }
 
+impl SocketOptions {
+    fn of_sockets(self) -> UdpOptions {
+        UdpOptions {
+            rcvbuf: Some(self.rcvbuf),
+            gro: self.gro,
+        }
+    }
+}
+
 impl Counted {
-    fn new(socket: UdpSocket) -> Self {
+    /// Of which somebody else told the drops up to `told`.
+    fn new(socket: UdpSocket, told: Option<u32>) -> Self {
         Self {
             socket: Arc::new(socket),
-            drops: DropCounter::default(),
+            drops: told.map_or_else(DropCounter::default, DropCounter::after),
         }
     }
 

@@ -86,6 +86,28 @@ impl Engine {
         })
     }
 
+    /// Closes listeners of another engine's that it went on with and has no use for: what is queued is received first.
+    ///
+    /// To be called once it is sure that the other engine has ended for good: such a socket takes nothing any more, whoever
+    /// has it.
+    ///
+    /// # Errors
+    /// [`StartError`]: some of them are open still.
+    pub fn settle(&mut self) -> Result<(), StartError> {
+        let (datagrams, streams) = std::mem::take(&mut self.rest);
+        let cause = |error| match error {
+            ChangeError::Start(error) | ChangeError::InPart(error) => error,
+            other => StartError::GivingUp(other.to_string()),
+        };
+        for id in datagrams {
+            self.remove(id).map_err(cause)?;
+        }
+        for id in streams {
+            self.streams.close(id).map_err(cause)?;
+        }
+        Ok(())
+    }
+
     fn apply(
         &mut self,
         prepared: Prepared,

@@ -1,12 +1,17 @@
 //! Listeners of connections, beside those of datagrams: bound together, opened together, closed one by one.
 
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
-use binrush_net::{OpenStreams, TcpKeepalive, TcpListener, TcpOptions, TcpSocket, UringStreams};
+use binrush_net::{
+    OpenStreams, TcpError, TcpKeepalive, TcpListener, TcpOptions, TcpSocket, UringStreams,
+};
 
 use super::config::{StreamBackend, StreamConfig};
 use super::error::{ChangeError, StartError, Trouble, Warning};
+use super::estate::{Estate, Listening};
 use super::listener::{Listener, SocketOptions};
 use super::reload::covers;
 use crate::accept::{Acceptor, Intake};
@@ -44,6 +49,8 @@ pub(super) struct StreamListener {
     pub(super) tls: bool,
     /// Until the acceptor has it.
     socket: Option<TcpListener>,
+    /// The same socket, for the engine after this one; until all are closed.
+    kept: Option<OwnedFd>,
 }
 
 /// Connections that were refused lately, of one reason.
@@ -63,8 +70,9 @@ pub struct Refusal {
 /// Listeners of both kinds, bound and not open yet.
 pub(super) type Bound = (Vec<Listener>, Vec<StreamListener>);
 
-/// Binds all addresses of a start; `next` numbers them.
+/// Binds all addresses of a start, or takes their sockets out of `estate`; `next` numbers them.
 pub(super) fn bind(
+    estate: &mut Estate,
     listen: &[SocketAddr],
     streams: &StreamConfig,
     datagrams: SocketOptions,
@@ -82,12 +90,12 @@ pub(super) fn bind(
         let paired = beside.iter().position(|other| other == addr);
         let mut attempts = 1;
         loop {
-            let listener = Listener::bind(id(), *addr, datagrams, steering, access)?;
+            let listener = Listener::take(estate, id(), *addr, datagrams, steering, access)?;
             let Some(paired) = paired else {
                 listeners.push(listener);
                 break;
             };
-            match StreamListener::bind(id(), *addr, listener.addr, false, streams) {
+            match StreamListener::take(estate, id(), *addr, listener.addr, false, streams) {
                 Ok(stream) => {
                     beside.remove(paired);
                     stream_listeners.push(stream);
@@ -105,10 +113,56 @@ pub(super) fn bind(
         }
     }
     for addr in beside {
-        stream_listeners.push(StreamListener::bind(id(), addr, addr, false, streams)?);
+        stream_listeners.push(StreamListener::take(
+            estate,
+            id(),
+            addr,
+            addr,
+            false,
+            streams,
+        )?);
     }
     for addr in &streams.listen_tls {
-        stream_listeners.push(StreamListener::bind(id(), *addr, *addr, true, streams)?);
+        stream_listeners.push(StreamListener::take(
+            estate,
+            id(),
+            *addr,
+            *addr,
+            true,
+            streams,
+        )?);
+    }
+    Ok((listeners, stream_listeners))
+}
+
+/// The listeners of what is left in `estate`, for which there is no use: to be closed in order. `next` numbers them.
+pub(super) fn bind_rest(
+    estate: &mut Estate,
+    streams: &StreamConfig,
+    datagrams: SocketOptions,
+    steering: &Steering,
+    access: &Access,
+    next: &mut u32,
+) -> Result<Bound, StartError> {
+    let mut id = || {
+        *next += 1;
+        ListenerId(*next - 1)
+    };
+    let (mut listeners, mut stream_listeners) = (Vec::new(), Vec::new());
+    while let Some(group) = estate.groups.pop() {
+        let listener = Listener::adopt(id(), group.asked, group, datagrams, steering, access);
+        listeners.push(listener?);
+    }
+    while let Some(listening) = estate.listening.pop() {
+        // A handshake needs certificates that are not there: who waits is refused all the same.
+        let asked = listening.asked;
+        stream_listeners.push(StreamListener::adopt(
+            id(),
+            asked,
+            false,
+            listening,
+            streams,
+        )?);
     }
     Ok((listeners, stream_listeners))
 }
@@ -121,31 +175,73 @@ impl StreamListener {
         tls: bool,
         config: &StreamConfig,
     ) -> Result<Self, StartError> {
-        let limits = &config.limits;
-        let options = TcpOptions {
-            backlog: limits.backlog,
-            rcvbuf: limits.rcvbuf,
-            user_timeout: Some(limits.user_timeout),
-            keepalive: limits.keepalive.map(|keepalive| TcpKeepalive {
-                idle: keepalive.idle,
-                interval: keepalive.interval,
-                count: keepalive.count,
-            }),
-            nodelay: false,
-        };
+        let socket = TcpListener::bind(addr, &options(config));
+        Self::over(id, asked, tls, socket)
+    }
+
+    /// Goes on with a socket that listens already.
+    fn adopt(
+        id: ListenerId,
+        asked: SocketAddr,
+        tls: bool,
+        listening: Listening,
+        config: &StreamConfig,
+    ) -> Result<Self, StartError> {
+        let socket = TcpListener::adopt(listening.socket, &options(config));
+        Self::over(id, asked, tls, socket)
+    }
+
+    /// Goes on with a socket of `estate`, or binds one.
+    fn take(
+        estate: &mut Estate,
+        id: ListenerId,
+        asked: SocketAddr,
+        addr: SocketAddr,
+        tls: bool,
+        config: &StreamConfig,
+    ) -> Result<Self, StartError> {
+        match estate.take_listening(asked, tls) {
+            Some(listening) => Self::adopt(id, asked, tls, listening, config),
+            None => Self::bind(id, asked, addr, tls, config),
+        }
+    }
+
+    fn over(
+        id: ListenerId,
+        asked: SocketAddr,
+        tls: bool,
+        socket: Result<TcpListener, TcpError>,
+    ) -> Result<Self, StartError> {
         let of_call = |call, error| StartError::of_stream(asked, call, error);
-        let socket =
-            TcpListener::bind(addr, &options).map_err(|error| of_call(error.call, error.error))?;
+        let socket = socket.map_err(|error| of_call(error.call, error.error))?;
         let addr = socket
             .local_addr()
             .map_err(|error| of_call("getsockname", error))?;
+        let kept = socket.as_fd().try_clone_to_owned();
         Ok(Self {
             id,
             asked,
             addr,
             tls,
             socket: Some(socket),
+            kept: Some(kept.map_err(|error| of_call("fcntl(F_DUPFD_CLOEXEC)", error))?),
         })
+    }
+}
+
+/// What connections inherit of their listener.
+fn options(config: &StreamConfig) -> TcpOptions {
+    let limits = &config.limits;
+    TcpOptions {
+        backlog: limits.backlog,
+        rcvbuf: limits.rcvbuf,
+        user_timeout: Some(limits.user_timeout),
+        keepalive: limits.keepalive.map(|keepalive| TcpKeepalive {
+            idle: keepalive.idle,
+            interval: keepalive.interval,
+            count: keepalive.count,
+        }),
+        nodelay: false,
     }
 }
 
@@ -279,9 +375,32 @@ impl StreamSide {
 
     /// Lets nobody in any more, anywhere.
     pub(super) fn stop(&mut self) {
+        // Nobody else has them, so who comes from here on is told that nobody listens.
+        self.listeners.iter_mut().for_each(|each| each.kept = None);
         if let Some(acceptor) = self.acceptor.take() {
             self.counts = acceptor.stop();
         }
+    }
+
+    /// The same, but who comes, and who waits to be accepted, is left to who has the sockets too.
+    pub(super) fn leave(&mut self) {
+        if let Some(acceptor) = self.acceptor.take() {
+            self.counts = acceptor.leave();
+        }
+    }
+
+    /// References to the sockets that listen.
+    pub(super) fn estate(&self) -> io::Result<Vec<Listening>> {
+        let kept = self.listeners.iter().filter_map(|listener| {
+            let socket = listener.kept.as_ref()?;
+            Some(socket.try_clone().map(|socket| Listening {
+                asked: listener.asked,
+                addr: listener.addr,
+                tls: Some(listener.tls),
+                socket,
+            }))
+        });
+        kept.collect()
     }
 
     pub(super) fn counts(&self) -> AcceptCounts {

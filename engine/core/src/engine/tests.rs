@@ -14,7 +14,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// One shard: what the tests are about does not depend on how many there are, unless they say so.
-fn config() -> EngineConfig {
+pub(super) fn config() -> EngineConfig {
     config_of([127, 0, 0, 1])
 }
 
@@ -25,18 +25,18 @@ fn config_of(ip: impl Into<std::net::IpAddr>) -> EngineConfig {
     }
 }
 
-fn addr_of(engine: &Engine) -> SocketAddr {
+pub(super) fn addr_of(engine: &Engine) -> SocketAddr {
     engine.listeners().next().unwrap().addr
 }
 
-fn registry() -> Registry {
+pub(super) fn registry() -> Registry {
     let mut registry = Registry::new();
     registry.register(b"ul", |_| SchemaHandler).unwrap();
     registry.register(b"dialog", |_| SchemaHandler).unwrap();
     registry
 }
 
-fn packet(name: &[u8], command: i32, fields: &[&[u8]]) -> Vec<u8> {
+pub(super) fn packet(name: &[u8], command: i32, fields: &[&[u8]]) -> Vec<u8> {
     let mut buffer = [0; 256];
     let mut builder = Builder::new(Generation::Legacy, &mut buffer, name, command, 0).unwrap();
     fields
@@ -45,7 +45,7 @@ fn packet(name: &[u8], command: i32, fields: &[&[u8]]) -> Vec<u8> {
     builder.seal().to_vec()
 }
 
-fn peer_of(engine: &Engine) -> Peer {
+pub(super) fn peer_of(engine: &Engine) -> Peer {
     let peer = Peer::bind(SocketAddr::new(addr_of(engine).ip(), 0)).unwrap();
     peer.connect(addr_of(engine)).unwrap();
     peer

@@ -154,6 +154,9 @@ impl<T: Tx> Floor<T> {
             }
         };
         let Some(name) = self.table.lookup(parsed.name()) else {
+            if let Some(tap) = self.handlers.tap() {
+                tap.stranger(origin, &parsed);
+            }
             self.ledger.refuse_name(parsed.name(), packet);
             return Way::Settled;
         };
@@ -256,6 +259,9 @@ impl<T: Tx> Floor<T> {
     #[inline]
     pub(super) fn batch_done(&mut self) {
         self.mailbox.publish();
+        if let Some(tap) = self.handlers.tap() {
+            tap.batch_done();
+        }
         self.outbox.flush(&mut self.ledger);
     }
 }
@@ -306,7 +312,12 @@ fn dispatch(
     };
     match table.lookup(packet.name()) {
         Some(id) => deliver(&packet, id, handlers, ledger, context),
-        None => ledger.refuse_name(packet.name(), bytes),
+        None => {
+            if let Some(tap) = handlers.tap() {
+                tap.stranger(&context.origin(), &packet);
+            }
+            ledger.refuse_name(packet.name(), bytes);
+        }
     }
 }
 
@@ -322,7 +333,13 @@ fn deliver(
     let Some(handler) = handlers.of(id) else {
         return ledger.refuse_name(packet.name(), packet.bytes());
     };
-    match handler.handle(&mut context, packet) {
+    let verdict = handler.handle(&mut context, packet);
+    if matches!(verdict, Verdict::Handled | Verdict::Held)
+        && let Some(tap) = handlers.tap()
+    {
+        tap.accepted(&context.origin(), packet);
+    }
+    match verdict {
         Verdict::Handled => ledger.handled(id, packet.command()),
         Verdict::Held => ledger.held(id),
         Verdict::Field(error) => {

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 #[derive(Debug)]
 pub struct Life {
     stop: AtomicBool,
+    /// What is queued is left to others.
+    leaves: AtomicBool,
     /// Shards that may still post mail.
     receiving: AtomicUsize,
 }
@@ -17,6 +19,7 @@ impl Life {
     pub fn new(shards: u16) -> Arc<Self> {
         Arc::new(Self {
             stop: AtomicBool::new(false),
+            leaves: AtomicBool::new(false),
             receiving: AtomicUsize::new(shards.into()),
         })
     }
@@ -28,6 +31,18 @@ impl Life {
     /// sees that arrivals were shut off, and what is queued then is all there will be.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Release);
+    }
+
+    /// Asks all shards to end as [`stop`](Self::stop) does, and to leave what is queued to who has the sockets too.
+    pub fn leave(&self) {
+        // Seen by whoever sees the other flag, which is stored by Release.
+        self.leaves.store(true, Ordering::Relaxed);
+        self.stop();
+    }
+
+    /// Whether queues are left as they are at the end.
+    pub(super) fn leaves_queues(&self) -> bool {
+        self.leaves.load(Ordering::Relaxed)
     }
 
     /// Whether the end was asked for.
