@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use binrush_engine::config::{
     Config, ConfigError, Listener, Loaded, Place, Protocol, Value, tls_domain_for, without_password,
 };
+use binrush_engine::relay::TargetConfig;
 use binrush_engine::{EngineConfig, Gro};
+use binrush_wire::Generation;
 use serde_json::{Map, json};
 
 use crate::output::event;
@@ -108,6 +110,12 @@ fn meaning(config: &Config) -> String {
     });
     line("parts", parts.collect::<Vec<_>>().join(", "));
     line("records", records_text(config));
+    for (what, value) in target_lines(config) {
+        line(what, value);
+    }
+    for target in &config.relay {
+        line("relay", relay_text(target));
+    }
     for setting in config.parameters.iter() {
         for value in &setting.values {
             let value = without_password(&value.to_string());
@@ -168,6 +176,76 @@ fn records_text(config: &Config) -> String {
             state.fsync_interval.as_millis()
         ),
     }
+}
+
+fn relay_text(target: &TargetConfig) -> String {
+    let ids = target.ids;
+    let ids = match target.release.generation() {
+        Generation::Legacy => String::new(),
+        Generation::Transitional => format!(" as machine {}", ids.source),
+        Generation::Modern => format!(
+            " as node {} of cluster {} for node {}",
+            ids.source, ids.cluster, ids.dest
+        ),
+    };
+    let queue = match target.is_datagrams() {
+        true => String::new(),
+        false => format!(", {} MiB of them may wait", target.queue_bytes >> 20),
+    };
+    let from = match target.from_cluster {
+        Some(cluster) => format!(" of cluster {cluster}, and of none,"),
+        None => String::new(),
+    };
+    let bind = target
+        .bind
+        .map_or_else(String::new, |ip| format!(", from {ip}"));
+    format!(
+        "what is accepted{from} goes on to {}, {}{ids}{queue}{bind}",
+        target.to, target.release
+    )
+}
+
+fn relay_json(config: &Config) -> serde_json::Value {
+    let targets = config.relay.iter().map(|target| {
+        json!({
+            "to": target.to.to_string(),
+            "release": target.release.as_str(),
+            "cluster": target.ids.cluster,
+            "node": target.ids.source,
+            "to_node": target.ids.dest,
+            "queue_bytes": target.queue_bytes,
+            "from_cluster": target.from_cluster,
+            "bind": target.bind,
+        })
+    });
+    targets.collect()
+}
+
+/// Where records go back to, as far as anything is said of it.
+fn target_lines(config: &Config) -> Vec<(&'static str, String)> {
+    let target = &config.target;
+    let rules = target.map().rules();
+    let mut lines: Vec<_> = rules
+        .map(|(from, to)| ("target", format!("what has {from} here has {to} there")))
+        .collect();
+    if let Some(sockets) = target.sockets() {
+        let names: Vec<_> = sockets.iter().map(ToString::to_string).collect();
+        lines.push((
+            "target",
+            format!("has {}: dialogs of others are left out", names.join(", ")),
+        ));
+    }
+    lines
+}
+
+fn target_json(config: &Config) -> serde_json::Value {
+    let rules = config.target.map().rules();
+    let rules = rules.map(|(from, to)| json!([from.to_string(), to.to_string()]));
+    let sockets = config.target.sockets().map(|sockets| {
+        let names = sockets.iter().map(ToString::to_string);
+        names.collect::<Vec<_>>()
+    });
+    json!({ "socket_map": rules.collect::<Vec<_>>(), "sockets": sockets })
 }
 
 fn shards_text(config: &Config) -> String {
@@ -264,6 +342,8 @@ fn meaning_json(loaded: &Loaded) -> String {
         "clusters": clusters::json(config),
         "control": config.control,
         "state": state_json(config),
+        "target": target_json(config),
+        "relay": relay_json(config),
         "verify": config.verify,
         "http": config.http.map(|http| http.to_string()),
         "stats": config.stats,

@@ -14,8 +14,8 @@ use binrush_wire::{Builder, Generation, MAX_PACKET_LEN, Packet, Trailer};
 use crate::line::{unhex, usual_version};
 use stream::{REFUSAL_WAIT, Receiver, Terms};
 
-/// One packet over a connection.
-mod stream;
+/// Packets over a connection.
+pub(crate) mod stream;
 
 /// Send one packet: over UDP as 1.x nodes do, over TCP or TLS as later ones do
 ///

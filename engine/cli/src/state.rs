@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -12,16 +12,19 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::line::write as write_line;
 use crate::text::{Harmless, counted};
-use diff::{Counts, Difference, Outcome, Rules};
-use dump::{Dump, names};
+use dump::names;
+use export::ExportArgs;
 use folder::Folder;
+use import::ImportArgs;
 use live::Live;
+use push::PushArgs;
 use replay::DumpArgs;
 use side::{Found, Side, Terms};
 use tables::TableFacts;
 use verify::VerifyArgs;
 
-pub(crate) use dump::Record;
+pub(crate) use diff::{Counts, Difference, Outcome, Rules};
+pub(crate) use dump::{Dump, Record, Value};
 pub(crate) use own::record_json;
 pub(crate) use search::{Search, kinds_of};
 
@@ -29,14 +32,20 @@ pub(crate) use search::{Search, kinds_of};
 mod diff;
 /// The records of one side.
 mod dump;
+/// Tables of OpenSIPS.
+mod export;
 /// State directories.
 mod folder;
 /// Replies of genuine nodes.
 mod genuine;
+/// Dumps into state directories.
+mod import;
 /// Engines that run.
 mod live;
 /// Our own dump.
 mod own;
+/// Records to a node.
+mod push;
 /// What a node held, by a capture.
 mod replay;
 /// Which records are looked for.
@@ -45,8 +54,12 @@ mod search;
 mod side;
 /// What is told without records.
 mod tables;
+/// Records as the store has them.
+mod typed;
 /// State directories, file by file.
 mod verify;
+/// Files that are there whole or not at all.
+mod whole;
 /// Records and differences, for people.
 mod words;
 
@@ -77,6 +90,9 @@ enum Task {
     Summary(SummaryArgs),
     Dump(DumpArgs),
     Verify(VerifyArgs),
+    Push(Box<PushArgs>),
+    Export(ExportArgs),
+    Import(ImportArgs),
 }
 
 /// Of which records of an engine.
@@ -197,7 +213,26 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Task::Summary(args) => args.run(&mut out),
         Task::Dump(args) => args.run(&mut out),
         Task::Verify(args) => Ok(trouble_is_2(args.run(&mut out))),
+        Task::Push(args) => Ok(trouble_is_2(args.run(&mut out))),
+        Task::Export(args) => Ok(trouble_is_2(args.run(&mut out))),
+        Task::Import(args) => Ok(trouble_is_2(args.run())),
     }
+}
+
+/// What the engine that listens at `control` has of what is looked for.
+///
+/// # Errors
+/// As of [`Live`].
+pub(crate) fn of_engine(control: &Path, search: &Search) -> anyhow::Result<Dump> {
+    Live::open(control.to_owned(), &[], false)?.read(search)
+}
+
+/// What a start from the state directory `path` would find, with its rings in `runtime`.
+///
+/// # Errors
+/// As of [`Folder`].
+pub(crate) fn of_folder(path: &Path, runtime: Option<&Path>) -> anyhow::Result<Dump> {
+    Folder::open(path.to_owned(), runtime).read()
 }
 
 /// Where 1 means that something was found.
@@ -423,7 +458,7 @@ impl SummaryArgs {
     }
 }
 
-fn difference_json(difference: &Difference) -> Json {
+pub(crate) fn difference_json(difference: &Difference) -> Json {
     let (what, record) = match difference {
         Difference::OnlyIn(diff::Side::A, record) => ("only_in_a", record),
         Difference::OnlyIn(diff::Side::B, record) => ("only_in_b", record),

@@ -1,4 +1,4 @@
-//! One packet over a connection: TCP, or TLS on top of it.
+//! Packets over a connection: TCP, or TLS on top of it.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 use binrush_engine::config::{Endpoint, Protocol};
-use binrush_engine::link::{ENDED, Lane, LinkConfig, LinkId, Links, LinksConfig};
+use binrush_engine::link::{ENDED, Lane, LinkConfig, LinkId, Links, LinksConfig, Refused};
 use binrush_engine::stream::LinkCounts;
 use binrush_engine::tls::{ClientTls, TlsDomain, TlsVersion};
 
@@ -17,10 +17,10 @@ use crate::line::unhex;
 
 /// Terms of a connection.
 #[derive(Debug, clap::Args)]
-pub(super) struct Terms {
+pub(crate) struct Terms {
     /// Address of this host to send from; the system chooses the port.
     #[arg(long, value_name = "IP")]
-    pub(super) bind: Option<IpAddr>,
+    pub(crate) bind: Option<IpAddr>,
 
     /// Who may have signed the receiver's certificate (tls:), PEM.
     #[arg(long, value_name = "FILE")]
@@ -54,14 +54,30 @@ pub(super) struct Terms {
 
 /// A receiver, as the command line has it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Receiver {
-    pub(super) tls: bool,
-    pub(super) addr: SocketAddr,
+pub(crate) struct Receiver {
+    pub(crate) tls: bool,
+    pub(crate) addr: SocketAddr,
+}
+
+/// A connection to one receiver, which is made once and not again.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    links: Links,
+    link: LinkId,
+    to: Receiver,
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// Packets that were queued and that the kernel has not taken.
+    pub(crate) lost: u64,
+    pub(crate) trouble: Option<anyhow::Error>,
 }
 
 impl Terms {
     /// That no word is about what is not used.
-    pub(super) fn check(&self, tls: bool) -> anyhow::Result<()> {
+    pub(crate) fn check(&self, tls: bool) -> anyhow::Result<()> {
         let words = [
             ("--ca", self.ca.is_some()),
             ("--cert", self.cert.is_some()),
@@ -105,60 +121,153 @@ impl Terms {
 }
 
 /// Connects, sends `packet`, and ends the connection in order.
-pub(super) fn send(to: Receiver, terms: &Terms, packet: &[u8]) -> anyhow::Result<()> {
-    let mut config = LinkConfig::new(Endpoint {
-        protocol: if to.tls {
-            Protocol::Bins
-        } else {
-            Protocol::Bin
-        },
-        addr: to.addr,
-    });
-    config.bind = terms.bind;
-    if to.tls {
-        config.tls = Some(Arc::new(terms.tls()?));
-        config.server_name.clone_from(&terms.server_name);
-    }
-    // One attempt: the next one would be later than anybody waits.
-    config.limits.backoff_min = TIMEOUT * 10;
-    config.limits.backoff_max = TIMEOUT * 10;
-    config.limits.connect_timeout = TIMEOUT;
-    config.limits.write_deadline = TIMEOUT;
-    let one = LinksConfig {
-        links: 1,
-        ..LinksConfig::default()
-    };
-    let links = Links::start(&one).context("cannot start the sender")?;
-    let link = links.add(config)?;
-    links.send(link, Lane::Control, packet)?;
-    deliver(&links, link, to)
+pub(crate) fn send(to: Receiver, terms: &Terms, packet: &[u8]) -> anyhow::Result<()> {
+    let connection = Connection::open(to, terms)?;
+    connection.send(packet)?;
+    connection.deliver()
 }
 
-fn deliver(links: &Links, link: LinkId, to: Receiver) -> anyhow::Result<()> {
-    let begun = Instant::now();
-    let sent = wait(links, TIMEOUT * 3, |counts| {
-        counts.sent + counts.lost + counts.connect_failures > 0
-    });
-    if sent.connect_failures > 0 {
-        bail!("cannot connect to {to}: {}", in_our_words(&sent));
+impl Connection {
+    /// Begins to connect; what is sent until it is up waits.
+    ///
+    /// # Errors
+    /// What is wrong with the terms.
+    pub(crate) fn open(to: Receiver, terms: &Terms) -> anyhow::Result<Self> {
+        let mut config = LinkConfig::new(Endpoint {
+            protocol: if to.tls {
+                Protocol::Bins
+            } else {
+                Protocol::Bin
+            },
+            addr: to.addr,
+        });
+        config.bind = terms.bind;
+        if to.tls {
+            config.tls = Some(Arc::new(terms.tls()?));
+            config.server_name.clone_from(&terms.server_name);
+        }
+        // One attempt: the next one would be later than anybody waits.
+        config.limits.backoff_min = TIMEOUT * 10;
+        config.limits.backoff_max = TIMEOUT * 10;
+        config.limits.connect_timeout = TIMEOUT;
+        config.limits.write_deadline = TIMEOUT;
+        let one = LinksConfig {
+            links: 1,
+            ..LinksConfig::default()
+        };
+        let links = Links::start(&one).context("cannot start the sender")?;
+        let link = links.add(config)?;
+        Ok(Self { links, link, to })
     }
-    // A receiver answers nothing on this connection; one that refuses the packet, or our certificate, breaks it. That
-    // takes it a round trip, and no round trip is longer than it took to come here.
-    let refused = wait(links, REFUSAL_WAIT + begun.elapsed(), |counts| {
-        counts.breaks > 0
-    });
-    let ended = links.remove(link).unwrap_or(refused);
-    match (ended.sent, ended.breaks) {
-        (0, _) => bail!("cannot send to {to}: {}", in_our_words(&ended)),
-        (_, 1..) if ended.last_failure != ENDED => {
-            bail!("{to} refused the packet: {}", in_our_words(&ended))
+
+    /// Queues a packet, behind all that were queued before.
+    ///
+    /// # Errors
+    /// There is no room for it, or the connection is over.
+    pub(crate) fn send(&self, packet: &[u8]) -> Result<(), Refused> {
+        self.links.send(self.link, Lane::Bulk, packet)
+    }
+
+    /// Packets that the kernel has taken.
+    pub(crate) fn sent(&self) -> u64 {
+        self.counts().sent
+    }
+
+    /// Bytes that it has not taken yet.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.links.waiting_bytes(self.link)
+    }
+
+    /// Why nothing more can be sent; `None`: it can, as far as is known.
+    pub(crate) fn failure(&self) -> Option<String> {
+        let (counts, to) = (self.counts(), self.to);
+        match (counts.connect_failures, counts.breaks) {
+            (0, 0) => None,
+            (0, _) => Some(format!("{to} broke off: {}", in_our_words(&counts))),
+            (_, _) => Some(format!("cannot connect to {to}: {}", in_our_words(&counts))),
         }
-        (_, 1..) => {
-            // Nodes do so when a packet is not for them, and also when they stop; nobody can tell which from here.
-            eprintln!("{to} closed the connection after the packet");
-            Ok(())
+    }
+
+    /// Where it leads.
+    pub(crate) const fn to(&self) -> Receiver {
+        self.to
+    }
+
+    /// Waits until all is sent, or nothing was for as long as `patience`, and ends the connection in order.
+    pub(crate) fn finish(self, patience: Duration) -> Ended {
+        let mut last = (0, Instant::now());
+        while self.failure().is_none() {
+            let counts = self.counts();
+            if counts.waiting == 0 || last.1.elapsed() >= patience {
+                break;
+            }
+            if counts.sent != last.0 {
+                last = (counts.sent, Instant::now());
+            }
+            thread::sleep(POLL);
         }
-        _ => Ok(()),
+        let begun = Instant::now();
+        self.wait(REFUSAL_WAIT, |counts| counts.breaks > 0);
+        let (failure, to) = (self.failure(), self.to);
+        let counts = self.links.stop(patience.saturating_sub(begun.elapsed()));
+        let ended = counts.into_iter().next().unwrap_or_default();
+        let trouble = match (ended.queued - ended.sent, failure) {
+            // It has read what it was sent.
+            (0, Some(_)) if ended.breaks > 0 && ended.last_failure == ENDED => {
+                eprintln!("{to} closed the connection after the last packet");
+                None
+            }
+            (_, Some(failure)) => Some(anyhow!(failure)),
+            (0, None) => None,
+            (_, None) => Some(anyhow!("cannot send to {to}: {}", in_our_words(&ended))),
+        };
+        Ended {
+            lost: ended.queued - ended.sent,
+            trouble,
+        }
+    }
+
+    /// Waits until the only packet is sent, and whether it is refused.
+    fn deliver(self) -> anyhow::Result<()> {
+        let (begun, to) = (Instant::now(), self.to);
+        let sent = self.wait(TIMEOUT * 3, |counts| {
+            counts.sent + counts.lost + counts.connect_failures > 0
+        });
+        if sent.connect_failures > 0 {
+            bail!("cannot connect to {to}: {}", in_our_words(&sent));
+        }
+        // A receiver answers nothing on this connection; one that refuses the packet, or our certificate, breaks it. That
+        // takes it a round trip, and no round trip is longer than it took to come here.
+        let refused = self.wait(REFUSAL_WAIT + begun.elapsed(), |counts| counts.breaks > 0);
+        let ended = self.links.remove(self.link).unwrap_or(refused);
+        match (ended.sent, ended.breaks) {
+            (0, _) => bail!("cannot send to {to}: {}", in_our_words(&ended)),
+            (_, 1..) if ended.last_failure != ENDED => {
+                bail!("{to} refused the packet: {}", in_our_words(&ended))
+            }
+            (_, 1..) => {
+                // Nodes do so when a packet is not for them, and also when they stop; nobody can tell which from here.
+                eprintln!("{to} closed the connection after the packet");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The counts, as soon as they are as `wanted`, or when the time is over.
+    fn wait(&self, limit: Duration, wanted: impl Fn(&LinkCounts) -> bool) -> LinkCounts {
+        let begun = Instant::now();
+        loop {
+            let counts = self.counts();
+            if wanted(&counts) || begun.elapsed() >= limit {
+                return counts;
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    fn counts(&self) -> LinkCounts {
+        self.links.counts().pop().unwrap_or_default()
     }
 }
 
@@ -172,18 +281,6 @@ fn in_our_words(counts: &LinkCounts) -> String {
                 .to_owned()
         }
         why => why.to_owned(),
-    }
-}
-
-/// The counts of the only link, as soon as they are as `wanted`, or when the time is over.
-fn wait(links: &Links, limit: Duration, wanted: impl Fn(&LinkCounts) -> bool) -> LinkCounts {
-    let begun = Instant::now();
-    loop {
-        let counts = links.counts().pop().unwrap_or_default();
-        if wanted(&counts) || begun.elapsed() >= limit {
-            return counts;
-        }
-        thread::sleep(POLL);
     }
 }
 
@@ -203,7 +300,7 @@ impl fmt::Display for Receiver {
 }
 
 /// How long a refusal is waited for; over loopback it is there at once.
-pub(super) const REFUSAL_WAIT: Duration = Duration::from_millis(20);
+pub(crate) const REFUSAL_WAIT: Duration = Duration::from_millis(20);
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 

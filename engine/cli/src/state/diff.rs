@@ -193,12 +193,12 @@ const fn settled(state: i64) -> i64 {
 fn shown(items: &[Item]) -> Vec<Item> {
     let mut shown: Vec<_> = items
         .iter()
-        .map(|item| Item {
-            name: item.name.clone(),
-            value: match &item.value {
+        .map(|item| {
+            let value = match &item.value {
                 ItemValue::Text(text) => ItemValue::Text(escape(text)),
                 number @ ItemValue::Number(_) => number.clone(),
-            },
+            };
+            Item::new(&*item.name, value)
         })
         .collect();
     shown.sort();

@@ -9,12 +9,14 @@
 //! A field that a side does not tell of is `None`, and is compared with nothing: a genuine node shows no route names, and no socket
 //! that is not its own.
 
+use std::cmp::Ordering;
 use std::io::Read as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use binrush_store::flat::{self, FlatError};
 use binrush_store::model::VarValue;
+use binrush_store::vars::Scope;
 use binrush_store::{Kind, Status, vars};
 use flate2::read::MultiGzDecoder;
 
@@ -76,10 +78,12 @@ pub(crate) enum Value {
 }
 
 /// A variable, or a profile.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone)]
 pub(crate) struct Item {
     pub(crate) name: Vec<u8>,
     pub(crate) value: ItemValue,
+    /// Of a profile, who shares it: never compared, because no genuine node shows it.
+    pub(crate) scope: Scope,
 }
 
 /// What it is; empty where a profile has no values.
@@ -250,6 +254,41 @@ impl Record {
     }
 }
 
+impl Item {
+    /// A variable, or a profile of which nobody says that it is shared.
+    pub(crate) fn new(name: impl Into<Vec<u8>>, value: ItemValue) -> Self {
+        Self {
+            name: name.into(),
+            value,
+            scope: Scope::Local,
+        }
+    }
+
+    fn compared(&self) -> (&[u8], &ItemValue) {
+        (&self.name, &self.value)
+    }
+}
+
+impl PartialEq for Item {
+    fn eq(&self, other: &Self) -> bool {
+        self.compared() == other.compared()
+    }
+}
+
+impl Eq for Item {}
+
+impl Ord for Item {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.compared().cmp(&other.compared())
+    }
+}
+
+impl PartialOrd for Item {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl Value {
     pub(crate) fn text(text: impl Into<Vec<u8>>) -> Self {
         Self::Bytes(text.into())
@@ -290,19 +329,15 @@ fn variables(list: &[u8]) -> Vec<Item> {
             VarValue::Int(number) => ItemValue::Number(number.into()),
             VarValue::Gone => return None,
         };
-        Some(Item {
-            name: name.to_vec(),
-            value,
-        })
+        Some(Item::new(name, value))
     });
     items.collect()
 }
 
-/// Without their scope, which no genuine node shows.
 fn profiles(list: &[u8]) -> Vec<Item> {
-    let items = vars::profiles(list).map(|(name, _, value)| Item {
-        name: name.to_vec(),
-        value: ItemValue::Text(value.to_vec()),
+    let items = vars::profiles(list).map(|(name, scope, value)| Item {
+        scope,
+        ..Item::new(name, ItemValue::Text(value.to_vec()))
     });
     items.collect()
 }

@@ -10,7 +10,8 @@
 //! - a string, where its bytes are UTF-8, or `{"hex":"e9"}` where they are not;
 //! - a number: masks and ids without a sign, times in seconds since 1970, 0 for never;
 //! - `{"left":5457}`: a time as seconds from that of the dump, which is not known;
-//! - `[["name","value"],["name",7]]`: variables and profiles (with an empty value where a profile has none).
+//! - `[["name","value"],["name",7]]`: variables and profiles (with an empty value where a profile has none; with `"s"` or `"b"` behind it
+//!   where a profile is shared by a key-value store or by the cluster).
 //!
 //! A dump of an engine names its tables in the first line, `"tables":{"1/dialog-dlg-repl":["dialog"]}`, and where there are several, each
 //! record has the name of its own: `"table":"1/dialog-dlg-repl"`.
@@ -21,6 +22,7 @@
 use std::io::{self, Write};
 
 use anyhow::{Context as _, anyhow, bail};
+use binrush_store::vars::Scope;
 use binrush_store::{Kind, Status};
 use serde_json::{Map, Value as Json, json};
 
@@ -165,7 +167,11 @@ fn item_json(item: &Item) -> Json {
         ItemValue::Text(text) => bytes_json(text),
         ItemValue::Number(number) => (*number).into(),
     };
-    json!([bytes_json(&item.name), value])
+    let name = bytes_json(&item.name);
+    match SCOPES.iter().find(|(scope, _)| *scope == item.scope) {
+        Some((_, shared)) => json!([name, value, shared]),
+        None => json!([name, value]),
+    }
 }
 
 fn bytes_json(bytes: &[u8]) -> Json {
@@ -330,15 +336,23 @@ fn value_of(kind: Kind, place: usize, value: &Json) -> anyhow::Result<Value> {
 }
 
 fn item(pair: &Json) -> anyhow::Result<Item> {
-    let Some([name, value]) = pair.as_array().map(Vec::as_slice) else {
-        bail!("{pair} is no pair of a name and a value");
+    let (name, value, scope) = match pair.as_array().map(Vec::as_slice) {
+        Some([name, value]) => (name, value, Scope::Local),
+        Some([name, value, shared]) => {
+            let mut scopes = SCOPES.iter();
+            let scope = scopes.find(|(_, known)| Some(*known) == shared.as_str());
+            let unknown = || format!("{shared} is no way to share a profile");
+            (name, value, scope.with_context(unknown)?.0)
+        }
+        _ => bail!("{pair} is no pair of a name and a value"),
+    };
+    let value = match value.as_i64() {
+        Some(number) => ItemValue::Number(number),
+        None => ItemValue::Text(bytes_of(value)?),
     };
     Ok(Item {
-        name: bytes_of(name)?,
-        value: match value.as_i64() {
-            Some(number) => ItemValue::Number(number),
-            None => ItemValue::Text(bytes_of(value)?),
-        },
+        scope,
+        ..Item::new(bytes_of(name)?, value)
     })
 }
 
@@ -362,6 +376,9 @@ pub(super) const STATUSES: [(Status, &str); 2] = [
     (Status::PROVISIONAL, "provisional"),
     (Status::NO_SOCKET, "no_socket"),
 ];
+
+/// How profiles are shared, as their names end in OpenSIPS.
+const SCOPES: [(Scope, &str); 2] = [(Scope::Cachedb, "s"), (Scope::Bin, "b")];
 
 /// Fields of the store that hold lists.
 pub(super) const ITEMS: [&str; 2] = ["vars", "profiles"];

@@ -13,15 +13,13 @@ use super::dump::Dump;
 use super::live::Live;
 use super::search::Search;
 use super::side::{Found, Side};
-use super::{STDOUT, Tables, own};
+use super::{STDOUT, Tables, own, whole};
 use crate::decode::{Problems, generation};
 use crate::text::counted;
 use receiver::{Heard, Receiver};
 
 /// The records of one node, packet by packet.
 mod receiver;
-/// Files that are there whole or not at all.
-mod whole;
 
 /// Write the records of a side as a dump of binrush; or what a node held that heard the packets of a capture
 ///

@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use anyhow::Context as _;
 
-use super::dump::{self, Dump, LEN_MAX};
+use super::dump::{self, Dump, LEN_MAX, Record};
 use super::folder::Folder;
 use super::live::Live;
 use super::search::Search;
@@ -81,6 +81,30 @@ impl Side {
             Found::File => terms.keep(Dump::read(&self.bytes()?, terms.at)?),
         };
         read().with_context(|| self.to_string())
+    }
+
+    /// Shows what it tells of, and then each of its records: those of an engine as they come, and others when all are read.
+    ///
+    /// # Errors
+    /// As of [`read`](Self::read), and those of `each` as they are.
+    pub(super) fn each(
+        &self,
+        terms: &Terms<'_>,
+        each: &mut dyn FnMut(&Dump, Option<Record>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let Found::Engine(path) = self.found() else {
+            let mut dump = self.read(terms)?;
+            let records = std::mem::take(&mut dump.records);
+            each(&dump, None)?;
+            return records
+                .into_iter()
+                .try_for_each(|record| each(&dump, Some(record)));
+        };
+        let side = || self.to_string();
+        let live = Live::open(path, terms.tables, terms.is_lenient).with_context(side)?;
+        let head = live.head().with_context(side)?;
+        each(&head, None)?;
+        live.show(&head, terms.search, &mut |record| each(&head, Some(record)))
     }
 
     fn bytes(&self) -> anyhow::Result<Vec<u8>> {

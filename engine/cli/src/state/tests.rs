@@ -143,10 +143,7 @@ fn fields(outcome: &Outcome) -> Vec<&'static str> {
 }
 
 fn item(name: &str, value: &[u8]) -> Item {
-    Item {
-        name: name.into(),
-        value: ItemValue::Text(value.to_vec()),
-    }
+    Item::new(name, ItemValue::Text(value.to_vec()))
 }
 
 /// The replies that genuine nodes gave.
@@ -434,10 +431,7 @@ fn a_record_of_the_store_says_what_a_genuine_node_shows_of_it() {
     }
     let call = Record::of_flat(&flat).unwrap();
     assert_eq!(call.get("h_id"), Some(&Value::Int(0xffff_ffff)));
-    let count = Item {
-        name: b"count".to_vec(),
-        value: ItemValue::Number(-7),
-    };
+    let count = Item::new("count", ItemValue::Number(-7));
     let wanted = vec![count, item("name", b"x")];
     assert_eq!(call.get("vars"), Some(&Value::Items(wanted)));
     assert_eq!(

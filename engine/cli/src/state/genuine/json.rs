@@ -97,7 +97,7 @@ fn items_of(items: &Json) -> anyhow::Result<Vec<Item>> {
     let mut all = Vec::new();
     for object in objects {
         for (name, value) in pairs(object)?.0 {
-            all.push(Item { name, value });
+            all.push(Item::new(name, value));
         }
     }
     Ok(all)

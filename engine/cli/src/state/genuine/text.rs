@@ -125,10 +125,7 @@ fn call(lines: &[Line<'_>]) -> Call {
 }
 
 fn item(line: &Line<'_>, value: Vec<u8>) -> Item {
-    Item {
-        name: line.name.to_vec(),
-        value: ItemValue::Text(value),
-    }
+    Item::new(line.name, ItemValue::Text(value))
 }
 
 fn push_lines(said: &mut Pairs, lines: &[Line<'_>], depth: usize) {
