@@ -16,6 +16,8 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
+use std::os::fd::AsFd as _;
+use std::os::unix::net;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -75,6 +77,16 @@ pub(crate) trait Answers: Send + Sync {
     /// # Errors
     /// There is no such table, or who has it does not answer, in words.
     fn records(&self, question: &Question) -> Result<Page<Box<RawValue>>, String>;
+
+    /// Hands `stream`, over which this process is asked to give up its sockets, to who can do so. What is said there from
+    /// now on is its business.
+    ///
+    /// # Errors
+    /// Nobody can, in words.
+    fn hand_over(&self, stream: net::UnixStream, language: u32) -> Result<(), String> {
+        let _ = (stream, language);
+        Err("this process has no sockets to give up".to_owned())
+    }
 }
 
 /// A thread that answers. Dropping it removes the socket and ends the thread, with whatever it was sending; a thread that
@@ -187,23 +199,37 @@ impl Drop for Answering {
 }
 
 impl Desk {
-    fn answer(&self, line: &[u8]) -> Answer {
-        match Request::read(line) {
-            Ok(Request::Clusters { cluster }) => self.clusters(cluster),
-            Ok(Request::Peers {}) => Answer::Peers(self.answers.peers()),
-            Ok(Request::Sync {
+    fn answer(&self, request: Request) -> Answer {
+        match request {
+            Request::Clusters { cluster } => self.clusters(cluster),
+            Request::Peers {} => Answer::Peers(self.answers.peers()),
+            Request::Sync {
                 cluster,
                 capability,
-            }) => match self.answers.request_sync(cluster, &capability) {
+            } => match self.answers.request_sync(cluster, &capability) {
                 Ok(()) => Answer::Done(true),
                 Err(why) => Answer::Error(why),
             },
-            Ok(Request::Tables {}) => Answer::Tables(self.answers.tables()),
-            Ok(Request::Records(question)) => match self.answers.records(&question) {
+            Request::Tables {} => Answer::Tables(self.answers.tables()),
+            Request::Records(question) => match self.answers.records(&question) {
                 Ok(page) => Answer::Page(page),
                 Err(why) => Answer::Error(why),
             },
-            Err(why) => Answer::Error(why),
+            Request::Handover { .. } => Answer::Error("asked of nobody".to_owned()),
+        }
+    }
+
+    /// Lets go of `stream`: others talk over it from here on. An answer is for when there is nobody to do so.
+    async fn hand_over(&self, stream: UnixStream, language: u32) {
+        // The other references to the descriptor: the one that is handed over belongs to no reactor.
+        let copy = stream
+            .as_fd()
+            .try_clone_to_owned()
+            .map(net::UnixStream::from);
+        let handed = copy.map_err(|error| error.to_string());
+        if let Err(why) = handed.and_then(|copy| self.answers.hand_over(copy, language)) {
+            let answer = Answer::Error(why);
+            let _ = timeout(self.limits.deadline, line::write(&stream, &answer.line())).await;
         }
     }
 
@@ -252,30 +278,34 @@ async fn accept(listener: UnixListener, desk: Arc<Desk>) {
         };
         let desk = Arc::clone(&desk);
         tokio::spawn(async move {
-            serve(&stream, &desk).await;
+            serve(stream, &desk).await;
             drop(place);
         });
     }
 }
 
-async fn serve(stream: &UnixStream, desk: &Desk) {
-    let answer = match desk.may_ask(stream) {
-        Ok(()) => question(stream, desk).await,
-        Err(why) => Some(Answer::Error(why)),
+async fn serve(stream: UnixStream, desk: &Desk) {
+    let asked = match desk.may_ask(&stream) {
+        Ok(()) => question(&stream, desk).await,
+        Err(why) => Some(Err(why)),
     };
-    if let Some(answer) = answer {
-        // Who does not take it in time, or has left, does not get it.
-        let _ = timeout(desk.limits.deadline, line::write(stream, &answer.line())).await;
-    }
+    let answer = match asked {
+        Some(Ok(Request::Handover { language })) => return desk.hand_over(stream, language).await,
+        Some(Ok(request)) => desk.answer(request),
+        Some(Err(why)) => Answer::Error(why),
+        None => return,
+    };
+    // Who does not take it in time, or has left, does not get it.
+    let _ = timeout(desk.limits.deadline, line::write(&stream, &answer.line())).await;
 }
 
-/// Reads it, and says what is to be answered; `None` where nobody is left to be answered.
-async fn question(stream: &UnixStream, desk: &Desk) -> Option<Answer> {
+/// Reads it, or says what is wrong with it; `None` where nobody is left to be answered.
+async fn question(stream: &UnixStream, desk: &Desk) -> Option<Result<Request, String>> {
     let deadline = desk.limits.deadline;
     let wrong = match timeout(deadline, line::read(stream, REQUEST_LEN_MAX)).await {
         // Several may be due before the thread sees its end.
         Ok(Ok(_)) if desk.is_over.load(Ordering::Relaxed) => return None,
-        Ok(Ok(line)) => return Some(desk.answer(&line)),
+        Ok(Ok(line)) => return Some(Request::read(&line)),
         Ok(Err(error)) => match error.kind() {
             ErrorKind::FileTooLarge => {
                 format!("a question has at most {REQUEST_LEN_MAX} bytes, its line feed included")
@@ -285,7 +315,7 @@ async fn question(stream: &UnixStream, desk: &Desk) -> Option<Answer> {
         },
         Err(_) => format!("a question has to be whole within {deadline:?}"),
     };
-    Some(Answer::Error(wrong))
+    Some(Err(wrong))
 }
 
 fn not_in(wanted: i32, all: &[ClusterFacts]) -> String {

@@ -27,6 +27,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
+use binrush_engine::relay::TargetSnapshot;
 use binrush_engine::{Engine, Snapshot};
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -98,9 +99,10 @@ impl Http {
         counts: &Snapshot,
         clusters: Clusters,
         tables: Tables,
+        relay: Vec<TargetSnapshot>,
     ) {
         let status = Status::of(engine, counts.clone(), self.started.elapsed());
-        self.publish(status.with(clusters, tables));
+        self.publish(status.with(clusters, tables).relaying(relay));
     }
 
     /// Where it listens, with the port that the kernel chose if none was given.

@@ -22,12 +22,16 @@ mod control;
 mod decode;
 /// The main job on loopback, fed with captured traffic.
 mod demo;
+/// A failover, rehearsed.
+mod drill;
 /// JSON lines into a capture.
 mod encode;
 /// Programs of their own, as commands.
 mod external;
 /// `/metrics` and `/healthz`.
 mod http;
+/// Configurations of OpenSIPS to ours.
+mod import;
 /// The JSON line of a packet, read and written.
 mod line;
 /// The counters as Prometheus reads them.
@@ -68,8 +72,10 @@ enum Command {
     Serve(serve::Args),
     Demo(demo::Args),
     Check(check::Args),
+    Import(import::Args),
     Cluster(cluster::Args),
     State(state::Args),
+    Drill(drill::Args),
     Completions(completions::Args),
     /// Measure this and other receivers: everything about binrush-bench
     Bench(external::Args),
@@ -85,8 +91,10 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Check(args) => check::run(&args),
+        Command::Import(args) => or_reader_left(import::run(&args)),
         Command::Cluster(args) => or_reader_left(cluster::run(&args)),
         Command::State(args) => or_reader_left(state::run(&args)),
+        Command::Drill(args) => Ok(drill::run(&args)),
         Command::Completions(args) => or_reader_left(completions::run(&args)),
         Command::Bench(args) => Err(external::become_program("binrush-bench", &args)),
         Command::Tune(args) => Err(external::become_program("binrush-tune", &args)),

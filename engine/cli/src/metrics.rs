@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use binrush_engine::relay::TargetSnapshot;
 use binrush_engine::{Counts, Engine, KernelDrops, NameCounts, Outcome, Snapshot};
 use prometheus::TextEncoder;
 use prometheus::proto::{Metric, MetricFamily};
@@ -29,6 +30,8 @@ mod exposition;
 mod family;
 /// The families about records.
 mod records;
+/// The families about the relay.
+mod relay;
 /// The families about connections.
 mod streams;
 
@@ -43,6 +46,8 @@ pub(crate) struct Status {
     pub(crate) clusters: Clusters,
     /// The records that it keeps.
     pub(crate) tables: Tables,
+    /// Who gets the live stream on.
+    pub(crate) relay: Vec<TargetSnapshot>,
     /// How long it had been running.
     pub(crate) uptime: Duration,
     /// Why it does not receive, or is no node of its clusters any more, if so.
@@ -77,6 +82,7 @@ impl Status {
             listeners,
             clusters: Clusters::default(),
             tables: Tables::default(),
+            relay: Vec::new(),
             uptime,
             trouble,
         }
@@ -94,6 +100,11 @@ impl Status {
         }
     }
 
+    /// The same with what became of packets for the targets of the relay.
+    pub(crate) fn relaying(self, relay: Vec<TargetSnapshot>) -> Self {
+        Self { relay, ..self }
+    }
+
     /// The text of `/metrics`.
     pub(crate) fn text(&self) -> String {
         let mut families = Vec::from(self.process());
@@ -103,6 +114,7 @@ impl Status {
         families.extend(streams::families(&self.counts.streams));
         families.extend(cluster::families(&self.clusters));
         families.extend(records::families(&self.tables));
+        families.extend(relay::families(&self.relay));
         families.retain(|family| !family.get_metric().is_empty());
         TextEncoder::new()
             .encode_to_string(&families)
@@ -377,6 +389,7 @@ mod tests {
                 .into(),
             clusters: Clusters::default(),
             tables: Tables::default(),
+            relay: Vec::new(),
             uptime: Duration::from_millis(1250),
             trouble: None,
         }

@@ -1,36 +1,36 @@
 //! `binrush serve`: receive BIN packets and say what came.
 
-use std::fmt::Display;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::anyhow;
 use binrush_engine::config::{Allowed, RCVBUF_MAX, STATS_MAX};
+use binrush_engine::engine::StopCause;
+use binrush_engine::relay::{Relay, TargetSnapshot};
 use binrush_engine::telemetry::samples::RefusalLog;
-use binrush_engine::{
-    ChangeError, Clock as _, Engine, EngineConfig, MonotonicClock, Registry, Snapshot, StartError,
-};
+use binrush_engine::{Engine, EngineConfig, MonotonicClock, Registry, Snapshot, StartError};
 use binrush_probe::Report;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::arguments::{self, Shards};
 use crate::http::Http;
-use crate::metrics::{Clusters, Tables};
-use crate::output::{Output, event};
-use crate::probe::{self, Probe};
+use crate::modules;
+use crate::output::Output;
+use crate::probe::Probe;
 use crate::signal::Signals;
 use crate::tally::streams::{Closed, LINES_MAX};
 use crate::text::counted;
-use crate::{modules, tally};
 use asked::Asked;
-use cluster::{Planned, Seats, reach};
+use cluster::{Planned, Seats};
+use confine::Confined;
+use ending::{give_back, pass_on};
+use handover::{From, Heir, Taken};
 use losses::LossLog;
 use records::{Journal, Records};
+use service::Service;
 use settings::{Listen, Settings};
 use streams::StreamLog;
 
@@ -38,16 +38,30 @@ use streams::StreamLog;
 mod asked;
 /// Clusters that it is a node of.
 mod cluster;
+/// What is given up once the sockets are bound.
+mod confine;
+/// How it ends.
+mod ending;
+/// From one process to the next.
+mod handover;
 /// What was lost without a sample to show.
 mod losses;
 /// What is told at the start.
 mod ready;
 /// The records that are kept.
 mod records;
+/// Who gets the live stream on.
+mod relay;
+/// SIGHUP.
+mod reload;
+/// A service manager.
+mod service;
 /// What the command line and the configuration come to together.
 pub(crate) mod settings;
 /// Connections that were refused or ended badly.
 mod streams;
+/// What goes on beside the shards.
+mod watch;
 
 /// Receive BIN packets until SIGTERM or SIGINT, and say what came: of 1.x nodes over UDP, of later ones over TCP and TLS.
 ///
@@ -96,6 +110,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "IP:PORT")]
     http: Option<SocketAddr>,
 
+    /// Take the sockets of the server that answers at this configuration's control socket, and its place: nothing that is sent
+    /// meanwhile is lost, and it ends. If this one fails to start, that one goes on. Without one, start as ever.
+    #[arg(long)]
+    handover: bool,
+
     /// Print JSON lines instead of text.
     #[arg(long)]
     json: bool,
@@ -104,17 +123,21 @@ pub(crate) struct Args {
 /// A server at work: everything that the control thread keeps.
 struct Server<'a> {
     args: &'a Args,
+    service: &'a mut Service,
+    confined: Option<Confined>,
     settings: Settings,
     engine: Engine,
     seats: Option<Seats>,
     journal: Journal,
     asked: Option<Asked>,
+    relay: Option<Relay>,
     probe: Option<Probe>,
     http: Option<Http>,
     output: &'a Output,
     clock: MonotonicClock,
     refusals: RefusalLog,
     losses: LossLog,
+    relay_news: relay::News,
     /// What was told of certificates, and when they were looked at.
     certificates: (Vec<String>, Instant),
     /// What was told to be wrong with the clusters' threads.
@@ -124,140 +147,298 @@ struct Server<'a> {
     closed: Closed,
 }
 
-/// A configuration that was gone over to.
-struct Applied {
-    /// What changed, in words.
-    said: Vec<String>,
-    /// What the user should know about it.
-    warnings: Vec<String>,
+/// Why nothing is watched any more.
+enum Ending {
+    /// A signal, or a shard that ended by itself.
+    Stop,
+    /// Another process takes the sockets.
+    Handover(Heir),
+}
+
+/// How a run of a server came to its end.
+enum Run {
+    /// With this code.
+    Over(ExitCode),
+    /// Its heir is gone: it goes on with what it has.
+    Again(Box<Again>),
+}
+
+/// What a run begins with that goes on where the last one ended.
+struct Again {
+    settings: Settings,
+    taken: Taken,
+    output: Output,
+}
+
+/// Starts to print, when there may be threads.
+type MakeOutput<'a> = dyn FnOnce() -> anyhow::Result<Output> + 'a;
+
+/// What became of the ledger, and of who looked after it.
+struct Closing {
+    totals: Snapshot,
+    stopped: Result<(), StopCause>,
+    relayed: Vec<TargetSnapshot>,
+    /// One that still sends what the shards gave: see [`Closing::end_relay`].
+    relay: Option<Relay>,
+    measured: Option<Report>,
+    watched: anyhow::Result<()>,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     // Before the start, so that a signal from the first moment on leads to a clean stop.
     let signals = Signals::handle()?;
-    let settings = match Settings::load(&args) {
+    let mut service = Service::of_environment()?;
+    let mut settings = match Settings::load(&args) {
         Ok(settings) => settings,
         Err(wrong) => {
             eprintln!("{wrong}");
             return Ok(ExitCode::from(2));
         }
     };
-    receive(&args, settings, &signals, Output::start(io::stdout())?)
+    let taken = begin_with(&args, &mut settings, &mut service)?;
+    receive(&args, settings, &signals, &mut service, taken, || {
+        Output::start(io::stdout())
+    })
 }
 
-/// Receives until a signal ends it, and tells on `output`.
+/// The sockets that are there already: of the running server, or of a service manager.
+fn begin_with(
+    args: &Args,
+    settings: &mut Settings,
+    service: &mut Service,
+) -> anyhow::Result<Taken> {
+    let (estate, told) = service.estate(&settings.engine)?;
+    settings.warnings.extend(told);
+    if args.handover {
+        let Some(control) = &settings.control else {
+            return Err(anyhow!(
+                "--handover asks at the control socket of the running server, and there is none\n  \
+                 name it in the configuration: modparam(\"binrush\", \"control\", \"/run/binrush/control.sock\")"
+            ));
+        };
+        // Whatever can be found wrong with a certificate is found while the running one still receives.
+        settings.check_certificates()?;
+        match Taken::take(control, &mut settings.engine)? {
+            Some(taken) => return Ok(taken),
+            None => settings.warnings.push(format!(
+                "nobody answers at {}: there was nothing to take over",
+                control.display()
+            )),
+        }
+    }
+    let from = match estate.sockets() {
+        0 => From::Nobody,
+        _ => From::Manager,
+    };
+    Ok(Taken {
+        estate,
+        from,
+        ..Taken::default()
+    })
+}
+
+/// Receives until a signal ends it or another process takes its place, and tells on `output`, which is made when there may
+/// be threads.
 fn receive(
     args: &Args,
     mut settings: Settings,
     signals: &Signals,
-    output: Output,
+    service: &mut Service,
+    mut taken: Taken,
+    output: impl FnOnce() -> anyhow::Result<Output>,
 ) -> anyhow::Result<ExitCode> {
+    let mut output: Box<MakeOutput<'_>> = Box::new(output);
+    loop {
+        let warnings = settings.warnings.clone();
+        match serve_once(args, settings, signals, service, taken, output)? {
+            Run::Over(code) => return Ok(code),
+            Run::Again(again) => {
+                let Again {
+                    settings: back,
+                    taken: own,
+                    output: started,
+                } = *again;
+                (settings, taken) = (back, own);
+                settings.warnings = warnings;
+                output = Box::new(move || Ok(started));
+            }
+        }
+    }
+}
+
+/// One run from the first socket to the last total.
+fn serve_once(
+    args: &Args,
+    mut settings: Settings,
+    signals: &Signals,
+    service: &mut Service,
+    mut taken: Taken,
+    output: Box<MakeOutput<'_>>,
+) -> anyhow::Result<Run> {
     // Before the engine: what it steers by may be kept there.
     let mut records = Records::open(&settings)?;
     settings.engine.seed = records.seed();
-    let (registry, probe, planned) = handlers(&settings, &mut records)?;
+    // Before journals are opened: the limit that they need is raised here.
+    let (config, too_few) = with_descriptors(&settings.engine, records.descriptors());
+    settings.warnings.extend(too_few);
+    let sockets = taken.estate.sockets();
+    let bound = match Engine::bind(config, std::mem::take(&mut taken.estate)) {
+        Ok(bound) => bound,
+        Err(error) => return refused(&settings, error),
+    };
+    // From here on there are threads, which have the rights of this one.
+    let confined = settings
+        .confine
+        .then(|| confine::confine(&settings.files(args)));
+    let output = output()?;
+    let (mut registry, probe, planned) = handlers(&settings, &mut records)?;
+    let relay = relay::plan(&settings, &mut registry)?;
     let journal = records.start()?;
     let mut untold = Untold(journal.notes().collect());
     settings.warnings.extend(untold.0.iter().cloned());
-    let (config, too_few) = with_descriptors(&settings.engine);
-    settings.warnings.extend(too_few);
-    let mut engine = match Engine::start(config, registry) {
+    settings
+        .warnings
+        .extend(confined.iter().flat_map(Confined::warnings));
+    let mut engine = match bound.start(registry) {
         Ok(engine) => engine,
-        Err(error) => match settings.refused_by_config(&error) {
-            Some(text) => {
-                eprintln!("{text}");
-                return Ok(ExitCode::from(2));
-            }
-            None => return Err(explained(error)),
-        },
+        Err(error) => return refused(&settings, error),
     };
-    let seats = match planned {
-        Some(planned) => Some(Seats::take(planned, &mut engine, &settings)?),
-        None => None,
+    let around = around(&mut engine, &mut settings, &journal, planned, relay);
+    let (seats, relay, http, asked) = match around {
+        Ok(around) => around,
+        Err(error) if matches!(taken.from, From::Giver { .. }) => {
+            give_back(engine, journal, output, args.json);
+            return Err(error);
+        }
+        Err(error) => return Err(error),
     };
-    let http = match settings.http {
-        Some(addr) => Some(Http::start(addr, &mut engine)?),
-        None => None,
-    };
-    let clusters = seats.as_ref().map(Seats::asked);
-    let asked = settings.control.as_ref();
-    let tables = asked::Tables::of(&engine, &settings.clusters, journal.watch());
-    let asked = asked.map(|path| Asked::start(path, clusters, tables));
-    let asked = asked.transpose()?;
+    taken.ready();
+    // Who had them before is over: only now nobody may want to go on with those that are not asked for any more.
+    if let Err(error) = engine.settle() {
+        let warning =
+            format!("not all sockets that were taken over and nobody asks for are closed: {error}");
+        settings.warnings.push(warning);
+    }
+    settings.warnings.extend(service.ready(&engine));
     output.print(ready::text(
         &engine,
         &settings,
         http.as_ref(),
         asked.as_ref().map(Asked::path),
         &journal,
+        &[
+            ready::More {
+                key: "handover",
+                words: taken.words(sockets),
+                json: taken.json(sockets),
+            },
+            ready::More {
+                key: "confined",
+                words: confined.as_ref().map(Confined::words),
+                json: confined.as_ref().map_or(Value::Null, Confined::json),
+            },
+            relay::more(relay.as_ref()),
+        ],
         args.json,
     ));
     untold.0.clear();
+    let relay_told = relay.as_ref().map(Relay::snapshot).unwrap_or_default();
+    let before = taken.before;
+    drop(taken);
     let mut server = Server {
         args,
+        service,
+        confined,
         settings,
         engine,
         seats,
         journal,
         asked,
+        relay,
         probe,
         http,
         output: &output,
         clock: MonotonicClock,
         refusals: RefusalLog::new(),
         losses: LossLog::default(),
+        relay_news: relay::News::since(&relay_told),
         // The first are in the ready line.
         certificates: (Vec::new(), Instant::now()),
         trouble: None,
         streams: StreamLog::default(),
         closed: Closed::default(),
     };
-    let watched = server.watch(signals);
-    signals.stopping();
-    // Whatever went wrong, and whoever reads the output or does not: first the queues are drained, then the
-    // totals are told, then the rest.
-    let Server {
-        engine,
-        seats,
-        journal,
-        asked,
-        probe,
-        http,
-        mut closed,
-        ..
-    } = server;
-    drop(http);
-    for left in seats.map(Seats::leave).unwrap_or_default() {
-        let more = json!({ "kind": "trouble", "over": false });
-        let text = format!("warning: {left}");
-        tell(&output, args.json, "cluster", &text, more);
+    match server.watch(signals) {
+        Ok(Ending::Handover(heir)) => {
+            let (heir, estate) = heir.with_estate();
+            server.service.pausing();
+            let (settings, closing, estate) = server.leave(estate);
+            let before = before.and(&closing.totals);
+            let still_waits = |text: &str| {
+                service.pausing();
+                watch::tell(
+                    &output,
+                    args.json,
+                    "handover",
+                    &text,
+                    json!({ "done": null }),
+                );
+            };
+            let given = heir.give(&estate, before, &signals.stop, still_waits);
+            pass_on(args, settings, closing, (given, estate, before), output)
+        }
+        watched => {
+            signals.stopping();
+            let (mut closing, kept) = server.stop();
+            if let Some(kept) = kept {
+                service.keep_counts(&kept);
+            }
+            closing.watched = watched.map(drop);
+            Ok(Run::Over(closing.tell(output, args.json, json!({}))?))
+        }
     }
-    let (mut totals, stopped) = tally::of_stopped(engine);
-    // Behind the drain: who asks a shard that hangs must not hold it up.
-    drop(asked);
-    for wrong in journal.stop(stopped.is_ok()) {
-        let text = format!("warning: {wrong}");
-        tell(
-            &output,
-            args.json,
-            "journal",
-            &text,
-            json!({ "over": false }),
-        );
+}
+
+/// What is beside an engine.
+type Around = (Option<Seats>, Option<Relay>, Option<Http>, Option<Asked>);
+
+/// Starts what is beside `engine`: clusters, relays, HTTP and the control socket.
+fn around(
+    engine: &mut Engine,
+    settings: &mut Settings,
+    journal: &Journal,
+    planned: Option<Planned>,
+    relay: Option<binrush_engine::relay::Planned>,
+) -> anyhow::Result<Around> {
+    let seats = match planned {
+        Some(planned) => Some(Seats::take(planned, engine, settings)?),
+        None => None,
+    };
+    let relay = relay.map(|planned| {
+        let (relay, warnings) = relay::start(planned, engine, settings);
+        settings.warnings.extend(warnings);
+        relay
+    });
+    let http = match settings.http {
+        Some(addr) => Some(Http::start(addr, engine)?),
+        None => None,
+    };
+    let clusters = seats.as_ref().map(Seats::asked);
+    let asked = settings.control.as_ref();
+    let tables = asked::Tables::of(engine, &settings.clusters, journal.watch());
+    let asked = asked.map(|path| Asked::start(path, clusters, tables));
+    Ok((seats, relay, http, asked.transpose()?))
+}
+
+/// A start that failed: by what the configuration says, or else.
+fn refused(settings: &Settings, error: StartError) -> anyhow::Result<Run> {
+    match settings.refused_by_config(&error) {
+        Some(text) => {
+            eprintln!("{text}");
+            Ok(Run::Over(ExitCode::from(2)))
+        }
+        None => Err(explained(error)),
     }
-    closed.gather(&totals.streams);
-    closed.put_into(&mut totals.streams);
-    let measured = probe.map(Probe::finish);
-    let text = last(&totals, measured.as_ref(), args.json);
-    let written = output.finish(text.clone());
-    watched?;
-    stopped?;
-    written.map_err(|error| anyhow!("cannot write to standard output: {error}\n{text}"))?;
-    Ok(if totals.is_balanced() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
 }
 
 /// What was found wrong with kept records, until the ready line says it. A start that fails behind that tells it here: the next
@@ -272,16 +453,16 @@ impl Drop for Untold {
     }
 }
 
-/// `config` with as many connections as there are descriptors for, and a warning where these are fewer than it asks
+/// `config` with as many connections as there are descriptors for beside `others`, and a warning where these are fewer than it asks
 /// for. What was asked for stays what the configuration says, and is what a reload compares with.
-fn with_descriptors(config: &EngineConfig) -> (EngineConfig, Option<String>) {
+fn with_descriptors(config: &EngineConfig, others: u64) -> (EngineConfig, Option<String>) {
     let mut fitting = config.clone();
-    let warning = fitting.fit_descriptors().map(|limit| {
+    let warning = fitting.fit_descriptors(others).map(|limit| {
         let asked = config.streams.limits.connections;
         let had = counted(fitting.streams.limits.connections.into(), "connection");
         format!(
             "{had} at most, not the {asked} of tcp_max_connections: this process may have {limit} descriptors, of which \
-             its listeners, HTTP and the reading of files need some; raise the limit (LimitNOFILE= of systemd, or \
+             its listeners, journals, HTTP and the reading of files need some; raise the limit (LimitNOFILE= of systemd, or \
              `ulimit -Hn`), or lower tcp_max_connections"
         )
     });
@@ -310,282 +491,6 @@ fn handlers(
     Ok((registry, probe, planned))
 }
 
-impl Server<'_> {
-    /// Looks after the engine until a signal ends it or a shard ends by itself, and prints a line per interval.
-    /// A line that is not taken is told with the next one.
-    fn watch(&mut self, signals: &Signals) -> anyhow::Result<()> {
-        // Nothing was told yet: what came before this line belongs to the first interval.
-        let (mut then, mut told) = (Instant::now(), None::<Snapshot>);
-        let mut sampled = then;
-        while !signals.stop.load(Ordering::Relaxed) && self.engine.is_running() {
-            thread::sleep(STOP_LATENCY);
-            if signals.reload.swap(false, Ordering::Relaxed) {
-                self.reload();
-            }
-            if let Some(probe) = &self.probe {
-                probe.tend();
-            }
-            self.tell_clusters();
-            if sampled.elapsed() < SAMPLE {
-                continue;
-            }
-            // Also when nothing is printed: the kernel's count of drops must not come round unseen.
-            let now = self.engine.snapshot()?;
-            sampled = Instant::now();
-            self.closed.gather(&now.streams);
-            self.tell_refusals(&now);
-            self.tell_certificates();
-            let clusters = self.look_at_clusters(&now);
-            let tables = self.look_at_tables();
-            if let Some(asked) = &self.asked {
-                asked.show(&now);
-            }
-            if let Some(http) = &self.http {
-                http.show(&self.engine, &now, clusters, tables);
-            }
-            let (every, elapsed) = (self.settings.stats, sampled - then);
-            if every.is_zero() || elapsed < every {
-                continue;
-            }
-            let mut news = told
-                .as_ref()
-                .map_or_else(|| now.clone(), |told| now.since(told));
-            self.closed.put_into(&mut news.streams);
-            if self.output.print(interval(&news, elapsed, self.args.json)) {
-                (then, told) = (sampled, Some(now));
-                self.closed.forget();
-            }
-        }
-        Ok(())
-    }
-
-    /// What has become worth knowing of certificates while time passed.
-    fn tell_certificates(&mut self) {
-        let (told, looked) = &mut self.certificates;
-        if looked.elapsed() < CERTIFICATES {
-            return;
-        }
-        *looked = Instant::now();
-        let now = self.engine.certificate_warnings();
-        for warning in now.iter().filter(|warning| !told.contains(warning)) {
-            self.output.print(if self.args.json {
-                event("warning", Map::new(), json!({ "text": warning }))
-            } else {
-                format!("warning: {warning}")
-            });
-        }
-        *told = now;
-    }
-
-    /// What happened in the clusters.
-    fn tell_clusters(&mut self) {
-        let news = self.seats.as_mut().map(Seats::news);
-        for notice in news.unwrap_or_default() {
-            self.tell("cluster", &notice.text, notice.json);
-        }
-    }
-
-    /// What is known of the clusters. That their threads have ended, or do not answer, is told when it begins and when
-    /// it is over: packets are received all the same, and nobody would see why the other nodes miss us.
-    fn look_at_clusters(&mut self, counts: &Snapshot) -> Clusters {
-        let Some(seats) = &mut self.seats else {
-            return Clusters::default();
-        };
-        seats.heed(counts);
-        let clusters = seats.look();
-        if clusters.trouble != self.trouble {
-            let (text, is_over) = match &clusters.trouble {
-                Some(trouble) => (format!("warning: {trouble}"), false),
-                None => ("the clusters' thread answers again".to_owned(), true),
-            };
-            let more = json!({ "kind": "trouble", "over": is_over });
-            self.tell("cluster", &text, more);
-            self.trouble.clone_from(&clusters.trouble);
-        }
-        clusters
-    }
-
-    /// What is known of the records. That changes do not reach the disk is told when it begins and when it is over.
-    fn look_at_tables(&mut self) -> Tables {
-        let tables = self.journal.look();
-        for news in self.journal.news(&tables) {
-            let more = json!({ "table": &*news.table, "shard": news.shard, "over": news.is_over });
-            self.tell("journal", &news.text, more);
-        }
-        if let Some((text, is_over)) = self.journal.clock_news() {
-            self.tell("clock", &text, json!({ "over": is_over }));
-        }
-        tables
-    }
-
-    /// What was refused or lost lately, in a bounded number of lines.
-    fn tell_refusals(&mut self, now: &Snapshot) {
-        let samples: Vec<_> = self.engine.samples().collect();
-        let outcomes = &now.total.outcomes;
-        for refusal in self.refusals.due(self.clock.now(), outcomes, &samples) {
-            let more = json!({ "outcome": refusal.outcome.symbol(), "count": refusal.count });
-            self.tell("refused", &refusal, more);
-        }
-        let refused = self.engine.refused_connections();
-        for notice in self.streams.due(Instant::now(), &now.streams, &refused) {
-            self.tell(notice.event(), &notice, notice.json());
-        }
-        for loss in self.losses.due(Instant::now(), now) {
-            let more = json!({ "kind": loss.symbol, "count": loss.count });
-            self.tell("lost", &loss, more);
-        }
-    }
-
-    /// A line in words, or the event with `more` and the words.
-    fn tell(&self, name: &str, what: &impl Display, more: Value) {
-        tell(self.output, self.args.json, name, what, more);
-    }
-
-    /// Reads the configuration again and goes over to it; with a wrong one, the old one goes on.
-    fn reload(&mut self) {
-        let (done, said, warnings) = match self.apply() {
-            Ok(Applied { said, warnings }) => (true, said, warnings),
-            Err((wrong, end)) => (false, vec![wrong, end.to_owned()], Vec::new()),
-        };
-        let text = if self.args.json {
-            let more = json!({ "done": done, "text": said, "warnings": warnings });
-            event("reload", Map::new(), more)
-        } else {
-            let said = said.iter().map(|line| format!("reload: {line}"));
-            let warnings = warnings.iter().map(|warning| format!("warning: {warning}"));
-            said.chain(warnings).collect::<Vec<_>>().join("\n")
-        };
-        self.output.print(text);
-    }
-
-    /// Or what is wrong, and what became of it.
-    fn apply(&mut self) -> Result<Applied, (String, &'static str)> {
-        let new = Settings::load(self.args).map_err(|wrong| (wrong.to_string(), AS_BEFORE))?;
-        let engine = &new.engine;
-        if self.probe.is_some() && engine.access.lets_everybody_in() {
-            // Whatever the new configuration says of the probe: it runs until the next start.
-            let text = "letting everybody in needs a restart: the probe is on, which measures for senders that are known";
-            return Err((text.to_owned(), AS_BEFORE));
-        }
-        // The clusters that run are those of the start: while the configuration has others, what they need stays.
-        let running = self.seats.as_ref().map(|_| &self.settings.clusters[..]);
-        let unmet = running.and_then(|running| reach::unmet(running, &engine.streams));
-        if let Some((cluster, me)) = unmet {
-            let text = format!(
-                "node {} of cluster {cluster}, which is this one, is met at {}, and nothing would listen there any more: \
-                 that needs a restart",
-                me.id, me.url
-            );
-            return Err((text, AS_BEFORE));
-        }
-        let stays = running.is_some_and(|running| running != new.clusters);
-        let seats = self.seats.as_ref().filter(|_| !stays);
-        if let Some(seats) = seats {
-            let usable = seats.check(&new);
-            usable.map_err(|error| (error.to_string(), AS_BEFORE))?;
-        }
-        let before = ready::listening(&self.engine);
-        let mut access = engine.access.clone();
-        let mut warnings = new.warnings.clone();
-        if stays {
-            let running = &self.settings.clusters;
-            warnings.extend(reach::keep_in(&mut access, self.engine.access(), running));
-        }
-        let reloaded = self
-            .engine
-            .reload_with(&engine.listen, access, &engine.streams);
-        if let Some(probe) = &self.probe {
-            let listeners = self.engine.listeners().map(|listener| listener.addr);
-            probe.admit(self.engine.access(), listeners);
-        }
-        let reloaded = reloaded.map_err(|error| {
-            let said = match &error {
-                ChangeError::Start(StartError::Tls(error)) => new.placed(error),
-                error => error.to_string(),
-            };
-            (said, end_of(&error))
-        })?;
-        if let Some(seats) = seats {
-            // They were in order a moment ago.
-            let reloaded = seats.reload(&new);
-            reloaded.map_err(|error| (error.to_string(), HALF_DONE))?;
-        }
-        let after = ready::listening(&self.engine);
-        let (opened, closed) = (after.without(&before), before.without(&after));
-        let mut said = Vec::new();
-        if !opened.is_empty() {
-            said.push(format!("opened {opened}"));
-        }
-        if !closed.is_empty() {
-            said.push(format!("closed {closed}"));
-        }
-        if reloaded.access {
-            said.push(format!("access: {}", self.engine.access()));
-        }
-        if !engine.streams.listen_tls.is_empty() {
-            said.push("certificates read again".to_owned());
-        }
-        if new.stats != self.settings.stats {
-            self.settings.stats = new.stats;
-            said.push(match new.stats.as_secs() {
-                0 => "statistics off".to_owned(),
-                seconds => format!("statistics every {seconds} s"),
-            });
-        }
-        for what in self.settings.needs_restart(&new) {
-            said.push(format!("{what} changed: takes effect at the next start"));
-        }
-        if stays {
-            said.push(
-                "until then the nodes of the clusters that run are let in, and met with the certificates of before"
-                    .to_owned(),
-            );
-        }
-        if said.is_empty() {
-            said.push("nothing changed".into());
-        }
-        warnings.extend(reloaded.warnings.iter().map(ToString::to_string));
-        for listener in self.engine.listeners() {
-            if opened.has(&listener) {
-                let of_listener = ready::of_listener(&listener, &self.engine, &new);
-                warnings.extend(of_listener);
-            }
-        }
-        let EngineConfig {
-            listen,
-            access,
-            streams,
-            ..
-        } = new.engine;
-        let old = &mut self.settings.engine;
-        (old.listen, old.access) = (listen, access);
-        old.streams.listen = streams.listen;
-        old.streams.listen_tls = streams.listen_tls;
-        old.streams.tls = streams.tls;
-        Ok(Applied { said, warnings })
-    }
-}
-
-/// As [`Server::tell`].
-fn tell(output: &Output, json: bool, name: &str, what: &impl Display, more: Value) {
-    let text = what.to_string();
-    output.print(if json {
-        let words = Map::from_iter([("text".to_owned(), text.into())]);
-        event(name, words, more)
-    } else {
-        text
-    });
-}
-
-/// What became of a reload that failed with `error`.
-fn end_of(error: &ChangeError) -> &'static str {
-    if error.changed_nothing() {
-        AS_BEFORE
-    } else {
-        HALF_DONE
-    }
-}
-
 /// What to do about it in terms of this command.
 fn explained(error: StartError) -> anyhow::Error {
     match error {
@@ -593,85 +498,6 @@ fn explained(error: StartError) -> anyhow::Error {
         error => error.into(),
     }
 }
-
-fn interval(counts: &Snapshot, elapsed: Duration, json: bool) -> String {
-    let seconds = elapsed.as_secs_f64();
-    if json {
-        let more = json!({ "seconds": seconds });
-        return event("interval", tally::json(counts), more);
-    }
-    let total = &counts.total;
-    let mut text = format!(
-        "{}, {}, {:.0}/s",
-        counted(total.received, "packet"),
-        counted(total.bytes, "byte"),
-        total.received as f64 / seconds
-    );
-    for part in [
-        tally::latency(total).unwrap_or_default(),
-        tally::line(counts),
-        tally::streams::part(&counts.streams),
-    ] {
-        if !part.is_empty() {
-            text.push_str(" | ");
-            text.push_str(&part);
-        }
-    }
-    let peers = tally::streams::peers(tally::streams::rows(&counts.streams), LINES_MAX);
-    let links = tally::streams::links(&counts.streams.links, LINES_MAX);
-    for line in peers.into_iter().chain(links) {
-        text.push('\n');
-        text.push_str(&line);
-    }
-    text
-}
-
-fn last(totals: &Snapshot, measured: Option<&Report>, json: bool) -> String {
-    let balanced = totals.is_balanced();
-    if json {
-        let mut counts = tally::json(totals);
-        counts.extend(measured.map(|report| ("probe".to_owned(), json!(report))));
-        return event("total", counts, json!({ "balanced": balanced }));
-    }
-    let total = &totals.total;
-    let words = tally::line(totals);
-    let separator = if words.is_empty() { "" } else { " | " };
-    let mut lines = vec![
-        format!(
-            "total: {}, {}{separator}{words}",
-            counted(total.received, "packet"),
-            counted(total.bytes, "byte")
-        ),
-        tally::received_equation(total),
-    ];
-    if totals.shards.len() > 1 {
-        lines.push(tally::by_shard(totals));
-    }
-    lines.extend(tally::meanings(total));
-    lines.extend(tally::streams::closing(&totals.streams));
-    lines.push(tally::kernel(totals.kernel));
-    lines.extend(tally::host(totals.host));
-    lines.extend(measured.into_iter().flat_map(probe::lines));
-    let verdict = if balanced {
-        "balanced"
-    } else {
-        "NOT BALANCED: please report this"
-    };
-    lines.push(verdict.to_owned());
-    lines.join("\n")
-}
-
-const AS_BEFORE: &str = "going on as before";
-const HALF_DONE: &str = "done in part; another SIGHUP tries the rest";
-
-/// How often certificates are looked at: they end on a day.
-const CERTIFICATES: Duration = Duration::from_secs(12 * 3600);
-
-/// How often the counters are read, printed or not.
-const SAMPLE: Duration = Duration::from_secs(1);
-
-/// How late a signal is noticed at most.
-const STOP_LATENCY: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests;

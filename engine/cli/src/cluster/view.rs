@@ -439,6 +439,9 @@ mod tests {
                 "  usrloc-contact-repl: the last one, from node 1, completed after 80 000 chunks and 1.2 s; \
                  what the donor did not confirm was removed",
                 "  usrloc-contact-repl: given to node 12 now, 41 000 chunks so far",
+                "  usrloc-contact-repl: dialogs left out of syncs, because the target lacks their socket: 7 (udp:10.0.0.1:5060)",
+                "  usrloc-contact-repl: contacts given without their socket, because the target lacks it: 40 (udp:10.0.0.1:5060)",
+                "  usrloc-contact-repl: dialogs left out of syncs, because only updates told of them: 2",
                 "  usrloc-contact-repl: packets and chunks that found no room: 1",
                 "  usrloc-contact-repl: packets that change what is not here: 12",
                 "  usrloc-contact-repl: packets that lack something, so that their records are given to nobody: 3",

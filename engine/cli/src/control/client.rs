@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,6 +39,41 @@ pub(crate) fn ask(path: &Path, request: &Request) -> anyhow::Result<Map<String, 
             PATIENCE.as_secs()
         ),
     }
+}
+
+/// A connection over which `request` was said to the server at `path`; `None`: there is none.
+///
+/// # Errors
+/// As [`ask`], but for what it answers.
+pub(crate) fn open(path: &Path, request: &Request) -> anyhow::Result<Option<net::UnixStream>> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .context("cannot prepare to ask the control socket")?;
+    let opened = async {
+        let stream = match connect(path).await {
+            Ok(stream) => stream,
+            Err(error) if is_nobody(&error) => return Ok(None),
+            Err(error) => return Err(explained(path, &error)),
+        };
+        check_who_answers(path, &stream)?;
+        let written = line::write(&stream, &request.line()).await;
+        written.map_err(|error| explained(path, &error))?;
+        Ok(Some(stream.into_std()?))
+    };
+    match runtime.block_on(async { timeout(PATIENCE, opened).await }) {
+        Ok(opened) => opened,
+        Err(_) => bail!("{} is there and takes no question", path.display()),
+    }
+}
+
+/// Nobody listens there.
+fn is_nobody(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused
+    )
 }
 
 /// Where a server listens that was not told otherwise.

@@ -8,6 +8,7 @@ use binrush_engine::cluster::facts::{
     CapabilityFacts, ClusterFacts, KeptFacts, MessageFacts, NodeFacts, PeerFacts, SyncFacts,
     TagFacts,
 };
+use binrush_engine::cluster::replica;
 use binrush_engine::cluster::session::SyncEnd;
 use serde::{Deserialize, Serialize};
 
@@ -68,9 +69,21 @@ pub(crate) struct Capability {
     pub(crate) abandoned: u64,
     pub(crate) donated: u64,
     pub(crate) donated_chunks: u64,
+    pub(crate) withheld: Withheld,
     pub(crate) donations: Vec<Donation>,
     pub(crate) requests_waiting: Vec<i32>,
     pub(crate) kept: Option<Kept>,
+}
+
+/// What was kept back in the syncs that others got.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Withheld {
+    pub(crate) no_socket: u64,
+    pub(crate) socketless: u64,
+    pub(crate) provisional: u64,
+    /// Some of those that the last one lacks.
+    pub(crate) sockets: Vec<String>,
 }
 
 /// What is had of what one node told.
@@ -207,11 +220,26 @@ impl From<&CapabilityFacts> for Capability {
             abandoned: facts.abandoned,
             donated: facts.donated,
             donated_chunks: facts.donated_chunks,
+            withheld: Withheld::from(&facts.withheld),
             donations: donations
                 .map(|&(node, chunks)| Donation { node, chunks })
                 .collect(),
             requests_waiting: facts.requests_waiting.clone(),
             kept: facts.kept.map(Kept::from),
+        }
+    }
+}
+
+impl From<&replica::Withheld> for Withheld {
+    fn from(facts: &replica::Withheld) -> Self {
+        let sockets = facts.sockets.iter();
+        Self {
+            no_socket: facts.no_socket,
+            socketless: facts.socketless,
+            provisional: facts.provisional,
+            sockets: sockets
+                .map(|socket| String::from_utf8_lossy(socket).into_owned())
+                .collect(),
         }
     }
 }
@@ -406,6 +434,12 @@ pub(crate) mod tests {
             completed: 2,
             donated: 3,
             donated_chunks: 240_000,
+            withheld: replica::Withheld {
+                no_socket: 7,
+                socketless: 40,
+                provisional: 2,
+                sockets: vec![b"udp:10.0.0.1:5060"[..].into()],
+            },
             donations: vec![(12, 41_000)],
             kept: Some(KeptFacts {
                 records: 80_000,
@@ -458,6 +492,7 @@ pub(crate) mod tests {
                     "donor": 12, "completed": false, "removed_unconfirmed": false, "chunks": 7, "took_ms": 15000,
                 },
                 "completed": 0, "abandoned": 1, "donated": 0, "donated_chunks": 0, "donations": [],
+                "withheld": { "no_socket": 0, "socketless": 0, "provisional": 0, "sockets": [] },
                 "requests_waiting": [12], "kept": null,
             })
         );
@@ -466,6 +501,10 @@ pub(crate) mod tests {
             json!({
                 "records": 80000, "bytes": 35680000, "incomplete": 3, "astray": 12, "full": 1, "passed_over": 2000, "senseless": 5, "expired": 700,
             })
+        );
+        assert_eq!(
+            value["capabilities"][1]["withheld"],
+            json!({ "no_socket": 7, "socketless": 40, "provisional": 2, "sockets": ["udp:10.0.0.1:5060"] })
         );
         assert_eq!(value["tags"][1], json!({ "name": "spare", "active": null }));
         // We have no link to ourselves.

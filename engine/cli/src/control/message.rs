@@ -6,6 +6,7 @@
 //! {"ask":"peers"}                                             {"version":1,"peers":{...}}
 //! {"ask":"sync","cluster":1,"capability":"dialog-dlg-repl"}   {"version":1,"done":true}
 //! {"ask":"tables"}                                            {"version":1,"tables":[...]}
+//! {"ask":"handover","language":1}                             see `serve/handover.rs`
 //! {"ask":"records","table":"1/dialog-dlg-repl"}               {"version":1,"page":{"records":[...],"next":{...},...}}
 //! ```
 
@@ -44,6 +45,11 @@ pub(crate) enum Request {
     Tables {},
     /// Records of one of them.
     Records(Question),
+    /// Give up the sockets to who asks: what is said behind this is of another language, see `serve/handover.rs`.
+    Handover {
+        /// Its version.
+        language: u32,
+    },
 }
 
 /// What it comes to.

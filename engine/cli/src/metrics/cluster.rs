@@ -380,7 +380,7 @@ const CAPABILITY_GAUGES: [ByCapability; 11] = [
     ),
 ];
 
-const CAPABILITY_COUNTERS: [ByCapability; 10] = [
+const CAPABILITY_COUNTERS: [ByCapability; 13] = [
     (
         "binrush_cluster_syncs_completed_total",
         "Syncs of a capability that brought all records of a donor.",
@@ -400,6 +400,21 @@ const CAPABILITY_COUNTERS: [ByCapability; 10] = [
         "binrush_cluster_donated_chunks_total",
         "Chunks in the syncs of a capability that other nodes got from us.",
         |each| Some(each.donated_chunks as f64),
+    ),
+    (
+        "binrush_cluster_donated_without_socket_total",
+        "Dialogs that were left out of syncs for other nodes, because the target lacks a socket of theirs.",
+        |each| Some(each.withheld.no_socket as f64),
+    ),
+    (
+        "binrush_cluster_donated_socketless_total",
+        "Contacts that other nodes got from us without their socket, because the target lacks it.",
+        |each| Some(each.withheld.socketless as f64),
+    ),
+    (
+        "binrush_cluster_donated_provisional_total",
+        "Dialogs that were left out of syncs for other nodes, because only updates told of them.",
+        |each| Some(each.withheld.provisional as f64),
     ),
     (
         "binrush_cluster_records_refused_total",
@@ -524,6 +539,9 @@ mod tests {
             ("syncs_abandoned_total", Some(1.0), Some(0.0)),
             ("donations_total", Some(0.0), Some(3.0)),
             ("donated_chunks_total", Some(0.0), Some(240_000.0)),
+            ("donated_without_socket_total", Some(0.0), Some(7.0)),
+            ("donated_socketless_total", Some(0.0), Some(40.0)),
+            ("donated_provisional_total", Some(0.0), Some(2.0)),
             ("records", None, Some(80_000.0)),
             ("records_bytes", None, Some(35_680_000.0)),
             ("records_refused_total", None, Some(1.0)),

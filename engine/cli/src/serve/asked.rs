@@ -1,6 +1,8 @@
 //! What a server answers at its control socket, whether it is in a cluster or not.
 
+use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use binrush_engine::cluster::facts::ClusterFacts;
@@ -8,7 +10,7 @@ use binrush_engine::{Outcome, Snapshot};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::cluster;
+use super::{cluster, handover};
 use crate::control::records::{Page, Question, Table};
 use crate::control::{Answers, Control};
 use crate::tally;
@@ -27,6 +29,8 @@ pub(super) struct Asked {
     peers: Arc<Mutex<Value>>,
     /// What came and was lost here.
     lost: Arc<Mutex<Lost>>,
+    /// Who asks for the sockets.
+    heirs: Receiver<UnixStream>,
 }
 
 /// On the thread that answers.
@@ -36,6 +40,7 @@ struct Known {
     tables: Tables,
     peers: Arc<Mutex<Value>>,
     lost: Arc<Mutex<Lost>>,
+    heirs: SyncSender<UnixStream>,
 }
 
 impl Asked {
@@ -48,22 +53,30 @@ impl Asked {
     ) -> anyhow::Result<Self> {
         let peers = Arc::new(Mutex::new(tally::streams::json(&Default::default())));
         let lost = Arc::default();
+        let (heirs_tx, heirs) = mpsc::sync_channel(1);
         let known = Arc::new(Known {
             clusters,
             tables,
             peers: Arc::clone(&peers),
             lost: Arc::clone(&lost),
+            heirs: heirs_tx,
         });
         let control = Control::start(path, known)?;
         Ok(Self {
             control,
             peers,
             lost,
+            heirs,
         })
     }
 
     pub(super) fn path(&self) -> &Path {
         self.control.path()
+    }
+
+    /// Somebody who asks for the sockets, if there is one.
+    pub(super) fn heir(&self) -> Option<UnixStream> {
+        self.heirs.try_recv().ok()
     }
 
     /// Answers with `counts` from now on.
@@ -101,6 +114,17 @@ impl Answers for Known {
 
     fn records(&self, question: &Question) -> Result<Page<Box<RawValue>>, String> {
         self.tables.page(question)
+    }
+
+    fn hand_over(&self, stream: UnixStream, language: u32) -> Result<(), String> {
+        if language != handover::LANGUAGE {
+            return Err(format!(
+                "this process hands over in language {}, and was asked in {language}: stop it and start the other one",
+                handover::LANGUAGE
+            ));
+        }
+        let sent = self.heirs.try_send(stream);
+        sent.map_err(|_| "another handover is under way: ask again when it is over".to_owned())
     }
 }
 

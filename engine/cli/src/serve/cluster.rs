@@ -271,7 +271,8 @@ fn wants_tls(clusters: &[ClusterConfig], has_domains: bool) -> bool {
     all.any(|each| each.neighbours.iter().any(is_secure) || has_domains && is_secure(&each.me))
 }
 
-fn client(settings: &Settings) -> anyhow::Result<Arc<ClientTls>> {
+/// What our connections to others show and trust.
+pub(super) fn client(settings: &Settings) -> anyhow::Result<Arc<ClientTls>> {
     let domains = &settings.tls.client;
     let loaded = ClientTls::load(domains);
     let loaded = loaded.map_err(|error| anyhow!("{}", settings.placed(&error)))?;

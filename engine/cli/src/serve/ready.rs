@@ -14,6 +14,16 @@ use crate::output::event;
 use crate::text::counted;
 use crate::{modules, tally};
 
+/// Something else that is told at the start.
+#[derive(Debug)]
+pub(super) struct More {
+    /// In the JSON line.
+    pub(super) key: &'static str,
+    /// `None`: it is not worth a word.
+    pub(super) words: Option<String>,
+    pub(super) json: Value,
+}
+
 /// What is listened for where: addresses as OpenSIPS writes them, each with a transport.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Listening(Vec<(String, &'static str)>);
@@ -25,6 +35,7 @@ pub(super) fn text(
     http: Option<&Http>,
     control: Option<&Path>,
     journal: &Journal,
+    rest: &[More],
     json: bool,
 ) -> String {
     // Those of datagrams come first: whoever knows of one address only, knows of one of these.
@@ -85,6 +96,14 @@ pub(super) fn text(
             "probe": settings.probe,
             "warnings": warnings,
         });
+        let Value::Object(mut more) = more else {
+            unreachable!("it is an object");
+        };
+        more.extend(
+            rest.iter()
+                .map(|each| (each.key.to_owned(), each.json.clone())),
+        );
+        let more = Value::Object(more);
         return event("ready", Map::new(), more);
     }
     let streams = stream_backend.map_or_else(String::new, |(backend, reason)| {
@@ -123,6 +142,9 @@ pub(super) fn text(
     }
     if !settings.probe.is_empty() {
         text.push_str(&format!(", probe {}", settings.probe.join(" ")));
+    }
+    for words in rest.iter().filter_map(|each| each.words.as_ref()) {
+        text.push_str(&format!(", {words}"));
     }
     for warning in warnings {
         text.push_str("\nwarning: ");

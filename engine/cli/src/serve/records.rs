@@ -16,6 +16,7 @@ use binrush_engine::store::durable::{Journaled, State, StateError, StateOptions}
 use binrush_engine::store::legacy::{self, Legacy};
 use binrush_engine::store::{TypedReplica, family};
 use binrush_engine::{Registry, ShardId, WallClock};
+use binrush_store::sockets::Target;
 use binrush_store::{Family, Limits, Store};
 
 use super::settings::Settings;
@@ -32,9 +33,12 @@ mod memory;
 /// The records of a server that has not started.
 pub(super) struct Records {
     config: StateConfig,
+    /// How many, counts that have no journal among them.
+    tables: usize,
     /// Bytes of a table.
     bytes: u64,
     sockets: Arc<Sockets>,
+    target: Arc<Target>,
     shards: u16,
     /// `None`: in memory only.
     state: Option<State>,
@@ -50,6 +54,7 @@ struct Table {
     wall: Arc<WallClock>,
     limits: Limits,
     sockets: Arc<Sockets>,
+    target: Arc<Target>,
     /// By shard.
     stores: Mutex<Vec<Option<Shared>>>,
     /// Where its counts go, under its name, if no cluster shows them.
@@ -76,11 +81,9 @@ impl Records {
         let legacy = [legacy::DIALOGS, legacy::CONTACTS, legacy::PIPES];
         let legacy = legacy.iter().filter(|name| settings.keeps_legacy(name));
         let clusters = settings.clusters.iter();
-        let tables = clusters
-            .map(|cluster| cluster.capabilities.len())
-            .sum::<usize>();
-        let bytes = config.bytes;
-        let bytes = bytes.unwrap_or_else(|| memory::for_each(tables + legacy.count()));
+        let replicated = clusters.map(|cluster| cluster.capabilities.len());
+        let tables = replicated.sum::<usize>() + legacy.count();
+        let bytes = config.bytes.unwrap_or_else(|| memory::for_each(tables));
         let state = config.dir.as_ref().map(|dir| {
             State::open(&StateOptions {
                 state_dir: dir.clone(),
@@ -92,13 +95,22 @@ impl Records {
         });
         Ok(Self {
             state: state.transpose().map_err(cannot_keep)?,
+            tables,
             bytes,
             config,
             sockets: Arc::clone(&settings.sockets),
+            target: Arc::clone(&settings.target),
             shards,
             tallies: Tallies::default(),
             wall: Arc::new(WallClock::system()),
         })
+    }
+
+    /// Descriptors that its journals will have.
+    pub(super) fn descriptors(&self) -> u64 {
+        let journals = self.tables as u64 * u64::from(self.shards);
+        let journals = self.state.as_ref().map_or(0, |_| journals);
+        journals * DESCRIPTORS_OF_JOURNAL
     }
 
     /// What the engine has to steer by, so that each shard owns the records that it finds in its journal.
@@ -214,6 +226,7 @@ impl Records {
             wall: Arc::clone(&self.wall),
             limits,
             sockets: Arc::clone(&self.sockets),
+            target: Arc::clone(&self.target),
             stores: Mutex::new(stores),
             tallies: (name == capability).then(|| (name.to_owned(), Arc::clone(&self.tallies))),
         })
@@ -243,7 +256,8 @@ impl Table {
             }
         };
         let typed = TypedReplica::over(&self.capability, store, Arc::clone(&self.wall), journaled)
-            .with_sockets(Arc::clone(&self.sockets));
+            .with_sockets(Arc::clone(&self.sockets))
+            .with_target(Arc::clone(&self.target));
         if let (Some((name, tallies)), Some(tally)) = (&self.tallies, typed.tally()) {
             let mut tallies = tallies.lock().unwrap_or_else(PoisonError::into_inner);
             tallies.push((name.clone(), tally));
@@ -261,3 +275,6 @@ const fn is_durable(family: Family) -> bool {
 fn cannot_keep(error: StateError) -> anyhow::Error {
     anyhow!("cannot keep records in the state directory: {error}")
 }
+
+/// Its ring, the locks of folder and ring, a file of its log, and one of a snapshot.
+const DESCRIPTORS_OF_JOURNAL: u64 = 5;

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use binrush_engine::cluster::config::ClusterConfig;
 use binrush_engine::cluster::door;
 use binrush_engine::config::{
@@ -15,12 +16,16 @@ use binrush_engine::config::{
     Protocol, Sockets, StateConfig, Topic, Value, doubts, tls_domain_for, tls_needed,
 };
 use binrush_engine::engine::ListenerInfo;
+use binrush_engine::relay::TargetConfig;
 use binrush_engine::stream::StreamLimits;
-use binrush_engine::tls::{TlsDomain, TlsError, TlsFiles};
+use binrush_engine::tls::{ServerTls, TlsDomain, TlsError, TlsFiles};
 use binrush_engine::{Access, EngineConfig, StartError};
+use binrush_store::sockets::Target;
 
 use super::Args;
 use super::cluster::reach;
+use super::confine::Files;
+use super::relay;
 
 /// What a server is run with.
 #[derive(Debug, Clone)]
@@ -42,8 +47,14 @@ pub(crate) struct Settings {
     /// Where to answer `binrush cluster`.
     pub(super) control: Option<PathBuf>,
     pub(super) state: StateConfig,
+    /// Whether to give up what is not needed after the start.
+    pub(super) confine: bool,
     /// SIP sockets of the configuration.
     pub(super) sockets: Arc<Sockets>,
+    /// Where records go back to.
+    pub(super) target: Arc<Target>,
+    /// Who gets the live stream on.
+    pub(super) relay: Vec<TargetConfig>,
     /// The domains of a configuration, also those that its own listeners do not need.
     pub(super) tls: TlsFiles,
     /// What the configuration set, and where.
@@ -95,6 +106,10 @@ impl Settings {
                 return Err(Wrong::Arguments(text));
             }
         }
+        if let Some(wrong) = relay::wrong(&settings, &settings) {
+            return Err(Wrong::Arguments(wrong));
+        }
+        let engine = &mut settings.engine;
         if let Some(shards) = args.shards {
             engine.shards = shards.0;
         }
@@ -183,12 +198,68 @@ impl Settings {
             clusters: config.clusters,
             control: config.control,
             state: config.state,
+            confine: config.confine,
             sockets: config.sockets,
+            target: config.target,
+            relay: config.relay,
             tls: config.tls,
             parameters: config.parameters,
             pin_place: config.pin_place,
             has_told_reach: !overrules(args, Topic::Reach),
             warnings: told.map(ToString::to_string).collect(),
+        }
+    }
+
+    /// The files and folders that are needed after the start.
+    pub(super) fn files(&self, args: &Args) -> Files {
+        let mut files = Files {
+            // What the host lost, the limits of memory and the list of cores; what is opened to have a descriptor in reserve.
+            read: [
+                "/proc",
+                "/sys/fs/cgroup",
+                "/sys/devices/system/cpu",
+                "/dev/null",
+            ]
+            .map(PathBuf::from)
+            .into(),
+            write: Vec::new(),
+        };
+        if let Some(config) = &args.config {
+            files.reads(config);
+        }
+        // Those that it includes, as far as they set anything.
+        let places = self.parameters.iter().flat_map(|set| &set.places);
+        let included: BTreeSet<&str> = places.map(|place| &*place.file).collect();
+        let included = included.into_iter().map(Path::new);
+        included
+            .filter(|file| file.is_file())
+            .for_each(|file| files.reads(file));
+        for domain in self.tls.server.iter().chain(&self.tls.client) {
+            let own = [&domain.certificate, &domain.private_key];
+            let own = own.into_iter().filter(|path| !path.as_os_str().is_empty());
+            own.chain(&domain.ca_list)
+                .for_each(|file| files.reads(file));
+            let folders = domain.ca_dir.iter().chain(&domain.crl_dir);
+            folders.for_each(|folder| files.reads_all_in(folder));
+        }
+        if let Some(state_dir) = &self.state.dir {
+            files
+                .write
+                .extend([state_dir.clone(), self.state.runtime_dir.clone()]);
+        }
+        let folder = self.control.as_ref().and_then(|control| control.parent());
+        files.write.extend(folder.map(Path::to_owned));
+        files
+    }
+
+    /// Whether the certificates that its listeners need can be used, before anything is bound.
+    pub(super) fn check_certificates(&self) -> anyhow::Result<()> {
+        let needed = self.engine.streams.tls.as_ref();
+        let needed = needed.filter(|_| !self.engine.streams.listen_tls.is_empty());
+        let checked = needed.map(|files| ServerTls::load(&files.server));
+        match checked.transpose() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(anyhow!("{}", self.placed(&error))),
         }
     }
 
@@ -298,7 +369,12 @@ impl Settings {
             ("clusterer", self.clusters != new.clusters),
             ("control", self.control != new.control),
             ("what is kept of records", self.state != new.state),
-            ("SIP sockets", self.sockets != new.sockets),
+            (
+                "SIP sockets",
+                self.sockets != new.sockets || self.target != new.target,
+            ),
+            ("relay", self.relay != new.relay),
+            ("confine", self.confine != new.confine),
             ("http", self.http != new.http),
         ];
         let (old, streams) = (&old.streams, &engine.streams);
@@ -370,7 +446,10 @@ impl Default for Settings {
             clusters: Vec::new(),
             control: None,
             state: StateConfig::default(),
+            confine: true,
             sockets: Arc::default(),
+            target: Arc::default(),
+            relay: Vec::new(),
             tls: TlsFiles::default(),
             parameters: Parameters::default(),
             pin_place: None,

@@ -1,6 +1,11 @@
 //! What a start and a reload come to.
 
+use std::sync::atomic::Ordering;
+
+use binrush_engine::ChangeError;
+
 use super::*;
+use crate::serve::reload::{AS_BEFORE, HALF_DONE, end_of};
 use clap::Parser as _;
 
 #[derive(Debug, clap::Parser)]
@@ -14,8 +19,13 @@ fn stopped_at_once(output: Output) -> anyhow::Result<ExitCode> {
     let args = Command::parse_from(line.split(' ')).args;
     let signals = Signals::default();
     signals.stop.store(true, Ordering::Relaxed);
-    let settings = Settings::load(&args).unwrap();
-    receive(&args, settings, &signals, output)
+    let mut settings = Settings::load(&args).unwrap();
+    // This process has other tests.
+    settings.confine = false;
+    let (mut service, taken) = (Service::default(), Taken::default());
+    receive(&args, settings, &signals, &mut service, taken, || {
+        Ok(output)
+    })
 }
 
 #[test]

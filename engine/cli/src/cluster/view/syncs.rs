@@ -1,7 +1,7 @@
 //! What our copies are worth, and how they came to be: syncs that we got, and gave.
 
 use super::{grouped, ids, millis};
-use crate::control::facts::{Capability, Cluster, Kept, LastSync, Sync};
+use crate::control::facts::{Capability, Cluster, Kept, LastSync, Sync, Withheld};
 use crate::table::{Head, Table};
 use crate::text::{Harmless, counted};
 
@@ -44,6 +44,7 @@ fn sentences(of: &Capability) -> Vec<String> {
             donation.node
         )
     }));
+    said.extend(withheld(&of.withheld));
     said.extend(of.kept.iter().flat_map(not_kept));
     // Where all are alike the row says it.
     if of.peers.iter().any(|peer| peer.state != of.state) {
@@ -87,6 +88,34 @@ fn not_kept(kept: &Kept) -> Vec<String> {
     ];
     let some = told.iter().filter(|(_, count)| *count > 0);
     some.map(|(what, count)| format!("{what}: {}", grouped(*count)))
+        .collect()
+}
+
+/// What others did not get of it.
+fn withheld(of: &Withheld) -> Vec<String> {
+    let examples = match &of.sockets[..] {
+        [] => String::new(),
+        sockets => format!(" ({})", Harmless(&sockets.join(", "))),
+    };
+    let told = [
+        (
+            "dialogs left out of syncs, because the target lacks their socket",
+            of.no_socket,
+            &examples[..],
+        ),
+        (
+            "contacts given without their socket, because the target lacks it",
+            of.socketless,
+            &examples,
+        ),
+        (
+            "dialogs left out of syncs, because only updates told of them",
+            of.provisional,
+            "",
+        ),
+    ];
+    let some = told.iter().filter(|(_, count, _)| *count > 0);
+    some.map(|(what, count, examples)| format!("{what}: {}{examples}", grouped(*count)))
         .collect()
 }
 
@@ -145,6 +174,29 @@ mod tests {
         assert_eq!(under_way(&sync), begun);
         sync.total = Some(0);
         assert!(under_way(&sync).contains(": 0 of 0 chunks (100 %) in "));
+    }
+
+    #[test]
+    fn what_others_did_not_get_is_told_with_the_sockets_they_lack() {
+        let capability = Capability {
+            name: "dialog-dlg-repl".into(),
+            withheld: Withheld {
+                no_socket: 1_200,
+                provisional: 3,
+                sockets: vec!["udp:vip".into(), "\x1b[2J".into()],
+                ..Withheld::default()
+            },
+            ..Capability::default()
+        };
+        let lacks = "dialogs left out of syncs, because the target lacks their socket";
+        let told = "dialogs left out of syncs, because only updates told of them";
+        assert_eq!(
+            sentences(&capability),
+            [
+                format!(r"  dialog-dlg-repl: {lacks}: 1 200 (udp:vip, \u{{1b}}[2J)"),
+                format!("  dialog-dlg-repl: {told}: 3"),
+            ]
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use binrush_engine::cluster::outbox::Event;
+use binrush_engine::cluster::replica::Withheld;
 use binrush_engine::cluster::session::SyncEnd;
 use serde_json::{Value, json};
 
@@ -176,6 +177,7 @@ fn told(event: &Event) -> (i32, String, Value) {
             node,
             chunks,
             complete,
+            withheld,
         } => {
             let how = match complete {
                 true => "has",
@@ -184,11 +186,44 @@ fn told(event: &Event) -> (i32, String, Value) {
             let went = counted(*chunks, "chunk");
             (
                 *cluster,
-                format!("node {node} {how} our {capability}, {went}"),
-                json!({ "kind": "donated", "capability": capability, "node": node, "complete": complete, "chunks": chunks }),
+                format!(
+                    "node {node} {how} our {capability}, {went}{}",
+                    kept_back(withheld)
+                ),
+                json!({
+                    "kind": "donated", "capability": capability, "node": node, "complete": complete, "chunks": chunks,
+                    "withheld": crate::control::facts::Withheld::from(withheld),
+                }),
             )
         }
         event => told_of_others(event),
+    }
+}
+
+/// What somebody did not get, and what would change that; nothing where all was given.
+fn kept_back(withheld: &Withheld) -> String {
+    if withheld.is_nothing() {
+        return String::new();
+    }
+    let parts = [
+        (withheld.no_socket, "dialog", "left out for their sockets"),
+        (withheld.socketless, "contact", "given without their socket"),
+        (
+            withheld.provisional,
+            "dialog",
+            "left out, as only updates told of them",
+        ),
+    ];
+    let parts = parts.iter().filter(|(count, ..)| *count > 0);
+    let parts = parts.map(|(count, what, how)| format!("{} {how}", counted(*count, what)));
+    let parts = parts.collect::<Vec<_>>().join(", ");
+    let sockets = withheld.sockets.iter();
+    let sockets = sockets.map(|socket| String::from_utf8_lossy(socket));
+    match sockets.collect::<Vec<_>>().join(", ") {
+        sockets if sockets.is_empty() => format!("; {parts}"),
+        sockets => format!(
+            "; {parts} (the target is not known to have {sockets}: socket_map, target_socket)"
+        ),
     }
 }
 
@@ -294,6 +329,44 @@ mod tests {
     }
 
     #[test]
+    fn what_a_node_did_not_get_is_told_in_one_line_with_what_to_set() {
+        let mut withheld = Withheld::default();
+        let given = |withheld: &Withheld| {
+            let withheld = withheld.clone();
+            let (cluster, capability) = (1, "dialog-dlg-repl".to_owned());
+            let (node, chunks, complete) = (2, 9, true);
+            Notice::of(&Event::Donated {
+                cluster,
+                capability,
+                node,
+                chunks,
+                complete,
+                withheld,
+            })
+        };
+        let all = "cluster 1: node 2 has our dialog-dlg-repl, 9 chunks";
+        assert_eq!(given(&withheld).text, all);
+        withheld.provisional = 1;
+        let text = given(&withheld).text;
+        assert_eq!(
+            text,
+            format!("{all}; 1 dialog left out, as only updates told of them")
+        );
+        (withheld.no_socket, withheld.socketless) = (2, 3);
+        withheld.lacks(b"udp:vip");
+        let notice = given(&withheld);
+        assert_eq!(
+            notice.text,
+            format!(
+                "{all}; 2 dialogs left out for their sockets, 3 contacts given without their socket, 1 dialog left out, as \
+                 only updates told of them (the target is not known to have udp:vip: socket_map, target_socket)"
+            )
+        );
+        assert_eq!(notice.json["withheld"]["no_socket"], 2);
+        assert_eq!(notice.json["withheld"]["sockets"][0], "udp:vip");
+    }
+
+    #[test]
     fn nothing_in_a_notice_commands_a_terminal() {
         let evil = "\u{1b}]0;x\u{7}\n\u{9b}2J\u{202e}";
         let events = [
@@ -331,6 +404,11 @@ mod tests {
                 node: 2,
                 chunks: 1,
                 complete: true,
+                withheld: Withheld {
+                    no_socket: 1,
+                    sockets: vec![evil.as_bytes().into()],
+                    ..Withheld::default()
+                },
             },
         ];
         let notices = events.iter().map(Notice::of);
