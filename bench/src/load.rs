@@ -19,6 +19,8 @@ pub(crate) mod bench;
 pub(crate) mod matter;
 /// What load, search and replay are told alike.
 pub(crate) mod options;
+/// More than the receiver can take.
+pub(crate) mod overload;
 /// Many trials at many rates.
 pub(crate) mod searching;
 /// A run from its start to its result.

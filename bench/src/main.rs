@@ -70,6 +70,7 @@ enum Command {
     Completions(completions::Args),
     Learn(learn::Args),
     Load(load::Args),
+    Overload(load::overload::Args),
     Profile(profile::Args),
     Proxy(proxy::Args),
     #[command(hide = true)]
@@ -90,6 +91,7 @@ fn main() -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Learn(args) => learn::run(&args),
         Command::Load(args) => load::run(&args),
+        Command::Overload(args) => load::overload::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Proxy(args) => proxy::run(&args),
         Command::Receive(args) => receive::run(&args).map(done),

@@ -46,7 +46,7 @@ mod units;
 
 /// Results for tests.
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
 

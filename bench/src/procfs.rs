@@ -17,6 +17,13 @@ pub(crate) struct Thread {
     tid: u32,
 }
 
+impl Thread {
+    /// The process that it is of.
+    pub(crate) const fn pid(self) -> u32 {
+        self.pid
+    }
+}
+
 /// The receive queue of one UDP socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Queue {

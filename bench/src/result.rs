@@ -31,6 +31,9 @@ pub(crate) struct RunResult {
     pub(crate) self_test: Vec<SelfTestRow>,
     pub(crate) trials: Vec<Trial>,
     pub(crate) search: Option<SearchResult>,
+    /// Of `overload`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) overload: Option<OverloadResult>,
 }
 
 /// A reason not to believe a figure.
@@ -214,6 +217,32 @@ pub(crate) struct IntervalRow {
     pub(crate) received: Option<u64>,
     /// Of the intended-time latency, by second of arrival.
     pub(crate) latency: Hist,
+}
+
+/// What a receiver did with more than it can take.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct OverloadResult {
+    /// The rate that goes without loss.
+    pub(crate) lossless_pps: f64,
+    pub(crate) rows: Vec<OverloadRow>,
+}
+
+/// One overload, in the order of the trials.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct OverloadRow {
+    /// Times the rate that goes without loss.
+    pub(crate) factor: u8,
+    /// Sent in the seconds of the clock that lie in the overload as a whole.
+    pub(crate) offered_pps: f64,
+    /// Handled in them.
+    pub(crate) goodput_pps: f64,
+    /// Of the worst second that begins a second or more after it.
+    pub(crate) recovered_p99_ns: u64,
+    /// In bytes, at the most: in the calm before, and from then on.
+    pub(crate) memory_calm: u64,
+    pub(crate) memory_most: u64,
+    /// What did not hold, in words; empty: it passed.
+    pub(crate) broken: Vec<String>,
 }
 
 /// What a search found.

@@ -141,6 +141,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         self_test: rows,
         trials: Vec::new(),
         search: None,
+        overload: None,
     };
     if args.json {
         told = serde_json::to_string(&result)?;

@@ -82,6 +82,8 @@ pub(crate) struct Pacing {
     pub(crate) late_max_ns: u64,
     /// So long after the end of the schedule, what is still waiting is not sent any more.
     pub(crate) grace_ns: u64,
+    /// Begin with a second of the clock, up to a second later: then the seconds in which a receiver counts are those of the schedule.
+    pub(crate) on_second: bool,
 }
 
 /// Whether to end before the schedule does.
@@ -102,7 +104,7 @@ enum Socket {
 /// Sends what all `jobs` have, each in a thread of its own (`sender0`, ...), and returns when the last has ended: with
 /// its schedule, or when `stop` is over. `live` has a place for each job.
 ///
-/// All start at the same moment, [`START_AHEAD_NS`] from now. The results are in the order of the jobs. In each,
+/// All start at the same moment, [`START_AHEAD_NS`] from now or with the next second of the clock. The results are in the order of the jobs. In each,
 /// `planned = sent + unsent + Σ errors`; what was not due yet when `stop` came is in none of these.
 ///
 /// # Errors
@@ -122,7 +124,11 @@ pub(crate) fn run(
     let spin_ns = clock::spin_ns(allowed_cores().len());
     let open = |job: Job| Ok((Socket::open(job.way, job.to)?, job));
     let ready: Vec<_> = jobs.into_iter().map(open).collect::<anyhow::Result<_>>()?;
-    let start_ns = monotonic_ns() + START_AHEAD_NS;
+    let soonest_ns = monotonic_ns() + START_AHEAD_NS;
+    let start_ns = match pacing.on_second {
+        true => soonest_ns.next_multiple_of(1_000_000_000),
+        false => soonest_ns,
+    };
     thread::scope(|scope| {
         let mut threads = Vec::new();
         for (index, (socket, job)) in ready.into_iter().enumerate() {
@@ -266,6 +272,7 @@ impl Default for Pacing {
             window_ns: 50_000,
             late_max_ns: 100_000_000,
             grace_ns: 10_000_000,
+            on_second: false,
         }
     }
 }

@@ -55,6 +55,8 @@ pub(crate) struct Bench {
     /// Whether loads have the mix of a long run from the first packet on. Only for receivers that keep nothing: they
     /// hear of calls that began before.
     steady: bool,
+    /// Begin with a second of the clock.
+    on_second: bool,
 }
 
 /// A trial, and what went wrong in it if anything did.
@@ -96,6 +98,7 @@ impl Bench {
             patience: patience.clone(),
             run: first_run(),
             steady: false,
+            on_second: false,
         })
     }
 
@@ -123,6 +126,11 @@ impl Bench {
     /// be all about calls that begin.
     pub(crate) fn make_steady(&mut self) {
         self.steady = self.kind.is_some();
+    }
+
+    /// From now on, trials begin with a second of the clock.
+    pub(crate) fn begin_on_seconds(&mut self) {
+        self.on_second = true;
     }
 
     /// The first sender's.
@@ -235,6 +243,7 @@ impl Bench {
             late_max_ns,
             // What is due at the end is given as much time as what was due before.
             grace_ns: late_max_ns,
+            on_second: self.on_second,
             ..Pacing::default()
         };
         let live = Live::new(jobs.len());

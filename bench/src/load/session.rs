@@ -15,7 +15,7 @@ use super::options::Common;
 use crate::exit::{End, EndsWith as _};
 use crate::host::{Host, Watch};
 use crate::patience::Patience;
-use crate::result::{Doubt, FORMAT, RunResult, Trial};
+use crate::result::{Doubt, FORMAT, OverloadResult, RunResult, Trial};
 use crate::search::Found;
 use crate::selftest;
 
@@ -55,6 +55,7 @@ impl Session {
                 self_test: Vec::new(),
                 trials: Vec::new(),
                 search: None,
+                overload: None,
             },
             host,
             watch: Watch::start(),
@@ -146,6 +147,14 @@ impl Session {
             self.trouble(error);
         }
         self.result.search = Some(found.result);
+    }
+
+    /// Takes what became of overloads.
+    pub(crate) fn overloaded(&mut self, result: OverloadResult) {
+        if result.rows.iter().any(|row| !row.broken.is_empty()) {
+            self.end = self.end.worse(End::Failed);
+        }
+        self.result.overload = Some(result);
     }
 
     /// Tells and writes the result, `words` or JSON, and says how the program ends.

@@ -120,6 +120,7 @@ pub(crate) fn empty() -> RunResult {
         self_test: Vec::new(),
         trials: Vec::new(),
         search: None,
+        overload: None,
     }
 }
 
