@@ -15,7 +15,7 @@ mod room;
 /// A server and what it leaves behind.
 mod served;
 /// What is sent to it.
-mod traffic;
+pub(crate) mod traffic;
 
 /// How often to kill.
 fn kills() -> u64 {

@@ -19,12 +19,18 @@ mod decode;
 mod demo;
 /// Choices from a seed.
 mod dice;
+/// A failover, rehearsed by the command.
+mod drill;
 /// What outlives the process.
 mod durable;
 /// What befalls packets on their way is told exactly.
 mod faults;
+/// Sockets that outlive the process.
+mod handover;
 /// The command is watched over HTTP.
 mod http;
+/// The command makes configurations of those of OpenSIPS.
+mod import;
 /// Scenarios are learned from captures.
 mod learn;
 /// Records of early releases, in an engine.
@@ -37,6 +43,8 @@ mod load;
 mod made;
 /// A slow, obvious decoder, written apart from the fast one.
 mod oracle;
+/// The Debian package, the unit and the examples.
+mod package;
 /// `serve` measures what was stamped.
 mod probe;
 /// The command as a process.
@@ -51,6 +59,8 @@ mod receiver;
 mod records;
 /// What is not taken, and how that is told.
 mod refusals;
+/// `serve` sends on what it accepted.
+mod relay;
 /// `serve` is given another configuration.
 mod reload;
 /// Every row of the schema, against the slow decoder.
@@ -73,6 +83,8 @@ mod streams;
 mod swaps;
 /// What the sources themselves must keep to.
 mod tidy;
+/// What genuine nodes sent, for nodes of other releases.
+mod translate;
 /// What is in the way of a run, and commands that are programs.
 mod tune;
 /// The golden packets.

@@ -242,7 +242,7 @@ fn the_text_tells_what_came_and_what_was_refused() {
     assert_eq!(words[0], "ready:", "{ready}");
     assert!(ready.contains(" (udp, tcp), 2 shards on cores "), "{ready}");
     assert!(ready.contains(", streams by recv ("), "{ready}");
-    assert!(ready.ends_with("handlers for every known name"), "{ready}");
+    assert!(ready.contains("handlers for every known name"), "{ready}");
     let addr = words[1].strip_prefix("bin:").expect("an address");
     let peer = UdpSocket::bind("127.0.0.1:0").expect("loopback");
     for datagram in [

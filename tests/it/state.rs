@@ -1,7 +1,11 @@
 //! The command shows and compares what genuine nodes hold.
 
+/// Records that go into databases, and back into a state.
+mod export;
 /// Engines that run, and what they leave.
 mod live;
+/// Records that are sent to a node.
+mod push;
 /// Captures, packet by packet.
 mod replay;
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::process::{Running, Scratch, binary, skip};
 
 /// The manual of 3.6, "Interface-Binary".
-const V3_6: &str = r#"
+pub(crate) const V3_6: &str = r#"
    listen = bin:10.0.0.150:5062
    loadmodule "proto_bin.so"
 
@@ -19,7 +19,7 @@ const V3_6: &str = r#"
 "#;
 
 /// The manual of 1.11, "Interface-Binary".
-const V1_11: &str = r#"
+pub(crate) const V1_11: &str = r#"
    bin_listen = 10.0.0.150:5062
    bin_children = 4
 

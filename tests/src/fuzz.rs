@@ -18,7 +18,7 @@ use arbitrary::Unstructured;
 use binrush_wire::crc32::checksum;
 use binrush_wire::schema::{self, Message};
 use binrush_wire::{
-    Builder, ErrorKind, Generation, Head, MAX_PACKET_LEN, MAX_PACKET_LEN_4_0, frame_len,
+    Builder, ErrorKind, Generation, Head, MAX_PACKET_LEN, MAX_PACKET_LEN_4_0, Release, frame_len,
     next_marker,
 };
 
@@ -38,6 +38,8 @@ mod seat;
 pub mod seeds;
 /// A store of records, next to a model.
 mod store;
+/// A packet on its way to a node of another release.
+mod translated;
 
 use plan::Plan;
 
@@ -91,7 +93,7 @@ pub fn stream(data: &[u8]) {
     }
 }
 
-/// A payload under a known name, in a generation and version that have it.
+/// A payload under a known name, in a generation and version that have it: read, and for a node of another release.
 pub fn payload(data: &[u8]) {
     let Some((choice, body)) = data.split_first_chunk() else {
         return;
@@ -113,7 +115,10 @@ pub fn payload(data: &[u8]) {
     .expect("there is room for the header");
     // Refused when a datagram cannot carry it.
     if builder.append(body).is_ok() {
-        let _ = check::frame(generation, builder.seal());
+        let frame = builder.seal();
+        let _ = check::frame(generation, frame);
+        let to = pick(&Release::ALL, choice.iter().fold(0, |all, byte| all ^ byte));
+        translated::to(*to, generation, frame);
     }
 }
 

@@ -9,11 +9,11 @@ use binrush_wire::{Builder, Generation, Release, Trailer};
 use crate::dice::Dice;
 
 /// The records by what tells them apart.
-pub(super) type Plain = BTreeMap<Key, Value>;
+pub(crate) type Plain = BTreeMap<Key, Value>;
 
 /// What tells a record from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Key {
+pub(crate) enum Key {
     Aor(u32),
     /// Of this AoR, with this number among its contacts.
     Contact(u32, u32),
@@ -22,7 +22,7 @@ pub(super) enum Key {
 
 /// What a packet leaves behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Value {
+pub(crate) struct Value {
     /// That of the last packet which changed it: a contact's CSeq, a dialog's flags. 0 for an AoR.
     number: i32,
     /// A dialog that was updated before it was created.
@@ -31,7 +31,7 @@ pub(super) struct Value {
 
 /// What a packet does. Contacts and dialogs are told its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Deed {
+pub(crate) enum Deed {
     AorInsert(u32),
     ContactInsert(u32, u32, i32),
     ContactUpdate(u32, u32, i32),
@@ -43,7 +43,7 @@ pub(super) enum Deed {
 
 /// Deeds by chance, numbered.
 #[derive(Debug)]
-pub(super) struct Traffic {
+pub(crate) struct Traffic {
     dice: Dice,
     /// How many times as many records as the smallest number.
     spread: usize,
@@ -52,7 +52,7 @@ pub(super) struct Traffic {
 
 impl Traffic {
     /// About some 3000 records times `spread`. Its numbers begin behind `after`.
-    pub(super) fn new(seed: u64, spread: usize, after: i32) -> Self {
+    pub(crate) fn new(seed: u64, spread: usize, after: i32) -> Self {
         Self {
             dice: Dice::new(seed),
             spread,
@@ -61,7 +61,7 @@ impl Traffic {
     }
 
     /// The next one.
-    pub(super) fn deed(&mut self) -> Deed {
+    pub(crate) fn deed(&mut self) -> Deed {
         self.number += 1;
         let number = self.number;
         let mut below = |count| u32::try_from(self.dice.below(count)).expect("a few");
@@ -85,7 +85,7 @@ impl Traffic {
 
 impl Deed {
     /// What it changes in `plain`, in the order in which the log has it: a contact comes behind the AoR that it brings.
-    pub(super) fn changes(self, plain: &Plain) -> Vec<(Key, Option<Value>)> {
+    pub(crate) fn changes(self, plain: &Plain) -> Vec<(Key, Option<Value>)> {
         let put = |key, number| {
             let is_provisional = false;
             (
@@ -124,7 +124,7 @@ impl Deed {
     }
 
     /// The packet that says so: a datagram of 1.x, or one of a stream of 2.3.
-    pub(super) fn packet(self, release: Release) -> Vec<u8> {
+    pub(crate) fn packet(self, release: Release) -> Vec<u8> {
         let names = Names::of(self);
         match self {
             Self::AorInsert(_) => told(&Record::Aor(names.aor()), release, None),
@@ -153,7 +153,7 @@ impl Deed {
 }
 
 /// The record under its key, if it is one of those made here.
-pub(super) fn known(record: &Record<'_>, status: Status) -> (Key, Value) {
+pub(crate) fn known(record: &Record<'_>, status: Status) -> (Key, Value) {
     let value = |number| Value {
         number,
         is_provisional: status.has(Status::PROVISIONAL),
@@ -178,7 +178,7 @@ pub(super) fn known(record: &Record<'_>, status: Status) -> (Key, Value) {
 
 /// After how many of `deeds`, which were done to `plain`, there is what was `found`; at the latest, if some change nothing.
 /// `None`: after none. A kill may come between an AoR and the contact that brought it.
-pub(super) fn prefix(mut plain: Plain, deeds: &[Deed], found: &Plain) -> Option<usize> {
+pub(crate) fn prefix(mut plain: Plain, deeds: &[Deed], found: &Plain) -> Option<usize> {
     let keys: BTreeSet<_> = plain.keys().chain(found.keys()).copied().collect();
     let is_wrong = |plain: &Plain, key: &Key| plain.get(key) != found.get(key);
     // How many keys are not as they were found: none is what is looked for.
@@ -201,7 +201,7 @@ pub(super) fn prefix(mut plain: Plain, deeds: &[Deed], found: &Plain) -> Option<
 }
 
 /// Does a deed.
-pub(super) fn apply(plain: &mut Plain, deed: Deed) {
+pub(crate) fn apply(plain: &mut Plain, deed: Deed) {
     for (key, value) in deed.changes(plain) {
         set(plain, key, value);
     }
@@ -215,7 +215,7 @@ fn set(plain: &mut Plain, key: Key, value: Option<Value>) {
 }
 
 /// The packet about a contact that expires, and its key.
-pub(super) fn brief(aor: u32, expires: i64, release: Release) -> (Key, Vec<u8>) {
+pub(crate) fn brief(aor: u32, expires: i64, release: Release) -> (Key, Vec<u8>) {
     let names = Names::of(Deed::ContactInsert(aor, 0, 1));
     let contact = Contact {
         expires,

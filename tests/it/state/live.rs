@@ -13,18 +13,22 @@ use serde_json::Value;
 use crate::process::{Running, Scratch, queued, run, wait_until};
 
 /// An engine that keeps what a 1.11 node replicates, in memory and in a folder.
-struct Engine {
-    process: Running,
-    addr: SocketAddr,
-    control: String,
+pub(super) struct Engine {
+    pub(super) process: Running,
+    pub(super) addr: SocketAddr,
+    pub(super) control: String,
     state: String,
     runtime: String,
     scratch: Scratch,
 }
 
 impl Engine {
-    fn start(name: &str) -> Self {
-        let scratch = Scratch::new(name);
+    pub(super) fn start(name: &str) -> Self {
+        Self::start_in(Scratch::new(name))
+    }
+
+    /// With what is in the folders `state` and `rings` there.
+    pub(super) fn start_in(scratch: Scratch) -> Self {
         let [control, state, runtime] =
             ["control.sock", "state", "rings"].map(|file| scratch.path(file));
         let config = scratch.file(
@@ -53,7 +57,7 @@ impl Engine {
     }
 
     /// Has it told of as many calls and contacts, as a 1.11 node does.
-    fn told(&self, calls: usize, contacts: usize) {
+    pub(super) fn told(&self, calls: usize, contacts: usize) {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = i64::try_from(since.expect("after 1970").as_secs()).expect("63 bits");
         let node = UdpSocket::bind("127.0.0.1:0").expect("loopback");
@@ -107,7 +111,7 @@ impl Engine {
     }
 
     /// How many records of a kind a side has.
-    fn count(side: &str, kind: &str) -> u64 {
+    pub(super) fn count(side: &str, kind: &str) -> u64 {
         let tables = Self::summary(side);
         let counts = tables
             .iter()

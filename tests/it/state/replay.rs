@@ -244,9 +244,16 @@ fn surplus_profiles(finished: &Finished) -> Vec<String> {
     let mut names = Vec::new();
     for line in finished.json() {
         let sides = ["a", "b"].map(|side| line["fields"]["profiles"][side].as_array().cloned());
-        let [Some(mut a), Some(b)] = sides else {
+        // Name and value: who shares it stands behind them, where a side tells that.
+        let named = |items: Vec<Value>| {
+            items
+                .into_iter()
+                .map(|item| [item[0].clone(), item[1].clone()])
+        };
+        let [Some(a), Some(b)] = sides else {
             continue;
         };
+        let (mut a, b): (Vec<_>, Vec<_>) = (named(a).collect(), named(b).collect());
         for item in b {
             match a.iter().position(|other| *other == item) {
                 Some(place) => _ = a.remove(place),

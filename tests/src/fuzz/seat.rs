@@ -14,6 +14,7 @@ use binrush_engine::cluster::facts::CopyState;
 use binrush_engine::cluster::inbox::{Body, Incoming};
 use binrush_engine::cluster::message::{self, Internal, Routed};
 use binrush_engine::cluster::outbox::{Event, GateOrder, Now, Outbox, Sent, Slice, SliceRequest};
+use binrush_engine::cluster::replica::Withheld;
 use binrush_engine::cluster::roster::RosterCluster;
 use binrush_engine::cluster::seat::Seat;
 use binrush_engine::cluster::session::Session;
@@ -223,6 +224,7 @@ fn slice(shard: u16, request: &SliceRequest, chunks: u8, is_last: bool) -> Slice
         ends,
         data_version: Some(1),
         left_out: 0,
+        withheld: Withheld::default(),
         next: (!is_last).then_some(request.from),
     }
 }

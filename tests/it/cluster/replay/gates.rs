@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use binrush_engine::cluster::message::Extra;
 use binrush_engine::cluster::outbox::{GateOrder, Slice, SliceRequest};
-use binrush_engine::cluster::replica::Cursor;
+use binrush_engine::cluster::replica::{Cursor, Withheld};
 use binrush_engine::cluster::session::{Session, SyncEnd};
 use binrush_wire::chunk::CHUNK_MARKER;
 
@@ -126,6 +126,7 @@ impl Gates {
             data_version: Some(version),
             next: None,
             left_out: 0,
+            withheld: Withheld::default(),
         };
         let from = usize::try_from(request.from.0).expect("a place in it");
         for (place, record) in records.iter().enumerate().skip(from) {
