@@ -8,13 +8,15 @@
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use binrush_scenario::{ContentError, Source};
 use binrush_wire::MAX_PACKET_LEN;
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, socket};
 
 use super::nobody_there;
 use super::outlet::{Finished, Handed, Looked, Outlet};
@@ -41,19 +43,42 @@ pub(super) struct Stream {
 }
 
 /// A connection to `to` that never blocks, and sends at once what it is given (TCP_NODELAY).
+///
+/// One that was taken and ended at once is a connection as well: what is sent by it says so, wherever its end came first.
 pub(super) fn open(to: SocketAddr) -> anyhow::Result<TcpStream> {
-    let socket = TcpStream::connect_timeout(&to, CONNECT_MAX).map_err(|error| match error.kind() {
+    let socket = connect(to).map_err(|error| match error.kind() {
         io::ErrorKind::ConnectionRefused => nobody_there(to, "tcp", &error),
         io::ErrorKind::TimedOut => anyhow!(
             "tcp:{to} does not answer within {CONNECT_MAX:?}\n  see that the address is right and no firewall in between"
         ),
         _ => anyhow::Error::new(error).context(format!("cannot connect to tcp:{to}")),
     })?;
-    let prepared = socket
-        .set_nodelay(true)
-        .and_then(|()| socket.set_nonblocking(true));
+    let prepared = socket.set_nodelay(true);
     prepared.with_context(|| format!("cannot set up the connection to tcp:{to}"))?;
     Ok(socket)
+}
+
+/// `TcpStream::connect_timeout` gives no connection where the other side took it and reset it before we looked.
+fn connect(to: SocketAddr) -> io::Result<TcpStream> {
+    let family = match to {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let socket = TcpStream::from(socket(family, SockType::Stream, flags, None)?);
+    match nix::sys::socket::connect(socket.as_raw_fd(), &SockaddrStorage::from(to)) {
+        Ok(()) => return Ok(socket),
+        Err(Errno::EINPROGRESS | Errno::EINTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let most = PollTimeout::try_from(CONNECT_MAX).map_err(io::Error::other)?;
+    if poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)], most)? == 0 {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    match socket.take_error()? {
+        Some(error) if error.kind() != io::ErrorKind::ConnectionReset => Err(error),
+        _ => Ok(socket),
+    }
 }
 
 impl Stream {

@@ -2,6 +2,8 @@ use std::net::TcpListener;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
+use nix::sys::socket::{setsockopt, sockopt};
+
 use super::*;
 use crate::patience::Patience;
 use crate::result::SenderResult;
@@ -141,3 +143,33 @@ fn what_the_peer_says_is_heard_so_that_it_never_waits() {
     assert_eq!(result.sent, 200);
     assert_eq!(peer.join().unwrap().unwrap(), 20_000);
 }
+
+/// The reset comes before the connecting side looks, or behind that: who asks without a pause is often fast enough.
+#[test]
+fn a_connection_that_was_taken_and_reset_at_once_is_one() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = listener.local_addr().unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let refuses = thread::spawn(move || {
+        for _ in 0..RESETS {
+            let (taken, _) = loop {
+                match listener.accept() {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    accepted => break accepted.unwrap(),
+                }
+            };
+            // Closed with a reset, not with an end.
+            let now = nix::libc::linger {
+                l_onoff: 1,
+                l_linger: 0,
+            };
+            setsockopt(&taken, sockopt::Linger, &now).unwrap();
+        }
+    });
+    for _ in 0..RESETS {
+        open(to).unwrap();
+    }
+    refuses.join().unwrap();
+}
+
+const RESETS: usize = 2000;
