@@ -1,0 +1,1 @@
+//! The BIN functions: packets that are made, sent, received.

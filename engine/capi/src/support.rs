@@ -1,0 +1,1 @@
+//! What else modules call: messages, memory, statistics, commands, events.
