@@ -181,6 +181,27 @@ fn text<'a>(value: &'a Value, expected: &str) -> Result<&'a str, Refused> {
     }
 }
 
+/// The values of `keys` in `key=value, key=value`, or what was expected: `form`, which shows one of those there are.
+fn fields<'a, const N: usize>(
+    text: &'a str,
+    keys: [&str; N],
+    form: &str,
+) -> Result<[Option<&'a str>; N], String> {
+    let mut found = [None; N];
+    for field in text.split(',') {
+        let (key, value) = field.split_once('=').ok_or(form)?;
+        let (key, value) = (key.trim(), value.trim());
+        let Some(index) = keys.iter().position(|known| *known == key) else {
+            let (key, near) = (quoted(key), did_you_mean(key, keys));
+            return Err(format!("{form} (there is no {key}{near})"));
+        };
+        if found[index].replace(value).is_some() {
+            return Err(format!("each key once ({key} is there twice)"));
+        }
+    }
+    Ok(found)
+}
+
 fn choice<T: Copy>(value: &Value, choices: &[(&str, T)]) -> Result<T, Refused> {
     let chosen = choices
         .iter()

@@ -72,8 +72,8 @@ impl Domains {
         excerpt: &Excerpt,
     ) -> Result<Vec<String>, String> {
         match name {
-            "server_domain" => self.define(Side::Server, value, excerpt).map(|()| vec![]),
-            "client_domain" => self.define(Side::Client, value, excerpt).map(|()| vec![]),
+            SERVER => self.define(Side::Server, value, excerpt).map(|()| vec![]),
+            CLIENT => self.define(Side::Client, value, excerpt).map(|()| vec![]),
             name if ATTRIBUTES.contains(&name) => self.attribute(name, value, excerpt),
             // About other things than domains.
             _ => Ok(vec![]),
@@ -339,6 +339,15 @@ fn relative(path: &str) -> Option<String> {
         )
     })
 }
+
+/// The parameters of `tls_mgm` that are read here.
+pub(super) fn parameters() -> impl Iterator<Item = &'static str> {
+    [SERVER, CLIENT].into_iter().chain(ATTRIBUTES)
+}
+
+/// What begins a domain.
+const SERVER: &str = "server_domain";
+const CLIENT: &str = "client_domain";
 
 /// What can be said about a domain.
 const ATTRIBUTES: [&str; 11] = [

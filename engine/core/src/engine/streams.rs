@@ -80,10 +80,7 @@ pub(super) fn bind(
     access: &Access,
     next: &mut u32,
 ) -> Result<Bound, StartError> {
-    let mut id = || {
-        *next += 1;
-        ListenerId(*next - 1)
-    };
+    let mut id = || number(next);
     let mut beside = streams.listen.clone();
     let (mut listeners, mut stream_listeners) = (Vec::new(), Vec::new());
     for addr in listen {
@@ -135,6 +132,12 @@ pub(super) fn bind(
     Ok((listeners, stream_listeners))
 }
 
+/// The number of another listener.
+const fn number(next: &mut u32) -> ListenerId {
+    *next += 1;
+    ListenerId(*next - 1)
+}
+
 /// The listeners of what is left in `estate`, for which there is no use: to be closed in order. `next` numbers them.
 pub(super) fn bind_rest(
     estate: &mut Estate,
@@ -144,10 +147,7 @@ pub(super) fn bind_rest(
     access: &Access,
     next: &mut u32,
 ) -> Result<Bound, StartError> {
-    let mut id = || {
-        *next += 1;
-        ListenerId(*next - 1)
-    };
+    let mut id = || number(next);
     let (mut listeners, mut stream_listeners) = (Vec::new(), Vec::new());
     while let Some(group) = estate.groups.pop() {
         let listener = Listener::adopt(id(), group.asked, group, datagrams, steering, access);

@@ -1,13 +1,14 @@
 //! Which parameters of the built-in parts mean something here: those that the engine reads.
 
 use crate::config::modules::Part;
+use crate::config::tls;
 
 /// Whether setting this parameter of `part`, by its newest name, changes what binrush does.
 pub(super) fn has_meaning(part: Part, name: &str) -> bool {
     let mut rows = ROWS.iter();
     match part {
         // All of them are about certificates, but for those that another library would read.
-        Part::TlsMgm => TLS_MGM.contains(&name),
+        Part::TlsMgm => tls::parameters().any(|known| known == name),
         part => rows.any(|(of, names)| *of == part && names.contains(&name)),
     }
 }
@@ -82,29 +83,14 @@ const ROWS: &[(Part, &[&str])] = &[
     (Part::CachedbLocal, &["cluster_id", "cluster_persistency"]),
 ];
 
-const TLS_MGM: [&str; 13] = [
-    "server_domain",
-    "client_domain",
-    "match_ip_address",
-    "match_sip_domain",
-    "tls_method",
-    "verify_cert",
-    "require_cert",
-    "certificate",
-    "private_key",
-    "ca_list",
-    "ca_dir",
-    "crl_dir",
-    "crl_check_all",
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn each_parameter_with_a_meaning_is_one_that_there_is() {
-        for (part, names) in ROWS.iter().copied().chain([(Part::TlsMgm, &TLS_MGM[..])]) {
+        let tls_mgm: Vec<_> = tls::parameters().collect();
+        for (part, names) in ROWS.iter().copied().chain([(Part::TlsMgm, &tls_mgm[..])]) {
             for name in names {
                 let found = part.parameter(name).unwrap_or_else(|| panic!("{name}"));
                 assert_eq!(found.newest_name(), *name, "{part}");

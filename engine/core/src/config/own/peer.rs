@@ -2,9 +2,8 @@
 
 use binrush_wire::{Generation, Release};
 
-use super::Refused;
+use super::{Refused, fields};
 use crate::access::Cidr;
-use crate::config::error::{did_you_mean, quoted};
 use crate::config::syntax::Value;
 use crate::stream::PeerSettings;
 
@@ -18,19 +17,7 @@ pub(super) fn peer(value: &Value) -> Result<(Cidr, PeerSettings), Refused> {
 
 /// What was expected instead, when `text` is no peer.
 fn parse(text: &str) -> Result<(Cidr, PeerSettings), String> {
-    let mut found = [None; KEYS.len()];
-    for field in text.split(',') {
-        let (key, value) = field.split_once('=').ok_or(FORM)?;
-        let (key, value) = (key.trim(), value.trim());
-        let Some(index) = KEYS.iter().position(|known| *known == key) else {
-            let (key, near) = (quoted(key), did_you_mean(key, KEYS));
-            return Err(format!("{FORM} (there is no {key}{near})"));
-        };
-        if found[index].replace(value).is_some() {
-            return Err(format!("each key once ({key} is there twice)"));
-        }
-    }
-    let [addr, generation, name] = found;
+    let [addr, generation, name] = fields(text, KEYS, FORM)?;
     let addr = addr.ok_or_else(|| format!("{FORM} (addr is missing)"))?;
     let addr = addr
         .parse()

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use binrush_wire::{Generation, Release, Trailer};
 
-use super::{Refused, text};
-use crate::config::error::{did_you_mean, quoted};
+use super::{Refused, fields, text};
 use crate::config::listener::{Endpoint, Protocol};
 use crate::config::syntax::Value;
 use crate::relay::TargetConfig;
@@ -19,18 +18,6 @@ pub(super) fn target(value: &Value) -> Result<TargetConfig, Refused> {
 
 /// What was expected instead, when `text` is no target.
 fn parse(text: &str) -> Result<TargetConfig, String> {
-    let mut found = [None; KEYS.len()];
-    for field in text.split(',') {
-        let (key, value) = field.split_once('=').ok_or(FORM)?;
-        let (key, value) = (key.trim(), value.trim());
-        let Some(index) = KEYS.iter().position(|known| *known == key) else {
-            let (key, near) = (quoted(key), did_you_mean(key, KEYS));
-            return Err(format!("{FORM} (there is no {key}{near})"));
-        };
-        if found[index].replace(value).is_some() {
-            return Err(format!("each key once ({key} is there twice)"));
-        }
-    }
     let [
         to,
         generation,
@@ -40,7 +27,7 @@ fn parse(text: &str) -> Result<TargetConfig, String> {
         queue,
         from_cluster,
         bind,
-    ] = found;
+    ] = fields(text, KEYS, FORM)?;
     let to: Endpoint = to
         .ok_or_else(|| format!("{FORM} (to is missing)"))?
         .parse()
