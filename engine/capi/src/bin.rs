@@ -1,1 +1,25 @@
 //! The BIN functions: packets that are made, sent, received.
+//!
+//! ```text
+//!   bin_init, bin_push_* ─▶ draft: the packet that a thread makes ─▶ bin_send ─▶ outbox ─▶ UDP
+//!   packet ─▶ delivery ─▶ callback of C ─▶ bin_pop_* ─▶ cursor: what a thread reads
+//! ```
+//!
+//! The two never meet: a push in a callback moves nothing of what is read. All state is the thread's, but for the table of
+//! callbacks and the counters. Rules R1 to R10 are those of `binrush_wire`.
+
+/// What a thread reads.
+mod cursor;
+/// One packet to one callback of C.
+pub mod delivery;
+/// The 1.x API.
+pub mod legacy;
+/// The 3.x API.
+pub mod modern;
+/// `bin_packet_t`.
+mod packet;
+/// What `bin_register_cb` of either API leaves.
+pub mod registrations;
+
+pub use delivery::{Delivered, Origin, Poison, deliver};
+pub use registrations::{Callback, Registration, collecting};

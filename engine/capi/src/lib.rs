@@ -9,6 +9,8 @@
 pub mod abi;
 /// The BIN functions: packets that are made, sent, received.
 pub mod bin;
+/// Where C calls in.
+mod border;
 /// Modules from shared libraries.
 pub mod loader;
 /// What else modules call: messages, memory, statistics, commands, events.
