@@ -27,7 +27,16 @@ const FLOORS: [(&str, &[&str]); 15] = [
             "binrush-store",
         ],
     ),
-    ("binrush-capi", &["binrush-wire", "binrush-engine"]),
+    (
+        "binrush-capi",
+        &[
+            "binrush-wire",
+            "binrush-net",
+            "binrush-capture",
+            "binrush-store",
+            "binrush-engine",
+        ],
+    ),
     (
         "binrush-replay",
         &["binrush-wire", "binrush-capture", "binrush-net"],

@@ -3,11 +3,14 @@
 //! Each function says in its own words what `include/bin_interface.h` says to users. They answer 0 or more for success and never
 //! panic into C.
 
+use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 use super::cursor::{CURSOR, NoPop};
+use super::draft::Draft;
+use super::outbox::Outbox;
 use super::registrations::{Callback, LegacyCall, Registration, register};
-use crate::abi::base::Str;
+use crate::abi::base::{SockaddrUnion, Str};
 use crate::border::border;
 
 /// Names who takes the packets of `mod_name`, which is copied. 0, or -1 without name or callback.
@@ -29,6 +32,98 @@ pub unsafe extern "C" fn bin_register_cb(mod_name: *mut c_char, cb: Option<Legac
             callback: Callback::Legacy(call),
         });
         0
+    })
+}
+
+/// Begins a packet of the module `mod_name`; the one that this thread made before is gone. 0; -1 with a null or negative name, with one
+/// that does not fit, without memory: then there is no packet, and pushes and sends answer -1.
+///
+/// # Safety
+/// `mod_name` is null or a `str` whose `s` is null or points to `len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bin_init(mod_name: *const Str, packet_type: c_int) -> c_int {
+    // SAFETY: this function's condition.
+    let name = (!mod_name.is_null()).then(|| unsafe { Str::bytes(mod_name) });
+    making(|making| match name.flatten() {
+        Some(name) => truth(making.draft.begin(name, packet_type)),
+        None => {
+            making.draft.discard();
+            -1
+        }
+    })
+}
+
+/// Appends a string to the packet that this thread makes; null, an empty one and one without bytes are the same. 0, or -1: there is
+/// no packet, or it would be longer than a datagram, 65507 bytes, or the length is negative; then it is as it was.
+///
+/// # Safety
+/// `info` is null or a `str` whose `s` is null or points to `len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bin_push_str(info: *const Str) -> c_int {
+    // SAFETY: this function's condition.
+    let Some(value) = (unsafe { Str::bytes(info) }) else {
+        return -1;
+    };
+    making(|making| truth(making.draft.push_str(value)))
+}
+
+/// Appends an int; answers as [`bin_push_str`].
+#[unsafe(no_mangle)]
+pub extern "C" fn bin_push_int(info: c_int) -> c_int {
+    making(|making| truth(making.draft.push_int(info)))
+}
+
+/// Sends the packet that this thread made to `dest`. Its length; 0 for null; -1 where there is no packet, no socket, an address that
+/// is neither IPv4 nor IPv6, or the kernel refuses.
+///
+/// The packet stays, to be sent to others too. It leaves from a socket of the thread's own, whose port the kernel chose: 1.x does
+/// not look at where a packet comes from.
+///
+/// # Safety
+/// `dest` is null or an address as [`SockaddrUnion::read`] takes them.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bin_send(dest: *const SockaddrUnion) -> c_int {
+    if dest.is_null() {
+        return 0;
+    }
+    // SAFETY: this function's condition.
+    let to = unsafe { SockaddrUnion::read(dest) };
+    making(|making| {
+        let (Some(to), Some(packet)) = (to, making.draft.seal()) else {
+            return -1;
+        };
+        let sent = making.outbox.send(packet, to);
+        sent.map_or(-1, length)
+    })
+}
+
+/// As [`bin_send`], but that the packet only joins this thread's queue, which goes out by [`bin_flush`], when it has 64 packets or
+/// 256 KiB, before the next [`bin_send`], and when the thread ends. What the kernel refuses then is counted.
+///
+/// # Safety
+/// As for [`bin_send`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bin_send_batch(dest: *const SockaddrUnion) -> c_int {
+    if dest.is_null() {
+        return 0;
+    }
+    // SAFETY: this function's condition.
+    let to = unsafe { SockaddrUnion::read(dest) };
+    making(|making| {
+        let (Some(to), Some(packet)) = (to, making.draft.seal()) else {
+            return -1;
+        };
+        let queued = making.outbox.queue(packet, to);
+        queued.map_or(-1, |()| length(packet.len()))
+    })
+}
+
+/// Sends what this thread queued. How many packets the kernel took; -1 where it refused any: the others went.
+#[unsafe(no_mangle)]
+pub extern "C" fn bin_flush() -> c_int {
+    making(|making| match making.outbox.flush() {
+        (sent, 0) => c_int::try_from(sent).unwrap_or(c_int::MAX),
+        _ => -1,
     })
 }
 
@@ -108,6 +203,33 @@ pub extern "C" fn bin_skip_int(count: c_int) -> c_int {
     })
 }
 
+/// What a thread makes and sends from.
+struct Making {
+    draft: Draft,
+    outbox: Outbox,
+}
+
+/// Runs `f` with it; -1 where the thread has let go of it already, in its last moments.
+#[inline]
+fn making(f: impl FnOnce(&mut Making) -> c_int) -> c_int {
+    border(-1, || {
+        MAKING
+            .try_with(|making| f(&mut making.borrow_mut()))
+            .unwrap_or(-1)
+    })
+}
+
+#[inline]
+fn truth(is_done: bool) -> c_int {
+    if is_done { 0 } else { -1 }
+}
+
+/// Of a datagram, which is below 64 KiB.
+#[inline]
+fn length(len: usize) -> c_int {
+    c_int::try_from(len).unwrap_or(c_int::MAX)
+}
+
 /// A pop that has nowhere to put what it takes takes nothing.
 #[cold]
 fn without_place() -> c_int {
@@ -125,4 +247,13 @@ impl NoPop {
             Self::Outside => -2,
         }
     }
+}
+
+thread_local! {
+    static MAKING: RefCell<Making> = const {
+        RefCell::new(Making {
+            draft: Draft::new(),
+            outbox: Outbox::new(),
+        })
+    };
 }

@@ -7,13 +7,16 @@
 //! Of all of them: `packet` is null, or points to a struct that [`binrush_3_init`] or [`binrush_3_init_buffer`] filled or a callback
 //! was given, whose bytes nobody else uses meanwhile; a `str` is null, or its `s` is null or points to `len` bytes.
 
+use std::cell::RefCell;
 use std::ffi::{c_char, c_int, c_short, c_void};
 use std::slice;
 
 use binrush_wire::{Generation, Head, MAX_PACKET_LEN, Packet, frame_len};
 
+use super::counts::{self, Count};
 use super::cursor::CURSOR;
 use super::delivery::{self, Origin, Poison};
+use super::links::StreamLinks;
 use super::packet::{self, NoField, View};
 use super::registrations::{self, Attachment, Callback, ModernCall, Registration};
 use crate::abi::base::{BinPacket, ReceiveInfo, SockaddrUnion, Str};
@@ -384,6 +387,38 @@ pub unsafe extern "C" fn binrush_3_call_callbacks(buffer: *const c_char, rcv: *c
     });
 }
 
+/// Own: sends the packet to `to` by TCP, on a connection that is kept for this thread's next ones. Its length; 0 for null; -1 where it
+/// is no packet, `to` is no address, or it was not taken within 100 ms, and as much for a connection that has to be made.
+///
+/// # Safety
+/// See the module; `to` is null or an address as [`SockaddrUnion::read`] takes them.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn binrush_packet_send(
+    packet: *mut BinPacket,
+    to: *const SockaddrUnion,
+) -> c_int {
+    border(-1, || {
+        if to.is_null() {
+            return 0;
+        }
+        // SAFETY: this function's condition.
+        let (to, view) = unsafe { (SockaddrUnion::read(to), packet::seal(packet)) };
+        let (Some(to), Some(bytes)) = (to, view) else {
+            return -1;
+        };
+        // SAFETY: the bytes are there as long as the caller leaves the packet alone.
+        let bytes = unsafe { Str::bytes(&bytes) }.unwrap_or_default();
+        let is_sent = LINKS.try_with(|links| links.borrow_mut().send(bytes, to).is_ok());
+        let is_sent = is_sent.unwrap_or(false);
+        counts::add(if is_sent { Count::Sent } else { Count::Failed }, 1);
+        if is_sent {
+            c_int::try_from(bytes.len()).unwrap_or(c_int::MAX)
+        } else {
+            -1
+        }
+    })
+}
+
 /// 0 or -1.
 fn done(f: impl FnOnce() -> Option<()>) -> c_int {
     border(-1, || f().map_or(-1, |()| 0))
@@ -427,4 +462,8 @@ unsafe fn show(to: *mut Str, what: Option<Str>) -> Option<c_int> {
     // SAFETY: writable by the callers' condition.
     unsafe { to.write_unaligned(what) };
     Some(what.len)
+}
+
+thread_local! {
+    static LINKS: RefCell<StreamLinks> = const { RefCell::new(StreamLinks::new()) };
 }

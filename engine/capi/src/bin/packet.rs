@@ -10,7 +10,7 @@
 use std::ffi::c_int;
 use std::ptr;
 
-use binrush_wire::{MARKER, MAX_PACKET_LEN};
+use binrush_wire::{Generation, MARKER, MAX_PACKET_LEN};
 
 use crate::abi::base::{BinPacket, Str};
 
@@ -392,6 +392,20 @@ pub(crate) unsafe fn retype(packet: *mut BinPacket, kind: c_int) -> Option<()> {
         (*packet).type_ = kind;
     }
     Some(())
+}
+
+/// The packet as it goes on the wire: with its length in its header, which ints taken off the end leave as it was. `None`: it is no
+/// packet, or one below the smallest that a receiver takes.
+///
+/// # Safety
+/// As for [`append`].
+pub(crate) unsafe fn seal(packet: *mut BinPacket) -> Option<Str> {
+    // SAFETY: this function's condition.
+    unsafe {
+        let view = View::of(packet)?;
+        set_len(packet, view, view.len);
+        (view.len >= Generation::Modern.min_packet_len()).then(|| view.whole())
+    }
 }
 
 /// Lets go of the bytes; a second time does nothing.

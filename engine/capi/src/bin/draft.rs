@@ -1,0 +1,144 @@
+//! The packet of the 1.x API that a thread makes.
+
+use binrush_wire::crc32::checksum;
+use binrush_wire::{MARKER, MAX_DATAGRAM_LEN};
+
+/// A packet under construction, in memory that is taken once and kept.
+///
+/// What does not fit into a datagram is refused when it is pushed, and leaves the packet as it was (R9): so every packet can be
+/// sent. The genuine limit is 65535, of which the last 28 bytes never leave a host. (1.11 `bin_interface.c`, `BUF_SIZE`)
+#[derive(Debug)]
+pub(crate) struct Draft {
+    /// Empty: there is none. Its capacity is a whole datagram's from the first packet on.
+    bytes: Vec<u8>,
+}
+
+impl Draft {
+    pub(crate) const fn new() -> Self {
+        Self { bytes: Vec::new() }
+    }
+
+    /// Begins a packet; the one before is gone. `false`: the name does not fit or there is no memory, and no packet is begun, so
+    /// that who overlooks it sends nothing.
+    #[inline]
+    pub(crate) fn begin(&mut self, name: &[u8], command: i32) -> bool {
+        self.bytes.clear();
+        if self.bytes.capacity() < MAX_DATAGRAM_LEN && !self.take_memory() {
+            return false;
+        }
+        let Ok(name_len) = u32::try_from(name.len()) else {
+            return false;
+        };
+        if HEADER_LEN + 4 + name.len() + 4 > MAX_DATAGRAM_LEN {
+            return false;
+        }
+        let mut head = [0; HEADER_LEN + 4];
+        head[..4].copy_from_slice(&MARKER);
+        head[HEADER_LEN..].copy_from_slice(&name_len.to_le_bytes());
+        self.bytes.extend_from_slice(&head);
+        self.bytes.extend_from_slice(name);
+        self.bytes.extend_from_slice(&command.to_le_bytes());
+        true
+    }
+
+    /// There is no packet any more.
+    #[cold]
+    pub(crate) fn discard(&mut self) {
+        self.bytes.clear();
+    }
+
+    /// Appends a string. `false`: no packet, or it does not fit.
+    #[inline]
+    pub(crate) fn push_str(&mut self, value: &[u8]) -> bool {
+        if !self.has_room(4_usize.saturating_add(value.len())) {
+            return false;
+        }
+        let Ok(len) = u32::try_from(value.len()) else {
+            return false;
+        };
+        self.bytes.extend_from_slice(&len.to_le_bytes());
+        self.bytes.extend_from_slice(value);
+        true
+    }
+
+    /// Appends an int. `false`: as for strings.
+    #[inline]
+    pub(crate) fn push_int(&mut self, value: i32) -> bool {
+        let fits = self.has_room(4);
+        if fits {
+            self.bytes.extend_from_slice(&value.to_le_bytes());
+        }
+        fits
+    }
+
+    /// The packet as it goes on the wire, with the checksum of what is in it now; `None` when there is none. More can be pushed
+    /// afterwards, and it can be sealed again.
+    #[inline]
+    pub(crate) fn seal(&mut self) -> Option<&[u8]> {
+        let body = self.bytes.get(HEADER_LEN..)?;
+        let crc = checksum(body);
+        self.bytes[4..HEADER_LEN].copy_from_slice(&crc.to_le_bytes());
+        Some(&self.bytes)
+    }
+
+    #[inline]
+    fn has_room(&self, len: usize) -> bool {
+        !self.bytes.is_empty() && len <= MAX_DATAGRAM_LEN - self.bytes.len()
+    }
+
+    #[cold]
+    fn take_memory(&mut self) -> bool {
+        self.bytes.try_reserve_exact(MAX_DATAGRAM_LEN).is_ok()
+    }
+}
+
+/// Marker and checksum.
+const HEADER_LEN: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use binrush_wire::{Builder, Generation};
+
+    #[test]
+    fn packets_are_those_of_the_builder_whatever_is_pushed() {
+        let mut draft = Draft::new();
+        assert_eq!(draft.seal(), None);
+        assert!(!draft.push_int(1) && !draft.push_str(b"before any packet"));
+        for round in 0..3 {
+            let mut buffer = [0; 512];
+            let mut builder =
+                Builder::new(Generation::Legacy, &mut buffer, b"dialog", round, 0).unwrap();
+            assert!(draft.begin(b"dialog", round));
+            for (text, int) in [(&b"alice"[..], -1), (b"", i32::MAX), (&[0xFF; 300], 0)] {
+                builder.push_str(text).unwrap();
+                builder.push_int(int).unwrap();
+                assert!(draft.push_str(text) && draft.push_int(int));
+                // Sent now and then: the checksum is that of what is there.
+                assert_eq!(draft.seal(), Some(builder.seal()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_a_datagram_is_refused_and_leaves_the_packet_as_it_was() {
+        let mut draft = Draft::new();
+        assert!(draft.begin(b"ul", 1));
+        assert!(draft.push_str(&vec![7; MAX_DATAGRAM_LEN - 18 - 4 - 5]));
+        let before = draft.seal().unwrap().to_vec();
+        assert!(!draft.push_str(b"xx"));
+        assert_eq!(draft.seal().unwrap(), before);
+        assert!(draft.push_str(b"x") && !draft.push_int(0) && !draft.push_str(b""));
+        assert_eq!(draft.seal().unwrap().len(), MAX_DATAGRAM_LEN);
+    }
+
+    #[test]
+    fn a_name_that_does_not_fit_begins_nothing() {
+        let mut draft = Draft::new();
+        assert!(draft.begin(b"ul", 1));
+        assert!(!draft.begin(&vec![b'n'; MAX_DATAGRAM_LEN - 15], 1));
+        assert_eq!(draft.seal(), None);
+        assert!(draft.begin(&vec![b'n'; MAX_DATAGRAM_LEN - 16], 1));
+        assert_eq!(draft.seal().unwrap().len(), MAX_DATAGRAM_LEN);
+    }
+}

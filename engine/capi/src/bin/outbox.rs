@@ -1,0 +1,265 @@
+//! How datagrams of a thread leave: one socket for each address family, opened when it is first needed.
+//!
+//! The sockets have the kernel's defaults and a port of its choice. A queue is made when something is first queued: it takes 64
+//! packets or 256 KiB of them, whichever is less, and is sent when it is full.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::rc::Rc;
+
+use binrush_net::{SendMmsg, Tx, TxBatch};
+
+use super::counts::{self, Count};
+
+/// What a thread sends from.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    v4: Option<Way>,
+    v6: Option<Way>,
+}
+
+/// One address family.
+#[derive(Debug)]
+struct Way {
+    socket: Rc<UdpSocket>,
+    queue: Option<Queue>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    tx: SendMmsg<Rc<UdpSocket>>,
+    batch: TxBatch,
+}
+
+impl Outbox {
+    pub(crate) const fn new() -> Self {
+        Self { v4: None, v6: None }
+    }
+
+    /// Sends `packet` to `to` now, behind what is queued for the same family.
+    ///
+    /// # Errors
+    /// No socket, or the kernel's; the packet is counted as failed.
+    #[inline]
+    pub(crate) fn send(&mut self, packet: &[u8], to: SocketAddr) -> io::Result<usize> {
+        let sent = self.way(to).and_then(|way| way.send(packet, to));
+        counts::add(
+            if sent.is_ok() {
+                Count::Sent
+            } else {
+                Count::Failed
+            },
+            1,
+        );
+        sent
+    }
+
+    /// Queues `packet` for `to`; sends the queue first if it is full. What becomes of it is known when it is sent.
+    ///
+    /// # Errors
+    /// No socket; the packet is counted as failed.
+    #[inline]
+    pub(crate) fn queue(&mut self, packet: &[u8], to: SocketAddr) -> io::Result<()> {
+        match self.way(to) {
+            Ok(way) => {
+                way.queue(packet, to);
+                Ok(())
+            }
+            Err(error) => {
+                counts::add(Count::Failed, 1);
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends what is queued; how many packets the kernel took, and how many it did not.
+    pub(crate) fn flush(&mut self) -> (u64, u64) {
+        [&mut self.v4, &mut self.v6]
+            .into_iter()
+            .flatten()
+            .map(Way::flush)
+            .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    }
+
+    #[inline]
+    fn way(&mut self, to: SocketAddr) -> io::Result<&mut Way> {
+        let (way, any) = match to {
+            SocketAddr::V4(_) => (&mut self.v4, (Ipv4Addr::UNSPECIFIED, 0).into()),
+            SocketAddr::V6(_) => (&mut self.v6, (Ipv6Addr::UNSPECIFIED, 0).into()),
+        };
+        match way {
+            Some(way) => Ok(way),
+            None => Ok(way.insert(Way::open(any)?)),
+        }
+    }
+}
+
+impl Way {
+    #[cold]
+    fn open(any: SocketAddr) -> io::Result<Self> {
+        Ok(Self {
+            socket: Rc::new(UdpSocket::bind(any)?),
+            queue: None,
+        })
+    }
+
+    #[inline]
+    fn send(&mut self, packet: &[u8], to: SocketAddr) -> io::Result<usize> {
+        self.flush();
+        loop {
+            match self.socket.send_to(packet, to) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                sent => return sent,
+            }
+        }
+    }
+
+    #[inline]
+    fn queue(&mut self, packet: &[u8], to: SocketAddr) {
+        let queue = self.queue.get_or_insert_with(|| Queue::new(&self.socket));
+        if !queue.batch.push(to, packet) {
+            queue.send();
+            let is_queued = queue.batch.push(to, packet);
+            assert!(is_queued, "a datagram has room in an empty queue");
+        }
+        if queue.batch.len() == QUEUE_LEN {
+            queue.send();
+        }
+    }
+
+    #[inline]
+    fn flush(&mut self) -> (u64, u64) {
+        match &mut self.queue {
+            Some(queue) if !queue.batch.is_empty() => queue.send(),
+            _ => (0, 0),
+        }
+    }
+}
+
+impl Queue {
+    #[cold]
+    fn new(socket: &Rc<UdpSocket>) -> Self {
+        Self {
+            tx: SendMmsg::new(Rc::clone(socket)),
+            batch: TxBatch::new(QUEUE_LEN, QUEUE_BYTES),
+        }
+    }
+
+    fn send(&mut self) -> (u64, u64) {
+        let sent = self.tx.send(&mut self.batch);
+        counts::add(Count::Sent, sent.sent);
+        counts::add(Count::Failed, sent.failed);
+        (sent.sent, sent.failed)
+    }
+}
+
+/// What a thread leaves behind goes out when it ends.
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// As many as one system call takes. (`BINRUSH_BATCH_MAX` of `include/binrush.h`)
+const QUEUE_LEN: usize = 64;
+
+/// 64 packets of 4 KiB; at least one datagram of the largest size.
+const QUEUE_BYTES: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn receiver(ip: &str) -> (UdpSocket, SocketAddr) {
+        let socket = UdpSocket::bind((ip, 0)).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        let addr = socket.local_addr().unwrap();
+        (socket, addr)
+    }
+
+    fn receive(socket: &UdpSocket) -> Vec<u8> {
+        let mut bytes = vec![0; 1 << 16];
+        let len = socket.recv(&mut bytes).unwrap();
+        bytes.truncate(len);
+        bytes
+    }
+
+    fn nothing_waits(socket: &UdpSocket) -> bool {
+        socket.set_nonblocking(true).unwrap();
+        let nothing = socket.recv(&mut [0; 1]).is_err();
+        socket.set_nonblocking(false).unwrap();
+        nothing
+    }
+
+    #[test]
+    fn what_is_queued_waits_for_the_flush_and_keeps_its_order_with_what_is_sent() {
+        let (socket, to) = receiver("127.0.0.1");
+        let mut outbox = Outbox::new();
+        outbox.queue(b"one", to).unwrap();
+        outbox.queue(b"two", to).unwrap();
+        assert!(nothing_waits(&socket));
+        assert_eq!(outbox.send(b"three", to).unwrap(), 5);
+        outbox.queue(b"four", to).unwrap();
+        assert_eq!(outbox.flush(), (1, 0));
+        assert_eq!(outbox.flush(), (0, 0));
+        for expected in ["one", "two", "three", "four"] {
+            assert_eq!(receive(&socket), expected.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_full_queue_goes_out_by_itself_by_number_and_by_size() {
+        let (socket, to) = receiver("127.0.0.1");
+        let mut outbox = Outbox::new();
+        for n in 0..QUEUE_LEN {
+            assert!(nothing_waits(&socket));
+            outbox.queue(&[u8::try_from(n).unwrap()], to).unwrap();
+        }
+        for n in 0..QUEUE_LEN {
+            assert_eq!(receive(&socket), [u8::try_from(n).unwrap()]);
+        }
+        let large = vec![9; 60_000];
+        for _ in 0..5 {
+            outbox.queue(&large, to).unwrap();
+        }
+        // Four fit; the fifth waits.
+        assert_eq!(receive(&socket), large);
+        assert_eq!(outbox.flush(), (1, 0));
+    }
+
+    #[test]
+    fn what_waits_when_the_thread_ends_is_sent() {
+        let (socket, to) = receiver("127.0.0.1");
+        Outbox::new().queue(b"last words", to).unwrap();
+        assert_eq!(receive(&socket), b"last words");
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_is_told_and_the_rest_goes() {
+        let (socket, to) = receiver("127.0.0.1");
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut outbox = Outbox::new();
+        assert!(outbox.send(b"x", nowhere).is_err());
+        for to in [nowhere, to] {
+            outbox.queue(b"x", to).unwrap();
+        }
+        assert_eq!(outbox.flush(), (1, 1));
+        assert_eq!(receive(&socket), b"x");
+    }
+
+    #[test]
+    fn ipv6_has_a_socket_of_its_own() {
+        let Ok(socket) = UdpSocket::bind("[::1]:0") else {
+            println!("\nSKIPPED ipv6_has_a_socket_of_its_own: no IPv6 here\n");
+            return;
+        };
+        let mut outbox = Outbox::new();
+        let to = socket.local_addr().unwrap();
+        outbox.queue(b"six", to).unwrap();
+        outbox.flush();
+        assert_eq!(receive(&socket), b"six");
+    }
+}
