@@ -7,88 +7,87 @@ use binrush_wire::{MARKER, MAX_DATAGRAM_LEN};
 ///
 /// What does not fit into a datagram is refused when it is pushed, and leaves the packet as it was (R9): so every packet can be
 /// sent. The genuine limit is 65535, of which the last 28 bytes never leave a host. (1.11 `bin_interface.c`, `BUF_SIZE`)
-#[derive(Debug)]
 pub(crate) struct Draft {
-    /// Empty: there is none. Its capacity is a whole datagram's from the first packet on.
-    bytes: Vec<u8>,
+    bytes: Box<[u8; MAX_DATAGRAM_LEN]>,
+    /// 0: there is no packet.
+    len: usize,
 }
 
 impl Draft {
-    pub(crate) const fn new() -> Self {
-        Self { bytes: Vec::new() }
+    /// `None` without memory.
+    pub(crate) fn new() -> Option<Self> {
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(MAX_DATAGRAM_LEN).ok()?;
+        bytes.resize(MAX_DATAGRAM_LEN, 0);
+        bytes[..4].copy_from_slice(&MARKER);
+        let bytes = bytes.into_boxed_slice().try_into().ok()?;
+        Some(Self { bytes, len: 0 })
     }
 
-    /// Begins a packet; the one before is gone. `false`: the name does not fit or there is no memory, and no packet is begun, so
-    /// that who overlooks it sends nothing.
+    /// Begins a packet; the one before is gone. `false`: the name does not fit, and no packet is begun, so that who overlooks it sends
+    /// nothing.
     #[inline]
     pub(crate) fn begin(&mut self, name: &[u8], command: i32) -> bool {
-        self.bytes.clear();
-        if self.bytes.capacity() < MAX_DATAGRAM_LEN && !self.take_memory() {
-            return false;
+        self.len = HEADER_LEN;
+        let is_begun = self.push_str(name) && self.push_int(command);
+        if !is_begun {
+            self.discard();
         }
-        let Ok(name_len) = u32::try_from(name.len()) else {
-            return false;
-        };
-        if HEADER_LEN + 4 + name.len() + 4 > MAX_DATAGRAM_LEN {
-            return false;
-        }
-        let mut head = [0; HEADER_LEN + 4];
-        head[..4].copy_from_slice(&MARKER);
-        head[HEADER_LEN..].copy_from_slice(&name_len.to_le_bytes());
-        self.bytes.extend_from_slice(&head);
-        self.bytes.extend_from_slice(name);
-        self.bytes.extend_from_slice(&command.to_le_bytes());
-        true
+        is_begun
     }
 
     /// There is no packet any more.
     #[cold]
     pub(crate) fn discard(&mut self) {
-        self.bytes.clear();
+        self.len = 0;
     }
 
     /// Appends a string. `false`: no packet, or it does not fit.
     #[inline]
     pub(crate) fn push_str(&mut self, value: &[u8]) -> bool {
-        if !self.has_room(4_usize.saturating_add(value.len())) {
-            return false;
-        }
-        let Ok(len) = u32::try_from(value.len()) else {
+        let Some((len, body)) = self.rest().split_first_chunk_mut::<4>() else {
             return false;
         };
-        self.bytes.extend_from_slice(&len.to_le_bytes());
-        self.bytes.extend_from_slice(value);
+        let (Ok(value_len), Some(body)) = (u32::try_from(value.len()), body.get_mut(..value.len()))
+        else {
+            return false;
+        };
+        *len = value_len.to_le_bytes();
+        body.copy_from_slice(value);
+        self.len += 4 + value.len();
         true
     }
 
     /// Appends an int. `false`: as for strings.
     #[inline]
     pub(crate) fn push_int(&mut self, value: i32) -> bool {
-        let fits = self.has_room(4);
-        if fits {
-            self.bytes.extend_from_slice(&value.to_le_bytes());
-        }
-        fits
+        let Some(int) = self.rest().first_chunk_mut::<4>() else {
+            return false;
+        };
+        *int = value.to_le_bytes();
+        self.len += 4;
+        true
     }
 
     /// The packet as it goes on the wire, with the checksum of what is in it now; `None` when there is none. More can be pushed
     /// afterwards, and it can be sealed again.
     #[inline]
     pub(crate) fn seal(&mut self) -> Option<&[u8]> {
-        let body = self.bytes.get(HEADER_LEN..)?;
-        let crc = checksum(body);
-        self.bytes[4..HEADER_LEN].copy_from_slice(&crc.to_le_bytes());
-        Some(&self.bytes)
+        let packet = &mut self.bytes[..self.len];
+        let crc = checksum(packet.get(HEADER_LEN..)?);
+        packet[4..HEADER_LEN].copy_from_slice(&crc.to_le_bytes());
+        Some(packet)
     }
 
+    /// Where the next field goes: nowhere, when there is no packet.
     #[inline]
-    fn has_room(&self, len: usize) -> bool {
-        !self.bytes.is_empty() && len <= MAX_DATAGRAM_LEN - self.bytes.len()
-    }
-
-    #[cold]
-    fn take_memory(&mut self) -> bool {
-        self.bytes.try_reserve_exact(MAX_DATAGRAM_LEN).is_ok()
+    fn rest(&mut self) -> &mut [u8] {
+        let from = if self.len == 0 {
+            MAX_DATAGRAM_LEN
+        } else {
+            self.len
+        };
+        &mut self.bytes[from..]
     }
 }
 
@@ -102,7 +101,7 @@ mod tests {
 
     #[test]
     fn packets_are_those_of_the_builder_whatever_is_pushed() {
-        let mut draft = Draft::new();
+        let mut draft = Draft::new().unwrap();
         assert_eq!(draft.seal(), None);
         assert!(!draft.push_int(1) && !draft.push_str(b"before any packet"));
         for round in 0..3 {
@@ -122,7 +121,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_a_datagram_is_refused_and_leaves_the_packet_as_it_was() {
-        let mut draft = Draft::new();
+        let mut draft = Draft::new().unwrap();
         assert!(draft.begin(b"ul", 1));
         assert!(draft.push_str(&vec![7; MAX_DATAGRAM_LEN - 18 - 4 - 5]));
         let before = draft.seal().unwrap().to_vec();
@@ -134,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_name_that_does_not_fit_begins_nothing() {
-        let mut draft = Draft::new();
+        let mut draft = Draft::new().unwrap();
         assert!(draft.begin(b"ul", 1));
         assert!(!draft.begin(&vec![b'n'; MAX_DATAGRAM_LEN - 15], 1));
         assert_eq!(draft.seal(), None);

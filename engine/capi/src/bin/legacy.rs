@@ -3,8 +3,9 @@
 //! Each function says in its own words what `include/bin_interface.h` says to users. They answer 0 or more for success and never
 //! panic into C.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ptr;
 
 use super::cursor::{CURSOR, NoPop};
 use super::draft::Draft;
@@ -209,14 +210,49 @@ struct Making {
     outbox: Outbox,
 }
 
-/// Runs `f` with it; -1 where the thread has let go of it already, in its last moments.
+/// Frees what `MAKING` points to when the thread ends.
+struct Owner(Cell<*mut Making>);
+
+/// Runs `f` with it; -1 without memory, and where the thread has let go of it already, in its last moments. `f` calls nothing that
+/// comes back here.
 #[inline]
 fn making(f: impl FnOnce(&mut Making) -> c_int) -> c_int {
     border(-1, || {
-        MAKING
-            .try_with(|making| f(&mut making.borrow_mut()))
-            .unwrap_or(-1)
+        let at = match MAKING.get() {
+            at if at.is_null() => take_memory(),
+            at => at,
+        };
+        if at.is_null() {
+            return -1;
+        }
+        // SAFETY: it is there as long as `MAKING` points to it, known to this thread alone, and `f` does not come back here.
+        f(unsafe { &mut *at })
     })
+}
+
+/// For the first packet of the thread.
+#[cold]
+fn take_memory() -> *mut Making {
+    let owned = OWNER.try_with(|owner| {
+        let draft = Draft::new()?;
+        let outbox = Outbox::new();
+        let at = Box::into_raw(Box::new(Making { draft, outbox }));
+        owner.0.set(at);
+        MAKING.set(at);
+        Some(at)
+    });
+    owned.ok().flatten().unwrap_or(ptr::null_mut())
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        MAKING.set(ptr::null_mut());
+        let at = self.0.get();
+        if !at.is_null() {
+            // SAFETY: from `Box::into_raw`, and nobody knows it any more.
+            drop(unsafe { Box::from_raw(at) });
+        }
+    }
 }
 
 #[inline]
@@ -250,10 +286,7 @@ impl NoPop {
 }
 
 thread_local! {
-    static MAKING: RefCell<Making> = const {
-        RefCell::new(Making {
-            draft: Draft::new(),
-            outbox: Outbox::new(),
-        })
-    };
+    /// What `OWNER` owns. Without a destructor, so that a push costs no look at whether the thread is ending.
+    static MAKING: Cell<*mut Making> = const { Cell::new(ptr::null_mut()) };
+    static OWNER: Owner = const { Owner(Cell::new(ptr::null_mut())) };
 }
