@@ -2,7 +2,7 @@
 /*
  * The Binary Internal Interface: packets that are pushed together field by field, sent, and popped field by field at the other end.
  *
- * BINRUSH_API chooses, before this file is included, whose functions these are:
+ * BINRUSH_API, defined before the first of these headers or by -DBINRUSH_API=3, chooses whose functions these are:
  *
  *   undefined or 1   those of OpenSIPS 1.10, 1.11 and 2.1: a packet is a UDP datagram
  *   3                those of OpenSIPS 3.x on bin_packet_t: packets go by TCP
@@ -11,10 +11,6 @@
  */
 #ifndef BINRUSH_BIN_INTERFACE_H
 #define BINRUSH_BIN_INTERFACE_H
-
-#ifndef BINRUSH_API
-#define BINRUSH_API 1
-#endif
 
 #include "ip_addr.h"
 

@@ -14,7 +14,7 @@
 #include "dprint.h"
 
 /* Numbers of transports. They differ between releases: those of 3.6 with BINRUSH_API 3, of 1.11 otherwise. */
-#if defined(BINRUSH_API) && BINRUSH_API >= 3
+#if BINRUSH_API >= 3
 enum sip_protos {
 	PROTO_NONE = 0,
 	PROTO_FIRST = 1,

@@ -3,10 +3,15 @@
 #ifndef BINRUSH_STR_H
 #define BINRUSH_STR_H
 
+/* Whose names these are: see bin_interface.h. Who says it later than the first of these headers is told by the compiler. */
+#ifndef BINRUSH_API
+#define BINRUSH_API 1
+#endif
+
 /*
  * Not terminated: `len` bytes at `s`, any of which may be 0. Of an empty one `s` may be NULL. Print one with "%.*s", s.len, s.s.
  */
-#if defined(BINRUSH_API) && BINRUSH_API >= 3
+#if BINRUSH_API >= 3
 struct __str
 #else
 struct _str
@@ -16,7 +21,7 @@ struct _str
 	int len;
 };
 
-#if defined(BINRUSH_API) && BINRUSH_API >= 3
+#if BINRUSH_API >= 3
 
 #include <string.h>
 

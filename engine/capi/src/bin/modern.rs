@@ -4,7 +4,7 @@
 //! Nothing here needs a thread, a callback or the engine: a packet is a struct of the caller's.
 //!
 //! # Safety
-//! Of all of them: `packet` is null, or points to a struct that [`binrush_3_init`] or [`binrush_3_init_buffer`] filled or a callback
+//! Of all of them: `packet` is null, or points to a struct that `binrush_3_init` or `binrush_3_init_buffer` filled or a callback
 //! was given, whose bytes nobody else uses meanwhile; a `str` is null, or its `s` is null or points to `len` bytes.
 
 use std::cell::RefCell;

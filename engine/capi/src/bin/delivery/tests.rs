@@ -8,7 +8,10 @@ use binrush_wire::{Builder, Generation, Packet};
 
 use super::*;
 use crate::abi::base::Str;
-use crate::bin::legacy::{bin_pop_int, bin_pop_str, bin_skip_int, bin_skip_str};
+use crate::bin::legacy::{
+    bin_init, bin_pop_int, bin_pop_str, bin_push_int, bin_push_str, bin_send, bin_skip_int,
+    bin_skip_str,
+};
 use crate::bin::modern::*;
 
 thread_local! {
@@ -285,4 +288,30 @@ fn a_packet_of_another_generation_is_not_for_the_3x_api() {
     let delivered = run(callback, Generation::Legacy, &bytes, Poison::Off);
     assert_eq!(delivered, Delivered::default());
     assert!(seen().0.is_empty());
+}
+
+unsafe extern "C" fn push_and_pop(_: c_int) {
+    pop_str();
+    let name = Str {
+        s: c"reply".as_ptr().cast_mut(),
+        len: 5,
+    };
+    // SAFETY: a string that is there, and null.
+    unsafe {
+        note(bin_init(&name, 9));
+        note(bin_push_str(&name));
+        note(bin_push_int(-1));
+        note(bin_send(ptr::null()));
+    }
+    pop_str();
+    note(pop_int());
+}
+
+#[test]
+fn a_push_in_a_callback_moves_nothing_of_what_is_read() {
+    let delivered = run_legacy(push_and_pop, &packet(Generation::Legacy, alice));
+    assert_eq!((delivered.misread, delivered.popped), (false, 3));
+    let (codes, strings) = seen();
+    assert_eq!(codes, [0, 0, 0, 0, 0, 0, 0, -7]);
+    assert_eq!(strings, [&b"location"[..], b""]);
 }
