@@ -13,5 +13,7 @@ pub mod bin;
 mod border;
 /// Modules from shared libraries.
 pub mod loader;
+/// Whose code a thread is in.
+pub mod running;
 /// What else modules call: messages, memory, statistics, commands, events.
 pub mod support;
