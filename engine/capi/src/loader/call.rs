@@ -1,0 +1,150 @@
+//! A call of a script function, its parameters prepared. (OpenSIPS 1.11 `route.c`, `fix_actions`; `action.c`, `do_action`)
+
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::ptr;
+
+use super::CallError;
+use super::exports::{ExportedFunction, PARAMETERS_MAX};
+use crate::abi::base::ReceiveInfo;
+use crate::abi::module::{CmdFunction, FixupFunction, SipMsg};
+use crate::running;
+
+/// One place of a script that calls a function.
+#[derive(Debug)]
+pub struct Call {
+    module: &'static str,
+    code: CmdFunction,
+    free_fixup: Option<FixupFunction>,
+    /// What the function is called with: our copies, or what its fixup made of them.
+    parameters: [*mut c_void; PARAMETERS_MAX],
+    /// Our copies, from malloc(3); NULL behind the last.
+    texts: [*mut c_char; PARAMETERS_MAX],
+    /// How many of them were prepared.
+    prepared: usize,
+}
+
+// SAFETY: the parameters are memory of the module, which belongs to the one thread that runs its code; the call goes there
+// as a whole.
+unsafe impl Send for Call {}
+
+impl Call {
+    pub(super) fn new(
+        module: &'static str,
+        function: &ExportedFunction,
+        parameters: &[&[u8]],
+    ) -> Result<Self, CallError> {
+        if parameters.len() != function.parameters {
+            return Err(CallError::Count {
+                name: function.name.clone(),
+                takes: function.parameters,
+                given: parameters.len(),
+            });
+        }
+        let mut call = Self {
+            module,
+            code: function.code,
+            free_fixup: function.free_fixup,
+            parameters: [ptr::null_mut(); PARAMETERS_MAX],
+            texts: [ptr::null_mut(); PARAMETERS_MAX],
+            prepared: 0,
+        };
+        for (index, parameter) in parameters.iter().enumerate() {
+            let text = CString::new(*parameter).map_err(|_| CallError::Zero {
+                name: function.name.clone(),
+                number: index + 1,
+            })?;
+            // SAFETY: it ends with 0. Fixups free what they replace, so it is from malloc(3).
+            call.texts[index] = unsafe { libc::strdup(text.as_ptr()) };
+            call.parameters[index] = call.texts[index].cast();
+        }
+        if let Some(fixup) = function.fixup {
+            call.fix(fixup, function)?;
+        }
+        Ok(call)
+    }
+
+    fn fix(&mut self, fixup: FixupFunction, function: &ExportedFunction) -> Result<(), CallError> {
+        let refused = |number: usize, code: c_int| {
+            Err(CallError::Refused {
+                module: self.module.to_owned(),
+                name: function.name.clone(),
+                number,
+                code,
+            })
+        };
+        if function.parameters == 0 {
+            // SAFETY: the module's own function; NULL and 0 say that there is no parameter.
+            let code = running::enter(self.module, || unsafe { fixup(ptr::null_mut(), 0) });
+            return if code < 0 { refused(0, code) } else { Ok(()) };
+        }
+        for (parameter, number) in self.parameters[..function.parameters].iter_mut().zip(1..) {
+            // SAFETY: the module's own function, with a parameter that it may replace.
+            let code = running::enter(self.module, || unsafe { fixup(parameter, number) });
+            if code < 0 {
+                return refused(number.unsigned_abs() as usize, code);
+            }
+            self.prepared += 1;
+        }
+        Ok(())
+    }
+
+    /// Calls the function for `packet`, on the thread of its module: 0 ends the script, `> 0` is true, `< 0` false. The
+    /// function sees the bytes where they are, and must not write there.
+    pub fn run(&self, message: &mut Message, packet: &[u8]) -> c_int {
+        let raw = &mut *message.0;
+        raw.buf = packet.as_ptr().cast_mut().cast();
+        raw.len = u32::try_from(packet.len()).unwrap_or(u32::MAX);
+        let [a, b, c, d, e, f] = self.parameters.map(<*mut c_void>::cast);
+        running::enter(self.module, || {
+            // SAFETY: the module's own function, called as `cmd_function` is; parameters that it does not take are NULL. The
+            // message is ours alone, and the packet is there, for the time of the call.
+            unsafe { (self.code)(raw, a, b, c, d, e, f) }
+        })
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        for (index, (parameter, text)) in self.parameters.iter_mut().zip(self.texts).enumerate() {
+            if index < self.prepared
+                && let Some(free) = self.free_fixup
+            {
+                let number = c_int::try_from(index + 1).unwrap_or(c_int::MAX);
+                // SAFETY: the module's own function, with what its fixup left there.
+                running::enter(self.module, || unsafe { free(parameter, number) });
+            }
+            // What was replaced belongs to whoever replaced it: fixups free it, or go on using it.
+            if ptr::eq(*parameter, text.cast()) {
+                // SAFETY: from strdup(3), and nobody has it any more; NULL behind the last.
+                unsafe { libc::free(text.cast()) };
+            }
+        }
+    }
+}
+
+/// A `struct sip_msg` that stands for a packet: where it came from, and its bytes during a [call](Call::run); everything else
+/// is zero. One is enough for all packets of a thread.
+#[derive(Debug)]
+pub struct Message(Box<SipMsg>);
+
+// SAFETY: a message between two calls is plain memory: what it points at is not looked at.
+unsafe impl Send for Message {}
+
+impl Message {
+    /// A message from nowhere.
+    pub fn new() -> Self {
+        // SAFETY: numbers, pointers and arrays of them, all of which may be zero.
+        Self(unsafe { Box::<SipMsg>::new_zeroed().assume_init() })
+    }
+
+    /// Says where the next packets come from.
+    pub fn set_origin(&mut self, origin: ReceiveInfo) {
+        self.0.rcv = origin;
+    }
+}
+
+impl Default for Message {
+    fn default() -> Self {
+        Self::new()
+    }
+}
