@@ -11,7 +11,7 @@
 
 use std::fmt;
 
-use handler::Handler;
+use handler::{Handler, ShardId};
 use tap::Tap;
 
 /// What is called with a packet, and what it answers.
@@ -38,6 +38,8 @@ pub struct Table {
     names: Box<[(Box<[u8]>, NameId)]>,
     /// The names whose packets are handled where they are cut: a bit for each [`NameId`].
     local: u64,
+    /// The names whose packets are all handled on one shard, and on which.
+    homes: Box<[(NameId, ShardId)]>,
 }
 
 /// The handlers of one shard, by [`NameId`].
@@ -60,14 +62,23 @@ impl NameId {
 }
 
 impl Table {
-    pub(crate) fn new(names: impl IntoIterator<Item = (Box<[u8]>, NameId)>) -> Self {
-        let names: Box<[_]> = names.into_iter().collect();
-        let local = names
-            .iter()
-            .filter(|(name, _)| LOCAL_NAMES.contains(&&**name));
+    pub(crate) fn new(
+        names: impl IntoIterator<Item = (Box<[u8]>, NameId, Option<ShardId>)>,
+    ) -> Self {
+        let (mut known, mut homes, mut local) = (Vec::new(), Vec::new(), 0);
+        for (name, id, home) in names {
+            match home {
+                Some(home) => homes.push((id, home)),
+                // Who has to be called on one shard is called there, wherever its packets are cut.
+                None if LOCAL_NAMES.contains(&&*name) => local |= 1 << id.index(),
+                None => {}
+            }
+            known.push((name, id));
+        }
         Self {
-            local: local.fold(0, |set, (_, id)| set | 1 << id.index()),
-            names,
+            names: known.into(),
+            local,
+            homes: homes.into(),
         }
     }
 
@@ -77,6 +88,26 @@ impl Table {
     #[must_use]
     pub const fn is_local(&self, id: NameId) -> bool {
         self.local >> id.0 & 1 == 1
+    }
+
+    /// The shard that handles all packets of this name, whatever they are about; `None`: the owner of each one's record does.
+    #[inline]
+    #[must_use]
+    pub fn home(&self, id: NameId) -> Option<ShardId> {
+        let home = self.homes.iter().find(|(known, _)| *known == id);
+        home.map(|(_, home)| *home)
+    }
+
+    /// The same of a name as it is written in a packet.
+    #[inline]
+    pub(crate) fn home_of(&self, name: &[u8]) -> Option<ShardId> {
+        self.home(self.lookup(name)?)
+    }
+
+    /// Whether there is any such name: without one nobody has to look at names before packets are where they belong.
+    #[inline]
+    pub(crate) const fn has_homes(&self) -> bool {
+        !self.homes.is_empty()
     }
 
     /// Those names, a bit for each [`NameId`].

@@ -224,6 +224,26 @@ impl Engine {
         self.publish(id, Some(name))
     }
 
+    /// The same, with all packets of `name` handled on `home`: see [`Registry::keep_on_one_shard`].
+    ///
+    /// # Errors
+    /// As [`register`](Self::register); and [`StartError::NoHome`], when there is no such shard.
+    pub fn register_on<H: Handler + 'static>(
+        &mut self,
+        name: &[u8],
+        home: ShardId,
+        make: impl Fn(ShardId) -> H + Send + Sync + 'static,
+    ) -> Result<(), ChangeError> {
+        let owners = self.steering.shards();
+        if home.0 >= owners {
+            let name = name.escape_ascii().to_string();
+            return Err(StartError::NoHome { name, home, owners }.into());
+        }
+        let id = self.registry.register(name, make)?;
+        self.registry.keep_on_one_shard(name, home);
+        self.publish(id, Some(name))
+    }
+
     /// Takes the handler of `name` back; `false` when there is none. When this returns, no shard calls it any
     /// more and it was dropped, on this thread: what it needed, such as a shared library, may go.
     ///

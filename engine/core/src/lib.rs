@@ -79,8 +79,9 @@ mod loopback;
 pub use access::{Access, Cidr};
 pub use binrush_net::{Found, handover};
 pub use clock::{Clock, MonotonicClock, Timestamp, WallClock};
-pub use dispatch::handler::{Context, Handler, Origin, ShardId, Verdict};
-pub use dispatch::registry::{NameReplaced, RegisterError, Registry};
+pub use dispatch::NameId;
+pub use dispatch::handler::{Context, Handler, Origin, ShardId, Told, Verdict};
+pub use dispatch::registry::{NameReplaced, NoBeginning, RegisterError, Registry};
 pub use dispatch::schema_handler::SchemaHandler;
 pub use engine::{
     Backend, ChangeError, Engine, EngineConfig, Gro, Pin, Reloaded, ShardName, StartError,

@@ -107,17 +107,29 @@ impl Steering {
     }
 }
 
+/// The name of the 1.x packet that a datagram should hold; `None` when it is no packet.
+#[inline]
+pub(crate) fn name_of_datagram(datagram: &[u8]) -> Option<&[u8]> {
+    fields_of_datagram(datagram)?.pop_str().ok()
+}
+
 /// What the owner of a 1.x packet is found by: key or name. `None` when it is no packet.
 #[inline]
 fn steered_by(datagram: &[u8]) -> Option<&[u8]> {
+    let mut fields = fields_of_datagram(datagram)?;
+    let name = fields.pop_str().ok()?;
+    let command = fields.pop_int().ok()?;
+    Some(key_of(name, command, fields).unwrap_or(name))
+}
+
+/// From the name on.
+#[inline]
+fn fields_of_datagram(datagram: &[u8]) -> Option<Fields<'_>> {
     if datagram.len() < Generation::Legacy.min_packet_len() || !datagram.starts_with(&MARKER) {
         return None;
     }
     let (_, rest) = datagram.split_at(NAME_AT);
-    let mut fields = Fields::new(Generation::Legacy, rest, NAME_AT);
-    let name = fields.pop_str().ok()?;
-    let command = fields.pop_int().ok()?;
-    Some(key_of(name, command, fields).unwrap_or(name))
+    Some(Fields::new(Generation::Legacy, rest, NAME_AT))
 }
 
 #[inline]

@@ -14,12 +14,18 @@ pub struct Registry {
     names: Vec<Registered>,
     replaced: Vec<NameReplaced>,
     tap: Option<Box<MakeTap>>,
+    beginnings: Vec<Arc<Begin>>,
 }
 
 struct Registered {
+    /// Of a [resident](Registry::resident), what it is called among people.
     name: Box<[u8]>,
     /// `None`: removed.
     make: Option<Box<Make>>,
+    /// The shard that handles all of its packets.
+    home: Option<ShardId>,
+    /// No packet leads to it.
+    is_resident: bool,
 }
 
 /// A shard's own handlers, and the table that leads to them.
@@ -28,7 +34,17 @@ pub struct Dispatch {
     pub(crate) table: Arc<Table>,
     pub(crate) handlers: Handlers,
     pub(crate) names: Vec<(NameId, Box<[u8]>)>,
+    pub(crate) beginnings: Beginnings,
 }
+
+/// What is done on a shard's own thread before it receives.
+#[derive(Default)]
+pub(crate) struct Beginnings(Vec<Arc<Begin>>);
+
+/// Why a shard cannot begin: in words that name whose it is.
+pub type NoBeginning = Box<dyn std::error::Error + Send + Sync>;
+
+type Begin = dyn Fn(ShardId) -> Result<(), NoBeginning> + Send + Sync;
 
 type MakeTap = dyn Fn(ShardId) -> Option<Box<dyn Tap>> + Send + Sync;
 
@@ -83,6 +99,7 @@ impl Registry {
     ) -> Result<NameId, RegisterError> {
         let make: Box<Make> = Box::new(move |shard| Box::new(make(shard)));
         if let Some(index) = self.position(name) {
+            self.names[index].home = None;
             let before = self.names[index].make.replace(make);
             let replaced = NameReplaced {
                 name: printable(name),
@@ -92,15 +109,72 @@ impl Registry {
             }
             return Ok(NameId::new(index));
         }
-        if self.names.len() == NAMES_MAX {
-            let name = printable(name);
-            return Err(RegisterError::TooManyNames { name });
-        }
-        self.names.push(Registered {
+        self.add(Registered {
             name: name.into(),
             make: Some(make),
-        });
+            home: None,
+            is_resident: false,
+        })
+    }
+
+    /// Makes what `make` returns a handler that no packet leads to: it has its [turns](Handler::turn), and is
+    /// [told](Handler::tell) messages by the number that this answers. `called` is for people, and may be the name of a
+    /// packet.
+    ///
+    /// # Errors
+    /// As [`register`](Self::register).
+    pub fn resident<H: Handler + 'static>(
+        &mut self,
+        called: &str,
+        make: impl Fn(ShardId) -> H + Send + Sync + 'static,
+    ) -> Result<NameId, RegisterError> {
+        self.add(Registered {
+            name: called.as_bytes().into(),
+            make: Some(Box::new(move |shard| Box::new(make(shard)))),
+            home: None,
+            is_resident: true,
+        })
+    }
+
+    fn add(&mut self, entry: Registered) -> Result<NameId, RegisterError> {
+        if self.names.len() == NAMES_MAX {
+            let name = printable(&entry.name);
+            return Err(RegisterError::TooManyNames { name });
+        }
+        self.names.push(entry);
         Ok(NameId::new(self.names.len() - 1))
+    }
+
+    /// Has all packets of `name` handled on `home`, by one thread and in the order in which they arrived there, whatever
+    /// record they are about: datagrams, packets of connections, and what handlers made of others. `false`: nobody
+    /// registered the name.
+    ///
+    /// The kernel goes on to steer by the record, so most come by mail. An engine without such a shard does not start.
+    pub fn keep_on_one_shard(&mut self, name: &[u8], home: ShardId) -> bool {
+        let index = self.position(name);
+        index.is_some_and(|index| {
+            self.names[index].home = Some(home);
+            true
+        })
+    }
+
+    /// Has `begin` called on each shard's own thread, when all is ready and before anything is received; the readers'
+    /// too, with numbers behind those of the owners. In the order in which they were given; shard after shard. When one
+    /// fails, the engine does not start.
+    pub fn at_beginning(
+        &mut self,
+        begin: impl Fn(ShardId) -> Result<(), NoBeginning> + Send + Sync + 'static,
+    ) {
+        self.beginnings.push(Arc::new(begin));
+    }
+
+    /// A name that is to be kept on a shard that is none of so many `owners`, and on which.
+    pub(crate) fn homeless(&self, owners: u16) -> Option<(String, ShardId)> {
+        let mut kept = self.names.iter().filter(|entry| entry.make.is_some());
+        kept.find_map(|entry| {
+            let home = entry.home.filter(|home| home.0 >= owners)?;
+            Some((printable(&entry.name), home))
+        })
     }
 
     /// Shows the packets of each shard to what `make` returns, behind their handlers. Set before the engine starts; the last one
@@ -133,8 +207,8 @@ impl Registry {
     pub fn table(&self) -> Table {
         Table::new(
             self.with_ids()
-                .filter(|(_, entry)| entry.make.is_some())
-                .map(|(id, entry)| (entry.name.clone(), id)),
+                .filter(|(_, entry)| entry.make.is_some() && !entry.is_resident)
+                .map(|(id, entry)| (entry.name.clone(), id, entry.home)),
         )
     }
 
@@ -151,8 +225,10 @@ impl Registry {
             handlers,
             names: self
                 .with_ids()
+                .filter(|(_, entry)| !entry.is_resident)
                 .map(|(id, entry)| (id, entry.name.clone()))
                 .collect(),
+            beginnings: Beginnings(self.beginnings.clone()),
         }
     }
 
@@ -168,7 +244,21 @@ impl Registry {
     }
 
     fn position(&self, name: &[u8]) -> Option<usize> {
-        self.names.iter().position(|known| *known.name == *name)
+        let is_it = |known: &Registered| !known.is_resident && *known.name == *name;
+        self.names.iter().position(is_it)
+    }
+}
+
+impl Beginnings {
+    /// Calls them for `shard`, on whose thread this is.
+    pub(crate) fn run(&self, shard: ShardId) -> Result<(), NoBeginning> {
+        self.0.iter().try_for_each(|begin| begin(shard))
+    }
+}
+
+impl fmt::Debug for Beginnings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Beginnings({})", self.0.len())
     }
 }
 
@@ -248,6 +338,47 @@ mod tests {
         let again = registry.register(b"ul", |_| handled).unwrap();
         assert_eq!((again, registry.replaced().len()), (ul, 0));
         assert_eq!(registry.table().lookup(b"ul"), Some(ul));
+    }
+
+    #[test]
+    fn a_resident_has_a_number_and_no_packet_leads_to_it() {
+        let mut registry = Registry::new();
+        let resident = registry.resident("ul", |_| handled).unwrap();
+        assert_eq!(registry.id(b"ul"), None);
+        let ul = registry.register(b"ul", |_| handled).unwrap();
+        assert_ne!(resident, ul);
+        let table = Arc::new(registry.table());
+        assert_eq!(table.lookup(b"ul"), Some(ul));
+        let mut dispatch = registry.build(ShardId(0), &table);
+        assert!(dispatch.handlers.of(resident).is_some());
+        // It counts no packets, so it is in no ledger.
+        let named: Vec<_> = dispatch.names.iter().map(|(id, _)| *id).collect();
+        assert_eq!(named, [ul]);
+        assert!(registry.replaced().is_empty());
+    }
+
+    #[test]
+    fn a_name_that_is_kept_on_one_shard_is_local_nowhere() {
+        let mut registry = Registry::new();
+        let names = [&b"clusterer-internal"[..], b"clusterer-extra", b"greeting"];
+        let [kept, local, free] = names.map(|name| registry.register(name, |_| handled).unwrap());
+        assert!(registry.keep_on_one_shard(names[0], ShardId(1)));
+        assert!(!registry.keep_on_one_shard(b"stranger", ShardId(1)));
+        let table = registry.table();
+        assert!(table.has_homes() && !Registry::new().table().has_homes());
+        assert_eq!(
+            [kept, local, free].map(|id| table.home(id)),
+            [Some(ShardId(1)), None, None]
+        );
+        assert_eq!(
+            [kept, local, free].map(|id| table.is_local(id)),
+            [false, true, false]
+        );
+        assert_eq!(table.home_of(names[0]), Some(ShardId(1)));
+        assert_eq!(table.home_of(b"stranger"), None);
+        assert_eq!(registry.homeless(2), None);
+        let told = ("clusterer-internal".to_owned(), ShardId(1));
+        assert_eq!(registry.homeless(1), Some(told));
     }
 
     #[test]

@@ -119,6 +119,10 @@ impl Bound {
         } = self;
         let allowed = allowed_cores();
         let shards = steering.shards();
+        if let Some((name, home)) = registry.homeless(shards) {
+            let owners = shards;
+            return Err(StartError::NoHome { name, home, owners });
+        }
         let threads = shards + config.readers;
         let mesh = Mailbox::mesh(threads).map_err(StartError::Mailbox)?;
         let intakes = mesh

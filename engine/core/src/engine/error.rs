@@ -8,7 +8,7 @@ use binrush_net::{AffinityError, RcvbufWarning, UdpError};
 
 use super::{BATCH_MAX, LISTENERS_MAX, READERS_MAX, SHARDS_MAX};
 use crate::dispatch::handler::ShardId;
-use crate::dispatch::registry::{NameReplaced, RegisterError};
+use crate::dispatch::registry::{NameReplaced, NoBeginning, RegisterError};
 use crate::steering::ProgramError;
 use crate::telemetry::snapshot::Snapshot;
 use crate::tls::TlsError;
@@ -195,6 +195,26 @@ pub enum StartError {
         frames: usize,
         /// What the kernel said.
         error: io::Error,
+    },
+    /// All packets of a name are to be handled on a shard that there is not.
+    #[error(
+        "packets named {name:?} are to be handled on {home}, and there is no such shard: there are {owners} that handle any"
+    )]
+    NoHome {
+        /// The name, with other than printable ASCII escaped.
+        name: String,
+        /// The shard that there is not.
+        home: ShardId,
+        /// How many there are.
+        owners: u16,
+    },
+    /// What was to be done on a shard's thread before it receives could not be done.
+    #[error("{shard} cannot begin: {error}")]
+    Beginning {
+        /// Whose thread.
+        shard: ShardId,
+        /// Why, and whose it was.
+        error: NoBeginning,
     },
     /// The thread could not be made.
     #[error("cannot start the shard's thread: {0}")]

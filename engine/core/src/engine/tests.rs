@@ -654,3 +654,6 @@ fn registrations_without_end_take_no_memory_without_end() {
 
 /// Threads that only read.
 mod readers;
+
+/// Names that are kept on one shard, and beginnings.
+mod homes;

@@ -15,7 +15,7 @@ use super::error::{ShardName, StartError, StopCause, Trouble, Warning};
 use crate::accept::Intake;
 use crate::clock::MonotonicClock;
 use crate::dispatch::handler::ShardId;
-use crate::dispatch::registry::Dispatch;
+use crate::dispatch::registry::{Beginnings, Dispatch};
 use crate::shard::desk::ListenerId;
 use crate::shard::mailbox::Mailbox;
 use crate::shard::outbox::Outbox;
@@ -177,12 +177,15 @@ impl ShardThread {
 
 /// The whole life of a shard's thread.
 fn live<Q: OpenQueue + 'static, S: OpenStreams + 'static>(
-    plan: Plan,
+    mut plan: Plan,
     ready: &SyncSender<Result<Ready, StartError>>,
 ) -> io::Result<()> {
     let life = Arc::clone(&plan.life);
+    let id = plan.id;
+    let beginnings = std::mem::take(&mut plan.dispatch.beginnings);
     let made = keep_on_core(plan.core, pin_current_thread)
-        .and_then(|(core, warning)| Ok((core, warning, make::<Q, S>(plan)?)));
+        .and_then(|(core, warning)| Ok((core, warning, make::<Q, S>(plan)?)))
+        .and_then(|made| begin(id, &beginnings).map(|()| made));
     match made {
         Ok((core, warning, (mut shard, handle))) => {
             let _ = ready.send(Ok(Ready {
@@ -197,6 +200,12 @@ fn live<Q: OpenQueue + 'static, S: OpenStreams + 'static>(
             Ok(())
         }
     }
+}
+
+/// Does what is to be done before anything is received.
+fn begin(id: ShardId, beginnings: &Beginnings) -> Result<(), StartError> {
+    let refused = |error| StartError::Beginning { shard: id, error };
+    beginnings.run(id).map_err(refused)
 }
 
 type Made<Q, S> = (Shard<Q, SendMmsg, MonotonicClock, S>, Handle);

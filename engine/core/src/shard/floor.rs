@@ -12,7 +12,7 @@ use super::streams::Answers;
 use crate::clock::Timestamp;
 use crate::dispatch::handler::{Connected, Context, Origin, ShardId, Verdict};
 use crate::dispatch::{Handlers, NameId, Table};
-use crate::steering::Steering;
+use crate::steering::{Steering, name_of_datagram};
 use crate::telemetry::ledger::LedgerWriter;
 use crate::telemetry::outcome::Outcome;
 
@@ -53,7 +53,7 @@ impl<T: Tx> Floor<T> {
         if self.steering.shards() == 1 {
             return true;
         }
-        let owner = ShardId(self.steering.owner_of_datagram(datagram));
+        let owner = self.owner_of_datagram(datagram);
         if owner == self.id {
             return true;
         }
@@ -63,6 +63,15 @@ impl<T: Tx> Floor<T> {
             self.ledger.refuse(Outcome::MailboxFull, datagram, None);
         }
         false
+    }
+
+    #[inline]
+    fn owner_of_datagram(&self, datagram: &[u8]) -> ShardId {
+        let home = match self.table.has_homes() {
+            true => name_of_datagram(datagram).and_then(|name| self.table.home_of(name)),
+            false => None,
+        };
+        home.unwrap_or_else(|| ShardId(self.steering.owner_of_datagram(datagram)))
     }
 
     /// Settles the mail there is; how much it was, and when the oldest of it arrived.
@@ -161,7 +170,8 @@ impl<T: Tx> Floor<T> {
             return Way::Settled;
         };
         if self.mailbox.has_peers() && !self.table.is_local(name) {
-            let owner = ShardId(self.steering.owner(&parsed));
+            let home = self.table.home(name);
+            let owner = home.unwrap_or_else(|| ShardId(self.steering.owner(&parsed)));
             if owner != self.id {
                 return self.post_or_wait(owner, now, origin, packet, waits_for);
             }
@@ -198,7 +208,8 @@ impl<T: Tx> Floor<T> {
         self.made = made;
     }
 
-    /// Brings a packet that a handler made to its counter or on its way; as [`stream_packet`](Self::stream_packet).
+    /// Brings a packet that a handler made to its counter or on its way; as [`stream_packet`](Self::stream_packet). Who made
+    /// it for `owner` went by its record, of a name that is not kept on one shard.
     pub(super) fn made_packet(
         &mut self,
         now: Timestamp,
@@ -208,12 +219,22 @@ impl<T: Tx> Floor<T> {
         waits_for: impl Fn(ShardId) -> bool,
     ) -> Way {
         self.ledger.made();
+        let owner = self.home_of(origin, packet).unwrap_or(owner);
         if owner != self.id {
             return self.post_or_wait(owner, now, origin, packet, waits_for);
         }
         // Without a connection: what is made of what was made would have no end.
         self.dispatch_here(now, *origin, packet);
         Way::Settled
+    }
+
+    /// The shard that all packets of this one's name are kept on.
+    fn home_of(&self, origin: &Origin, packet: &[u8]) -> Option<ShardId> {
+        if !self.table.has_homes() {
+            return None;
+        }
+        let packet = Packet::parse(origin.generation(), packet).ok()?;
+        self.table.home_of(packet.name())
     }
 
     #[inline]
