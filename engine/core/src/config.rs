@@ -64,6 +64,8 @@ mod globals;
 mod import;
 /// Text to tokens.
 mod lexer;
+/// Modules that are not built in.
+mod libraries;
 /// What connections may cost.
 mod limits;
 /// Addresses to listen on.
@@ -94,6 +96,7 @@ mod values;
 pub use doubts::{Doubt, doubts};
 pub use error::{ConfigError, ConfigWarning, PROBLEMS_MAX, Problem, Topic};
 pub use import::{ImportError, ImportOptions, Imported, Kept, LeftOut, Reason, import};
+pub use libraries::{Libraries, LibraryStatement, Named};
 pub use limits::CONNECTIONS_MAX;
 pub use listener::{Endpoint, EndpointError, Listener, Protocol};
 pub use modules::Part;
@@ -168,8 +171,10 @@ pub struct Config {
     pub parts: BTreeSet<Part>,
     /// What was set about them.
     pub parameters: Parameters,
-    /// Where shared libraries are looked for, once there are any.
+    /// Where shared libraries are looked for, at the end of the text.
     pub mpath: Option<String>,
+    /// Modules from shared libraries, which are loaded by who runs this.
+    pub libraries: Libraries,
 }
 
 /// How many records there may be, and what is kept of them over the death of the process.

@@ -9,8 +9,9 @@ use binrush_store::sockets::{SocketMap, SocketSet};
 use regex_lite::{Regex, RegexBuilder};
 
 use super::clusters::Clusters;
-use super::error::{ConfigWarning, PROBLEMS_MAX, Problem, Topic, did_you_mean, quoted};
+use super::error::{ConfigWarning, PROBLEMS_MAX, Problem, Topic, did_you_mean, nearest, quoted};
 use super::globals;
+use super::libraries::{Libraries, LibraryStatement, Named, stem};
 use super::limits::{Limit, Limits};
 use super::listener::{self, Host, Protocol};
 use super::modules::Part;
@@ -45,8 +46,10 @@ pub(super) struct Assembly {
     mpath: Option<String>,
     /// The parts that are on, and where they were switched on.
     loaded: BTreeMap<Part, Place>,
-    /// What was to be loaded and is no part: its parameters are not complained about once more.
-    strangers: Vec<String>,
+    /// What is to be loaded and is no part.
+    pub(super) libraries: Libraries,
+    /// What was to be loaded and is not needed: nobody misses its parameters.
+    needless: Vec<String>,
     /// Parameters of parts that were not loaded above them.
     early: Vec<(Part, Excerpt)>,
     parameters: Parameters,
@@ -224,17 +227,15 @@ impl Assembly {
 
     /// `loadmodule`: switches a part on.
     fn load(&mut self, source: &Source, path: &Spanned<String>) {
-        let file = path.value.rsplit('/').next().unwrap_or_default();
-        let name = file.strip_suffix(".so").unwrap_or(file);
+        let name = stem(&path.value);
         let place = source.excerpt(path.span).place;
         let Some(part) = Part::named(name) else {
             if TLS_LIBRARIES.contains(&name) {
-                self.strangers.push(name.to_owned());
+                self.needless.push(name.to_owned());
                 let message = format!("{name} is not needed: TLS is built in");
                 return self.warn(Some(place), message);
             }
-            let message = self.stranger(&path.value, name);
-            return self.refuse(source, path.span, message);
+            return self.library(source, path);
         };
         if let Some((_, excerpt)) = self.early.iter().find(|(early, _)| *early == part) {
             let message = format!(
@@ -255,19 +256,32 @@ impl Assembly {
         self.loaded.insert(part, place);
     }
 
-    /// What to say of a module that is not built in; what is, once.
-    fn stranger(&mut self, path: &str, name: &str) -> String {
-        let near = did_you_mean(name, Part::ALL.map(Part::name));
-        let mut message = format!(
-            "{} is not built in, and shared libraries are not supported yet",
-            quoted(path)
-        );
-        if self.strangers.is_empty() {
-            let built_in = Part::ALL.map(Part::name).join(", ");
-            message.push_str(&format!(": one of {built_in} expected"));
+    /// A module that is not built in.
+    fn library(&mut self, source: &Source, path: &Spanned<String>) {
+        let (written, at) = (&path.value, source.excerpt(path.span));
+        if written.is_empty() {
+            return self.refuse(source, path.span, "the name of a module expected");
         }
-        self.strangers.push(name.to_owned());
-        message + &near
+        let name = stem(written);
+        let near = nearest(name, Part::ALL.map(Part::name)).and_then(Part::named);
+        if let Some(part) = near {
+            let message = format!(
+                "{} is not built in, so it is loaded as a shared library; did you mean \"{part}\"?",
+                quoted(written)
+            );
+            self.warn(Some(at.place.clone()), message);
+        }
+        if self.libraries.statements.len() == STATEMENTS_MAX {
+            let message =
+                format!("at most {STATEMENTS_MAX} statements about shared libraries expected");
+            return self.refuse(source, path.span, message);
+        }
+        self.libraries.statements.push(LibraryStatement::Load {
+            mpath: self.mpath.clone(),
+            written: written.clone(),
+            near,
+            at,
+        });
     }
 
     /// `modparam`: sets a parameter of every part that the expression matches.
@@ -293,40 +307,58 @@ impl Assembly {
         };
         let mut parts: Vec<Part> = self.loaded.keys().copied().collect();
         parts.retain(|part| matches.is_match(part.name()));
-        if parts.is_empty() {
+        let has_file = self.libraries.has_file(|file| matches.is_match(file));
+        if parts.is_empty() && !has_file {
             // It may be loaded below, which is an error, or never, which is forgiven: the parts are built in.
             parts = Part::ALL
                 .into_iter()
                 .filter(|part| matches.is_match(part.name()))
                 .collect();
-            self.early.extend(
-                parts
-                    .iter()
-                    .map(|part| (*part, source.excerpt(module.span))),
-            );
+            let early = parts.iter();
+            self.early
+                .extend(early.map(|part| (*part, source.excerpt(module.span))));
         }
-        if parts.is_empty() {
-            if !self
-                .strangers
-                .iter()
-                .any(|stranger| matches.is_match(stranger))
-            {
-                let near = did_you_mean(
-                    &module.value,
-                    Part::ALL.map(Part::name).into_iter().chain([OWN]),
-                );
-                let built_in = Part::ALL.map(Part::name).join(", ");
-                let module_name = quoted(&module.value);
-                let message = format!(
-                    "there is no module {module_name}: binrush or one of {built_in} expected{near}"
-                );
-                self.refuse(source, module.span, message);
-            }
-            return;
+        if !self.libraries.is_empty() {
+            let is_theirs = has_file || parts.is_empty();
+            self.library_parameter(source, module, name, &value, is_theirs);
+        } else if parts.is_empty() && !self.needless.iter().any(|name| matches.is_match(name)) {
+            let near = did_you_mean(
+                &module.value,
+                Part::ALL.map(Part::name).into_iter().chain([OWN]),
+            );
+            let built_in = Part::ALL.map(Part::name).join(", ");
+            let module_name = quoted(&module.value);
+            let message = format!(
+                "there is no module {module_name}: binrush, one that is loaded above, or one of {built_in} expected{near}"
+            );
+            self.refuse(source, module.span, message);
         }
         for part in parts {
             self.parameter(source, part, name, &value);
         }
+    }
+
+    /// One that may be for shared libraries.
+    fn library_parameter(
+        &mut self,
+        source: &Source,
+        module: &Spanned<String>,
+        name: &Spanned<String>,
+        value: &Spanned<Value>,
+        is_theirs: bool,
+    ) {
+        if self.libraries.statements.len() == STATEMENTS_MAX {
+            let message =
+                format!("at most {STATEMENTS_MAX} statements about shared libraries expected");
+            return self.refuse(source, module.span, message);
+        }
+        self.libraries.statements.push(LibraryStatement::Param {
+            pattern: module.value.clone(),
+            name: name.value.clone(),
+            value: value.value.clone(),
+            is_theirs,
+            at: source.excerpt(module.span),
+        });
     }
 
     /// Sets one parameter of one part.
@@ -396,6 +428,12 @@ impl Assembly {
                 }
             }
             Ok(Some(Added::TargetSocket(socket))) => self.target_sockets.insert(&socket),
+            Ok(Some(Added::Overrides(names))) => {
+                add_names(&mut self.libraries.overrides, names, &excerpt)
+            }
+            Ok(Some(Added::Reentrant(names))) => {
+                add_names(&mut self.libraries.reentrant, names, &excerpt)
+            }
             Ok(Some(Added::Peer(addr, settings))) => self.sender(addr, settings, &excerpt),
             Ok(None) => {
                 let place = excerpt.place;
@@ -445,6 +483,16 @@ impl Gathered {
     }
 }
 
+/// Each name once, where it was said first.
+fn add_names(known: &mut Vec<Named>, names: Vec<String>, at: &Excerpt) {
+    for name in names {
+        if known.len() < STATEMENTS_MAX && known.iter().all(|each| each.name != name) {
+            let at = at.clone();
+            known.push(Named { name, at });
+        }
+    }
+}
+
 /// The expression that `modparam` has for the names of modules: whole names, upper and lower case alike.
 pub(super) fn expression(text: &str) -> Result<Regex, regex_lite::Error> {
     RegexBuilder::new(&format!("^(?:{text})$"))
@@ -462,6 +510,9 @@ const TLS_LIBRARIES: [&str; 2] = ["tls_openssl", "tls_wolfssl"];
 
 /// Enough to see what kind of file it is.
 const WARNINGS_MAX: usize = 100;
+
+/// Statements about shared libraries, and names that are told about them.
+const STATEMENTS_MAX: usize = 1000;
 
 /// Names in one warning, and characters of a name.
 const GATHERED_MAX: usize = 12;

@@ -169,9 +169,15 @@ impl fmt::Display for ConfigWarning {
 
 /// `; did you mean "..."?` with the one of `known` that is most like `name`, or nothing when none is.
 pub(super) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let near = nearest(name, known);
+    near.map_or_else(String::new, |known| format!("; did you mean \"{known}\"?"))
+}
+
+/// The one of `known` that is so like `name` that it may be meant.
+pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if name.len() > QUOTED_MAX {
         // No name is that long, and comparing takes time with the product of the lengths.
-        return String::new();
+        return None;
     }
     let name = name.to_ascii_lowercase();
     let likeness = |known: &str| strsim::jaro_winkler(&name, known);
@@ -179,10 +185,8 @@ pub(super) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a s
         .into_iter()
         .map(|known| (likeness(known), known))
         .max_by(|(a, _), (b, _)| a.total_cmp(b));
-    match nearest {
-        Some((likeness, known)) if likeness >= LIKE => format!("; did you mean \"{known}\"?"),
-        _ => String::new(),
-    }
+    let (likeness, known) = nearest?;
+    (likeness >= LIKE).then_some(known)
 }
 
 /// A word of the configuration within a message: bounded, without its password, and nothing that a terminal obeys.

@@ -20,6 +20,8 @@ pub(super) use pin::TlsPin;
 
 /// What is about clusters.
 mod cluster;
+/// What is about modules from shared libraries.
+mod modules;
 /// What is known of senders.
 mod peer;
 /// Keys that are trusted.
@@ -59,6 +61,7 @@ pub(super) struct Own {
     pub(super) control: Option<PathBuf>,
     pub(super) confine: Option<bool>,
     pub(super) state: state::State,
+    pub(super) modules: modules::Modules,
 }
 
 /// A value of a setting whose values add up, so that they are not kept here.
@@ -78,6 +81,10 @@ pub(super) enum Added {
     SocketMap(SocketMap),
     /// `target_socket`.
     TargetSocket(SocketName),
+    /// `override`.
+    Overrides(Vec<String>),
+    /// `reentrant`.
+    Reentrant(Vec<String>),
 }
 
 /// Why a setting cannot be made.
@@ -120,6 +127,14 @@ impl Own {
             "target_socket" => {
                 return sockets::socket(value).map(|socket| Some(Added::TargetSocket(socket)));
             }
+            "override" => {
+                let names = modules::names(value, modules::OVERRIDES)?;
+                return Ok(Some(Added::Overrides(names)));
+            }
+            "reentrant" => {
+                let names = modules::names(value, modules::REENTRANT)?;
+                return Ok(Some(Added::Reentrant(names)));
+            }
             "shards" => self.shards = Some(number(value, 0, SHARDS_MAX.into())?),
             "backend" => self.backend = Some(choice(value, &BACKENDS)?),
             "rcvbuf" => self.rcvbuf = Some(number(value, 1, RCVBUF_MAX)?),
@@ -144,6 +159,7 @@ impl Own {
             "confine" => self.confine = Some(choice(value, &SWITCH)?),
             "control" => self.control = Some(cluster::control(value)?),
             name if self.state.set(name, value)? => {}
+            name if self.modules.set(name, value)? => {}
             name => return Err(Refused::Name(name.to_owned())),
         }
         Ok(None)
@@ -263,7 +279,11 @@ fn address(value: &Value) -> Result<SocketAddr, Refused> {
     text(value, expected)?.parse().map_err(refused)
 }
 
-const NAMES: [&str; 34] = [
+const NAMES: [&str; 38] = [
+    "override",
+    "reentrant",
+    "poison",
+    "callback_budget",
     "relay",
     "socket_map",
     "target_socket",
@@ -399,6 +419,7 @@ mod tests {
             control: Some("/run/binrush/control.sock".into()),
             confine: Some(false),
             state: state::State::default(),
+            modules: modules::Modules::default(),
         };
         assert_eq!(own, expected);
         let mut limits = StreamLimits::default();

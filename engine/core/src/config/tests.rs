@@ -8,6 +8,8 @@ mod any_bytes;
 mod clusters;
 /// Files that include files.
 mod includes;
+/// Modules that are not built in.
+mod libraries;
 /// Where to listen, for whom, and with how many shards.
 mod listeners;
 /// Connections: what they may cost, and who sends.
@@ -218,24 +220,26 @@ fn an_error_shows_its_place_and_its_line() {
 #[test]
 fn several_problems_are_told_at_once_and_the_list_is_bounded() {
     let text = with_listener(
-        "loadmodule \"tm.so\"\nmodparam(\"tm\", \"fr_timeout\", 5)\nloadmodule \"rr.so\"\nfoo = 1\n",
+        "modparam(\"tm\", \"fr_timeout\", 5)\nmodparam(\"rr\", \"append_fromtag\", 0)\nfoo = 1\n",
     );
-    let error = refused(&text, "a.cfg:2:12: \"tm.so\" is not built in");
-    // The parameter of a module that is refused already is not complained about.
+    let error = refused(&text, "a.cfg:2:10: there is no module \"tm\"");
     let lines: Vec<&str> = error
         .lines()
         .filter(|line| line.starts_with("a.cfg"))
         .collect();
     assert_eq!(lines.len(), 3, "{error}");
-    assert!(lines[1].starts_with("a.cfg:4:12: \"rr.so\""), "{error}");
     assert!(
-        lines[2].starts_with("a.cfg:5:1: unknown parameter \"foo\""),
+        lines[1].starts_with("a.cfg:3:10: there is no module \"rr\""),
+        "{error}"
+    );
+    assert!(
+        lines[2].starts_with("a.cfg:4:1: unknown parameter \"foo\""),
         "{error}"
     );
 
-    let many = "loadmodule \"tm.so\"\n".repeat(1000);
-    let error = refused(&many, "a.cfg:1:12");
-    assert_eq!(error.matches("is not built in").count(), PROBLEMS_MAX);
+    let many = "modparam(\"tm\", \"fr_timeout\", 5)\n".repeat(1000);
+    let error = refused(&many, "a.cfg:1:10");
+    assert_eq!(error.matches("there is no module").count(), PROBLEMS_MAX);
     assert!(
         error.ends_with("there may be more: these are the first 20"),
         "{error}"
@@ -357,7 +361,7 @@ fn an_expression_sets_a_parameter_of_every_loaded_part_that_it_matches() {
         told,
     );
     // Whole names only.
-    let told = "a.cfg:4:10: there is no module \"dialo\": binrush or one of proto_bin, ";
+    let told = "a.cfg:4:10: there is no module \"dialo\": binrush, one that is loaded above, or one of proto_bin, ";
     let error = refused(&both("modparam(\"dialo\", \"rr_param\", \"x\")"), told);
     assert!(error.contains("did you mean \"dialog\"?"), "{error}");
     refused(
@@ -396,12 +400,7 @@ fn a_parameter_above_its_loadmodule_is_refused() {
 }
 
 #[test]
-fn parts_are_loaded_by_name_once_and_nothing_else_is() {
-    let error = refused(
-        &with_listener("loadmodule \"dialg.so\""),
-        "a.cfg:2:12: \"dialg.so\" is not built in, and shared libraries are not supported yet: one of proto_bin, proto_bins, ",
-    );
-    assert!(error.contains("; did you mean \"dialog\"?"), "{error}");
+fn parts_are_loaded_by_name_and_once() {
     refused(
         &with_listener("loadmodule dialog.so"),
         "a.cfg:2:12: the name of a module in quotes expected, not \"dialog.so\"",

@@ -48,6 +48,8 @@ impl Assembly {
                 .for_each(|to| to.sockets = Arc::clone(&target));
         }
         let loaded = mem::take(&mut self.loaded);
+        let mut libraries = mem::take(&mut self.libraries);
+        own.modules.apply(&mut libraries);
         let config = Config {
             listeners,
             access,
@@ -79,6 +81,7 @@ impl Assembly {
             parts: loaded.keys().copied().collect(),
             parameters: mem::take(&mut self.parameters),
             mpath: self.mpath.take(),
+            libraries,
         };
         for Doubt {
             topic,
@@ -318,7 +321,9 @@ impl Assembly {
         let is_probed = probed
             .into_iter()
             .any(|name| name == "dialog" || name == "ul");
-        if !is_probed && receivers.iter().all(|part| !self.loaded.contains_key(part)) {
+        // What a module registers stands in no configuration.
+        let may_be_taken = is_probed || !self.libraries.is_empty();
+        if !may_be_taken && receivers.iter().all(|part| !self.loaded.contains_key(part)) {
             let message = "neither dialog nor usrloc is loaded: their packets are counted as unknown names, and not looked \
                            into (`loadmodule \"dialog.so\"`, `loadmodule \"usrloc.so\"`)";
             self.warn(None, message);
