@@ -11,6 +11,8 @@ pub mod abi;
 pub mod bin;
 /// Where C calls in.
 mod border;
+/// Callbacks of modules as handlers of the engine.
+pub mod handler;
 /// Modules from shared libraries.
 pub mod loader;
 /// Whose code a thread is in.

@@ -1,0 +1,101 @@
+//! What callbacks came to, for each module.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::ticks::Ticks;
+
+/// The counters of one module: a place for each shard, which is its only writer.
+#[derive(Debug)]
+pub struct CallbackCounts {
+    shards: Box<[Place]>,
+}
+
+/// On cache lines of its own: shards that run one module's code must not wait for each other here.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct Place {
+    calls: AtomicU64,
+    misread: AtomicU64,
+    over_budget: AtomicU64,
+    not_called: AtomicU64,
+    /// In ticks.
+    longest: AtomicU64,
+}
+
+/// Their sums at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CallbackTotals {
+    /// Packets that a callback was called with.
+    pub calls: u64,
+    /// Those of them in which a pop answered an error: past the end of the packet, or a negative length.
+    pub misread: u64,
+    /// Those of them that took longer than they may.
+    pub over_budget: u64,
+    /// Packets that came to a callback of the other API.
+    pub not_called: u64,
+    /// What the longest took. Zero where there is no budget: then nobody looks at a clock.
+    pub longest: Duration,
+}
+
+impl CallbackCounts {
+    /// For so many shards.
+    #[must_use]
+    pub fn new(shards: u16) -> Self {
+        Self {
+            shards: (0..shards).map(|_| Place::default()).collect(),
+        }
+    }
+
+    pub(super) fn of(&self, shard: usize) -> Option<&Place> {
+        self.shards.get(shard)
+    }
+
+    /// What all shards came to so far.
+    #[must_use]
+    pub fn totals(&self) -> CallbackTotals {
+        let mut totals = CallbackTotals::default();
+        let (mut longest, read) = (0, |each: &AtomicU64| each.load(Ordering::Relaxed));
+        for place in &self.shards {
+            totals.calls += read(&place.calls);
+            totals.misread += read(&place.misread);
+            totals.over_budget += read(&place.over_budget);
+            totals.not_called += read(&place.not_called);
+            longest = read(&place.longest).max(longest);
+        }
+        if longest > 0 {
+            totals.longest = Ticks::get().duration(longest);
+        }
+        totals
+    }
+}
+
+impl Place {
+    #[inline]
+    pub(super) fn called(&self, misread: bool) {
+        add_one(&self.calls);
+        if misread {
+            add_one(&self.misread);
+        }
+    }
+
+    pub(super) fn not_called(&self) {
+        add_one(&self.not_called);
+    }
+
+    #[inline]
+    pub(super) fn took(&self, ticks: u64, budget: u64) {
+        if ticks > self.longest.load(Ordering::Relaxed) {
+            self.longest.store(ticks, Ordering::Relaxed);
+        }
+        if ticks > budget {
+            add_one(&self.over_budget);
+        }
+    }
+}
+
+/// Nobody else writes there, so it is no read-modify-write.
+#[inline]
+fn add_one(count: &AtomicU64) {
+    count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
