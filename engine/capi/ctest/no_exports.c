@@ -1,0 +1,2 @@
+/* A library, but no module. */
+int not_exports;
