@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use crate::abi::module;
 use crate::running;
-use crate::support::functions;
+use crate::support::{functions, mi, statistics};
 
 /// A call of a script function, its parameters prepared.
 mod call;
@@ -89,6 +89,15 @@ struct Module {
     name: &'static str,
     file: PathBuf,
     exports: Exports,
+}
+
+impl Drop for Module {
+    /// Forgets what it registered: nobody runs its code any more.
+    fn drop(&mut self) {
+        functions::remove(self.name);
+        mi::remove_all(self.name);
+        statistics::remove_all(self.name);
+    }
 }
 
 impl Loader {

@@ -21,4 +21,4 @@ pub mod statistics;
 /// Texts of C.
 mod text;
 
-pub(crate) use text::{bytes, ended};
+pub(crate) use text::{Line, bytes, ended};

@@ -10,6 +10,7 @@ use super::exports::{ExportedFunction, Function, FunctionId};
 use super::{CallError, CommandError, InitError, Module, ModuleId};
 use crate::bin::registrations::{Registration, collecting};
 use crate::running;
+use crate::support::functions;
 use crate::support::mi::{self, MiReply};
 use crate::support::statistics::{self, Statistic};
 
@@ -157,6 +158,8 @@ impl Modules {
                 // SAFETY: the module's own function, called as `destroy_function` is: once, as the last one.
                 running::enter(module.name, || unsafe { destroy() });
             }
+            // Nothing runs its code any more, so nobody is to find it.
+            functions::remove(module.name);
             mi::remove_all(module.name);
             statistics::remove_all(module.name);
         }

@@ -1,6 +1,6 @@
 //! Events that modules raise. (OpenSIPS 1.11 `evi/event_interface.c`, `evi/evi_params.c`)
 //!
-//! Whoever serves modules takes them with a [`Sink`]; without one they are counted, and modules that ask first whether
+//! Whoever serves modules takes them with a sink; without one they are counted, and modules that ask first whether
 //! anybody wants an event are told that nobody does.
 
 use std::ffi::{c_int, c_void};

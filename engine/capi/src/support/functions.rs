@@ -34,6 +34,11 @@ pub(crate) fn add(module: &'static str, exports: &Exports) {
     });
 }
 
+/// Forgets those of a module that is over.
+pub(crate) fn remove(module: &'static str) {
+    known().retain(|known| !ptr::eq(known.module, module));
+}
+
 fn known() -> MutexGuard<'static, Vec<Known>> {
     KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{bytes, ended};
+use super::{Line, bytes, ended};
 use crate::abi::base::Str;
 use crate::border::border;
 use crate::running;
@@ -124,7 +124,7 @@ pub unsafe extern "C" fn binrush_log(
             );
         }
         let text = String::from_utf8_lossy(text.trim_ascii_end());
-        let text = text.escape_debug();
+        let text = Line(&text);
         match utf8(function) {
             Some(function) => write(level, &format!("{module}: {level}: {function}: {text}")),
             None => write(level, &format!("{module}: {level}: {text}")),

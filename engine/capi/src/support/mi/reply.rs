@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::abi::base::Str;
 use crate::abi::module::{MiNode, MiRoot};
-use crate::support::bytes;
+use crate::support::{Line, bytes};
 
 /// What a command answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -46,7 +46,7 @@ impl MiReply {
 /// tab for each level.
 impl fmt::Display for MiReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} {}", self.code, self.reason.escape_debug())?;
+        writeln!(f, "{} {}", self.code, Line(&self.reason))?;
         self.nodes.iter().try_for_each(|node| node.write(f, 0))
     }
 }
@@ -57,11 +57,11 @@ impl MiItem {
             f,
             "{:\t<depth$}{}:: {}",
             "",
-            self.name.escape_debug(),
-            self.value.escape_debug()
+            Line(&self.name),
+            Line(&self.value)
         )?;
         for (name, value) in &self.attributes {
-            write!(f, " {}={}", name.escape_debug(), value.escape_debug())?;
+            write!(f, " {}={}", Line(name), Line(value))?;
         }
         writeln!(f)?;
         self.nodes

@@ -1,0 +1,193 @@
+//! From mod_init to destroy.
+
+use std::ffi::c_int;
+
+use binrush::abi::module::PROC_BIN;
+use binrush::bin::registrations::Callback;
+use binrush::loader::{InitError, Loader};
+
+use crate::workshop::{Workshop, compile_with, id, source, text, variable};
+
+#[test]
+fn a_module_is_initialised_once_given_its_rank_and_ended_once() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let modules = workshop.loader(&["tutorial"]).finish();
+    let library = workshop.path("tutorial.so");
+    let tutorial = id(&modules, "tutorial");
+    let counts = || {
+        ["initialised", "children", "destroyed"]
+            .map(|what| variable::<c_int>(&library, &format!("tutorial_{what}")))
+    };
+    let early = modules
+        .child_init(tutorial, PROC_BIN)
+        .map(drop)
+        .expect_err("it is too early");
+    assert_eq!(
+        early.to_string(),
+        "module \"tutorial\" is not initialised yet, so it cannot be initialised"
+    );
+    assert_eq!(counts(), [0, 0, 0]);
+    assert_eq!(modules.init().expect("it can start").len(), 1);
+    let again = modules.init().map(drop).expect_err("it is done");
+    assert!(matches!(again, InitError::Order { .. }), "{again}");
+    modules
+        .child_init(tutorial, PROC_BIN)
+        .expect("it can start");
+    assert_eq!(variable::<c_int>(&library, "tutorial_rank"), -8);
+    assert_eq!(counts(), [1, 1, 0]);
+    modules.destroy();
+    modules.destroy();
+    assert_eq!(counts(), [1, 1, 1]);
+    let late = modules.child_init(tutorial, PROC_BIN).map(drop);
+    assert!(late.is_err());
+}
+
+#[test]
+fn a_module_that_is_not_initialised_is_not_ended() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let modules = workshop
+        .loader(&["null_tables", "failing_init", "tutorial"])
+        .finish();
+    let error = modules.init().map(drop).expect_err("the second one fails");
+    assert_eq!(
+        error.to_string(),
+        "module \"failing_init\" cannot start: its mod_init answered -7"
+    );
+    modules.destroy();
+    let library = workshop.path("tutorial.so");
+    for what in ["tutorial_initialised", "tutorial_destroyed"] {
+        assert_eq!(variable::<c_int>(&library, what), 0, "{what}");
+    }
+}
+
+#[test]
+fn a_child_that_cannot_start_is_named_with_its_rank() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let modules = workshop.modules(&["failing_child"]);
+    let child = id(&modules, "failing_child");
+    let error = modules
+        .child_init(child, PROC_BIN)
+        .map(drop)
+        .expect_err("it fails");
+    assert_eq!(
+        error.to_string(),
+        "module \"failing_child\" cannot start: its child_init with rank -8 answered -5"
+    );
+    modules.child_init(child, 0).expect("another rank is fine");
+}
+
+#[test]
+fn what_each_module_registers_comes_in_the_order_of_loading() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let modules = workshop.loader(&["twice", "null_tables", "leak"]).finish();
+    let registered = modules.init().expect("all can start");
+    let names: Vec<_> = registered
+        .iter()
+        .map(|(id, of)| {
+            let of: Vec<_> = of
+                .iter()
+                .map(|one| String::from_utf8_lossy(&one.name))
+                .collect();
+            (modules.name(*id), of.join(" "))
+        })
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("twice", "twice twice".to_owned()),
+            ("null_tables", String::new()),
+            ("leak", "leak".to_owned())
+        ]
+    );
+    let all = registered.iter().flat_map(|(_, of)| of);
+    assert!(
+        all.into_iter()
+            .all(|one| matches!(one.callback, Callback::Legacy(_)))
+    );
+}
+
+#[test]
+fn nothing_is_popped_where_there_is_no_packet() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let modules = workshop.modules(&["pops_outside"]);
+    modules
+        .child_init(id(&modules, "pops_outside"), PROC_BIN)
+        .expect("each pop is refused");
+    let reply = modules
+        .run_command("pops_outside", &[])
+        .expect("it answers");
+    assert_eq!((reply.code, &*reply.reason), (200, "OK"));
+}
+
+#[test]
+fn modules_find_the_functions_and_parameters_of_others() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    // What fails is told by the code.
+    workshop.modules(&["tutorial", "binding"]);
+}
+
+#[test]
+fn modules_begin_in_the_order_of_loading_and_end_in_the_reverse() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let lines = crate::support::lines();
+    let mut loader = Loader::new(workshop.options());
+    for who in ["first", "second", "third"] {
+        let library = workshop.path(&format!("{who}.so"));
+        let define = format!("-DWHO=\"{who}\"");
+        compile_with(&source("order"), &library, &[&define]);
+        loader
+            .load(None, text(&library))
+            .unwrap_or_else(|error| panic!("{error}"));
+    }
+    let modules = loader.finish();
+    modules.init().expect("all can start");
+    for id in modules.ids() {
+        modules.child_init(id, PROC_BIN).expect("all can start");
+    }
+    modules.destroy();
+    let said: Vec<_> = lines()
+        .iter()
+        .map(|line| line.rsplit(": ").next().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "first begins",
+            "second begins",
+            "third begins",
+            "first is -8",
+            "second is -8",
+            "third is -8",
+            "third ends",
+            "second ends",
+            "first ends"
+        ]
+    );
+}
+
+#[test]
+fn a_command_that_another_module_has_fails_the_start() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let modules = workshop.loader(&["mi", "mi_taken"]).finish();
+    let error = modules.init().map(drop).expect_err("there is one");
+    assert_eq!(
+        error.to_string(),
+        "module \"mi_taken\" has a command \"mi_echo\", and so has module \"mi\""
+    );
+}

@@ -1,0 +1,329 @@
+//! What is loaded, and what is not. Each error says what is wrong, where, and what to do.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, chown, symlink};
+use std::path::Path;
+
+use binrush::abi::module::{COMPILE_FLAGS, version};
+use binrush::loader::{LoadError, Loader, Options};
+
+use crate::workshop::{Workshop, compile, root, run, set_mode, skip, source, text};
+
+/// Why the module NAME is not loaded, without the path of its folder.
+fn refusal(workshop: &Workshop, name: &str) -> String {
+    let library = workshop.module(name);
+    said(
+        workshop,
+        Loader::new(workshop.options()).load(None, text(&library)),
+    )
+}
+
+fn said<T>(workshop: &Workshop, outcome: Result<T, LoadError>) -> String {
+    let Err(error) = outcome else {
+        panic!("it is loaded");
+    };
+    let folder = format!("{}/", text(&workshop.path("x")).trim_end_matches("/x"));
+    error.to_string().replace(&folder, "")
+}
+
+#[test]
+fn a_module_is_found_by_its_path_in_the_folder_and_in_one_of_its_own() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let absolute = workshop.module("tutorial");
+    let mpath = workshop.folder("modules");
+    compile(&source("null_tables"), &mpath.join("null_tables.so"));
+    let own = workshop.folder("modules/params");
+    compile(&source("params"), &own.join("params.so"));
+    let mut loader = Loader::new(workshop.options());
+    let mpath = Some(text(&mpath));
+    let ids = [
+        loader.load(mpath, text(&absolute)),
+        loader.load(mpath, "null_tables.so"),
+        loader.load(mpath, "params.so"),
+    ];
+    let names: Vec<_> = ids
+        .into_iter()
+        .map(|id| loader.name(id.expect("it is there")))
+        .collect();
+    assert_eq!(names, ["tutorial", "null_tables", "params"]);
+    // A name with a slash has no folder of its own.
+    let error = said(&workshop, loader.load(mpath, "sub/x.so"));
+    assert_eq!(
+        error,
+        "no module \"sub/x.so\": there is no modules/sub/x.so"
+    );
+    let error = said(&workshop, loader.load(mpath, "x.so"));
+    assert_eq!(
+        error,
+        "no module \"x.so\": there is no modules/x.so and no modules/x/x.so"
+    );
+    // Its own folder may be a file.
+    let error = said(&workshop, loader.load(mpath, "null_tables.so/y.so"));
+    assert_eq!(
+        error,
+        "no module \"null_tables.so/y.so\": there is no modules/null_tables.so/y.so"
+    );
+    let modules = loader.finish();
+    let files: Vec<_> = modules
+        .ids()
+        .map(|id| modules.file(id).to_owned())
+        .collect();
+    assert_eq!(files[0], absolute);
+    assert_eq!(files[2], own.join("params.so"));
+}
+
+#[test]
+fn a_module_of_another_server_is_refused_with_both_versions_named() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    assert_eq!(
+        refusal(&workshop, "wrong_version"),
+        format!(
+            "module wrong_version.so was compiled for \"opensips 1.11.11 (x86_64/linux)\", this is \"{}\"; compile it with \
+             the headers of this version",
+            version()
+        )
+    );
+    assert_eq!(
+        refusal(&workshop, "wrong_flags"),
+        format!(
+            "module wrong_flags.so was compiled with \"STATS: Off, USE_IPV6, F_MALLOC, FAST_LOCK-ADAPTIVE_WAIT\", this server \
+             with \"{COMPILE_FLAGS}\"; compile it with the headers of this version"
+        )
+    );
+    let error = refusal(&workshop, "no_version");
+    assert!(
+        error.starts_with("module no_version.so was compiled for nothing that it would name (MODULE_VERSION is missing), this"),
+        "{error}"
+    );
+    // A server of another version refuses ours.
+    let library = workshop.module("null_tables");
+    let options = Options {
+        our_version: "binrush 99.0.0 (x86_64/linux)".to_owned(),
+        ..workshop.options()
+    };
+    let error = said(&workshop, Loader::new(options).load(None, text(&library)));
+    assert!(
+        error.contains("\"binrush 99.0.0 (x86_64/linux)\""),
+        "{error}"
+    );
+    assert!(error.contains(&version()), "{error}");
+}
+
+#[test]
+fn a_library_that_is_no_module_and_exports_that_cannot_be_are_refused() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    assert_eq!(
+        refusal(&workshop, "no_exports"),
+        "no_exports.so is no module: it has no symbol \"exports\" (struct module_exports exports = { ... })"
+    );
+    assert_eq!(
+        refusal(&workshop, "no_name"),
+        "the exports of module no_name.so are broken: the module's name is NULL"
+    );
+    assert_eq!(
+        refusal(&workshop, "no_code"),
+        "the exports of module no_code.so are broken: function \"nothing\" of cmds has no code"
+    );
+    assert_eq!(
+        refusal(&workshop, "with_procs"),
+        "module \"with_procs\" (with_procs.so) wants a process of its own, \"poller\"; modules run on the threads of this server \
+         and nowhere else, so it cannot be loaded"
+    );
+    assert_eq!(
+        refusal(&workshop, "undefined"),
+        "cannot open module undefined.so: undefined symbol: parse_headers; this server has no such function or variable of \
+         OpenSIPS"
+    );
+    let file = workshop.path("text.so");
+    fs::write(
+        &file,
+        "not a library at all, but long enough to have a header",
+    )
+    .expect("it is ours");
+    set_mode(&file, 0o644);
+    let error = said(
+        &workshop,
+        Loader::new(workshop.options()).load(None, text(&file)),
+    );
+    assert!(error.starts_with("cannot open module text.so: "), "{error}");
+    let folder = workshop.folder("folder.so");
+    let error = said(
+        &workshop,
+        Loader::new(workshop.options()).load(None, text(&folder)),
+    );
+    assert_eq!(error, "module folder.so is no regular file");
+}
+
+#[test]
+fn a_module_is_loaded_once_by_whatever_name() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let library = workshop.module("null_tables");
+    let mut loader = Loader::new(workshop.options());
+    loader.load(None, text(&library)).expect("it is there");
+    let error = said(&workshop, loader.load(None, text(&library)));
+    assert_eq!(
+        error,
+        "module null_tables.so is loaded already; take one of the two lines away"
+    );
+    let linked = workshop.path("linked.so");
+    fs::hard_link(&library, &linked).expect("the folder is ours");
+    let error = said(&workshop, loader.load(None, text(&linked)));
+    assert_eq!(
+        error,
+        "module linked.so is loaded already; take one of the two lines away"
+    );
+    let link = workshop.path("link.so");
+    symlink(&library, &link).expect("the folder is ours");
+    let error = said(&workshop, loader.load(None, text(&link)));
+    assert_eq!(
+        error,
+        "module null_tables.so is loaded already; take one of the two lines away"
+    );
+    // Its variables are those of the one that is there, also for another server in this process.
+    let error = said(
+        &workshop,
+        Loader::new(workshop.options()).load(None, text(&library)),
+    );
+    assert!(
+        error.ends_with("is loaded already; take one of the two lines away"),
+        "{error}"
+    );
+    let other = workshop.module("same_name");
+    let error = said(&workshop, loader.load(None, text(&other)));
+    assert_eq!(
+        error,
+        "module same_name.so calls itself \"null_tables\", as null_tables.so does; load one of them"
+    );
+    // It was closed again, and it asks for flags of its own.
+    let mut loader = Loader::new(workshop.options());
+    let id = loader
+        .load(None, text(&other))
+        .expect("nobody else is called so");
+    assert_eq!(loader.name(id), "null_tables");
+}
+
+#[test]
+fn nobody_else_may_write_to_a_module_or_above_it() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let library = workshop.module("null_tables");
+    let refused = |file: &Path| {
+        said(
+            &workshop,
+            Loader::new(workshop.options()).load(None, text(file)),
+        )
+    };
+    set_mode(&library, 0o664);
+    assert_eq!(
+        refused(&library),
+        "module null_tables.so is not to be trusted: null_tables.so can be written by its group (mode 0664); take that away \
+         with chmod go-w, or keep modules elsewhere"
+    );
+    set_mode(&library, 0o646);
+    let error = refused(&library);
+    assert!(
+        error.contains("null_tables.so can be written by everybody (mode 0646)"),
+        "{error}"
+    );
+    let inner = workshop.folder("open").join("x.so");
+    set_mode(&library, 0o644);
+    fs::rename(&library, &inner).expect("the folder is ours");
+    set_mode(&workshop.path("open"), 0o1777);
+    let error = refused(&inner);
+    assert!(
+        error.starts_with(
+            "module open/x.so is not to be trusted: open can be written by everybody (mode 1777);"
+        ),
+        "{error}"
+    );
+    // What counts is where it is, not by which way one gets there.
+    let link = workshop.path("link.so");
+    symlink(&inner, &link).expect("the folder is ours");
+    assert_eq!(refused(&link), error);
+    set_mode(&workshop.path("open"), 0o755);
+    let us = fs::metadata(&inner).expect("it is there").uid();
+    if us != 0 {
+        skip("only root can give a file away");
+        return;
+    }
+    chown(workshop.path("open"), Some(NOBODY), None).expect("root may");
+    assert_eq!(
+        refused(&inner),
+        "module open/x.so is not to be trusted: open belongs to user 65534; give it to root or to user 0, as whom this runs"
+    );
+    chown(workshop.path("open"), Some(us), None).expect("root may");
+    let mut loader = Loader::new(workshop.options());
+    loader
+        .load(None, text(&inner))
+        .expect("all of it is ours now");
+}
+
+#[test]
+fn headers_and_loader_agree_on_versions_and_layouts() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    // Asserts all by itself.
+    compile(&source("module_layout"), &workshop.path("module_layout.so"));
+    let program = workshop.path("said.c");
+    let code = "#include <stdio.h>\n#include \"sr_module.h\"\n\
+                int main(void) { const char *said[] = {MODULE_VERSION}; return printf(\"%s\\n%s\", said[0], said[1]) < 0; }\n";
+    fs::write(&program, code).expect("it is ours");
+    let binary = workshop.path("said");
+    // The inline functions of the headers have names that the server has: none is called here.
+    run(std::process::Command::new("cc")
+        .arg("-I")
+        .arg(root().join("include"))
+        .args(["-O2", "-Wl,--unresolved-symbols=ignore-all", "-o"])
+        .arg(&binary)
+        .arg(&program));
+    let said = run(&mut std::process::Command::new(&binary));
+    assert_eq!(said, format!("{}\n{COMPILE_FLAGS}", version()));
+}
+
+#[test]
+fn each_header_can_be_the_first_one_and_stands_no_warning() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let include = root().join("include");
+    let mut folders = vec![include.clone()];
+    let mut seen = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("it is there") {
+            let path = entry.expect("it can be read").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            if path.extension().is_none_or(|extension| extension != "h") {
+                continue;
+            }
+            let name = path.strip_prefix(&include).expect("it is below");
+            let program = workshop.path("first.c");
+            let code = format!("#include \"{0}\"\n#include \"{0}\"\n", text(name));
+            fs::write(&program, code).expect("it is ours");
+            for standard in ["-std=c11", "-std=gnu17"] {
+                run(std::process::Command::new("cc")
+                    .arg("-I")
+                    .arg(&include)
+                    .args([standard, "-Wall", "-Wextra", "-Werror", "-fsyntax-only"])
+                    .arg(&program));
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "{seen}");
+}
+
+/// By convention the user that owns nothing.
+const NOBODY: u32 = 65534;

@@ -1,0 +1,14 @@
+//! Modules of C, compiled here and loaded into this process, which is their server.
+
+/// From mod_init to destroy.
+mod life;
+/// What is loaded, and what is not.
+mod loading;
+/// What modparam sets.
+mod parameters;
+/// Functions of the routing script.
+mod script;
+/// Commands, statistics, events and lines for the log.
+mod support;
+/// Where the sources are, the compiler, and folders that nobody else can write to.
+mod workshop;
