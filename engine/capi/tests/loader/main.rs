@@ -10,5 +10,7 @@ mod parameters;
 mod script;
 /// Commands, statistics, events and lines for the log.
 mod support;
+/// The template that is shipped.
+mod template;
 /// Where the sources are, the compiler, and folders that nobody else can write to.
 mod workshop;
