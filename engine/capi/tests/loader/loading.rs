@@ -7,7 +7,7 @@ use std::path::Path;
 use binrush::abi::module::{COMPILE_FLAGS, version};
 use binrush::loader::{LoadError, Loader, Options};
 
-use crate::workshop::{Workshop, compile, root, run, set_mode, skip, source, text};
+use crate::workshop::{Workshop, compile, compile_with, root, run, set_mode, skip, source, text};
 
 /// Why the module NAME is not loaded, without the path of its folder.
 fn refusal(workshop: &Workshop, name: &str) -> String {
@@ -158,6 +158,69 @@ fn a_library_that_is_no_module_and_exports_that_cannot_be_are_refused() {
         Loader::new(workshop.options()).load(None, text(&folder)),
     );
     assert_eq!(error, "module folder.so is no regular file");
+}
+
+#[test]
+fn each_table_is_checked_to_its_end_before_anything_of_it_is_used() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    for (flaw, what) in [
+        (
+            "TOO_MANY_PARAMETERS",
+            "function \"f\" of cmds takes 7 parameters; at most 6 are possible",
+        ),
+        (
+            "FEWER_THAN_NO_PARAMETERS",
+            "function \"f\" of cmds takes -1 parameters; at most 6 are possible",
+        ),
+        (
+            "NO_END",
+            "cmds has more than 4096 entries; it must end with an entry whose name is NULL",
+        ),
+        (
+            "EMPTY_NAME",
+            "the name of entry 0 of cmds has no bytes, or more than 128",
+        ),
+        (
+            "ODD_TYPE",
+            "parameter \"number\" of params is neither STR_PARAM nor INT_PARAM",
+        ),
+        (
+            "NO_POINTER",
+            "parameter \"number\" of params has no pointer",
+        ),
+        (
+            "STATISTIC_WITHOUT_POINTER",
+            "statistic \"counted\" of stats has no pointer",
+        ),
+        (
+            "COMMAND_WITHOUT_CODE",
+            "command \"run\" of mi_cmds has no code",
+        ),
+        (
+            "NAME_WITH_A_BLANK",
+            "the name of entry 0 of mi_cmds has bytes in it that are no printable ASCII",
+        ),
+    ] {
+        let library = workshop.path(&format!("{flaw}.so"));
+        compile_with(&source("broken"), &library, &[&format!("-D{flaw}")]);
+        let outcome = Loader::new(workshop.options()).load(None, text(&library));
+        assert_eq!(
+            said(&workshop, outcome),
+            format!("the exports of module {flaw}.so are broken: {what}")
+        );
+    }
+    let library = workshop.path("flags.so");
+    compile_with(&source("broken"), &library, &["-DODD_FLAGS"]);
+    let outcome = Loader::new(workshop.options()).load(None, text(&library));
+    let error = said(&workshop, outcome);
+    assert!(
+        error.starts_with("cannot open module flags.so: "),
+        "{error}"
+    );
+    // Without a flaw it is a module.
+    workshop.loader(&["broken"]);
 }
 
 #[test]
