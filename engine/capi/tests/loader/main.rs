@@ -12,5 +12,7 @@ mod script;
 mod support;
 /// The template that is shipped.
 mod template;
+/// The same under valgrind and with sanitizers.
+mod tools;
 /// Where the sources are, the compiler, and folders that nobody else can write to.
 mod workshop;

@@ -1,5 +1,6 @@
 //! Where the sources are, the compiler, and folders that nobody else can write to.
 
+use std::env;
 use std::ffi::{CStr, c_char};
 use std::fs;
 use std::io::Write as _;
@@ -126,12 +127,13 @@ pub(crate) fn compile(source: &Path, library: &Path) {
     compile_with(source, library, &[]);
 }
 
-/// The same with `flags` of its own.
+/// The same with `flags` of its own, and those of the environment.
 pub(crate) fn compile_with(source: &Path, library: &Path, flags: &[&str]) {
     let mut cc = Command::new("cc");
     cc.args(["-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-Werror"])
         .args(["-shared", "-fPIC"])
         .args(flags)
+        .args(env::var(CFLAGS).unwrap_or_default().split_whitespace())
         .arg("-I")
         .arg(root().join("include"))
         .arg("-o")
@@ -197,3 +199,6 @@ pub(crate) fn variable_array<const N: usize>(library: &Path, name: &str) -> Stri
     let text = CStr::from_bytes_until_nul(&bytes).expect("it ends with 0");
     text.to_string_lossy().into_owned()
 }
+
+/// The variable of the environment that has flags of the compiler, for all modules.
+pub(crate) const CFLAGS: &str = "LOADER_TESTS_CFLAGS";
