@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use crate::abi::module;
 use crate::running;
-use crate::support::{functions, mi, statistics};
+use crate::support::{functions, mi, statistics, timers};
 
 /// A call of a script function, its parameters prepared.
 mod call;
@@ -95,6 +95,7 @@ impl Drop for Module {
     /// Forgets what it registered: nobody runs its code any more.
     fn drop(&mut self) {
         functions::remove(self.name);
+        timers::remove_all(self.name);
         mi::remove_all(self.name);
         statistics::remove_all(self.name);
     }

@@ -20,5 +20,7 @@ pub mod mi;
 pub mod statistics;
 /// Texts of C.
 mod text;
+/// Timers of modules.
+pub mod timers;
 
 pub(crate) use text::{Line, bytes, ended};

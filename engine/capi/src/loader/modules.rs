@@ -3,6 +3,7 @@
 use std::ffi::c_int;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Instant;
 
 use super::call::Call;
 use super::error::did_you_mean;
@@ -13,6 +14,7 @@ use crate::running;
 use crate::support::functions;
 use crate::support::mi::{self, MiReply};
 use crate::support::statistics::{self, Statistic};
+use crate::support::timers;
 
 /// The modules of a configuration.
 ///
@@ -160,6 +162,7 @@ impl Modules {
             }
             // Nothing runs its code any more, so nobody is to find it.
             functions::remove(module.name);
+            timers::remove_all(module.name);
             mi::remove_all(module.name);
             statistics::remove_all(module.name);
         }
@@ -188,6 +191,13 @@ impl Modules {
     /// The statistics of all modules as they are now. Those that are told by a function call it, on this thread.
     pub fn statistics(&self) -> Vec<Statistic> {
         statistics::read(|owner| self.owns(owner))
+    }
+
+    /// Calls the timer that is due the longest, if any is, on this thread; `true` when another one is due. To be called about ten
+    /// times a second by the thread that runs the modules' code, once their `child_init` is done, by whoever has said so with
+    /// [`timers::serve`].
+    pub fn run_timers(&self, now: Instant) -> bool {
+        timers::run(now, |owner| self.owns(owner))
     }
 
     /// Names of all commands.

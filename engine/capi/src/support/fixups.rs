@@ -7,7 +7,7 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::ptr;
 
 use super::bytes;
-use super::log::{Level, binrush_log};
+use super::log::{Level, say};
 use crate::abi::base::Str;
 use crate::abi::module::SipMsg;
 use crate::border::border;
@@ -193,7 +193,7 @@ pub unsafe extern "C" fn fixup_get_isvalue(
 unsafe fn fix(param: *mut *mut c_void, number: c_int, max: usize, fixes: &[Fix]) -> c_int {
     let index = usize::try_from(number).ok().and_then(|n| n.checked_sub(1));
     let Some(index) = index.filter(|index| *index < max) else {
-        complain(&format!("there is no parameter {number}"));
+        say(Level::Error, &format!("there is no parameter {number}"));
         return UNSPECIFIED;
     };
     // SAFETY: what this function asks for.
@@ -205,9 +205,10 @@ unsafe fn fix(param: *mut *mut c_void, number: c_int, max: usize, fixes: &[Fix])
     let text = unsafe { CStr::from_ptr(text.cast::<c_char>()) };
     if text.to_bytes().contains(&b'$') {
         let text = text.to_string_lossy();
-        complain(&format!(
-            "\"{text}\" has a pseudo-variable in it, and modules cannot read them here"
-        ));
+        say(
+            Level::Error,
+            &format!("\"{text}\" has a pseudo-variable in it, and modules cannot read them here"),
+        );
         return CONFIGURATION;
     }
     let fix = fixes[index.min(fixes.len() - 1)];
@@ -215,7 +216,7 @@ unsafe fn fix(param: *mut *mut c_void, number: c_int, max: usize, fixes: &[Fix])
     match unsafe { fix(param, text) } {
         Ok(()) => 0,
         Err(why) => {
-            complain(&why);
+            say(Level::Error, &why);
             CONFIGURATION
         }
     }
@@ -350,15 +351,6 @@ fn parsed(text: &[u8]) -> Option<c_int> {
 
 fn no_number(text: &CStr) -> String {
     format!("\"{}\" is no number, or too large", text.to_string_lossy())
-}
-
-fn complain(what: &str) {
-    let text = Str {
-        s: what.as_ptr().cast_mut().cast(),
-        len: c_int::try_from(what.len()).unwrap_or(c_int::MAX),
-    };
-    // SAFETY: no names, and a text with its length.
-    unsafe { binrush_log(Level::Error as c_int, ptr::null(), ptr::null(), text) };
 }
 
 /// `E_UNSPEC`.

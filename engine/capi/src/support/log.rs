@@ -6,6 +6,7 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::fmt;
 use std::io::Write as _;
+use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -130,6 +131,16 @@ pub unsafe extern "C" fn binrush_log(
             None => write(level, &format!("{module}: {level}: {text}")),
         }
     });
+}
+
+/// Says one line about the module whose code this thread is in.
+pub(crate) fn say(level: Level, what: &str) {
+    let text = Str {
+        s: what.as_ptr().cast_mut().cast(),
+        len: c_int::try_from(what.len()).unwrap_or(c_int::MAX),
+    };
+    // SAFETY: no names, and a text with its length.
+    unsafe { binrush_log(level as c_int, ptr::null(), ptr::null(), text) };
 }
 
 /// Takes one line from the budget of `module`: how many were kept back since the last one that was written, or `None` when

@@ -12,6 +12,8 @@ mod script;
 mod support;
 /// The template that is shipped.
 mod template;
+/// Timers of modules.
+mod timers;
 /// The same under valgrind and with sanitizers.
 mod tools;
 /// Where the sources are, the compiler, and folders that nobody else can write to.
