@@ -58,7 +58,7 @@ fn with_id(contact: Contact<'_>) -> Contact<'_> {
 
 /// The id of a contact, as the nodes that have ids pack it.
 fn id(contact: &Contact<'_>) -> u64 {
-    let hash = u64::from(hash_of_aor(contact.aor) & 0xFFFF);
+    let hash = u64::from(core_hash(contact.aor) & 0xFFFF);
     let label = u64::from(label(contact.domain, contact.aor).cast_unsigned());
     let of_contact = spread(&[contact.uri, contact.callid]) & LABEL_OF_CONTACT_MASK;
     hash << 46 | label << 14 | of_contact
@@ -70,16 +70,17 @@ fn label(domain: &[u8], aor: &[u8]) -> i32 {
     i32::try_from(bits).unwrap_or_default() + 1
 }
 
-/// The hash by which a genuine node finds an AoR. (`hash_func.h`, `core_hash`, of one string and without a size; its bytes are
-/// signed.)
-fn hash_of_aor(aor: &[u8]) -> u32 {
+/// The hash by which a genuine node finds an AoR or a Call-ID; the place in a table of `1 << n` is its last `n` bits.
+/// (`hash_func.h`, `core_hash`, of one string and without a size; its bytes are signed.)
+#[must_use]
+pub fn core_hash(text: &[u8]) -> u32 {
     let word = |bytes: &[u8]| {
         bytes.iter().fold(0_u32, |word, byte| {
             let byte = i32::from(byte.cast_signed()).cast_unsigned();
             (word << 8).wrapping_add(byte)
         })
     };
-    let words = aor.chunks_exact(4);
+    let words = text.chunks_exact(4);
     let rest = word(words.remainder());
     let hash = words
         .map(word)
@@ -89,7 +90,7 @@ fn hash_of_aor(aor: &[u8]) -> u32 {
         .wrapping_add((hash >> 13).wrapping_add(hash >> 23))
 }
 
-/// Other bits than those of [`hash_of_aor`], so that AoRs of one hash have labels of their own. (FNV-1a, and the end of
+/// Other bits than those of [`core_hash`], so that AoRs of one hash have labels of their own. (FNV-1a, and the end of
 /// SplitMix64.)
 fn spread(texts: &[&[u8]]) -> u64 {
     let mut hash = 0xCBF2_9CE4_8422_2325_u64;
@@ -121,7 +122,7 @@ mod tests {
             ("jos\u{e9}2", 5_811),
             ("Zo\u{eb}3", 51_536),
         ] {
-            assert_eq!(hash_of_aor(aor.as_bytes()) & 0xFFFF, bits, "{aor}");
+            assert_eq!(core_hash(aor.as_bytes()) & 0xFFFF, bits, "{aor}");
         }
     }
 

@@ -36,7 +36,7 @@ pub mod vars;
 pub mod write;
 
 pub use change::Change;
-pub use effects::Effects;
+pub use effects::{Effects, News};
 #[cfg(test)]
 mod samples;
 

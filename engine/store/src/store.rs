@@ -19,7 +19,7 @@
 use std::fmt;
 
 use crate::change::Change;
-use crate::effects::Effects;
+use crate::effects::{Effects, News};
 use crate::flat::{FlatError, Kind, Status};
 use crate::record::Record;
 use table::{Found, RECORD_BYTES, Replaced, Table};
@@ -63,6 +63,8 @@ pub struct Store {
     /// When it did, in ticks.
     begun: u32,
     scratch: Scratch,
+    /// The record that was removed last, if anybody wanted to know.
+    removed: Vec<u8>,
 }
 
 /// Which records a store has.
@@ -187,6 +189,7 @@ impl Store {
             sync: 0,
             begun: 0,
             scratch: Scratch::default(),
+            removed: Vec::new(),
         }
     }
 
@@ -429,6 +432,9 @@ impl Store {
         self.table.arm(place, deadline);
         self.mark(place, turn.now.tick);
         turn.effects.put(place, flat);
+        if turn.effects.wants_news() {
+            turn.effects.news(News::Created(flat));
+        }
         place
     }
 
@@ -444,6 +450,8 @@ impl Store {
         if flat.len() > RECORD_BYTES_MAX {
             return Applied::Refused(Why::TooLong);
         }
+        let wants_news = turn.effects.wants_news();
+        let was = if wants_news { self.state(place) } else { 0 };
         let replaced = self.table.replace(place, flat, self.limits.bytes);
         match replaced.expect(WRITTEN_HERE) {
             Replaced::Another => {}
@@ -452,6 +460,9 @@ impl Store {
         }
         self.table.arm(place, deadline);
         turn.effects.put(place, flat);
+        if wants_news {
+            turn.effects.news(News::Changed { was, now: flat });
+        }
         Applied::Updated
     }
 
@@ -462,9 +473,25 @@ impl Store {
         found: Found,
         effects: &mut (impl Effects + ?Sized),
     ) -> Option<u32> {
+        let wants_news = effects.wants_news();
+        if wants_news {
+            self.removed.clear();
+            self.table.unpack(place, &mut self.removed);
+        }
         let head = self.table.remove(place, found);
         effects.gone(place);
+        if wants_news {
+            effects.news(News::Removed(&self.removed));
+        }
         head
+    }
+
+    /// The state of a dialog; 0: the record is none.
+    fn state(&self, place: u32) -> i32 {
+        match self.table.record(place) {
+            Record::Dialog(dialog) => dialog.state,
+            _ => 0,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::change::Named;
+use crate::effects::News;
 use crate::flat::What;
 use crate::model::{Aor, Cached, Contact, Dialog, Matching, ProfileCount};
 
@@ -444,4 +445,74 @@ fn where_there_is_no_room_a_record_does_not_grow_but_is_refreshed() {
     assert_eq!(refreshed, Applied::Updated);
     assert_eq!(apply(&mut store, 0, &entry(&value[..540], NOW)), refused);
     assert_eq!(apply(&mut store, 0, &entry(b"", NOW)), Applied::Updated);
+}
+
+#[test]
+fn news_are_told_to_who_wants_them_and_of_what_changed_only() {
+    #[derive(Default)]
+    struct Listener {
+        wants: bool,
+        told: Vec<(&'static str, i32, Vec<u8>)>,
+    }
+    impl Effects for Listener {
+        fn put(&mut self, _: u32, _: &[u8]) {}
+        fn gone(&mut self, _: u32) {}
+        fn wants_news(&self) -> bool {
+            self.wants
+        }
+        fn news(&mut self, news: News<'_>) {
+            let (what, was, flat) = match news {
+                News::Created(flat) => ("created", 0, flat),
+                News::Changed { was, now } => ("changed", was, now),
+                News::Removed(flat) => ("removed", 0, flat),
+            };
+            let (record, _) = Record::read(flat).unwrap();
+            let Record::Dialog(dialog) = record else {
+                panic!("{record:?}");
+            };
+            self.told
+                .push((what, was, vec![u8::try_from(dialog.state).unwrap()]));
+        }
+    }
+    let mut store = Store::new(Family::Dialogs, Limits::default());
+    let mut listener = Listener::default();
+    let dialog = |state| Dialog {
+        callid: b"call-1",
+        tags: [b"a", b"b"],
+        h_id: 7,
+        state,
+        expires: 2_000_000_000,
+        ..Default::default()
+    };
+    let now = Now {
+        unix: 1_800_000_000,
+        tick: 1,
+    };
+    let gone = Change::DialogDeleted(Named {
+        callid: b"call-1",
+        tags: None,
+        h_id: Some(7),
+    });
+    store.apply(now, &Change::DialogCreated(dialog(3)), 0, &mut listener);
+    store.apply(now, &gone, 0, &mut listener);
+    assert_eq!(listener.told, [], "nobody asked");
+    listener.wants = true;
+    for change in [
+        Change::DialogCreated(dialog(3)),
+        Change::DialogUpdated(dialog(4)),
+        // The same again.
+        Change::DialogUpdated(dialog(4)),
+        gone.clone(),
+        gone,
+    ] {
+        store.apply(now, &change, 0, &mut listener);
+    }
+    assert_eq!(
+        listener.told,
+        [
+            ("created", 0, vec![3]),
+            ("changed", 3, vec![4]),
+            ("removed", 0, vec![4])
+        ]
+    );
 }

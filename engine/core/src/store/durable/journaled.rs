@@ -23,6 +23,15 @@ impl<L: Log> Log for Option<L> {
     }
 }
 
+/// Two do, one after the other.
+impl<A: Log, B: Log> Log for (A, B) {
+    fn turn(&mut self, store: &Store) -> bool {
+        // Both, whatever the first one says.
+        let more = self.0.turn(store);
+        self.1.turn(store) || more
+    }
+}
+
 /// Logs the changes of one store, and gives its journal snapshots. Belongs to the shard's thread.
 #[derive(Debug)]
 pub struct Journaled {
