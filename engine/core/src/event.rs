@@ -21,11 +21,11 @@ use std::fmt;
 
 use thiserror::Error;
 
-pub use bus::{Bus, Raised, Source, SubscribeError, WaitingRing};
-pub use counts::{BusSnapshot, EventFacts, SubscriberSnapshot, SubscriptionFacts};
+pub use bus::{Bus, Raised, Source, SubscribeError, Subscribed};
+pub use counts::{BusSnapshot, EventFacts, Reach, SubscriberSnapshot, SubscriptionFacts};
 pub use names::{EventId, PublishError};
 pub use records::Records;
-pub use socket::{EventSocket, SocketError};
+pub use socket::{EventSocket, PATH_LEN_MAX, SocketError};
 pub use subscriptions::{EXPIRE_DEFAULT, Expire, SUBSCRIPTIONS_MAX};
 
 /// Raising, subscribing, and what both sides share.

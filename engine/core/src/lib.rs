@@ -55,6 +55,8 @@ pub mod config;
 pub mod dispatch;
 /// Assembly and life: start, watch, change, stop without a hole.
 pub mod engine;
+/// What happens here, for who wants to know.
+pub mod event;
 /// Connections to other nodes, and what waits for them.
 pub mod link;
 /// The live stream on to other receivers.

@@ -80,8 +80,7 @@ impl Names {
         if let Some(id) = self.find(name) {
             return Ok(id);
         }
-        let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b':';
-        if name.len() > NAME_LEN_MAX || !is_name(name.as_bytes()) || !name.bytes().all(is_plain) {
+        if !is_event_name(name) {
             return Err(PublishError::Name(name.chars().take(100).collect()));
         }
         let id = EventId::of_index(self.0.len()).filter(|id| id.index() < EVENTS_MAX);
@@ -99,6 +98,25 @@ impl Names {
         all.filter_map(|(index, name)| Some((EventId::of_index(index)?, &**name)))
     }
 }
+
+/// Whether an event may be called `name`.
+#[must_use]
+pub fn is_event_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b':';
+    name.len() <= NAME_LEN_MAX && is_name(name.as_bytes()) && name.bytes().all(is_plain)
+}
+
+/// Which of `all` may be meant by `name`, as it is none of them.
+pub(crate) fn nearest<'n>(name: &str, all: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    // Comparing takes time with the product of the lengths.
+    let is_short = name.len() <= NAME_LEN_MAX;
+    let alike = |known: &&str| strsim::normalized_damerau_levenshtein(known, name) > ALIKE;
+    let all = all.filter(|known| is_short && alike(known));
+    all.min_by_key(|known| strsim::damerau_levenshtein(known, name))
+}
+
+/// From 0, nothing in common, to 1, the same.
+const ALIKE: f64 = 0.7;
 
 /// Events at the same time.
 pub const EVENTS_MAX: usize = 256;
@@ -249,7 +267,10 @@ pub const KNOWN: [Known; 13] = [
         name: "E_BINRUSH_DROPS",
         about: "packets were lost in this process or before it; of each kind once in ten seconds at most",
         params: &[
-            ("kind", "of loss, as the totals call it: buffer, mailbox, ..."),
+            (
+                "kind",
+                "of loss, as the totals call it: buffer, mailbox, ...",
+            ),
             ("count", "how many since the last event of this kind"),
         ],
         old: None,
@@ -265,7 +286,10 @@ const CONTACT: &[(&str, &str)] = &[
     ("domain", "table name, location mostly"),
     ("aor", "the address of record"),
     ("uri", "the contact's URI"),
-    ("received", "where it really came from; null or nothing: from its URI"),
+    (
+        "received",
+        "where it really came from; null or nothing: from its URI",
+    ),
     ("path", "Path; likewise"),
     ("qval", "preference times 1000; -1: not said"),
     ("user_agent", "User-Agent"),

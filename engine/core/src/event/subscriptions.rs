@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
+use super::Form;
 use super::names::EventId;
 use super::socket::EventSocket;
-use super::Form;
 use crate::clock::Timestamp;
 
 /// How long a subscription lasts.
@@ -170,21 +170,14 @@ mod tests {
     #[test]
     fn none_is_an_end_at_once_and_never_is_none() {
         let mut all = Subscriptions::default();
-        let mut set =
-            |expire| all.set(at(1), AOR_INSERT, socket(1), Form::Text, expire);
+        let mut set = |expire| all.set(at(1), AOR_INSERT, socket(1), Form::Text, expire);
         assert_eq!(set(Expire::After(0)), Change::Nothing);
         assert_eq!(set(Expire::Never), Change::Added);
         assert_eq!(set(Expire::Never), Change::Refreshed);
         all.expire(at(u64::from(u32::MAX)));
         assert_eq!(all.all().len(), 1);
         assert_eq!(all.next_end(), None);
-        let gone = all.set(
-            at(1),
-            AOR_INSERT,
-            socket(1),
-            Form::Text,
-            Expire::After(0),
-        );
+        let gone = all.set(at(1), AOR_INSERT, socket(1), Form::Text, Expire::After(0));
         assert_eq!((gone, all.all().len()), (Change::Removed, 0));
     }
 

@@ -13,9 +13,10 @@ fn texts<'e>(event: &'e Event<'_>) -> Vec<(Option<&'e [u8]>, &'e [u8])> {
 
 #[test]
 fn lines_are_names_and_values_and_may_be_several_in_quotes() {
-    let event =
-        read(b"E_X\nip::192.168.2.11\nonly a value\nempty::\ntext::\"a\n\\\"b\\\"::c\"\nx::a::b\n\n")
-            .unwrap();
+    let event = read(
+        b"E_X\nip::192.168.2.11\nonly a value\nempty::\ntext::\"a\n\\\"b\\\"::c\"\nx::a::b\n\n",
+    )
+    .unwrap();
     assert_eq!(&*event.name, b"E_X");
     assert_eq!(
         texts(&event),
@@ -32,8 +33,10 @@ fn lines_are_names_and_values_and_may_be_several_in_quotes() {
 
 #[test]
 fn what_only_looks_quoted_is_what_it_is() {
-    let event =
-        read_as(Form::V1_11, b"E_X\na::\"open\nb::x\"y\nc::\"a\" b\nd::\"\\\n\n::e\n\"\n\n");
+    let event = read_as(
+        Form::V1_11,
+        b"E_X\na::\"open\nb::x\"y\nc::\"a\" b\nd::\"\\\n\n::e\n\"\n\n",
+    );
     assert_eq!(
         texts(&event.unwrap()),
         [

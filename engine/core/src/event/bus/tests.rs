@@ -1,0 +1,319 @@
+use std::net::UdpSocket;
+use std::os::unix::net::UnixDatagram;
+
+use binrush_store::change::Change as StoreChange;
+use binrush_store::model::{Contact, Dialog, Matching};
+use binrush_store::{Family, Limits, Now, Store};
+
+use super::super::names::{AOR_INSERT, DLG_STATE_CHANGED, NODE_STATE_CHANGED, PUBLISHED};
+use super::super::{Records, Value};
+use super::*;
+
+fn bus() -> Bus {
+    let bus = Bus::new(Form::Text).unwrap();
+    bus.start().unwrap();
+    bus
+}
+
+fn reader() -> (UdpSocket, String) {
+    let reader = UdpSocket::bind("127.0.0.1:0").unwrap();
+    reader
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let socket = format!("udp:{}", reader.local_addr().unwrap());
+    (reader, socket)
+}
+
+fn next(reader: &UdpSocket) -> String {
+    let mut buffer = vec![0; 70_000];
+    let len = reader.recv(&mut buffer).expect("an event");
+    String::from_utf8(buffer[..len].to_vec()).unwrap()
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !done() {
+        assert!(begin.elapsed() < Duration::from_secs(20), "{what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn node(up: i64) -> [Param<'static>; 3] {
+    [
+        Param::int("cluster_id", 1),
+        Param::int("node_id", 2),
+        Param::int("new_state", up),
+    ]
+}
+
+const NODE: &str = "E_CLUSTERER_NODE_STATE_CHANGED";
+
+#[test]
+fn an_event_goes_to_each_who_wants_it_in_its_form_and_nobody_else() {
+    let bus = bus();
+    let (text, text_at) = reader();
+    let (json, json_at) = reader();
+    let (other, other_at) = reader();
+    let forever = Expire::Never;
+    let subscribe = |event, socket: &str, form| bus.subscribe(event, socket, forever, form);
+    assert_eq!(
+        bus.raise(NODE_STATE_CHANGED, &node(0)),
+        Raised::Unwanted,
+        "yet"
+    );
+    assert_eq!(subscribe(NODE, &text_at, None), Ok(Subscribed::Added));
+    assert_eq!(
+        subscribe(NODE, &json_at, Some(Form::JsonRpc)),
+        Ok(Subscribed::Added)
+    );
+    assert_eq!(
+        subscribe("E_UL_AOR_INSERT", &other_at, None),
+        Ok(Subscribed::Added)
+    );
+    assert_eq!(bus.raise(NODE_STATE_CHANGED, &node(1)), Raised::Taken);
+    let mut source = bus.source();
+    let aor = [Param::str("domain", b"location"), Param::str("aor", b"a,b")];
+    assert_eq!(source.raise(AOR_INSERT, &aor), Raised::Taken);
+    assert_eq!(
+        next(&text),
+        format!("{NODE}\ncluster_id::1\nnode_id::2\nnew_state::1\n\n")
+    );
+    assert_eq!(
+        next(&json),
+        format!(
+            "{{\"jsonrpc\":\"2.0\",\"method\":\"{NODE}\",\"params\":{{\"cluster_id\":1,\"node_id\":2,\"new_state\":1}}}}"
+        )
+    );
+    assert_eq!(
+        next(&other),
+        "E_UL_AOR_INSERT\ndomain::location\naor::\"a,b\"\n\n"
+    );
+    let end = bus.stop(Duration::from_secs(5));
+    assert!(end.is_balanced(), "{end:?}");
+    assert_eq!((end.raised, end.taken, end.dropped), (2, 2, 0));
+    let sent: Vec<_> = end.subscribers.iter().map(|each| each.sent).collect();
+    assert_eq!(sent, [1, 1, 1]);
+}
+
+#[test]
+fn a_subscription_ends_when_its_time_is_over_or_when_it_is_asked_to() {
+    let bus = bus();
+    let (reader, socket) = reader();
+    let subscribe = |seconds| bus.subscribe(NODE, &socket, Expire::After(seconds), None);
+    assert_eq!(subscribe(0), Ok(Subscribed::Removed));
+    assert_eq!(subscribe(3600), Ok(Subscribed::Added));
+    let facts = bus.subscriptions(Some(NODE), Some(&socket)).unwrap();
+    assert_eq!(facts[0].expires_in, Some(3600));
+    assert_eq!(subscribe(1), Ok(Subscribed::Refreshed));
+    until("it is wanted", || bus.wants(NODE_STATE_CHANGED));
+    bus.raise(NODE_STATE_CHANGED, &node(1));
+    next(&reader);
+    until("its time is over", || !bus.wants(NODE_STATE_CHANGED));
+    assert_eq!(bus.subscriptions(None, None), Ok(Vec::new()));
+    assert_eq!(bus.raise(NODE_STATE_CHANGED, &node(0)), Raised::Unwanted);
+    assert_eq!(subscribe(60), Ok(Subscribed::Added));
+    assert_eq!(bus.events()[NODE_STATE_CHANGED.index()].subscribers, 1);
+    assert_eq!(subscribe(0), Ok(Subscribed::Removed));
+    assert!(!bus.wants(NODE_STATE_CHANGED));
+    let end = bus.stop(Duration::from_secs(5));
+    assert_eq!((end.former.sent, end.subscribers.len()), (1, 0));
+    assert!(end.is_balanced());
+}
+
+#[test]
+fn a_reader_at_a_path_that_goes_and_comes_back_gets_what_was_raised_meanwhile() {
+    let bus = bus();
+    let path = std::env::temp_dir().join(format!("binrush-bus-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let socket = format!("unix:{}", path.display());
+    bus.subscribe(NODE, &socket, Expire::Never, Some(Form::V1_11))
+        .unwrap();
+    let reach = || bus.snapshot().subscribers[0].reach;
+    bus.raise(NODE_STATE_CHANGED, &node(1));
+    until("it is missed", || reach() == super::super::Reach::Gone);
+    bus.raise(NODE_STATE_CHANGED, &node(0));
+    let reader = UnixDatagram::bind(&path).unwrap();
+    reader
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let mut buffer = [0; 256];
+    for state in [b'1', b'0'] {
+        let len = reader.recv(&mut buffer).unwrap();
+        assert!(buffer[..len].ends_with(&[b':', state, b'\n', b'\n']));
+    }
+    until("it is there", || reach() == super::super::Reach::Up);
+    std::fs::remove_file(&path).unwrap();
+    assert!(bus.stop(Duration::from_secs(5)).is_balanced());
+}
+
+#[test]
+fn what_scripts_raise_has_a_name_of_its_own_and_what_is_too_long_is_counted() {
+    let bus = bus();
+    let (reader, socket) = reader();
+    let error = bus
+        .subscribe("E_PIKE_BLOCKED", &socket, Expire::Never, None)
+        .unwrap_err();
+    assert!(matches!(error, SubscribeError::UnknownEvent { .. }));
+    let blocked = bus.publish("E_PIKE_BLOCKED").unwrap();
+    assert_eq!(
+        (blocked, bus.event("E_PIKE_BLOCKED")),
+        (PUBLISHED, Some(blocked))
+    );
+    bus.subscribe("E_PIKE_BLOCKED", &socket, Expire::Never, None)
+        .unwrap();
+    let long = vec![b'x'; 65_500];
+    assert_eq!(
+        bus.raise(blocked, &[Param::str("ip", &long)]),
+        Raised::Taken
+    );
+    let unnamed = Param::unnamed(Value::Str(b"192.168.2.11"[..].into()));
+    bus.raise(blocked, &[Param::str("ip", b"192.168.2.11"), unnamed]);
+    assert_eq!(
+        next(&reader),
+        "E_PIKE_BLOCKED\nip::192.168.2.11\n192.168.2.11\n\n"
+    );
+    // Longer than a ring ever takes.
+    let longer = vec![b'x'; RING_LEN];
+    assert_eq!(
+        bus.raise(blocked, &[Param::str("ip", &longer)]),
+        Raised::Dropped
+    );
+    let end = bus.stop(Duration::from_secs(5));
+    assert!(end.is_balanced(), "{end:?}");
+    assert_eq!((end.raised, end.dropped), (3, 1));
+    let of = &end.subscribers[0];
+    assert_eq!((of.offered, of.sent, of.unwritable), (2, 1, 1));
+}
+
+#[test]
+fn what_finds_no_room_in_a_ring_is_dropped_and_counted_and_what_waits_at_the_start_is_told() {
+    let bus = Bus::new(Form::Text).unwrap();
+    let (reader, socket) = reader();
+    bus.subscribe("E_UL_AOR_INSERT", &socket, Expire::Never, None)
+        .unwrap();
+    let mut source = bus.source();
+    let long = vec![b'x'; 60_000];
+    let aor = [Param::str("domain", b"location"), Param::str("aor", &long)];
+    let raised = (0..100).map(|_| source.raise(AOR_INSERT, &aor));
+    let taken = raised.filter(|raised| *raised == Raised::Taken).count() as u64;
+    assert!((15..=17).contains(&taken), "{taken}");
+    let before = bus.snapshot();
+    assert_eq!((before.raised, before.waiting), (100, taken));
+    assert!(before.is_balanced());
+    bus.start().unwrap();
+    for _ in 0..taken.min(2) {
+        next(&reader);
+    }
+    let end = bus.stop(Duration::from_secs(5));
+    assert!(end.is_balanced(), "{end:?}");
+    assert_eq!((end.taken, end.dropped), (taken, 100 - taken));
+}
+
+#[test]
+fn wrong_subscriptions_are_told_with_what_is_wrong() {
+    let bus = bus();
+    let wrong = |event: &str, socket: &str| {
+        let error = bus
+            .subscribe(event, socket, Expire::Never, None)
+            .unwrap_err();
+        error.to_string()
+    };
+    assert_eq!(
+        wrong("E_UL_AOR_INSRT", "udp:127.0.0.1:1"),
+        "there is no event \"E_UL_AOR_INSRT\" (did you mean \"E_UL_AOR_INSERT\"?): `binrush events list` has all"
+    );
+    assert!(wrong(NODE, "tcp:127.0.0.1:1").contains("is no socket of a subscriber"));
+    assert!(bus.subscriptions(Some("E_NONE"), None).is_err());
+    for port in 1..=SUBSCRIPTIONS_MAX {
+        let socket = format!("udp:127.0.0.1:{port}");
+        bus.subscribe(NODE, &socket, Expire::Never, None).unwrap();
+    }
+    assert_eq!(
+        wrong(NODE, "udp:127.0.0.1:9999"),
+        SubscribeError::TooMany.to_string()
+    );
+}
+
+#[test]
+fn a_store_raises_one_event_for_each_change_that_is_applied() {
+    let bus = bus();
+    let (reader, socket) = reader();
+    for event in [
+        "E_UL_AOR_INSERT",
+        "E_UL_AOR_DELETE",
+        "E_UL_CONTACT_INSERT",
+        "E_UL_CONTACT_UPDATE",
+        "E_UL_CONTACT_DELETE",
+        "E_DLG_STATE_CHANGED",
+    ] {
+        bus.subscribe(event, &socket, Expire::Never, None).unwrap();
+    }
+    let mut records = Records::new(bus.source());
+    let mut store = Store::new(Family::Usrloc, Limits::default());
+    let now = Now {
+        unix: 1_800_000_000,
+        tick: 1,
+    };
+    let contact = |cseq| Contact {
+        domain: b"location",
+        aor: b"alice",
+        uri: b"sip:alice@198.51.100.7",
+        callid: b"reg-1",
+        expires: 1_800_003_600,
+        cseq,
+        ..Contact::default()
+    };
+    let insert = |cseq| StoreChange::ContactInserted(contact(cseq), Matching::Uri);
+    // The second says what is known, the third less.
+    for change in [insert(2), insert(2), insert(1), insert(3)] {
+        store.apply(now, &change, 0, &mut records);
+    }
+    let gone = StoreChange::AorDeleted(b"location", b"alice");
+    store.apply(now, &gone, 0, &mut records);
+    store.apply(now, &gone, 0, &mut records);
+    let names = |count: usize| {
+        let event = |_| next(&reader).lines().next().unwrap().to_owned();
+        (0..count).map(event).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names(5),
+        [
+            "E_UL_AOR_INSERT",
+            "E_UL_CONTACT_INSERT",
+            "E_UL_CONTACT_UPDATE",
+            "E_UL_CONTACT_DELETE",
+            "E_UL_AOR_DELETE",
+        ]
+    );
+    let mut dialogs = Store::new(Family::Dialogs, Limits::default());
+    let dialog = |state, cseqs| Dialog {
+        callid: b"call-1",
+        tags: [b"a", b"b"],
+        h_id: 7,
+        state,
+        cseqs,
+        expires: 2_000_000_000,
+        ..Dialog::default()
+    };
+    for change in [
+        StoreChange::DialogCreated(dialog(3, [b"1", b"1"])),
+        // Something else, in the same state.
+        StoreChange::DialogUpdated(dialog(3, [b"2", b"1"])),
+        StoreChange::DialogUpdated(dialog(4, [b"2", b"1"])),
+    ] {
+        dialogs.apply(now, &change, 0, &mut records);
+    }
+    let states = |_| {
+        let text = next(&reader);
+        let (_, states) = text.split_once("old_state::").unwrap();
+        states.replace("new_state::", "").trim_end().to_owned()
+    };
+    assert_eq!(
+        (0..2).map(states).collect::<Vec<_>>(),
+        ["0\n3", "3\n4"],
+        "{DLG_STATE_CHANGED:?}"
+    );
+    let end = bus.stop(Duration::from_secs(5));
+    assert!(end.is_balanced());
+    assert_eq!(end.raised, 7);
+}

@@ -1,0 +1,170 @@
+//! What became of events. Each count has one writer.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Form;
+
+/// What one source gave. Written by its thread.
+#[derive(Debug, Default)]
+pub(super) struct SourceCounts {
+    pub(super) taken: AtomicU64,
+    /// Its ring was full.
+    pub(super) dropped: AtomicU64,
+}
+
+impl SourceCounts {
+    /// One more, by the only writer.
+    #[inline]
+    pub(super) fn add(count: &AtomicU64) {
+        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+}
+
+/// What became of what was offered to a subscriber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Tally {
+    pub(super) offered: u64,
+    pub(super) sent: u64,
+    pub(super) dropped: u64,
+    pub(super) failed: u64,
+    pub(super) unwritable: u64,
+}
+
+/// How a subscriber is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reach {
+    /// The kernel takes what is sent, as far as it was asked.
+    #[default]
+    Up,
+    /// It does not read, or its path is jammed: what is for it waits.
+    Blocked,
+    /// Nobody is there: it is tried again after a while, and what is for it waits.
+    Gone,
+}
+
+/// All events, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BusSnapshot {
+    /// Events that were raised while somebody wanted them.
+    pub raised: u64,
+    /// Of these, those that the thread told to whoever wanted them then.
+    pub taken: u64,
+    /// For which there was no room on their way to the thread.
+    pub dropped: u64,
+    /// That it has not looked at.
+    pub waiting: u64,
+    /// Those who want events, in the order in which they came.
+    pub subscribers: Vec<SubscriberSnapshot>,
+    /// What became of events for those who want none any more.
+    pub former: SubscriberSnapshot,
+}
+
+/// One subscriber: a socket, for all events that go there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SubscriberSnapshot {
+    /// Where it is.
+    pub socket: String,
+    /// Events that are for it.
+    pub offered: u64,
+    /// That the kernel took.
+    pub sent: u64,
+    /// That wait.
+    pub queued: u64,
+    /// For which there was no room in its queue.
+    pub dropped: u64,
+    /// That the kernel refused.
+    pub failed: u64,
+    /// That cannot be written in its form: mostly for their length.
+    pub unwritable: u64,
+    /// How it is.
+    pub reach: Reach,
+    /// What the kernel said last that was no success, in words; empty when it never did.
+    pub trouble: String,
+    /// What it wants.
+    pub subscriptions: Vec<SubscriptionFacts>,
+}
+
+/// One subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionFacts {
+    /// The event.
+    pub event: String,
+    /// Where to.
+    pub socket: String,
+    /// How it is written.
+    pub form: Form,
+    /// Seconds until its end; `None`: it has none.
+    pub expires_in: Option<u64>,
+}
+
+/// One event that can be subscribed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventFacts {
+    /// Its number.
+    pub id: usize,
+    /// Its name.
+    pub name: String,
+    /// How many subscribed.
+    pub subscribers: usize,
+}
+
+impl BusSnapshot {
+    /// Whether each event is told, and each that was offered to somebody.
+    #[must_use]
+    pub fn is_balanced(&self) -> bool {
+        self.raised == self.taken + self.dropped + self.waiting
+            && self.subscribers.iter().all(SubscriberSnapshot::is_balanced)
+            && self.former.is_balanced()
+    }
+
+    /// Nobody looks at what waits any more.
+    pub(super) fn close(&mut self) {
+        self.dropped += std::mem::take(&mut self.waiting);
+        for each in &mut self.subscribers {
+            each.dropped += std::mem::take(&mut each.queued);
+        }
+    }
+}
+
+impl SubscriberSnapshot {
+    /// Whether each event that was offered is told.
+    #[must_use]
+    pub const fn is_balanced(&self) -> bool {
+        self.offered == self.sent + self.queued + self.dropped + self.failed + self.unwritable
+    }
+
+    pub(super) fn of(tally: &Tally, queued: u64) -> Self {
+        Self {
+            offered: tally.offered,
+            sent: tally.sent,
+            queued,
+            dropped: tally.dropped,
+            failed: tally.failed,
+            unwritable: tally.unwritable,
+            ..Self::default()
+        }
+    }
+}
+
+impl Tally {
+    /// Adds that of one who wants nothing any more, for whom so much waited.
+    pub(super) const fn add(&mut self, other: &Self, queued: u64) {
+        self.offered += other.offered;
+        self.sent += other.sent;
+        self.dropped += other.dropped + queued;
+        self.failed += other.failed;
+        self.unwritable += other.unwritable;
+    }
+}
+
+impl Reach {
+    /// Its name.
+    #[must_use]
+    pub const fn symbol(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Blocked => "blocked",
+            Self::Gone => "gone",
+        }
+    }
+}

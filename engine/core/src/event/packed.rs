@@ -1,0 +1,153 @@
+//! Events as the bytes of a ring.
+//!
+//! ```text
+//!   stamp    event: 16 bits | what: 16 bits | what a dialog was: 32 bits
+//!   Params   | named: u8 | name: u16, bytes | kind: u8 | number: i64, or text: u32, bytes | ...
+//!   Record, Removed    the record as the store has it
+//! ```
+//!
+//! A record is taken along as it is, because copying some hundred bytes is the least that a shard can do; what is said of it is
+//! found out by the thread that tells it.
+
+use std::borrow::Cow;
+
+use super::names::EventId;
+use super::{Param, Value};
+
+/// What stands in a ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum What {
+    /// Parameters.
+    Params,
+    /// A record that is new or was changed; the state that a dialog was in.
+    Record(i32),
+    /// One that is gone.
+    Removed,
+}
+
+pub(super) fn stamp(event: EventId, what: What) -> u64 {
+    let (what, was) = match what {
+        What::Params => (0, 0),
+        What::Record(was) => (1, was),
+        What::Removed => (2, 0),
+    };
+    u64::from(event.0) | what << 16 | u64::from(was.cast_unsigned()) << 32
+}
+
+/// What [`stamp`] made; `None`: it did not.
+pub(super) fn unstamp(stamp: u64) -> Option<(EventId, What)> {
+    let bytes = stamp.to_le_bytes();
+    let was = i32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
+    let what = match bytes[2] {
+        0 => What::Params,
+        1 => What::Record(was),
+        2 => What::Removed,
+        _ => return None,
+    };
+    Some((EventId(bytes[0]), what))
+}
+
+/// Writes `params` into `out`, in place of what is there. Whether there was room for them: names have 64 KiB, texts 4 GiB.
+pub(super) fn pack(params: &[Param<'_>], out: &mut Vec<u8>) -> bool {
+    out.clear();
+    for param in params {
+        out.push(u8::from(param.name.is_some()));
+        if let Some(name) = &param.name {
+            let Ok(len) = u16::try_from(name.len()) else {
+                return false;
+            };
+            out.extend_from_slice(&len.to_le_bytes());
+            out.extend_from_slice(name);
+        }
+        match &param.value {
+            Value::Null => out.push(NULL),
+            Value::Int(number) => {
+                out.push(INT);
+                out.extend_from_slice(&number.to_le_bytes());
+            }
+            Value::Str(text) => {
+                let Ok(len) = u32::try_from(text.len()) else {
+                    return false;
+                };
+                out.push(STR);
+                out.extend_from_slice(&len.to_le_bytes());
+                out.extend_from_slice(text);
+            }
+        }
+    }
+    true
+}
+
+/// What [`pack`] wrote; `None`: it did not.
+pub(super) fn unpack(mut bytes: &[u8]) -> Option<Vec<Param<'_>>> {
+    let mut params = Vec::new();
+    while let Some(named) = bytes.split_off_first() {
+        let name = match named {
+            0 => None,
+            _ => {
+                let len = take(&mut bytes)?;
+                Some(bytes.split_off(..usize::from(u16::from_le_bytes(len)))?)
+            }
+        };
+        let value = match *bytes.split_off_first()? {
+            INT => Value::Int(i64::from_le_bytes(take(&mut bytes)?)),
+            STR => {
+                let len = usize::try_from(u32::from_le_bytes(take(&mut bytes)?)).ok()?;
+                Value::Str(Cow::Borrowed(bytes.split_off(..len)?))
+            }
+            _ => Value::Null,
+        };
+        let name = name.map(Cow::Borrowed);
+        params.push(Param { name, value });
+    }
+    Some(params)
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    bytes.split_off(..N)?.try_into().ok()
+}
+
+const NULL: u8 = 0;
+const INT: u8 = 1;
+const STR: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::super::names::{CONTACT_DELETE, EVENTS_MAX};
+    use super::*;
+
+    #[test]
+    fn what_was_packed_is_unpacked() {
+        let params = [
+            Param::str("text", b"a\0b"),
+            Param::int("number", i64::MIN),
+            Param::str("", b""),
+            Param::unnamed(Value::Null),
+            Param::unnamed(Value::Str(vec![b'x'; 70_000].into())),
+        ];
+        let mut out = b"what was there".to_vec();
+        assert!(pack(&params, &mut out));
+        assert_eq!(unpack(&out).as_deref(), Some(&params[..]));
+        assert_eq!(unpack(b"").as_deref(), Some(&[][..]));
+        assert_eq!(unpack(&out[..out.len() - 1]), None);
+        let long = "n".repeat(1 << 16);
+        assert!(!pack(&[Param::int(&long, 1)], &mut out));
+    }
+
+    #[test]
+    fn a_stamp_tells_the_event_and_what_stands_behind_it() {
+        let last = EventId::of_index(EVENTS_MAX - 1).unwrap();
+        for event in [CONTACT_DELETE, last] {
+            for what in [
+                What::Params,
+                What::Record(0),
+                What::Record(-1),
+                What::Record(4),
+                What::Removed,
+            ] {
+                assert_eq!(unstamp(stamp(event, what)), Some((event, what)));
+            }
+        }
+        assert_eq!(unstamp(3 << 16), None);
+    }
+}

@@ -1,0 +1,341 @@
+//! What stores tell: AoRs, contacts and dialogs, where a change is applied.
+
+use std::borrow::Cow;
+
+use binrush_store::labels::core_hash;
+use binrush_store::model::{Aor, Contact, Dialog};
+use binrush_store::{Effects, Kind, News, Record};
+
+use super::bus::Source;
+use super::names::{
+    AOR_DELETE, AOR_INSERT, CONTACT_DELETE, CONTACT_INSERT, CONTACT_UPDATE, DLG_STATE_CHANGED,
+    EventId,
+};
+use super::packed::What;
+use super::{Event, Form, Param, Value};
+use crate::store::durable::Log;
+
+/// Raises the events of one store. Belongs to the shard's thread, as the store does.
+#[derive(Debug)]
+pub struct Records(Source);
+
+impl Records {
+    /// By `source`.
+    #[must_use]
+    pub const fn new(source: Source) -> Self {
+        Self(source)
+    }
+}
+
+impl Effects for Records {
+    #[inline]
+    fn put(&mut self, _: u32, _: &[u8]) {}
+
+    #[inline]
+    fn gone(&mut self, _: u32) {}
+
+    #[inline]
+    fn wants_news(&self) -> bool {
+        self.0.wants_any_of(RECORDS)
+    }
+
+    fn news(&mut self, news: News<'_>) {
+        let (flat, what) = match news {
+            News::Created(flat) => (flat, What::Record(0)),
+            News::Changed { was, now } => (now, What::Record(was)),
+            News::Removed(flat) => (flat, What::Removed),
+        };
+        let is_change = matches!(news, News::Changed { .. });
+        let kind = flat.first().and_then(|kind| Kind::of(*kind));
+        let event = match (kind, what) {
+            (Some(Kind::Contact), What::Removed) => CONTACT_DELETE,
+            (Some(Kind::Contact), _) if is_change => CONTACT_UPDATE,
+            (Some(Kind::Contact), _) => CONTACT_INSERT,
+            (Some(Kind::Aor), What::Removed) => AOR_DELETE,
+            (Some(Kind::Aor), _) if !is_change => AOR_INSERT,
+            (Some(Kind::Dialog), _) => DLG_STATE_CHANGED,
+            _ => return,
+        };
+        if self.0.wants(event) && (event != DLG_STATE_CHANGED || has_other_state(flat, what)) {
+            self.0.raise_record(event, what, flat);
+        }
+    }
+}
+
+impl Log for Records {}
+
+/// Whether a dialog is in another state than before.
+fn has_other_state(flat: &[u8], what: What) -> bool {
+    match Record::read(flat) {
+        Ok((Record::Dialog(dialog), _)) => {
+            let (was, now) = states(&dialog, what);
+            was != now
+        }
+        _ => false,
+    }
+}
+
+/// What a dialog was, and is.
+const fn states(dialog: &Dialog<'_>, what: What) -> (i32, i32) {
+    match what {
+        What::Record(was) => (was, dialog.state),
+        What::Params | What::Removed => (dialog.state, DELETED),
+    }
+}
+
+/// What is told of the record in `flat`; `None`: it is none.
+pub(super) fn event<'r>(
+    id: EventId,
+    name: &'r str,
+    what: What,
+    flat: &'r [u8],
+    form: Form,
+) -> Option<Event<'r>> {
+    let (record, _) = Record::read(flat).ok()?;
+    let is_old = form == Form::V1_11;
+    let params = match (record, is_old) {
+        (Record::Aor(aor), _) => of_aor(&aor, is_old),
+        (Record::Contact(contact), false) => of_contact(&contact),
+        (Record::Contact(contact), true) => of_contact_2_1(&contact),
+        (Record::Dialog(dialog), false) => of_dialog(&dialog, states(&dialog, what)),
+        (Record::Dialog(dialog), true) => of_dialog_2_1(&dialog, states(&dialog, what)),
+        _ => return None,
+    };
+    debug_assert!(is_as_documented(id, is_old, &params), "{params:?}");
+    Some(Event {
+        name: Cow::Borrowed(name.as_bytes()),
+        params,
+    })
+}
+
+fn of_aor<'r>(aor: &Aor<'r>, is_old: bool) -> Vec<Param<'r>> {
+    let domain = (!is_old).then(|| Param::str("domain", aor.domain));
+    let aor = Param::str("aor", aor.aor);
+    domain.into_iter().chain([aor]).collect()
+}
+
+/// (3.6 `modules/usrloc/ul_evi.c`, `ul_raise_contact_event`; what a genuine node keeps nothing for is null there.)
+fn of_contact<'r>(contact: &Contact<'r>) -> Vec<Param<'r>> {
+    let bflags = match contact.cflag_names {
+        Some(names) => Param::str("bflags", names),
+        None => Param::int("bflags", contact.cflags.into()),
+    };
+    vec![
+        Param::str("domain", contact.domain),
+        Param::str("aor", contact.aor),
+        Param::str("uri", contact.uri),
+        or_null("received", contact.received),
+        or_null("path", contact.path),
+        Param::int("qval", contact.q.into()),
+        Param::str("user_agent", contact.user_agent),
+        Param::str("socket", contact.socket),
+        bflags,
+        Param::int("expires", contact.expires),
+        Param::str("callid", contact.callid),
+        Param::int("cseq", contact.cseq.into()),
+        Param::str("attr", contact.attr),
+        Param::int("latency", 0),
+        Param::str("shtag", b""),
+    ]
+}
+
+/// (2.1 `modules/usrloc/udomain.c`, `ul_raise_contact_event`.)
+fn of_contact_2_1<'r>(contact: &Contact<'r>) -> Vec<Param<'r>> {
+    vec![
+        Param::str("aor", contact.aor),
+        Param::str("address", contact.uri),
+        or_null("received", contact.received),
+        Param::str("callid", contact.callid),
+        Param::int("cseq", contact.cseq.into()),
+    ]
+}
+
+/// (3.6 `modules/dialog/dlg_hash.c`, `raise_state_changed_event`; `dlg_handlers.c`, `dlg_get_did`: digits from the last on.)
+fn of_dialog<'r>(dialog: &Dialog<'r>, (was, now): (i32, i32)) -> Vec<Param<'r>> {
+    let (entry, id) = (entry_of(dialog), dialog.h_id.cast_unsigned());
+    let reversed = |number: u32| {
+        let digits = format!("{number:x}");
+        digits.chars().rev().collect::<String>()
+    };
+    let did = format!("{}.{}", reversed(entry), reversed(id));
+    let db_id = u64::from(entry) << 32 | u64::from(id);
+    vec![
+        text("id", did),
+        text("db_id", db_id.to_string()),
+        Param::str("callid", dialog.callid),
+        Param::str("from_tag", dialog.tags[0]),
+        Param::str("to_tag", dialog.tags[1]),
+        Param::int("old_state", was.into()),
+        Param::int("new_state", now.into()),
+    ]
+}
+
+/// (2.1 of the same file; both numbers are texts there.)
+fn of_dialog_2_1<'r>(dialog: &Dialog<'r>, (was, now): (i32, i32)) -> Vec<Param<'r>> {
+    vec![
+        text("hash_entry", entry_of(dialog).to_string()),
+        text("hash_id", dialog.h_id.cast_unsigned().to_string()),
+        Param::int("old_state", was.into()),
+        Param::int("new_state", now.into()),
+    ]
+}
+
+fn entry_of(dialog: &Dialog<'_>) -> u32 {
+    core_hash(dialog.callid) & (ENTRIES - 1)
+}
+
+fn text(name: &'static str, text: String) -> Param<'static> {
+    Param {
+        name: Some(Cow::Borrowed(name.as_bytes())),
+        value: Value::Str(text.into_bytes().into()),
+    }
+}
+
+const fn or_null<'r>(name: &'static str, value: &'r [u8]) -> Param<'r> {
+    match value {
+        [] => Param {
+            name: Some(Cow::Borrowed(name.as_bytes())),
+            value: Value::Null,
+        },
+        value => Param::str(name, value),
+    }
+}
+
+/// Whether `params` are those that the documents have, in their order.
+pub(super) fn is_as_documented(id: EventId, is_old: bool, params: &[Param<'_>]) -> bool {
+    let Some(known) = id.known() else {
+        return true;
+    };
+    let named = params.iter().map(|param| param.name.as_deref());
+    match known.old.filter(|_| is_old) {
+        Some(old) => named.eq(old.iter().map(|name| Some(name.as_bytes()))),
+        None => named.eq(known.params.iter().map(|(name, _)| Some(name.as_bytes()))),
+    }
+}
+
+const RECORDS: &[EventId] = &[
+    AOR_INSERT,
+    AOR_DELETE,
+    CONTACT_INSERT,
+    CONTACT_UPDATE,
+    CONTACT_DELETE,
+    DLG_STATE_CHANGED,
+];
+
+/// (3.6 `modules/dialog/dlg_hash.h`, `DLG_STATE_DELETED`.)
+const DELETED: i32 = 5;
+
+/// Of the dialogs' table, unless `hash_size` says otherwise. (1.11 to 3.6 `modules/dialog/dialog.c`, `dlg_hash_size`.)
+const ENTRIES: u32 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use binrush_store::Status;
+
+    use super::*;
+    use crate::event::write::write;
+
+    fn written(id: EventId, what: What, record: &Record<'_>, form: Form) -> String {
+        let mut flat = Vec::new();
+        record.write(Status::default(), &mut flat);
+        let name = id.known().unwrap().name;
+        let event = event(id, name, what, &flat, form).unwrap();
+        let mut out = Vec::new();
+        write(form, &event, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    fn contact() -> Record<'static> {
+        Record::Contact(Contact {
+            domain: b"location",
+            aor: b"alice",
+            uri: b"sip:alice@198.51.100.7:5060",
+            callid: b"reg-1",
+            user_agent: b"Phone \"X\", 1.0",
+            socket: b"udp:192.0.2.1:5060",
+            expires: 1_800_000_000,
+            q: -1,
+            cseq: 7,
+            cflags: 3,
+            ..Contact::default()
+        })
+    }
+
+    #[test]
+    fn a_contact_is_told_as_3_6_tells_it() {
+        assert_eq!(
+            written(CONTACT_INSERT, What::Record(0), &contact(), Form::JsonRpc),
+            "{\"jsonrpc\":\"2.0\",\"method\":\"E_UL_CONTACT_INSERT\",\"params\":{\"domain\":\"location\",\"aor\":\"alice\",\
+             \"uri\":\"sip:alice@198.51.100.7:5060\",\"received\":null,\"path\":null,\"qval\":-1,\"user_agent\":\"Phone \\\"X\\\", \
+             1.0\",\"socket\":\"udp:192.0.2.1:5060\",\"bflags\":3,\"expires\":1800000000,\"callid\":\"reg-1\",\"cseq\":7,\
+             \"attr\":\"\",\"latency\":0,\"shtag\":\"\"}}"
+        );
+        assert_eq!(
+            written(CONTACT_DELETE, What::Removed, &contact(), Form::Text),
+            "E_UL_CONTACT_DELETE\ndomain::location\naor::alice\nuri::sip:alice@198.51.100.7:5060\nreceived::\npath::\nqval::-1\n\
+             user_agent::\"Phone \\\"X\\\", 1.0\"\nsocket::udp:192.0.2.1:5060\nbflags::3\nexpires::1800000000\ncallid::reg-1\n\
+             cseq::7\nattr::\nlatency::0\nshtag::\n\n"
+        );
+    }
+
+    #[test]
+    fn the_old_form_has_the_parameters_of_its_time() {
+        assert_eq!(
+            written(CONTACT_UPDATE, What::Record(0), &contact(), Form::V1_11),
+            "E_UL_CONTACT_UPDATE\naor::alice\naddress::sip:alice@198.51.100.7:5060\nreceived::\ncallid::reg-1\ncseq::7\n\n"
+        );
+        let aor = Record::Aor(Aor {
+            domain: b"location",
+            aor: b"alice",
+            ..Aor::default()
+        });
+        assert_eq!(
+            written(AOR_INSERT, What::Record(0), &aor, Form::V1_11),
+            "E_UL_AOR_INSERT\naor::alice\n\n"
+        );
+        assert_eq!(
+            written(AOR_INSERT, What::Record(0), &aor, Form::Text),
+            "E_UL_AOR_INSERT\ndomain::location\naor::alice\n\n"
+        );
+    }
+
+    #[test]
+    fn a_dialog_is_told_with_its_states_and_the_ids_of_a_genuine_table() {
+        let dialog = Record::Dialog(Dialog {
+            callid: b"call-1@192.0.2.1",
+            tags: [b"from", b"to"],
+            h_id: 0x1a3,
+            state: 4,
+            ..Dialog::default()
+        });
+        let entry = core_hash(b"call-1@192.0.2.1") & 4095;
+        let reversed: String = format!("{entry:x}").chars().rev().collect();
+        let db_id = u64::from(entry) << 32 | 0x1a3;
+        assert_eq!(
+            written(DLG_STATE_CHANGED, What::Record(2), &dialog, Form::Text),
+            format!(
+                "E_DLG_STATE_CHANGED\nid::{reversed}.3a1\ndb_id::{db_id}\ncallid::call-1@192.0.2.1\nfrom_tag::from\nto_tag::to\n\
+                 old_state::2\nnew_state::4\n\n"
+            )
+        );
+        assert_eq!(
+            written(DLG_STATE_CHANGED, What::Removed, &dialog, Form::V1_11),
+            format!(
+                "E_DLG_STATE_CHANGED\nhash_entry::{entry}\nhash_id::419\nold_state::4\nnew_state::5\n\n"
+            )
+        );
+    }
+
+    #[test]
+    fn flags_that_came_by_name_are_told_by_name() {
+        let Record::Contact(contact) = contact() else {
+            unreachable!();
+        };
+        let named = Record::Contact(Contact {
+            cflag_names: Some(b"NAT PUSH"),
+            ..contact
+        });
+        let text = written(CONTACT_INSERT, What::Record(0), &named, Form::Text);
+        assert!(text.contains("\nbflags::NAT PUSH\n"), "{text}");
+    }
+}
