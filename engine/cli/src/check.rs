@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use binrush_engine::config::{
     Config, ConfigError, Listener, Loaded, Place, Protocol, Value, tls_domain_for, without_password,
 };
+use binrush_engine::event::Expire;
 use binrush_engine::relay::TargetConfig;
 use binrush_engine::{EngineConfig, Gro};
 use binrush_wire::Generation;
@@ -105,8 +106,7 @@ fn meaning(config: &Config) -> String {
         part if config.is_counted_only(*part) => {
             format!("{part} (packets read and counted only)")
         }
-        part if part.is_active() || part.is_counted_only() => part.to_string(),
-        part => format!("{part} (not active yet)"),
+        part => part.to_string(),
     });
     line("parts", parts.collect::<Vec<_>>().join(", "));
     line("records", records_text(config));
@@ -115,6 +115,9 @@ fn meaning(config: &Config) -> String {
     }
     for target in &config.relay {
         line("relay", relay_text(target));
+    }
+    for (what, value) in events_lines(config) {
+        line(what, value);
     }
     for setting in config.parameters.iter() {
         for value in &setting.values {
@@ -203,6 +206,44 @@ fn relay_text(target: &TargetConfig) -> String {
         "what is accepted{from} goes on to {}, {}{ids}{queue}{bind}",
         target.to, target.release
     )
+}
+
+fn events_lines(config: &Config) -> Vec<(&'static str, String)> {
+    let Some(events) = &config.events else {
+        return Vec::new();
+    };
+    let all = events.subscriptions.iter().map(|each| {
+        let form = each.form.unwrap_or(events.form);
+        let until = match each.expire {
+            Expire::Never => String::new(),
+            Expire::After(seconds) => format!(" for {seconds} s"),
+        };
+        format!("{} goes to {} as {form}{until}", each.event, each.socket)
+    });
+    let form = format!("told as {} unless asked for otherwise", events.form);
+    [form]
+        .into_iter()
+        .chain(all)
+        .map(|line| ("events", line))
+        .collect()
+}
+
+fn events_json(config: &Config) -> serde_json::Value {
+    let Some(events) = &config.events else {
+        return serde_json::Value::Null;
+    };
+    let all = events.subscriptions.iter().map(|each| {
+        json!({
+            "event": each.event,
+            "socket": each.socket.to_string(),
+            "form": each.form.unwrap_or(events.form).symbol(),
+            "expire": match each.expire {
+                Expire::Never => None,
+                Expire::After(seconds) => Some(seconds),
+            },
+        })
+    });
+    json!({ "form": events.form.symbol(), "subscriptions": all.collect::<Vec<_>>() })
 }
 
 fn relay_json(config: &Config) -> serde_json::Value {
@@ -303,8 +344,7 @@ fn meaning_json(loaded: &Loaded) -> String {
         })
     });
     let parts = config.parts.iter().map(|part| {
-        let is_taken = part.is_active() || part.is_counted_only();
-        let active = is_taken && !config.is_counted_only(*part);
+        let active = !config.is_counted_only(*part);
         json!({ "name": part.name(), "active": active })
     });
     let parameters = config.parameters.iter().map(|setting| {
@@ -344,6 +384,7 @@ fn meaning_json(loaded: &Loaded) -> String {
         "state": state_json(config),
         "target": target_json(config),
         "relay": relay_json(config),
+        "events": events_json(config),
         "verify": config.verify,
         "http": config.http.map(|http| http.to_string()),
         "stats": config.stats,

@@ -35,7 +35,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
 use facts::Cluster;
-use message::{Answer, REQUEST_LEN_MAX, Request};
+use message::{Answer, REQUEST_LEN_MAX, RaiseEvent, Request, Subscribe, SubscribersList};
 use place::Place;
 use records::{Page, Question, Table};
 
@@ -77,6 +77,41 @@ pub(crate) trait Answers: Send + Sync {
     /// # Errors
     /// There is no such table, or who has it does not answer, in words.
     fn records(&self, question: &Question) -> Result<Page<Box<RawValue>>, String>;
+
+    /// Has an event told to a socket, or told no more: `added`, `refreshed` or `removed`.
+    ///
+    /// # Errors
+    /// Why not, in words; as for all that is about events: nobody is told of any.
+    fn subscribe(&self, asked: &Subscribe) -> Result<&'static str, String> {
+        let _ = asked;
+        Err(NO_EVENTS.to_owned())
+    }
+
+    /// Who is told of which events.
+    ///
+    /// # Errors
+    /// As [`subscribe`](Self::subscribe).
+    fn subscribers(&self, asked: &SubscribersList) -> Result<Value, String> {
+        let _ = asked;
+        Err(NO_EVENTS.to_owned())
+    }
+
+    /// All events that can be subscribed to.
+    ///
+    /// # Errors
+    /// As [`subscribe`](Self::subscribe).
+    fn events(&self) -> Result<Value, String> {
+        Err(NO_EVENTS.to_owned())
+    }
+
+    /// Raises an event; to how many it goes.
+    ///
+    /// # Errors
+    /// As [`subscribe`](Self::subscribe).
+    fn raise(&self, asked: &RaiseEvent) -> Result<usize, String> {
+        let _ = asked;
+        Err(NO_EVENTS.to_owned())
+    }
 
     /// Hands `stream`, over which this process is asked to give up its sockets, to who can do so. What is said there from
     /// now on is its business.
@@ -215,6 +250,22 @@ impl Desk {
                 Ok(page) => Answer::Page(page),
                 Err(why) => Answer::Error(why),
             },
+            Request::EventSubscribe(asked) => match self.answers.subscribe(&asked) {
+                Ok(how) => Answer::Subscribed(how),
+                Err(why) => Answer::Error(why),
+            },
+            Request::SubscribersList(asked) => match self.answers.subscribers(&asked) {
+                Ok(all) => Answer::Subscribers(all),
+                Err(why) => Answer::Error(why),
+            },
+            Request::EventsList {} => match self.answers.events() {
+                Ok(all) => Answer::Events(all),
+                Err(why) => Answer::Error(why),
+            },
+            Request::RaiseEvent(asked) => match self.answers.raise(&asked) {
+                Ok(count) => Answer::Raised(count),
+                Err(why) => Answer::Error(why),
+            },
             Request::Handover { .. } => Answer::Error("asked of nobody".to_owned()),
         }
     }
@@ -335,6 +386,8 @@ fn our_user(runtime: &Runtime) -> io::Result<u32> {
     let (one, _other) = UnixStream::pair()?;
     Ok(one.peer_cred()?.uid())
 }
+
+const NO_EVENTS: &str = "this process tells nobody of events";
 
 const LIMITS: Limits = Limits {
     clients: 8,

@@ -27,6 +27,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
+use binrush_engine::event::BusSnapshot;
 use binrush_engine::relay::TargetSnapshot;
 use binrush_engine::{Engine, Snapshot};
 use http_body_util::Full;
@@ -100,9 +101,11 @@ impl Http {
         clusters: Clusters,
         tables: Tables,
         relay: Vec<TargetSnapshot>,
+        events: Option<BusSnapshot>,
     ) {
         let status = Status::of(engine, counts.clone(), self.started.elapsed());
-        self.publish(status.with(clusters, tables).relaying(relay));
+        let status = status.with(clusters, tables).relaying(relay);
+        self.publish(status.telling(events));
     }
 
     /// Where it listens, with the port that the kernel chose if none was given.

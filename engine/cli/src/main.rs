@@ -26,6 +26,8 @@ mod demo;
 mod drill;
 /// JSON lines into a capture.
 mod encode;
+/// Events: who is told, and what.
+mod events;
 /// Programs of their own, as commands.
 mod external;
 /// `/metrics` and `/healthz`.
@@ -75,6 +77,7 @@ enum Command {
     Import(import::Args),
     Cluster(cluster::Args),
     State(state::Args),
+    Events(events::Args),
     Drill(drill::Args),
     Completions(completions::Args),
     /// Measure this and other receivers: everything about binrush-bench
@@ -94,6 +97,7 @@ fn main() -> ExitCode {
         Command::Import(args) => or_reader_left(import::run(&args)),
         Command::Cluster(args) => or_reader_left(cluster::run(&args)),
         Command::State(args) => or_reader_left(state::run(&args)),
+        Command::Events(args) => or_reader_left(events::run(args)),
         Command::Drill(args) => Ok(drill::run(&args)),
         Command::Completions(args) => or_reader_left(completions::run(&args)),
         Command::Bench(args) => Err(external::become_program("binrush-bench", &args)),

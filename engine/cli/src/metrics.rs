@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use binrush_engine::event::BusSnapshot;
 use binrush_engine::relay::TargetSnapshot;
 use binrush_engine::{Counts, Engine, KernelDrops, NameCounts, Outcome, Snapshot};
 use prometheus::TextEncoder;
@@ -23,6 +24,8 @@ pub(crate) use records::{Kept, Tables};
 
 /// The families about clusters.
 mod cluster;
+/// The families about events.
+mod events;
 /// A strict reader of the format.
 #[cfg(test)]
 mod exposition;
@@ -48,6 +51,8 @@ pub(crate) struct Status {
     pub(crate) tables: Tables,
     /// Who gets the live stream on.
     pub(crate) relay: Vec<TargetSnapshot>,
+    /// What became of events; `None`: nobody can be told of any.
+    pub(crate) events: Option<BusSnapshot>,
     /// How long it had been running.
     pub(crate) uptime: Duration,
     /// Why it does not receive, or is no node of its clusters any more, if so.
@@ -83,6 +88,7 @@ impl Status {
             clusters: Clusters::default(),
             tables: Tables::default(),
             relay: Vec::new(),
+            events: None,
             uptime,
             trouble,
         }
@@ -105,6 +111,11 @@ impl Status {
         Self { relay, ..self }
     }
 
+    /// The same with what became of events.
+    pub(crate) fn telling(self, events: Option<BusSnapshot>) -> Self {
+        Self { events, ..self }
+    }
+
     /// The text of `/metrics`.
     pub(crate) fn text(&self) -> String {
         let mut families = Vec::from(self.process());
@@ -115,6 +126,7 @@ impl Status {
         families.extend(cluster::families(&self.clusters));
         families.extend(records::families(&self.tables));
         families.extend(relay::families(&self.relay));
+        families.extend(events::families(self.events.as_ref()));
         families.retain(|family| !family.get_metric().is_empty());
         TextEncoder::new()
             .encode_to_string(&families)
@@ -390,6 +402,7 @@ mod tests {
             clusters: Clusters::default(),
             tables: Tables::default(),
             relay: Vec::new(),
+            events: None,
             uptime: Duration::from_millis(1250),
             trouble: None,
         }

@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::anyhow;
 use binrush_engine::config::{Allowed, RCVBUF_MAX, STATS_MAX};
 use binrush_engine::engine::StopCause;
+use binrush_engine::event::{Bus, BusSnapshot};
 use binrush_engine::relay::{Relay, TargetSnapshot};
 use binrush_engine::telemetry::samples::RefusalLog;
 use binrush_engine::{Engine, EngineConfig, MonotonicClock, Registry, Snapshot, StartError};
@@ -42,6 +43,8 @@ mod cluster;
 mod confine;
 /// How it ends.
 mod ending;
+/// Who is told what happens.
+mod events;
 /// From one process to the next.
 mod handover;
 /// What was lost without a sample to show.
@@ -131,6 +134,7 @@ struct Server<'a> {
     journal: Journal,
     asked: Option<Asked>,
     relay: Option<Relay>,
+    bus: Option<Bus>,
     probe: Option<Probe>,
     http: Option<Http>,
     output: &'a Output,
@@ -138,6 +142,8 @@ struct Server<'a> {
     refusals: RefusalLog,
     losses: LossLog,
     relay_news: relay::News,
+    event_news: events::News,
+    suspects: events::Suspects,
     /// What was told of certificates, and when they were looked at.
     certificates: (Vec<String>, Instant),
     /// What was told to be wrong with the clusters' threads.
@@ -180,6 +186,9 @@ struct Closing {
     relayed: Vec<TargetSnapshot>,
     /// One that still sends what the shards gave: see [`Closing::end_relay`].
     relay: Option<Relay>,
+    /// What became of events; or who still tells them, likewise.
+    told: Option<BusSnapshot>,
+    bus: Option<Bus>,
     measured: Option<Report>,
     watched: anyhow::Result<()>,
 }
@@ -276,7 +285,8 @@ fn serve_once(
     output: Box<MakeOutput<'_>>,
 ) -> anyhow::Result<Run> {
     // Before the engine: what it steers by may be kept there.
-    let mut records = Records::open(&settings)?;
+    let bus = events::plan(&settings)?;
+    let mut records = Records::open(&settings, bus.as_ref())?;
     settings.engine.seed = records.seed();
     // Before journals are opened: the limit that they need is raised here.
     let (config, too_few) = with_descriptors(&settings.engine, records.descriptors());
@@ -293,6 +303,9 @@ fn serve_once(
     let output = output()?;
     let (mut registry, probe, planned) = handlers(&settings, &mut records)?;
     let relay = relay::plan(&settings, &mut registry)?;
+    if let Some(bus) = &bus {
+        settings.warnings.extend(events::start(bus, &settings)?);
+    }
     let journal = records.start()?;
     let mut untold = Untold(journal.notes().collect());
     settings.warnings.extend(untold.0.iter().cloned());
@@ -303,7 +316,8 @@ fn serve_once(
         Ok(engine) => engine,
         Err(error) => return refused(&settings, error),
     };
-    let around = around(&mut engine, &mut settings, &journal, planned, relay);
+    let planned = (planned, relay, bus.as_ref());
+    let around = around(&mut engine, &mut settings, &journal, planned);
     let (seats, relay, http, asked) = match around {
         Ok(around) => around,
         Err(error) if matches!(taken.from, From::Giver { .. }) => {
@@ -338,6 +352,7 @@ fn serve_once(
                 json: confined.as_ref().map_or(Value::Null, Confined::json),
             },
             relay::more(relay.as_ref()),
+            events::more(bus.as_ref()),
         ],
         args.json,
     ));
@@ -355,6 +370,7 @@ fn serve_once(
         journal,
         asked,
         relay,
+        bus,
         probe,
         http,
         output: &output,
@@ -362,6 +378,8 @@ fn serve_once(
         refusals: RefusalLog::new(),
         losses: LossLog::default(),
         relay_news: relay::News::since(&relay_told),
+        event_news: events::News::default(),
+        suspects: events::Suspects::default(),
         // The first are in the ready line.
         certificates: (Vec::new(), Instant::now()),
         trouble: None,
@@ -402,13 +420,19 @@ fn serve_once(
 /// What is beside an engine.
 type Around = (Option<Seats>, Option<Relay>, Option<Http>, Option<Asked>);
 
+/// What starts once there is an engine, or is there already.
+type ToStart<'a> = (
+    Option<Planned>,
+    Option<binrush_engine::relay::Planned>,
+    Option<&'a Bus>,
+);
+
 /// Starts what is beside `engine`: clusters, relays, HTTP and the control socket.
 fn around(
     engine: &mut Engine,
     settings: &mut Settings,
     journal: &Journal,
-    planned: Option<Planned>,
-    relay: Option<binrush_engine::relay::Planned>,
+    (planned, relay, bus): ToStart<'_>,
 ) -> anyhow::Result<Around> {
     let seats = match planned {
         Some(planned) => Some(Seats::take(planned, engine, settings)?),
@@ -426,7 +450,8 @@ fn around(
     let clusters = seats.as_ref().map(Seats::asked);
     let asked = settings.control.as_ref();
     let tables = asked::Tables::of(engine, &settings.clusters, journal.watch());
-    let asked = asked.map(|path| Asked::start(path, clusters, tables));
+    let bus = bus.cloned();
+    let asked = asked.map(|path| Asked::start(path, clusters, tables, bus));
     Ok((seats, relay, http, asked.transpose()?))
 }
 

@@ -46,6 +46,7 @@ use binrush_store::sockets::Target;
 use crate::access::{Access, Cidr};
 use crate::cluster::config::ClusterConfig;
 use crate::engine::{Backend, EngineConfig, Gro, Pin, StreamBackend, StreamConfig};
+use crate::event::Form;
 use crate::relay::TargetConfig;
 use crate::stream::{PeerTable, StreamLimits};
 use crate::tls::TlsFiles;
@@ -100,6 +101,7 @@ pub use libraries::{Libraries, LibraryStatement, Named};
 pub use limits::CONNECTIONS_MAX;
 pub use listener::{Endpoint, EndpointError, Listener, Protocol};
 pub use modules::Part;
+pub use own::EventSubscription;
 pub use parameters::{Parameters, Setting};
 pub use password::without_password;
 pub use sockets::Sockets;
@@ -167,6 +169,8 @@ pub struct Config {
     pub target: Arc<Target>,
     /// Who gets the live stream on; checked by [`relay::check`](crate::relay::check).
     pub relay: Vec<TargetConfig>,
+    /// Who is told of events; `None`: `event_datagram` is not on, and nobody can be.
+    pub events: Option<EventsConfig>,
     /// The built-in parts that are on.
     pub parts: BTreeSet<Part>,
     /// What was set about them.
@@ -175,6 +179,15 @@ pub struct Config {
     pub mpath: Option<String>,
     /// Modules from shared libraries, which are loaded by who runs this.
     pub libraries: Libraries,
+}
+
+/// How events are told, and to whom from the start.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EventsConfig {
+    /// Of subscriptions that say nothing of it: `compat` of `event_datagram`, `1.11` or `3.1`, which is JSON-RPC.
+    pub form: Form,
+    /// In the order of the text.
+    pub subscriptions: Vec<EventSubscription>,
 }
 
 /// How many records there may be, and what is kept of them over the death of the process.

@@ -7,6 +7,10 @@
 //! {"ask":"sync","cluster":1,"capability":"dialog-dlg-repl"}   {"version":1,"done":true}
 //! {"ask":"tables"}                                            {"version":1,"tables":[...]}
 //! {"ask":"handover","language":1}                             see `serve/handover.rs`
+//! {"ask":"event_subscribe","event":"E_X","socket":"/s"}      {"version":1,"subscribed":"added"}
+//! {"ask":"subscribers_list"}                                  {"version":1,"subscribers":[...]}
+//! {"ask":"events_list"}                                       {"version":1,"events":[...]}
+//! {"ask":"raise_event","event":"E_X","params":[["a",1]]}     {"version":1,"raised":2}
 //! {"ask":"records","table":"1/dialog-dlg-repl"}               {"version":1,"page":{"records":[...],"next":{...},...}}
 //! ```
 
@@ -45,11 +49,55 @@ pub(crate) enum Request {
     Tables {},
     /// Records of one of them.
     Records(Question),
+    /// Tell an event to a socket.
+    EventSubscribe(Subscribe),
+    /// Who is told of what.
+    SubscribersList(SubscribersList),
+    /// Which events there are.
+    EventsList {},
+    /// Raise one.
+    RaiseEvent(RaiseEvent),
     /// Give up the sockets to who asks: what is said behind this is of another language, see `serve/handover.rs`.
     Handover {
         /// Its version.
         language: u32,
     },
+}
+
+/// A subscription, as by MI.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Subscribe {
+    /// The event.
+    pub(crate) event: String,
+    /// Where to.
+    pub(crate) socket: String,
+    /// Seconds; 0 ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expire: Option<u32>,
+    /// How it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) form: Option<String>,
+}
+
+/// Which subscribers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SubscribersList {
+    /// Only of this event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) event: Option<String>,
+    /// Only this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) socket: Option<String>,
+}
+
+/// An event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RaiseEvent {
+    /// Its name.
+    pub(crate) event: String,
+    /// In order, with a name or without: numbers, texts, null.
+    #[serde(default)]
+    pub(crate) params: Vec<(Option<String>, Value)>,
 }
 
 /// What it comes to.
@@ -61,6 +109,10 @@ pub(super) enum Answer {
     Done(bool),
     Tables(Vec<Table>),
     Page(Page<Box<RawValue>>),
+    Subscribed(&'static str),
+    Subscribers(Value),
+    Events(Value),
+    Raised(usize),
     Error(String),
 }
 

@@ -6,11 +6,13 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use binrush_engine::cluster::facts::ClusterFacts;
+use binrush_engine::event::Bus;
 use binrush_engine::{Outcome, Snapshot};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{cluster, handover};
+use super::{cluster, events, handover};
+use crate::control::message::{RaiseEvent, Subscribe, SubscribersList};
 use crate::control::records::{Page, Question, Table};
 use crate::control::{Answers, Control};
 use crate::tally;
@@ -38,6 +40,8 @@ struct Known {
     /// `None`: this process is in none.
     clusters: Option<cluster::Asked>,
     tables: Tables,
+    /// `None`: nobody is told of events.
+    bus: Option<Bus>,
     peers: Arc<Mutex<Value>>,
     lost: Arc<Mutex<Lost>>,
     heirs: SyncSender<UnixStream>,
@@ -50,6 +54,7 @@ impl Asked {
         path: &Path,
         clusters: Option<cluster::Asked>,
         tables: Tables,
+        bus: Option<Bus>,
     ) -> anyhow::Result<Self> {
         let peers = Arc::new(Mutex::new(tally::streams::json(&Default::default())));
         let lost = Arc::default();
@@ -57,6 +62,7 @@ impl Asked {
         let known = Arc::new(Known {
             clusters,
             tables,
+            bus,
             peers: Arc::clone(&peers),
             lost: Arc::clone(&lost),
             heirs: heirs_tx,
@@ -116,6 +122,22 @@ impl Answers for Known {
         self.tables.page(question)
     }
 
+    fn subscribe(&self, asked: &Subscribe) -> Result<&'static str, String> {
+        events::subscribe(self.bus()?, asked)
+    }
+
+    fn subscribers(&self, asked: &SubscribersList) -> Result<Value, String> {
+        events::subscribers(self.bus()?, asked)
+    }
+
+    fn events(&self) -> Result<Value, String> {
+        self.bus().map(events::events)
+    }
+
+    fn raise(&self, asked: &RaiseEvent) -> Result<usize, String> {
+        events::raise(self.bus()?, asked)
+    }
+
     fn hand_over(&self, stream: UnixStream, language: u32) -> Result<(), String> {
         if language != handover::LANGUAGE {
             return Err(format!(
@@ -125,6 +147,14 @@ impl Answers for Known {
         }
         let sent = self.heirs.try_send(stream);
         sent.map_err(|_| "another handover is under way: ask again when it is over".to_owned())
+    }
+}
+
+impl Known {
+    fn bus(&self) -> Result<&Bus, String> {
+        self.bus.as_ref().ok_or_else(|| {
+            "this server tells nobody of events: loadmodule \"event_datagram.so\" is not in its configuration".to_owned()
+        })
     }
 }
 
@@ -150,7 +180,7 @@ mod tests {
     fn connections_are_told_without_a_cluster_and_of_clusters_that_there_is_none() {
         let folder = Folder::new();
         let path = folder.socket();
-        let asked = Asked::start(&path, None, Tables::none()).unwrap();
+        let asked = Asked::start(&path, None, Tables::none(), None).unwrap();
         let peers = || ask(&path, &Request::Peers {}).unwrap();
         assert!(peers()["peers"].is_object(), "also before the first look");
         let mut counts = Snapshot::default();

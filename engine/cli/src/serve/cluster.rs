@@ -12,9 +12,11 @@ use binrush_engine::cluster::driver::{Cluster, ClusterPlan, EVENTS_MAX, LinkTerm
 use binrush_engine::cluster::facts::ClusterFacts;
 use binrush_engine::cluster::outbox::Event;
 use binrush_engine::config::Protocol;
+use binrush_engine::event::Bus;
 use binrush_engine::tls::ClientTls;
 use binrush_engine::{Engine, Links, LinksConfig, Registry, Snapshot};
 
+use super::events::raise_cluster;
 use super::records::Records;
 use super::settings::Settings;
 use crate::metrics::Clusters;
@@ -153,8 +155,8 @@ impl Seats {
         }
     }
 
-    /// What happened since the last call, as far as it was kept and is not too much to be told.
-    pub(super) fn news(&mut self) -> Vec<Notice> {
+    /// What happened since the last call, as far as it was kept and is not too much to be told in words; by `bus` all of it is.
+    pub(super) fn news(&mut self, bus: Option<&Bus>) -> Vec<Notice> {
         let Self {
             events,
             warnings,
@@ -169,6 +171,9 @@ impl Seats {
             }
         }
         for event in events.try_iter().take(EVENTS_MAX) {
+            if let Some(bus) = bus {
+                raise_cluster(bus, &event);
+            }
             if Kind::of(&event).is_none_or(|kind| log.has_room(kind)) {
                 news.push(Notice::of(&event));
             }
@@ -426,7 +431,7 @@ pub(super) mod tests {
     fn a_warning_that_found_no_room_is_counted() {
         let mut seats = seats();
         seats.warnings.missed.store(3, Ordering::Relaxed);
-        seats.news();
+        seats.news(None);
         assert!(seats.look().left_out.contains(&("warning", 3)));
         seats.leave();
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use binrush_engine::Engine;
 use binrush_engine::engine::{Estate, StopError};
+use binrush_engine::event::BusSnapshot;
 use serde_json::{Value, json};
 
 use super::cluster::Seats;
@@ -14,7 +15,7 @@ use super::handover::{Before, From, Given, Taken};
 use super::records::Journal;
 use super::settings::Settings;
 use super::watch::tell;
-use super::{Again, Args, Closing, Run, Server, relay};
+use super::{Again, Args, Closing, Run, Server, events, relay};
 use crate::output::{Output, event};
 use crate::probe::{self, Probe};
 use crate::tally;
@@ -36,15 +37,20 @@ impl Closing {
         })
     }
 
-    /// What the shards gave until their end goes on, as far as targets take it within `drain`. Behind whatever somebody waits for.
+    /// What the shards gave until their end goes on, as far as targets and subscribers take it within `drain`. Behind whatever somebody waits for.
     fn end_relay(&mut self, drain: Duration) {
         if let Some(relay) = self.relay.take() {
             self.relayed = relay.stop(drain);
         }
+        if let Some(bus) = self.bus.take() {
+            self.told = Some(bus.stop(drain));
+        }
     }
 
     pub(super) fn is_balanced(&self) -> bool {
-        self.totals.is_balanced() && relay::is_told(&self.relayed)
+        self.totals.is_balanced()
+            && relay::is_told(&self.relayed)
+            && self.told.as_ref().is_none_or(BusSnapshot::is_balanced)
     }
 }
 
@@ -101,6 +107,7 @@ impl Server<'_> {
             journal,
             asked,
             relay,
+            bus,
             probe,
             http,
             output,
@@ -140,6 +147,8 @@ impl Server<'_> {
             stopped,
             relayed: Vec::new(),
             relay,
+            told: None,
+            bus,
             measured: probe.map(Probe::finish),
             watched: Ok(()),
         };
@@ -168,6 +177,8 @@ pub(super) fn give_back(engine: Engine, journal: Journal, output: Output, json: 
         totals,
         relayed: Vec::new(),
         relay: None,
+        told: None,
+        bus: None,
         stopped: Ok(()),
         measured: None,
         watched: Ok(()),
@@ -233,6 +244,7 @@ fn last(closing: &Closing, json: bool, more: Value) -> String {
     let Closing {
         totals,
         relayed,
+        told,
         measured,
         ..
     } = closing;
@@ -241,6 +253,9 @@ fn last(closing: &Closing, json: bool, more: Value) -> String {
         let mut counts = tally::json(totals);
         if !relayed.is_empty() {
             counts.insert("relay".to_owned(), relay::json(relayed));
+        }
+        if let Some(told) = told {
+            counts.insert("events".to_owned(), events::json(told));
         }
         counts.extend(
             measured
@@ -271,6 +286,7 @@ fn last(closing: &Closing, json: bool, more: Value) -> String {
     lines.push(tally::kernel(totals.kernel));
     lines.extend(tally::host(totals.host));
     lines.extend(relay::lines(relayed));
+    lines.extend(told.iter().flat_map(events::lines));
     lines.extend(measured.iter().flat_map(probe::lines));
     let verdict = if balanced {
         "balanced"

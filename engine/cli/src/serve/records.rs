@@ -12,6 +12,7 @@ use anyhow::anyhow;
 use binrush_engine::cluster::config::ClusterConfig;
 use binrush_engine::cluster::replica::{OpaqueReplica, Replica, Tally};
 use binrush_engine::config::{Sockets, StateConfig};
+use binrush_engine::event::{self, Bus};
 use binrush_engine::store::durable::{Journaled, State, StateError, StateOptions};
 use binrush_engine::store::legacy::{self, Legacy};
 use binrush_engine::store::{TypedReplica, family};
@@ -46,6 +47,8 @@ pub(super) struct Records {
     tallies: Tallies,
     /// By which records expire.
     wall: Arc<WallClock>,
+    /// Who tells of their changes.
+    bus: Option<Bus>,
 }
 
 /// The stores of one table, until their shards take them.
@@ -55,6 +58,8 @@ struct Table {
     limits: Limits,
     sockets: Arc<Sockets>,
     target: Arc<Target>,
+    /// `None`: nobody is told of these.
+    bus: Option<Bus>,
     /// By shard.
     stores: Mutex<Vec<Option<Shared>>>,
     /// Where its counts go, under its name, if no cluster shows them.
@@ -67,15 +72,15 @@ type Tallies = Arc<Mutex<Vec<(String, Arc<Tally>)>>>;
 /// A store, and its journal if there is one.
 type Shared = (Store, Option<Journaled>);
 
-/// What keeps records that are known for what they say.
-type Typed = TypedReplica<Option<Journaled>>;
+/// What keeps records that are known for what they say: on a disk, and told to others, if so.
+type Typed = TypedReplica<(Option<Journaled>, Option<event::Records>)>;
 
 impl Records {
-    /// Opens the state directory, if one is configured.
+    /// Opens the state directory, if one is configured; changes are told by `bus`, if there is one.
     ///
     /// # Errors
     /// It cannot be used; what to do stands in the message.
-    pub(super) fn open(settings: &Settings) -> anyhow::Result<Self> {
+    pub(super) fn open(settings: &Settings, bus: Option<&Bus>) -> anyhow::Result<Self> {
         let config = settings.state.clone();
         let shards = settings.engine.shard_count();
         let legacy = [legacy::DIALOGS, legacy::CONTACTS, legacy::PIPES];
@@ -103,6 +108,7 @@ impl Records {
             shards,
             tallies: Tallies::default(),
             wall: Arc::new(WallClock::system()),
+            bus: bus.cloned(),
         })
     }
 
@@ -227,6 +233,7 @@ impl Records {
             limits,
             sockets: Arc::clone(&self.sockets),
             target: Arc::clone(&self.target),
+            bus: self.bus.clone().filter(|_| is_told(family)),
             stores: Mutex::new(stores),
             tallies: (name == capability).then(|| (name.to_owned(), Arc::clone(&self.tallies))),
         })
@@ -255,7 +262,12 @@ impl Table {
                 (Store::new(family, self.limits), None)
             }
         };
-        let typed = TypedReplica::over(&self.capability, store, Arc::clone(&self.wall), journaled)
+        let told = self
+            .bus
+            .as_ref()
+            .map(|bus| event::Records::new(bus.source()));
+        let effects = (journaled, told);
+        let typed = TypedReplica::over(&self.capability, store, Arc::clone(&self.wall), effects)
             .with_sockets(Arc::clone(&self.sockets))
             .with_target(Arc::clone(&self.target));
         if let (Some((name, tallies)), Some(tally)) = (&self.tallies, typed.tally()) {
@@ -269,6 +281,11 @@ impl Table {
 /// Whether records of this kind are worth a journal: counts are told again by everybody, all the time.
 const fn is_durable(family: Family) -> bool {
     !matches!(family, Family::Profiles | Family::Pipes)
+}
+
+/// Whether events tell of records of this kind.
+const fn is_told(family: Family) -> bool {
+    matches!(family, Family::Dialogs | Family::Usrloc)
 }
 
 /// What is wrong says what to do at its end: what it comes from is in it already, and would stand behind that once more.

@@ -12,8 +12,8 @@ use anyhow::anyhow;
 use binrush_engine::cluster::config::ClusterConfig;
 use binrush_engine::cluster::door;
 use binrush_engine::config::{
-    Allowed, Config, ConfigError, Endpoint, EndpointError, Loaded, Parameters, Part, Place,
-    Protocol, Sockets, StateConfig, Topic, Value, doubts, tls_domain_for, tls_needed,
+    Allowed, Config, ConfigError, Endpoint, EndpointError, EventsConfig, Loaded, Parameters, Part,
+    Place, Protocol, Sockets, StateConfig, Topic, Value, doubts, tls_domain_for, tls_needed,
 };
 use binrush_engine::engine::ListenerInfo;
 use binrush_engine::relay::TargetConfig;
@@ -55,6 +55,8 @@ pub(crate) struct Settings {
     pub(super) target: Arc<Target>,
     /// Who gets the live stream on.
     pub(super) relay: Vec<TargetConfig>,
+    /// Who is told of events; `None`: nobody can be.
+    pub(super) events: Option<EventsConfig>,
     /// The domains of a configuration, also those that its own listeners do not need.
     pub(super) tls: TlsFiles,
     /// What the configuration set, and where.
@@ -202,6 +204,7 @@ impl Settings {
             sockets: config.sockets,
             target: config.target,
             relay: config.relay,
+            events: config.events,
             tls: config.tls,
             parameters: config.parameters,
             pin_place: config.pin_place,
@@ -374,6 +377,7 @@ impl Settings {
                 self.sockets != new.sockets || self.target != new.target,
             ),
             ("relay", self.relay != new.relay),
+            ("events", self.events != new.events),
             ("confine", self.confine != new.confine),
             ("http", self.http != new.http),
         ];
@@ -450,6 +454,7 @@ impl Default for Settings {
             sockets: Arc::default(),
             target: Arc::default(),
             relay: Vec::new(),
+            events: None,
             tls: TlsFiles::default(),
             parameters: Parameters::default(),
             pin_place: None,

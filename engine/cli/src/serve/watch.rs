@@ -5,13 +5,13 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use binrush_engine::event::Bus;
 use binrush_engine::relay::Relay;
 use binrush_engine::{Clock as _, Snapshot};
 use serde_json::{Map, Value, json};
 
-use super::cluster::Seats;
 use super::handover::Heir;
-use super::{Ending, LINES_MAX, Server};
+use super::{Ending, LINES_MAX, Server, events};
 use crate::metrics::{Clusters, Tables};
 use crate::output::{Output, event};
 use crate::signal::Signals;
@@ -58,8 +58,14 @@ impl Server<'_> {
             for notice in self.relay_news.due(Instant::now(), &relay) {
                 self.tell("relay", &notice.text, notice.json);
             }
+            let events = self.bus.as_ref().map(Bus::snapshot);
+            if let Some(events) = &events {
+                for notice in self.event_news.due(Instant::now(), events) {
+                    self.tell("events", &notice.text, notice.json);
+                }
+            }
             if let Some(http) = &self.http {
-                http.show(&self.engine, &now, clusters, tables, relay);
+                http.show(&self.engine, &now, clusters, tables, relay, events);
             }
             let (every, elapsed) = (self.settings.stats, sampled - then);
             if every.is_zero() || elapsed < every {
@@ -110,7 +116,8 @@ impl Server<'_> {
 
     /// What happened in the clusters.
     fn tell_clusters(&mut self) {
-        let news = self.seats.as_mut().map(Seats::news);
+        let bus = self.bus.as_ref();
+        let news = self.seats.as_mut().map(|seats| seats.news(bus));
         for notice in news.unwrap_or_default() {
             self.tell("cluster", &notice.text, notice.json);
         }
@@ -124,6 +131,9 @@ impl Server<'_> {
         };
         seats.heed(counts);
         let clusters = seats.look();
+        if let Some(bus) = &self.bus {
+            self.suspects.heed(bus, &clusters.facts);
+        }
         if clusters.trouble != self.trouble {
             let (text, is_over) = match &clusters.trouble {
                 Some(trouble) => (format!("warning: {trouble}"), false),
@@ -162,6 +172,9 @@ impl Server<'_> {
             self.tell(notice.event(), &notice, notice.json());
         }
         for loss in self.losses.due(Instant::now(), now) {
+            if let Some(bus) = &self.bus {
+                events::raise_loss(bus, &loss);
+            }
             let more = json!({ "kind": loss.symbol, "count": loss.count });
             self.tell("lost", &loss, more);
         }

@@ -15,7 +15,7 @@ use super::libraries::{Libraries, LibraryStatement, Named, stem};
 use super::limits::{Limit, Limits};
 use super::listener::{self, Host, Protocol};
 use super::modules::Part;
-use super::own::{Added, Own, Refused, TlsPin};
+use super::own::{Added, EventSubscription, Own, Refused, TlsPin};
 use super::parameters::Parameters;
 use super::peers::{self, Peer};
 use super::sockets::Sockets;
@@ -82,6 +82,8 @@ pub(super) struct Assembly {
     target_sockets: SocketSet,
     /// `relay`.
     relay: Vec<(TargetConfig, Excerpt)>,
+    /// `subscribe_event`.
+    subscriptions: Vec<(EventSubscription, Excerpt)>,
     routes: Gathered,
 }
 
@@ -247,11 +249,6 @@ impl Assembly {
         if let Some(before) = self.loaded.get(&part) {
             let message = format!("{part} is loaded already, in {before}");
             return self.warn(Some(place), message);
-        }
-        if !part.is_active() && !part.is_counted_only() {
-            let message =
-                format!("{part} is not active yet: its parameters are checked, and that is all");
-            self.warn(Some(place.clone()), message);
         }
         self.loaded.insert(part, place);
     }
@@ -422,6 +419,7 @@ impl Assembly {
             Ok(Some(Added::TlsPin(pin))) => self.tls_pins.push((pin, excerpt)),
             Ok(Some(Added::Learned(range))) => self.learn(range, excerpt),
             Ok(Some(Added::Relay(target))) => self.relay.push((target, excerpt)),
+            Ok(Some(Added::Subscription(each))) => self.subscriptions.push((each, excerpt)),
             Ok(Some(Added::SocketMap(map))) => {
                 if let Err(error) = self.socket_map.merge(&map) {
                     self.refuse_at(&excerpt, format!("socket_map: {error}"));

@@ -101,20 +101,6 @@ impl Part {
         Self::ALL.into_iter().find(|part| part.name() == name)
     }
 
-    /// Whether it does something yet; the parameters of one that does not are checked and kept.
-    #[must_use]
-    pub const fn is_active(self) -> bool {
-        matches!(
-            self,
-            Self::ProtoBin
-                | Self::ProtoBins
-                | Self::TlsMgm
-                | Self::Clusterer
-                | Self::Dialog
-                | Self::Usrloc
-        )
-    }
-
     /// Whether nothing but this is done with its packets outside of a cluster: they are taken, read and counted.
     #[must_use]
     pub const fn is_counted_only(self) -> bool {
@@ -152,8 +138,7 @@ impl Part {
             Self::Usrloc => (table::USRLOC, table::USRLOC_COLUMNS),
             Self::Ratelimit => (table::RATELIMIT, &[]),
             Self::CachedbLocal => (table::CACHEDB_LOCAL, &[]),
-            // It has none in any release.
-            Self::EventDatagram => (&[], &[]),
+            Self::EventDatagram => (table::EVENT_DATAGRAM, &[]),
         }
     }
 }

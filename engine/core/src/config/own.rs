@@ -16,12 +16,15 @@ use crate::engine::{Backend, Gro, Pin, SHARDS_MAX, StreamBackend};
 use crate::relay::TargetConfig;
 use crate::stream::{PeerSettings, StreamLimits};
 
+pub use events::EventSubscription;
 pub(super) use pin::TlsPin;
 
 /// What is about clusters.
 mod cluster;
 /// What is about modules from shared libraries.
 mod modules;
+/// Who is told of events.
+mod events;
 /// What is known of senders.
 mod peer;
 /// Keys that are trusted.
@@ -77,6 +80,8 @@ pub(super) enum Added {
     Learned(Cidr),
     /// `relay`.
     Relay(TargetConfig),
+    /// `subscribe_event`.
+    Subscription(EventSubscription),
     /// `socket_map`.
     SocketMap(SocketMap),
     /// `target_socket`.
@@ -121,6 +126,9 @@ impl Own {
             "tls_pin" => return pin::pin(value).map(|pin| Some(Added::TlsPin(pin))),
             "cluster_learn" => {
                 return cluster::learned(value).map(|range| Some(Added::Learned(range)));
+            }
+            "subscribe_event" => {
+                return events::subscription(value).map(|each| Some(Added::Subscription(each)));
             }
             "relay" => return relay::target(value).map(|target| Some(Added::Relay(target))),
             "socket_map" => return sockets::map(value).map(|map| Some(Added::SocketMap(map))),
@@ -279,12 +287,13 @@ fn address(value: &Value) -> Result<SocketAddr, Refused> {
     text(value, expected)?.parse().map_err(refused)
 }
 
-const NAMES: [&str; 38] = [
+const NAMES: [&str; 39] = [
     "override",
     "reentrant",
     "poison",
     "callback_budget",
     "relay",
+    "subscribe_event",
     "socket_map",
     "target_socket",
     "allow",

@@ -414,7 +414,6 @@ fn parts_are_loaded_by_name_and_once() {
         let text = with_listener(&format!("loadmodule \"{part}.so\""));
         let words = match part {
             Part::CachedbLocal => Some("it does not act on them yet"),
-            Part::EventDatagram => Some("is not active yet"),
             _ => None,
         };
         let told = |warning: &ConfigWarning| {
@@ -612,4 +611,46 @@ fn an_error_shows_no_password() {
     let text = with_listener("modparam(\"dialog\", \"db_mode\", \"mysql://a:secret@b\")");
     let error = refused(&text, "a.cfg:2:31: db_mode: ");
     assert!(!error.contains("secret"), "{error}");
+}
+
+#[test]
+fn events_are_told_once_their_module_is_loaded_and_to_whom_the_configuration_says() {
+    let module = "loadmodule \"event_datagram.so\"\n";
+    let subscribe =
+        |what: &str| format!("modparam(\"binrush\", \"subscribe_event\", \"{what}\")\n");
+    assert_eq!(config(&with_listener("")).events, None);
+    let events = |text: &str| config(&with_listener(text)).events.unwrap();
+    assert_eq!(events(module), EventsConfig::default());
+    let of = |compat: &str| {
+        let compat = format!("modparam(\"event_datagram\", \"compat\", \"{compat}\")\n");
+        events(&(module.to_owned() + &compat)).form
+    };
+    assert_eq!((of("1.11"), of("3.1")), (Form::V1_11, Form::JsonRpc));
+    let own = "E_UL_AOR_INSERT udp:127.0.0.1:8081 60 jsonrpc";
+    let all = events(&(module.to_owned() + &subscribe(own) + &subscribe("E_MINE /run/e.sock")));
+    let names: Vec<_> = all
+        .subscriptions
+        .iter()
+        .map(|each| &each.event[..])
+        .collect();
+    assert_eq!(names, ["E_UL_AOR_INSERT", "E_MINE"]);
+    refused(
+        &with_listener(&subscribe(own)),
+        "a.cfg:2:40: subscribe_event: loadmodule \"event_datagram.so\" expected somewhere",
+    );
+    refused(
+        &with_listener(&(module.to_owned() + &subscribe("E_X udp:127.0.0.1"))),
+        "a.cfg:3:40: subscribe_event: an event and a socket",
+    );
+    warned(
+        &with_listener(&(module.to_owned() + &subscribe("E_UL_AOR_INSRT /run/e.sock"))),
+        "a.cfg:3:40: subscribe_event: E_UL_AOR_INSRT is told if a script or module raises it, nothing built in does; did you mean \
+         E_UL_AOR_INSERT?",
+    );
+    refused(
+        &with_listener(
+            &(module.to_owned() + "modparam(\"event_datagram\", \"compat\", \"2.0\")\n"),
+        ),
+        "a.cfg:3:38: compat: one of \"1.11\", \"3.1\" expected",
+    );
 }

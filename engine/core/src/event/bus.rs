@@ -12,7 +12,6 @@ use binrush_net::{Bell, Consumer, Producer, ring};
 use super::counts::{BusSnapshot, EventFacts, SourceCounts, SubscriptionFacts};
 use super::names::{EVENTS_MAX, EventId, PublishError, nearest};
 use super::packed::{self, What};
-use super::records::is_as_documented;
 use super::sender::{Desk, Runner};
 use super::socket::{EventSocket, SocketError};
 use super::subscriptions::{Change, Expire, SUBSCRIPTIONS_MAX};
@@ -190,8 +189,7 @@ impl Bus {
         self.0.shared.wants(event)
     }
 
-    /// Raises `event`, from any thread. Of one in [`KNOWN`](super::names::KNOWN) the parameters are those in their order. For who
-    /// raises often: [`Bus::source`].
+    /// Raises `event`, from any thread. For who raises often: [`Bus::source`].
     pub fn raise(&self, event: EventId, params: &[Param<'_>]) -> Raised {
         match self.wants(event) {
             true => lock(&self.0.common).raise(event, params),
@@ -379,12 +377,11 @@ impl Source {
         self.shared.wanted[0].load(Ordering::Relaxed) & mask != 0
     }
 
-    /// Raises `event`, if anybody wants it. Of one in [`KNOWN`](super::names::KNOWN) the parameters are those in their order.
+    /// Raises `event`, if anybody wants it.
     pub fn raise(&mut self, event: EventId, params: &[Param<'_>]) -> Raised {
         if !self.wants(event) {
             return Raised::Unwanted;
         }
-        debug_assert!(is_as_documented(event, false, params), "{params:?}");
         let mut scratch = std::mem::take(&mut self.scratch);
         let is_packed = packed::pack(params, &mut scratch);
         let raised = match is_packed {

@@ -7,6 +7,7 @@
 //!
 //! `E_UL_CONTACT_REFRESH` and `E_UL_LATENCY_UPDATE` are raised by who registers and pings phones, which is nobody here.
 
+use super::Param;
 use super::write::is_name;
 
 /// An event that this process raises by itself.
@@ -60,6 +61,18 @@ impl EventId {
 
     pub(super) fn of_index(index: usize) -> Option<Self> {
         u8::try_from(index).ok().map(Self)
+    }
+}
+
+impl Known {
+    /// Whether `params` are those of the event, in their order; `is_old`: of [`Form::V1_11`](super::Form::V1_11).
+    #[must_use]
+    pub fn has(&self, is_old: bool, params: &[Param<'_>]) -> bool {
+        let named = params.iter().map(|param| param.name.as_deref());
+        match self.old.filter(|_| is_old) {
+            Some(old) => named.eq(old.iter().map(|name| Some(name.as_bytes()))),
+            None => named.eq(self.params.iter().map(|(name, _)| Some(name.as_bytes()))),
+        }
     }
 }
 

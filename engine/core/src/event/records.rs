@@ -101,7 +101,10 @@ pub(super) fn event<'r>(
         (Record::Dialog(dialog), true) => of_dialog_2_1(&dialog, states(&dialog, what)),
         _ => return None,
     };
-    debug_assert!(is_as_documented(id, is_old, &params), "{params:?}");
+    debug_assert!(
+        id.known().is_some_and(|known| known.has(is_old, &params)),
+        "{params:?}"
+    );
     Some(Event {
         name: Cow::Borrowed(name.as_bytes()),
         params,
@@ -198,18 +201,6 @@ const fn or_null<'r>(name: &'static str, value: &'r [u8]) -> Param<'r> {
             value: Value::Null,
         },
         value => Param::str(name, value),
-    }
-}
-
-/// Whether `params` are those that the documents have, in their order.
-pub(super) fn is_as_documented(id: EventId, is_old: bool, params: &[Param<'_>]) -> bool {
-    let Some(known) = id.known() else {
-        return true;
-    };
-    let named = params.iter().map(|param| param.name.as_deref());
-    match known.old.filter(|_| is_old) {
-        Some(old) => named.eq(old.iter().map(|name| Some(name.as_bytes()))),
-        None => named.eq(known.params.iter().map(|(name, _)| Some(name.as_bytes()))),
     }
 }
 

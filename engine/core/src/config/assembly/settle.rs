@@ -11,8 +11,10 @@ use crate::config::modules::Part;
 use crate::config::peers::Peer;
 use crate::config::source::Excerpt;
 use crate::config::values::Allowed;
-use crate::config::{Config, Doubt, Loaded, Shards, doubts};
+use crate::config::{Config, Doubt, EventsConfig, Loaded, Shards, doubts};
 use crate::engine::{LISTENERS_MAX, SHARDS_MAX};
+use crate::event::names::{KNOWN, nearest};
+use crate::event::{Form, SUBSCRIPTIONS_MAX};
 use crate::relay::{self, TargetConfig};
 
 impl Assembly {
@@ -27,6 +29,7 @@ impl Assembly {
         let access = self.settle_access(&listeners);
         self.tell_of_senders(&access);
         let mut relay = self.settle_relay(&listeners, &access);
+        let events = self.settle_events();
         let shards = self.settle_shards();
         self.refuse_to_measure_for_anybody();
         self.tell_what_is_not_done();
@@ -78,6 +81,7 @@ impl Assembly {
             sockets: Arc::new(sockets),
             target,
             relay,
+            events,
             parts: loaded.keys().copied().collect(),
             parameters: mem::take(&mut self.parameters),
             mpath: self.mpath.take(),
@@ -217,6 +221,44 @@ impl Assembly {
             self.refuse_at(&places[index], format!("relay: {wrong}"));
         }
         targets
+    }
+
+    /// Who is told of what; `None`: nobody can be.
+    fn settle_events(&mut self) -> Option<EventsConfig> {
+        let subscriptions = mem::take(&mut self.subscriptions);
+        if !self.loaded.contains_key(&Part::EventDatagram) {
+            if let Some((_, excerpt)) = subscriptions.first() {
+                let message = "subscribe_event: loadmodule \"event_datagram.so\" expected somewhere: without it nobody is told of events";
+                self.refuse_at(excerpt, message.to_owned());
+            }
+            return None;
+        }
+        for (index, (each, excerpt)) in subscriptions.iter().enumerate() {
+            if index == SUBSCRIPTIONS_MAX {
+                let message =
+                    format!("subscribe_event: at most {SUBSCRIPTIONS_MAX} subscriptions expected");
+                self.refuse_at(excerpt, message);
+            }
+            let known = || KNOWN.iter().map(|known| known.name);
+            if !known().any(|name| name == each.event) {
+                let near = nearest(&each.event, known());
+                let near = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
+                let message = format!(
+                    "subscribe_event: {} is told if a script or module raises it, nothing built in does{near}",
+                    each.event
+                );
+                self.warn(Some(excerpt.place.clone()), message);
+            }
+        }
+        let compat = self.parameters.text(Part::EventDatagram, "compat");
+        Some(EventsConfig {
+            form: match compat.as_deref() {
+                Some("1.11") => Form::V1_11,
+                Some("3.1") => Form::JsonRpc,
+                _ => Form::Text,
+            },
+            subscriptions: subscriptions.into_iter().map(|(each, _)| each).collect(),
+        })
     }
 
     /// What a probe keeps grows with what it is sent, and it answers who asks: so it is for senders that are known.

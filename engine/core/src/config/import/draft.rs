@@ -212,9 +212,6 @@ impl Draft {
             draft.leave_as(place.clone(), &what, reason, detail);
         };
         match Part::named(name) {
-            Some(part) if !part.is_active() && !part.is_counted_only() => {
-                leave(self, Reason::Module, Some("this part does nothing yet"));
-            }
             Some(part) => match self.loaded.iter_mut().find(|(known, _)| *known == part) {
                 Some((_, Some(_))) => leave(self, Reason::Replaced, Some("it is loaded above")),
                 Some((_, known)) => *known = Some(place),

@@ -306,6 +306,9 @@ pub(super) const CACHEDB_LOCAL: &[Parameter] = &[
     flag("enable_restart_persistency", 0),
 ];
 
+/// OpenSIPS has none in any release. This one is ours: as which release events are written.
+pub(super) const EVENT_DATAGRAM: &[Parameter] = &[choice("compat", &["1.11", "3.1"])];
+
 const WORKING_MODES: &[&str] = &[
     "single-instance-no-db",
     "single-instance-sql-write-through",

@@ -1,0 +1,393 @@
+//! Events: who is told, what clusters and losses raise, and what is told of it all.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use binrush_engine::cluster::facts::{ClusterFacts, CopyState};
+use binrush_engine::cluster::outbox::Event as ClusterEvent;
+use binrush_engine::cluster::session::SyncEnd;
+use binrush_engine::event::{
+    Bus, BusSnapshot, EXPIRE_DEFAULT, Expire, Form, Param, Raised, Reach, Subscribed,
+    SubscriberSnapshot, Value as EventValue, names,
+};
+use serde_json::{Map, Value, json};
+
+use super::losses::Loss;
+use super::ready::More;
+use super::settings::Settings;
+use crate::control::message::{RaiseEvent, Subscribe, SubscribersList};
+use crate::text::counted;
+
+/// One whose thread has not started; `None`: `event_datagram` is not loaded.
+pub(super) fn plan(settings: &Settings) -> anyhow::Result<Option<Bus>> {
+    let events = settings.events.as_ref();
+    let bus = events.map(|events| Bus::new(events.form));
+    bus.transpose().context("cannot tell events")
+}
+
+/// Subscribes those of the configuration, and starts its thread. What cannot be, in words.
+pub(super) fn start(bus: &Bus, settings: &Settings) -> anyhow::Result<Vec<String>> {
+    let wanted = settings
+        .events
+        .iter()
+        .flat_map(|events| &events.subscriptions);
+    let mut warnings = Vec::new();
+    for each in wanted {
+        let socket = each.socket.to_string();
+        // Whoever raises it has not said so yet.
+        let subscribed = bus
+            .publish(&each.event)
+            .map_err(|error| error.to_string())
+            .and_then(|_| {
+                bus.subscribe(&each.event, &socket, each.expire, each.form)
+                    .map_err(|error| error.to_string())
+            });
+        if let Err(error) = subscribed {
+            warnings.push(format!("subscribe_event {} {socket}: {error}", each.event));
+        }
+    }
+    bus.start().context("cannot start the thread of events")?;
+    Ok(warnings)
+}
+
+/// How many are told, for the line at the start; `None`: nobody can be.
+pub(super) fn more(bus: Option<&Bus>) -> More {
+    let snapshot = bus.map(Bus::snapshot);
+    let words = snapshot.as_ref().map(|snapshot| {
+        let subscribers = snapshot.subscribers.len() as u64;
+        format!("events to {}", counted(subscribers, "subscriber"))
+    });
+    let sockets = |snapshot: BusSnapshot| -> Value {
+        let subscribers = snapshot.subscribers.into_iter();
+        subscribers.map(|each| json!(each.socket)).collect()
+    };
+    More {
+        key: "events",
+        words,
+        json: snapshot.map_or(Value::Null, sockets),
+    }
+}
+
+/// Tells what happened in a cluster.
+pub(super) fn raise_cluster(bus: &Bus, event: &ClusterEvent) {
+    let (id, params) = match event {
+        ClusterEvent::Node { cluster, node, up } => (
+            names::NODE_STATE_CHANGED,
+            vec![
+                int("cluster_id", *cluster),
+                int("node_id", *node),
+                int("new_state", (*up).into()),
+            ],
+        ),
+        ClusterEvent::Generic {
+            cluster,
+            node,
+            is_request,
+            tag,
+            message,
+        } => (
+            match is_request {
+                true => names::REQ_RECEIVED,
+                false => names::RPL_RECEIVED,
+            },
+            vec![
+                int("cluster_id", *cluster),
+                int("src_id", *node),
+                Param::str("msg", message),
+                Param::str("tag", tag),
+            ],
+        ),
+        ClusterEvent::Tag { cluster, tag, node } => {
+            // As a genuine node says it. (3.6 `modules/clusterer/sharing_tags.c`, `handle_shtag_active`.)
+            let reason = format!("cluster broadcast from {node}");
+            let params = [
+                Param::str("name", tag.as_bytes()),
+                int("cluster", *cluster),
+                Param::str("state", b"backup"),
+                Param::str("reason", reason.as_bytes()),
+            ];
+            bus.raise(names::SHARING_TAG_CHANGED, &params);
+            return;
+        }
+        ClusterEvent::SyncDone {
+            cluster,
+            capability,
+            donor,
+            end,
+            chunks,
+        } => (
+            names::SYNC_DONE,
+            vec![
+                int("cluster_id", *cluster),
+                Param::str("capability", capability.as_bytes()),
+                int("node_id", *donor),
+                int("complete", matches!(end, SyncEnd::Completed { .. }).into()),
+                Param::int("chunks", i64::try_from(*chunks).unwrap_or(i64::MAX)),
+            ],
+        ),
+        _ => return,
+    };
+    bus.raise(id, &params);
+}
+
+/// Tells of a loss.
+pub(super) fn raise_loss(bus: &Bus, loss: &Loss) {
+    let count = i64::try_from(loss.count).unwrap_or(i64::MAX);
+    let params = [
+        Param::str("kind", loss.symbol.as_bytes()),
+        Param::int("count", count),
+    ];
+    bus.raise(names::DROPS, &params);
+}
+
+/// Of whose records something was missed, and was told: cluster, capability, node.
+#[derive(Debug, Default)]
+pub(super) struct Suspects(BTreeSet<(i32, String, i32)>);
+
+impl Suspects {
+    /// Tells of those who were not among them before.
+    pub(super) fn heed(&mut self, bus: &Bus, clusters: &[ClusterFacts]) {
+        let mut now = BTreeSet::new();
+        for cluster in clusters {
+            for capability in &cluster.capabilities {
+                let peers = capability.peers.iter();
+                for peer in peers.filter(|peer| peer.state == CopyState::Suspect) {
+                    let whose = (cluster.cluster, capability.name.clone(), peer.node);
+                    if !self.0.contains(&whose) {
+                        let params = [
+                            int("cluster_id", cluster.cluster),
+                            Param::str("capability", capability.name.as_bytes()),
+                            int("node_id", peer.node),
+                            Param::str("reason", peer.why.as_bytes()),
+                        ];
+                        bus.raise(names::PEER_SUSPECT, &params);
+                    }
+                    now.insert(whose);
+                }
+            }
+        }
+        self.0 = now;
+    }
+}
+
+/// As `event_subscribe` of MI.
+pub(super) fn subscribe(bus: &Bus, asked: &Subscribe) -> Result<&'static str, String> {
+    let form = asked.form.as_deref().map(str::parse::<Form>).transpose();
+    let form = form.map_err(|error| error.to_string())?;
+    let expire = Expire::After(asked.expire.unwrap_or(EXPIRE_DEFAULT));
+    let subscribed = bus.subscribe(&asked.event, &asked.socket, expire, form);
+    match subscribed.map_err(|error| error.to_string())? {
+        Subscribed::Added => Ok("added"),
+        Subscribed::Refreshed => Ok("refreshed"),
+        Subscribed::Removed => Ok("removed"),
+    }
+}
+
+/// As `subscribers_list` of MI.
+pub(super) fn subscribers(bus: &Bus, asked: &SubscribersList) -> Result<Value, String> {
+    let wanted = bus
+        .subscriptions(asked.event.as_deref(), asked.socket.as_deref())
+        .map_err(|error| error.to_string())?;
+    let snapshot = bus.snapshot();
+    let all = snapshot.subscribers.iter().filter_map(|each| {
+        let of_it = wanted.iter().filter(|one| one.socket == each.socket);
+        let subscriptions: Vec<Value> = of_it
+            .map(|one| {
+                json!({ "event": one.event, "form": one.form.symbol(), "expires_in": one.expires_in })
+            })
+            .collect();
+        let mut all = counts(each);
+        all.insert("subscriptions".to_owned(), subscriptions.clone().into());
+        (!subscriptions.is_empty()).then_some(Value::Object(all))
+    });
+    Ok(all.collect())
+}
+
+/// As `events_list` of MI.
+pub(super) fn events(bus: &Bus) -> Value {
+    let all = bus.events().into_iter();
+    all.map(|each| json!({ "id": each.id, "name": each.name, "subscribers": each.subscribers }))
+        .collect()
+}
+
+/// As `raise_event` of MI; one that nobody knows is published, as by a script. To how many subscribers it goes.
+pub(super) fn raise(bus: &Bus, asked: &RaiseEvent) -> Result<usize, String> {
+    let id = bus
+        .publish(&asked.event)
+        .map_err(|error| error.to_string())?;
+    let params: Vec<Param<'_>> = asked.params.iter().map(param).collect::<Result<_, _>>()?;
+    match bus.raise(id, &params) {
+        Raised::Unwanted => Ok(0),
+        Raised::Dropped => Err("there is no room for it just now".to_owned()),
+        Raised::Taken => {
+            let all = bus.events().into_iter();
+            Ok({ all }
+                .find(|each| each.id == id.index())
+                .map_or(0, |each| each.subscribers))
+        }
+    }
+}
+
+fn param((name, value): &(Option<String>, Value)) -> Result<Param<'_>, String> {
+    let value = match value {
+        Value::Null => EventValue::Null,
+        Value::String(text) => EventValue::Str(text.as_bytes().into()),
+        value => match value.as_i64() {
+            Some(number) => EventValue::Int(number),
+            None => return Err(format!("a number, a text or null expected, not {value}")),
+        },
+    };
+    let name = name.as_ref().map(|name| name.as_bytes().into());
+    Ok(Param { name, value })
+}
+
+fn int(name: &'static str, number: i32) -> Param<'static> {
+    Param::int(name, number.into())
+}
+
+/// One line for all that was raised, and one for each subscriber.
+pub(super) fn lines(snapshot: &BusSnapshot) -> Vec<String> {
+    let BusSnapshot {
+        raised,
+        taken,
+        dropped,
+        waiting,
+        ..
+    } = snapshot;
+    if *raised == 0 && snapshot.subscribers.is_empty() && snapshot.former.offered == 0 {
+        return Vec::new();
+    }
+    let mut lines = vec![format!(
+        "events: raised {raised} = told {taken} + dropped {dropped}{}",
+        part("waiting", *waiting)
+    )];
+    let former = SubscriberSnapshot {
+        socket: "those who left".to_owned(),
+        ..snapshot.former.clone()
+    };
+    let former = (former.offered > 0).then_some(former);
+    for each in snapshot.subscribers.iter().chain(&former) {
+        lines.push(format!(
+            "events to {}: offered {} = sent {}{}{}{}{}",
+            each.socket,
+            each.offered,
+            each.sent,
+            part("queued", each.queued),
+            part("dropped", each.dropped),
+            part("failed", each.failed),
+            part("unwritable", each.unwritable),
+        ));
+    }
+    lines
+}
+
+fn part(name: &str, count: u64) -> String {
+    match count {
+        0 => String::new(),
+        count => format!(" + {name} {count}"),
+    }
+}
+
+/// The same for tools.
+pub(super) fn json(snapshot: &BusSnapshot) -> Value {
+    let subscribers = snapshot.subscribers.iter().map(counts);
+    json!({
+        "raised": snapshot.raised, "told": snapshot.taken, "dropped": snapshot.dropped, "waiting": snapshot.waiting,
+        "subscribers": subscribers.collect::<Vec<_>>(), "former": counts(&snapshot.former), "balanced": snapshot.is_balanced(),
+    })
+}
+
+fn counts(each: &SubscriberSnapshot) -> Map<String, Value> {
+    let all = json!({
+        "socket": each.socket, "offered": each.offered, "sent": each.sent, "queued": each.queued, "dropped": each.dropped,
+        "failed": each.failed, "unwritable": each.unwritable, "state": each.reach.symbol(), "trouble": each.trouble,
+    });
+    match all {
+        Value::Object(all) => all,
+        _ => unreachable!("it is an object"),
+    }
+}
+
+/// What happens to subscribers: whether they are there, and what they did not get. Each is told of once in [`QUIET`] at most.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    told: Vec<Told>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Told {
+    socket: String,
+    is_gone: bool,
+    missed: u64,
+    at: Option<Instant>,
+}
+
+/// One line of it.
+#[derive(Debug)]
+pub(super) struct Notice {
+    pub(super) text: String,
+    pub(super) json: Value,
+}
+
+impl News {
+    /// What to say at `now`.
+    pub(super) fn due(&mut self, now: Instant, snapshot: &BusSnapshot) -> Vec<Notice> {
+        let all = &snapshot.subscribers;
+        self.told
+            .retain(|told| all.iter().any(|each| each.socket == told.socket));
+        let mut due = Vec::new();
+        for each in all {
+            let there = { self.told.iter() }.position(|told| told.socket == each.socket);
+            let place = there.unwrap_or_else(|| {
+                self.told.push(Told {
+                    socket: each.socket.clone(),
+                    ..Told::default()
+                });
+                self.told.len() - 1
+            });
+            due.extend(self.told[place].due(now, each));
+        }
+        due
+    }
+}
+
+impl Told {
+    fn due(&mut self, now: Instant, each: &SubscriberSnapshot) -> Option<Notice> {
+        let missed = each.dropped + each.failed + each.unwritable;
+        let is_gone = each.reach == Reach::Gone;
+        let turned = is_gone != self.is_gone;
+        let is_quiet = |at: Instant| now.saturating_duration_since(at) < QUIET;
+        if !turned && missed == self.missed || self.at.is_some_and(is_quiet) {
+            return None;
+        }
+        let state = match (turned, is_gone) {
+            (false, _) => String::new(),
+            (true, false) => " is there again".to_owned(),
+            (true, true) => format!(" is not there: {}", each.trouble),
+        };
+        let more = missed.saturating_sub(self.missed);
+        let lack = match more {
+            0 => String::new(),
+            more => format!(
+                ": {} not told (dropped {}, failed {}, unwritable {} in all)",
+                counted(more, "event"),
+                each.dropped,
+                each.failed,
+                each.unwritable
+            ),
+        };
+        (self.is_gone, self.missed, self.at) = (is_gone, missed, Some(now));
+        let warning = if is_gone || more > 0 { "warning: " } else { "" };
+        Some(Notice {
+            text: format!("{warning}events to {}{state}{lack}", each.socket),
+            json: json!({ "socket": each.socket, "state": each.reach.symbol(), "missed": more }),
+        })
+    }
+}
+
+/// How long a subscriber is not told of again.
+const QUIET: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;
