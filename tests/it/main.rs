@@ -23,6 +23,8 @@ mod dice;
 mod drill;
 /// What outlives the process.
 mod durable;
+/// `serve` tells what happens, in datagrams.
+mod events;
 /// What befalls packets on their way is told exactly.
 mod faults;
 /// Sockets that outlive the process.
