@@ -168,9 +168,8 @@ fn later(bytes: &[u8]) -> Vec<u8> {
     let packet = Packet::parse(Generation::Legacy, bytes).expect("it is genuine");
     let mut scratch = Reading::default();
     let unix = now();
-    let mut change = match read_change(&packet, Some(Release::V1x), unix, &mut scratch) {
-        Ok(change) => change,
-        Err(_) => return bytes.to_vec(),
+    let Ok(mut change) = read_change(&packet, Some(Release::V1x), unix, &mut scratch) else {
+        return bytes.to_vec();
     };
     match &mut change {
         Change::ContactInserted(contact, _) | Change::ContactUpdated(contact, _) => {

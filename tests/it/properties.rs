@@ -86,6 +86,7 @@ proptest! {
         fuzz::seat(&data);
         fuzz::journal(&data);
         fuzz::store(&data);
+        fuzz::event(&data);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! seat      | options: u8 | steps ... (seat.rs)
 //! journal   | options: u8 | n: u8 | n ops: u8, u8 each | m: u8 | m damages: u16, u8 each | files ... (journal.rs)
 //! store     | family: u8 | records: u8 | per key: u8 | steps ... (store.rs)
+//! event     | the datagram ...
 //! ```
 //!
 //! A byte that chooses from a list is taken modulo the list's length, so no input is wasted on a bad choice.
@@ -24,6 +25,8 @@ use binrush_wire::{
 
 /// What must hold for a packet, or for the error in its place.
 mod check;
+/// Events in datagrams.
+mod event;
 /// A journal's files and ring.
 mod journal;
 /// Writing a packet by arbitrary steps, next to a model.
@@ -163,6 +166,11 @@ pub fn journal(data: &[u8]) {
 /// log so.
 pub fn store(data: &[u8]) {
     store::as_the_rules_say(data);
+}
+
+/// A datagram of an event, in any form: an event or an error, and what was read is the same when it is told on.
+pub fn event(data: &[u8]) {
+    event::reads(data);
 }
 
 /// Start and end of each frame when `data` arrives in pieces of the given sizes, over and over; all at

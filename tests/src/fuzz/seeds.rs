@@ -7,7 +7,7 @@ use binrush_wire::schema::{self, Item, Message, SYNC_CHUNK, Value};
 use binrush_wire::{Builder, Generation, MAX_PACKET_LEN, Packet, Trailer};
 
 use super::plan::{Plan, SIZE_MAX, STEPS_MAX, Step};
-use super::{ANY_VERSION, Choice, GENERATIONS, TRANSITIONAL, journal};
+use super::{ANY_VERSION, Choice, GENERATIONS, TRANSITIONAL, event, journal};
 use crate::captures::{self, OwnedFrame};
 
 /// Capture files.
@@ -31,6 +31,11 @@ pub fn all() -> Vec<Seed> {
     let mut seeds = bursts();
     seeds.extend(files::all());
     seeds.extend(of_records());
+    seeds.extend(event::seeds().map(|(name, bytes)| Seed {
+        target: "event",
+        name,
+        bytes,
+    }));
     frames.extend(made_up());
     for (name, generation, bytes) in &frames {
         let packet = Packet::parse(*generation, bytes).expect("it is whole");
@@ -412,6 +417,7 @@ mod tests {
                 "receiver" => super::super::receiver(&bytes),
                 "journal" => journal(&bytes),
                 "store" => super::super::store(&bytes),
+                "event" => super::super::event(&bytes),
                 _ => panic!("{target} is no target"),
             }
             assert!(seen.insert((target, name)));

@@ -282,7 +282,7 @@ pub const KNOWN: [Known; 13] = [
         params: &[
             (
                 "kind",
-                "of loss, as the totals call it: buffer, mailbox, ...",
+                "of loss, as the log calls it: buffer, acl, receive_failures, ...",
             ),
             ("count", "how many since the last event of this kind"),
         ],
