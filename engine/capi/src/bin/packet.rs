@@ -545,3 +545,6 @@ const LEN_AT: usize = 4;
 const NAME_LEN_AT: usize = 10;
 /// Header, length of an empty capability, type.
 const MIN_LEN: usize = 16;
+
+#[cfg(test)]
+mod tests;
