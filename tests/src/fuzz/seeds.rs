@@ -417,7 +417,7 @@ mod tests {
                 "receiver" => super::super::receiver(&bytes),
                 "journal" => journal(&bytes),
                 "store" => super::super::store(&bytes),
-                "event" => super::super::event(&bytes),
+                "event" => event(&bytes),
                 _ => panic!("{target} is no target"),
             }
             assert!(seen.insert((target, name)));
