@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use binrush_engine::cluster::replica::{Replica as _, Source};
 use binrush_engine::event::{Bus, Expire, Form, Records};
 use binrush_engine::store::TypedReplica;
-use binrush_engine::{Clock as _, MonotonicClock, Verdict, WallClock};
+use binrush_engine::{Clock as _, MonotonicClock, ShardId, Verdict, WallClock};
 use binrush_net::{Batch, OpenQueue as _, RecvMmsg, RxQueue as _, Slab, UdpOptions};
 use binrush_store::model::Contact;
 use binrush_store::{Family, Limits, Record, Store, write};
@@ -128,7 +128,9 @@ impl Variant {
 
     fn apply(&mut self, datagram: &[u8]) {
         let source = Source {
+            cluster: 1,
             node: 0,
+            shard: ShardId(0),
             release: Release::V1x,
             now: MonotonicClock.now(),
         };
