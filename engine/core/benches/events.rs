@@ -164,9 +164,9 @@ impl Shard {
         let socket = binrush_net::UdpSocket::bind(to, &UdpOptions::default()).expect("loopback");
         let to = socket.local_addr().expect("bound");
         Self {
-            queue: RecvMmsg::open(Arc::new(socket), BATCH).expect("recvmmsg"),
-            slab: Slab::new(BATCH * 2).expect("memory"),
-            batch: Batch::new(BATCH),
+            queue: RecvMmsg::open(Arc::new(socket), usize::from(BATCH)).expect("recvmmsg"),
+            slab: Slab::new(usize::from(BATCH) * 2).expect("memory"),
+            batch: Batch::new(usize::from(BATCH)),
             to,
             sender: UdpSocket::bind("127.42.8.1:0").expect("loopback"),
         }
@@ -180,7 +180,7 @@ impl Shard {
         // Contacts far from each other, as subscribers are.
         let number = |n: u32| n.wrapping_mul(7919).wrapping_add(turn * PACKETS) % contacts;
         while came < packets {
-            for n in came..(came + BATCH as u32).min(packets) {
+            for n in came..(came + u32::from(BATCH)).min(packets) {
                 let packet = packet(number(n), turn + 1);
                 self.sender.send_to(&packet, self.to).expect("loopback");
             }
@@ -242,7 +242,7 @@ fn median(samples: &mut [f64]) -> f64 {
 const PACKETS: u32 = 10_000;
 
 /// Of one receive.
-const BATCH: usize = 64;
+const BATCH: u8 = 64;
 
 /// Packets in a second, each of which is an event.
 const RATE: u64 = 100_000;

@@ -21,10 +21,10 @@ pub(super) use pin::TlsPin;
 
 /// What is about clusters.
 mod cluster;
-/// What is about modules from shared libraries.
-mod modules;
 /// Who is told of events.
 mod events;
+/// What is about modules from shared libraries.
+mod modules;
 /// What is known of senders.
 mod peer;
 /// Keys that are trusted.
