@@ -7,8 +7,8 @@
 //!   subscribe, list ─▶ Bus ─▶ Wanted: one relaxed load says whether anybody wants an event
 //! ```
 //!
-//! An event has a name and parameters in order, each with a name or without. [`names`] has those that this process raises; scripts
-//! and modules [publish](Bus::publish) theirs. How they look on the wire says [`write`], and [`read`] reads all of it.
+//! An event has a name and parameters in order, each with a name or without. [`names`](crate::event::names) has those that this process raises; scripts
+//! and modules [publish](crate::event::Bus::publish) theirs. How they look on the wire says [`write`](mod@crate::event::write), and [`read`](mod@crate::event::read) reads all of it.
 //!
 //! **Never in the way.** Who raises copies some bytes into a ring and goes on; where nobody subscribed it does not even do that.
 //! Sockets belong to one thread and never block: a subscriber that takes nothing has a queue with an end.

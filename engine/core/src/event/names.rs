@@ -1,7 +1,7 @@
 //! The events that this process raises by itself, each with its parameters in order; and numbers for all that are raised.
 //!
 //! Names and parameters are those of OpenSIPS 3.6 (`modules/usrloc/ul_evi.c`, `modules/dialog/dlg_hash.c`,
-//! `modules/clusterer/clusterer_evi.c`, `sharing_tags.c`), where it has them. In [`Form::V1_11`](super::Form::V1_11) they are those
+//! `modules/clusterer/clusterer_evi.c`, `sharing_tags.c`), where it has them. In [`Form::V1_11`](crate::event::Form::V1_11) they are those
 //! of 1.11, or, of events that it has not, of the first release that has: AoRs of 1.11, contacts and dialogs of 2.1
 //! (`modules/usrloc/udomain.c`, `modules/dialog/dlg_hash.c`). Those of clusters are later, and the same in every form.
 //!

@@ -1,9 +1,9 @@
-//! Datagrams as events: those of all [`Form`]s, whoever sent them.
+//! Datagrams as events: those of all [`Form`](crate::event::Form)s, whoever sent them.
 //!
 //! What begins with `{` is a JSON-RPC notification, all else is text: a name, lines, an empty line. The two texts differ in
-//! backslashes before quotes alone, which nothing on the wire tells; so [`read_as`] is told, and [`read`] takes [`Form::Text`].
+//! backslashes before quotes alone, which nothing on the wire tells; so [`read_as`](crate::event::read::read_as) is told, and [`read`](crate::event::read::read()) takes [`Form::Text`](crate::event::Form::Text).
 //!
-//! Text says neither whether a value is a number nor whether it is empty or not there: all are [`Value::Str`].
+//! Text says neither whether a value is a number nor whether it is empty or not there: all are [`Value::Str`](crate::event::Value::Str).
 //!
 //! Whatever comes, reading takes time and memory in proportion to it.
 

@@ -1,19 +1,19 @@
-//! Events as datagrams, in each [`Form`]. Pure: bytes out of values.
+//! Events as datagrams, in each [`Form`](crate::event::Form). Pure: bytes out of values.
 //!
 //! ```text
 //!   text, 1.11   E_PIKE_BLOCKED LF  ip::192.168.2.11 LF  LF
 //!   jsonrpc      {"jsonrpc":"2.0","method":"E_PIKE_BLOCKED","params":{"ip":"192.168.2.11"}}
 //! ```
 //!
-//! | | [`Form::Text`] | [`Form::V1_11`] |
+//! | | [`Form::Text`](crate::event::Form::Text) | [`Form::V1_11`](crate::event::Form::V1_11) |
 //! |---|---|---|
 //! | quoted are | values with `'`, `"`, comma, LF or CR; without a name also empty ones and those with `::` | values with LF |
 //! | inside of quotes | `"` is `\"`; backslashes before a quote are doubled, others are not | `"` is `\"`, backslashes are as they are |
 //! | numbers | decimal, with a sign | through an unsigned long: -1 is 18446744073709551615 |
 //! | text that is empty or not there | nothing | nothing |
-//! | longest | [`LEN_MAX`] | [`LEN_MAX_1_11`] |
+//! | longest | [`LEN_MAX`](crate::event::write::LEN_MAX) | [`LEN_MAX_1_11`](crate::event::write::LEN_MAX_1_11) |
 //!
-//! So a text that came by [`Form::Text`] is read back as what it was ([`read`](super::read)), and a reader that knows the rules of
+//! So a text that came by [`Form::Text`](crate::event::Form::Text) is read back as what it was ([`read`](mod@crate::event::read)), and a reader that knows the rules of
 //! 1.11 alone takes it for the same unless a backslash stands before a quote. (1.11 `modules/event_datagram/event_datagram.c`,
 //! `datagram_build_params`; the grammar in its README; 3.6 `evi/evi_transport.c`, `evi_build_payload` with `lib/cJSON.c`.)
 
