@@ -4,6 +4,7 @@
 //! whoever loads them finds out.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::Problem;
@@ -24,6 +25,8 @@ pub struct Libraries {
     pub poison: bool,
     /// A callback that takes longer is counted and told of; `None`: nobody looks.
     pub callback_budget: Option<Duration>,
+    /// A folder that whoever wrote the configuration vouches for: it and those above it may belong to anybody.
+    pub trusted_dir: Option<PathBuf>,
 }
 
 /// One statement about shared libraries.
@@ -72,11 +75,41 @@ impl Default for Libraries {
             reentrant: Vec::new(),
             poison: false,
             callback_budget: Some(CALLBACK_BUDGET),
+            trusted_dir: None,
         }
     }
 }
 
 impl Libraries {
+    /// Whether the same is said at whatever place.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let statements = |libraries: &Self| -> Vec<_> {
+            let each = libraries.statements.iter().cloned();
+            each.map(|each| match each {
+                LibraryStatement::Load { mpath, written, .. } => (mpath, written, None),
+                LibraryStatement::Param {
+                    pattern,
+                    name,
+                    value,
+                    ..
+                } => (None, pattern, Some((name, value))),
+            })
+            .collect()
+        };
+        let names = |of: &[Named]| -> Vec<_> { of.iter().map(|each| each.name.clone()).collect() };
+        let rest = |libraries: &Self| {
+            (
+                names(&libraries.overrides),
+                names(&libraries.reentrant),
+                libraries.poison,
+                libraries.callback_budget,
+                libraries.trusted_dir.clone(),
+            )
+        };
+        statements(self) == statements(other) && rest(self) == rest(other)
+    }
+
     /// Whether none is to be loaded.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -287,7 +287,8 @@ fn address(value: &Value) -> Result<SocketAddr, Refused> {
     text(value, expected)?.parse().map_err(refused)
 }
 
-const NAMES: [&str; 39] = [
+const NAMES: [&str; 40] = [
+    "trusted_dir",
     "override",
     "reentrant",
     "poison",

@@ -179,7 +179,8 @@ impl Ledger {
             send_failures: self.send_failures.get(),
             send_refused: self.send_refused.get(),
             outcomes,
-            names: self.names.iter().map_while(NameLedger::counts).collect(),
+            // Residents have a place and no name: on all shards the same places.
+            names: self.names.iter().filter_map(NameLedger::counts).collect(),
             unknown_names: unknown.collect(),
             latency: self.latency.counts(),
         }

@@ -1,7 +1,9 @@
 //! What is about modules from shared libraries.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use super::state::folder;
 use super::{Refused, SWITCH, choice, number, text};
 use crate::config::libraries::Libraries;
 use crate::config::syntax::Value;
@@ -12,6 +14,8 @@ pub(in crate::config) struct Modules {
     poison: Option<bool>,
     /// In microseconds; 0 is none.
     callback_budget: Option<u32>,
+    /// Absolute.
+    trusted_dir: Option<PathBuf>,
 }
 
 impl Modules {
@@ -20,17 +24,19 @@ impl Modules {
         match name {
             "poison" => self.poison = Some(choice(value, &SWITCH)?),
             "callback_budget" => self.callback_budget = Some(number(value, 0, BUDGET_MAX_US)?),
+            "trusted_dir" => self.trusted_dir = Some(folder(value)?),
             _ => return Ok(false),
         }
         Ok(true)
     }
 
     /// Writes what was set over `libraries`.
-    pub(in crate::config) fn apply(&self, libraries: &mut Libraries) {
+    pub(in crate::config) fn apply(self, libraries: &mut Libraries) {
         libraries.poison = self.poison.unwrap_or(libraries.poison);
         if let Some(us) = self.callback_budget {
             libraries.callback_budget = (us > 0).then(|| Duration::from_micros(us.into()));
         }
+        libraries.trusted_dir = self.trusted_dir;
     }
 }
 
@@ -80,15 +86,20 @@ mod tests {
     #[test]
     fn what_is_not_set_stays_and_a_budget_of_nothing_is_none() {
         let (mut modules, mut libraries) = (Modules::default(), Libraries::default());
-        modules.apply(&mut libraries);
+        modules.clone().apply(&mut libraries);
         assert_eq!(libraries, Libraries::default());
         assert_eq!(libraries.callback_budget, Some(Duration::from_millis(1)));
         assert_eq!(modules.set("poison", &Value::Text("on".into())), Ok(true));
         assert_eq!(modules.set("callback_budget", &Value::Int(0)), Ok(true));
         assert_eq!(modules.set("other", &Value::Int(0)), Ok(false));
+        assert!(modules.set("callback_budget", &Value::Int(-1)).is_err());
+        assert!(
+            modules
+                .set("trusted_dir", &Value::Text("build".into()))
+                .is_err()
+        );
         modules.apply(&mut libraries);
         assert!(libraries.poison);
         assert_eq!(libraries.callback_budget, None);
-        assert!(modules.set("callback_budget", &Value::Int(-1)).is_err());
     }
 }

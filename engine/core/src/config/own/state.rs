@@ -53,7 +53,7 @@ impl State {
 }
 
 /// A relative one would depend on who started the process.
-fn folder(value: &Value) -> Result<PathBuf, Refused> {
+pub(super) fn folder(value: &Value) -> Result<PathBuf, Refused> {
     let path = text(value, FOLDER)?;
     if !path.starts_with('/') || path.contains(char::is_control) || path.len() > PATH_LEN_MAX {
         return Err(Refused::Value(FOLDER.to_owned()));

@@ -180,7 +180,11 @@ fn a_resident_is_told_what_nobody_sends() {
     let mut registry = registry();
     let make = move |_| Resident(told_tx.clone());
     let id = registry.resident("modules", make).unwrap();
-    let engine = Engine::start(of_owners(2), registry).unwrap();
+    let mut engine = Engine::start(of_owners(2), registry).unwrap();
+    // Behind the place that has no name.
+    let late = |_: ShardId| |_: &mut Context<'_>, _: &Packet<'_>| Verdict::Handled;
+    engine.register(b"late", late).unwrap();
+    peer_of(&engine).send(&packet(b"late", 1, &[])).unwrap();
     peer_of(&engine)
         .send(&packet(b"modules", 1, &[b"hello"]))
         .unwrap();
@@ -189,6 +193,7 @@ fn a_resident_is_told_what_nobody_sends() {
     assert_eq!(taken, crate::dispatch::handler::Told::Taken);
     assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(1));
     let totals = engine.stop().unwrap();
+    assert!(totals.is_balanced(), "{totals:?}");
     assert_eq!(totals.total.outcome(Outcome::UnknownName), 1);
     assert!(
         totals
