@@ -1,0 +1,86 @@
+/*
+ * Watches the threads that run it. Packets of its name carry a number that grows; they are counted, and so is whatever would surprise
+ * code that was written for one process: two calls at a time, a call on another thread than child_init, packets out of order.
+ */
+#include <stdio.h>
+
+#include "sr_module.h"
+#include "bin_interface.h"
+
+static char *name = "shards";
+static char *late_name = NULL;
+static int tells;
+static stat_var *packets, *late, *children, *wrong_rank, *at_once, *foreign, *disordered;
+static int inside;
+static int last = -1;
+static _Thread_local int is_child;
+
+static void count(stat_var *which)
+{
+	if (__atomic_add_fetch(&inside, 1, __ATOMIC_SEQ_CST) != 1)
+		update_stat(at_once, 1);
+	if (!is_child)
+		update_stat(foreign, 1);
+	update_stat(which, 1);
+	__atomic_sub_fetch(&inside, 1, __ATOMIC_SEQ_CST);
+}
+
+static void receive(int type)
+{
+	str key;
+	int number;
+
+	(void)type;
+	count(packets);
+	if (bin_pop_str(&key) != 0 || bin_pop_int(&number) != 0)
+		return;
+	if (number <= last)
+		update_stat(disordered, 1);
+	last = number;
+}
+
+static void receive_late(int type)
+{
+	(void)type;
+	count(late);
+}
+
+static int mod_init(void)
+{
+	return bin_register_cb(name, receive);
+}
+
+static int child_init(int rank)
+{
+	update_stat(children, 1);
+	if (rank != PROC_BIN)
+		update_stat(wrong_rank, 1);
+	is_child = 1;
+	return late_name == NULL ? 0 : bin_register_cb(late_name, receive_late);
+}
+
+static void destroy(void)
+{
+	if (tells)
+		fprintf(stderr, "shards: destroyed\n");
+}
+
+static param_export_t params[] = {
+	{"name", STR_PARAM, &name},
+	{"late_name", STR_PARAM, &late_name},
+	{"tells", INT_PARAM, &tells},
+	{0, 0, 0}
+};
+
+static stat_export_t stats[] = {
+	{"packets", 0, &packets},
+	{"late", 0, &late},
+	{"children", 0, &children},
+	{"wrong_rank", 0, &wrong_rank},
+	{"at_once", 0, &at_once},
+	{"foreign", 0, &foreign},
+	{"disordered", 0, &disordered},
+	{0, 0, 0}
+};
+
+struct module_exports exports = {"shards", MODULE_VERSION, DEFAULT_DLFLAGS, 0, params, stats, 0, 0, 0, mod_init, 0, destroy, child_init};
