@@ -18,6 +18,8 @@ use crate::text::counted;
 
 /// What is about clusters.
 mod clusters;
+/// What is about modules from shared libraries.
+mod libraries;
 /// What is about connections.
 mod streams;
 
@@ -109,6 +111,9 @@ fn meaning(config: &Config) -> String {
         part => part.to_string(),
     });
     line("parts", parts.collect::<Vec<_>>().join(", "));
+    for (what, value) in libraries::lines(config) {
+        line(what, value);
+    }
     line("records", records_text(config));
     for (what, value) in target_lines(config) {
         line(what, value);
@@ -391,6 +396,7 @@ fn meaning_json(loaded: &Loaded) -> String {
         "probe": config.probe,
         "parts": parts.collect::<Vec<_>>(),
         "parameters": parameters.collect::<Vec<_>>(),
+        "libraries": libraries::json(config),
         "warnings": warnings.collect::<Vec<_>>(),
     });
     event("check", Map::new(), more) + "\n"

@@ -1,7 +1,7 @@
 //! The control socket: an operator on this host asks a server what it knows of its clusters.
 //!
 //! ```text
-//!   binrush cluster, state ─▶ one line ─▶ at most 8 clients ─▶ root, or our user? ─▶ Answers ─▶ one line, close
+//!   binrush cluster, state, mi ─▶ one line ─▶ at most 8 clients ─▶ root, or our user? ─▶ Answers ─▶ one line, close
 //!                                  └─────────────── thread "control" ─────────┘   ▲
 //!                                          the clusters' thread answers within 2 s, or that it is busy
 //! ```
@@ -34,6 +34,7 @@ use tokio::runtime::{self, Runtime};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
+use commands::{Command, Reply};
 use facts::Cluster;
 use message::{Answer, REQUEST_LEN_MAX, RaiseEvent, Request, Subscribe, SubscribersList};
 use place::Place;
@@ -41,6 +42,8 @@ use records::{Page, Question, Table};
 
 /// Asking.
 pub(crate) mod client;
+/// Commands of modules, and what they answer.
+pub(crate) mod commands;
 /// A cluster as it is shown.
 pub(crate) mod facts;
 /// Lines over a connection.
@@ -111,6 +114,20 @@ pub(crate) trait Answers: Send + Sync {
     fn raise(&self, asked: &RaiseEvent) -> Result<usize, String> {
         let _ = asked;
         Err(NO_EVENTS.to_owned())
+    }
+
+    /// The commands of modules; none where there are no modules.
+    fn commands(&self) -> Vec<Command> {
+        Vec::new()
+    }
+
+    /// Runs one of them, and waits for its answer for a few seconds at the most.
+    ///
+    /// # Errors
+    /// There is no such command, or it does not answer, in words.
+    fn run_command(&self, name: String, params: Vec<String>) -> Result<Reply, String> {
+        let _ = params;
+        Err(format!("nobody runs {name} here"))
     }
 
     /// Hands `stream`, over which this process is asked to give up its sockets, to who can do so. What is said there from
@@ -264,6 +281,11 @@ impl Desk {
             },
             Request::RaiseEvent(asked) => match self.answers.raise(&asked) {
                 Ok(count) => Answer::Raised(count),
+                Err(why) => Answer::Error(why),
+            },
+            Request::Commands {} => Answer::Commands(self.answers.commands()),
+            Request::Run { command, params } => match self.answers.run_command(command, params) {
+                Ok(reply) => Answer::Reply(reply),
                 Err(why) => Answer::Error(why),
             },
             Request::Handover { .. } => Answer::Error("asked of nobody".to_owned()),

@@ -42,7 +42,7 @@ use tokio::runtime::{self, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use crate::metrics::{Clusters, Status, Tables};
+use crate::metrics::{Clusters, Modules, Status, Tables};
 
 /// A thread that answers. Dropping it ends it, with whatever it was sending.
 #[derive(Debug)]
@@ -101,11 +101,12 @@ impl Http {
         clusters: Clusters,
         tables: Tables,
         relay: Vec<TargetSnapshot>,
-        events: Option<BusSnapshot>,
+        (events, modules): (Option<BusSnapshot>, Modules),
     ) {
         let status = Status::of(engine, counts.clone(), self.started.elapsed());
         let status = status.with(clusters, tables).relaying(relay);
-        self.publish(status.telling(events));
+        let status = status.telling(events);
+        self.publish(Status { modules, ..status });
     }
 
     /// Where it listens, with the port that the kernel chose if none was given.

@@ -38,6 +38,8 @@ mod import;
 mod line;
 /// The counters as Prometheus reads them.
 mod metrics;
+/// Commands of modules.
+mod mi;
 /// The modules whose packets come in datagrams.
 mod modules;
 /// Lines that go out while something more important goes on.
@@ -76,6 +78,7 @@ enum Command {
     Check(check::Args),
     Import(import::Args),
     Cluster(cluster::Args),
+    Mi(mi::Args),
     State(state::Args),
     Events(events::Args),
     Drill(drill::Args),
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Import(args) => or_reader_left(import::run(&args)),
         Command::Cluster(args) => or_reader_left(cluster::run(&args)),
+        Command::Mi(args) => or_reader_left(mi::run(&args)),
         Command::State(args) => or_reader_left(state::run(&args)),
         Command::Events(args) => or_reader_left(events::run(args)),
         Command::Drill(args) => Ok(drill::run(&args)),

@@ -20,6 +20,7 @@ use prometheus::proto::{Metric, MetricFamily};
 use crate::tally;
 pub(crate) use cluster::Clusters;
 use family::{counter, counters, gauge, gauges, histogram, histograms, seconds};
+pub(crate) use modules::{Module, Modules};
 pub(crate) use records::{Kept, Tables};
 
 /// The families about clusters.
@@ -31,6 +32,8 @@ mod events;
 mod exposition;
 /// Values in the shapes that the writer of the format takes.
 mod family;
+/// The families about modules from shared libraries.
+mod modules;
 /// The families about records.
 mod records;
 /// The families about the relay.
@@ -53,6 +56,8 @@ pub(crate) struct Status {
     pub(crate) relay: Vec<TargetSnapshot>,
     /// What became of events; `None`: nobody can be told of any.
     pub(crate) events: Option<BusSnapshot>,
+    /// Modules from shared libraries.
+    pub(crate) modules: Modules,
     /// How long it had been running.
     pub(crate) uptime: Duration,
     /// Why it does not receive, or is no node of its clusters any more, if so.
@@ -89,6 +94,7 @@ impl Status {
             tables: Tables::default(),
             relay: Vec::new(),
             events: None,
+            modules: Modules::default(),
             uptime,
             trouble,
         }
@@ -127,6 +133,7 @@ impl Status {
         families.extend(records::families(&self.tables));
         families.extend(relay::families(&self.relay));
         families.extend(events::families(self.events.as_ref()));
+        families.extend(modules::families(&self.modules));
         families.retain(|family| !family.get_metric().is_empty());
         TextEncoder::new()
             .encode_to_string(&families)
@@ -403,6 +410,7 @@ mod tests {
             tables: Tables::default(),
             relay: Vec::new(),
             events: None,
+            modules: Modules::default(),
             uptime: Duration::from_millis(1250),
             trouble: None,
         }

@@ -18,7 +18,8 @@ use serde_json::{Value, json};
 
 use crate::arguments::{self, Shards};
 use crate::http::Http;
-use crate::modules;
+use crate::metrics;
+use crate::modules as built_in;
 use crate::output::Output;
 use crate::probe::Probe;
 use crate::signal::Signals;
@@ -30,6 +31,7 @@ use confine::Confined;
 use ending::{give_back, pass_on};
 use handover::{From, Heir, Taken};
 use losses::LossLog;
+use modules::{Errands, Loaded as Modules};
 use records::{Journal, Records};
 use service::Service;
 use settings::{Listen, Settings};
@@ -49,6 +51,8 @@ mod events;
 mod handover;
 /// What was lost without a sample to show.
 mod losses;
+/// Modules from shared libraries.
+mod modules;
 /// What is told at the start.
 mod ready;
 /// The records that are kept.
@@ -132,6 +136,9 @@ struct Server<'a> {
     engine: Engine,
     seats: Option<Seats>,
     journal: Journal,
+    modules: Option<&'a Modules>,
+    module_news: modules::News,
+    errands: Option<Errands>,
     asked: Option<Asked>,
     relay: Option<Relay>,
     bus: Option<Bus>,
@@ -190,6 +197,8 @@ struct Closing {
     told: Option<BusSnapshot>,
     bus: Option<Bus>,
     measured: Option<Report>,
+    /// What callbacks of modules came to.
+    modules: Vec<metrics::Module>,
     watched: anyhow::Result<()>,
 }
 
@@ -204,8 +213,19 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
+    // Before any socket: a module that cannot be used costs nothing that runs.
+    let modules = match Modules::load(&mut settings) {
+        Ok(modules) => modules,
+        Err(modules::Refused::Config(wrong)) => {
+            eprintln!("{wrong}");
+            return Ok(ExitCode::from(2));
+        }
+        Err(modules::Refused::Module(wrong)) => return Err(anyhow!("{wrong}")),
+    };
+    let modules = modules.as_ref();
     let taken = begin_with(&args, &mut settings, &mut service)?;
-    receive(&args, settings, &signals, &mut service, taken, || {
+    let parts = (&signals, modules);
+    receive(&args, settings, parts, &mut service, taken, || {
         Output::start(io::stdout())
     })
 }
@@ -251,7 +271,7 @@ fn begin_with(
 fn receive(
     args: &Args,
     mut settings: Settings,
-    signals: &Signals,
+    parts: (&Signals, Option<&Modules>),
     service: &mut Service,
     mut taken: Taken,
     output: impl FnOnce() -> anyhow::Result<Output>,
@@ -259,7 +279,7 @@ fn receive(
     let mut output: Box<MakeOutput<'_>> = Box::new(output);
     loop {
         let warnings = settings.warnings.clone();
-        match serve_once(args, settings, signals, service, taken, output)? {
+        match serve_once(args, settings, parts, service, taken, output)? {
             Run::Over(code) => return Ok(code),
             Run::Again(again) => {
                 let Again {
@@ -279,7 +299,7 @@ fn receive(
 fn serve_once(
     args: &Args,
     mut settings: Settings,
-    signals: &Signals,
+    (signals, modules): (&Signals, Option<&Modules>),
     service: &mut Service,
     mut taken: Taken,
     output: Box<MakeOutput<'_>>,
@@ -297,15 +317,19 @@ fn serve_once(
         Err(error) => return refused(&settings, error),
     };
     // From here on there are threads, which have the rights of this one.
-    let confined = settings
-        .confine
-        .then(|| confine::confine(&settings.files(args)));
+    let confined = settings.confine.then(|| {
+        let mut files = settings.files(args);
+        modules.iter().for_each(|modules| modules.reads(&mut files));
+        confine::confine(&files)
+    });
     let output = output()?;
     let (mut registry, probe, planned) = handlers(&settings, &mut records)?;
     let relay = relay::plan(&settings, &mut registry)?;
     if let Some(bus) = &bus {
         settings.warnings.extend(events::start(bus, &settings)?);
     }
+    let resident = modules.map(|modules| modules.register(&mut registry, &settings));
+    let resident = resident.transpose()?;
     let journal = records.start()?;
     let mut untold = Untold(journal.notes().collect());
     settings.warnings.extend(untold.0.iter().cloned());
@@ -316,8 +340,16 @@ fn serve_once(
         Ok(engine) => engine,
         Err(error) => return refused(&settings, error),
     };
-    let planned = (planned, relay, bus.as_ref());
-    let around = around(&mut engine, &mut settings, &journal, planned);
+    let errands = modules.zip(resident);
+    let errands =
+        errands.map(|(modules, resident)| Errands::new(modules, engine.teller(), resident));
+    let around = modules
+        .map_or(Ok(()), |modules| modules.register_late(&mut engine))
+        .and_then(|()| {
+            let planned = (planned, relay, bus.as_ref());
+            let asked = errands.clone();
+            around(&mut engine, &mut settings, &journal, planned, asked)
+        });
     let (seats, relay, http, asked) = match around {
         Ok(around) => around,
         Err(error) if matches!(taken.from, From::Giver { .. }) => {
@@ -353,12 +385,14 @@ fn serve_once(
             },
             relay::more(relay.as_ref()),
             events::more(bus.as_ref()),
+            modules.map_or_else(Modules::none, Modules::more),
         ],
         args.json,
     ));
     untold.0.clear();
     let relay_told = relay.as_ref().map(Relay::snapshot).unwrap_or_default();
     let before = taken.before;
+    let callback_budget = settings.libraries.callback_budget;
     drop(taken);
     let mut server = Server {
         args,
@@ -368,6 +402,9 @@ fn serve_once(
         engine,
         seats,
         journal,
+        modules,
+        module_news: modules::News::new(Instant::now(), callback_budget),
+        errands,
         asked,
         relay,
         bus,
@@ -433,6 +470,7 @@ fn around(
     settings: &mut Settings,
     journal: &Journal,
     (planned, relay, bus): ToStart<'_>,
+    errands: Option<Errands>,
 ) -> anyhow::Result<Around> {
     let seats = match planned {
         Some(planned) => Some(Seats::take(planned, engine, settings)?),
@@ -451,7 +489,7 @@ fn around(
     let asked = settings.control.as_ref();
     let tables = asked::Tables::of(engine, &settings.clusters, journal.watch());
     let bus = bus.cloned();
-    let asked = asked.map(|path| Asked::start(path, clusters, tables, bus));
+    let asked = asked.map(|path| Asked::start(path, clusters, tables, (bus, errands)));
     Ok((seats, relay, http, asked.transpose()?))
 }
 
@@ -506,7 +544,7 @@ fn handlers(
     let wanted = |name: &str| {
         settings.has_module(name) && !measures(name) && !keeps(name) && !is_legacy(name)
     };
-    let mut registry = modules::registry(wanted, settings.verify)?;
+    let mut registry = built_in::registry(wanted, settings.verify)?;
     if let Some(probe) = &probe {
         probe.register(&mut registry, settings.verify)?;
     }

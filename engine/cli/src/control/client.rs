@@ -19,7 +19,8 @@ use super::line;
 use super::message::{self, ANSWER_LEN_MAX, Request};
 use super::place::folder_of;
 
-/// What the server at `path` answers: an object with `version`, and with `clusters`, `peers`, `done`, `tables` or `page`.
+/// What the server at `path` answers: an object with `version`, and with `clusters`, `peers`, `done`, `tables`, `page`,
+/// `commands` or `reply`.
 ///
 /// # Errors
 /// Nobody is there, or somebody whom we do not trust, it does not let us in, it does not answer within [`PATIENCE`], or it answers that it cannot; each

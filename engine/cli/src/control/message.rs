@@ -6,6 +6,8 @@
 //! {"ask":"peers"}                                             {"version":1,"peers":{...}}
 //! {"ask":"sync","cluster":1,"capability":"dialog-dlg-repl"}   {"version":1,"done":true}
 //! {"ask":"tables"}                                            {"version":1,"tables":[...]}
+//! {"ask":"commands"}                                          {"version":1,"commands":[...]}
+//! {"ask":"run","command":"counter_reset","params":["ul"]}     {"version":1,"reply":{"code":200,"text":"200 OK\n","tree":{...}}}
 //! {"ask":"handover","language":1}                             see `serve/handover.rs`
 //! {"ask":"event_subscribe","event":"E_X","socket":"/s"}      {"version":1,"subscribed":"added"}
 //! {"ask":"subscribers_list"}                                  {"version":1,"subscribers":[...]}
@@ -21,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::commands::{Command, Reply};
 use super::facts::Cluster;
 use super::records::{Page, Question, Table};
 use crate::line;
@@ -57,6 +60,16 @@ pub(crate) enum Request {
     EventsList {},
     /// Raise one.
     RaiseEvent(RaiseEvent),
+    /// Which commands modules have.
+    Commands {},
+    /// Run one of them.
+    Run {
+        /// Its name.
+        command: String,
+        /// What it is given.
+        #[serde(default)]
+        params: Vec<String>,
+    },
     /// Give up the sockets to who asks: what is said behind this is of another language, see `serve/handover.rs`.
     Handover {
         /// Its version.
@@ -113,6 +126,8 @@ pub(super) enum Answer {
     Subscribers(Value),
     Events(Value),
     Raised(usize),
+    Commands(Vec<Command>),
+    Reply(Reply),
     Error(String),
 }
 

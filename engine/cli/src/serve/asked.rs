@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use binrush_engine::cluster::facts::ClusterFacts;
 use binrush_engine::event::Bus;
 use binrush_engine::{Outcome, Snapshot};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
-use super::{cluster, events, handover};
+use super::{Errands, cluster, events, handover};
+use crate::control::commands::{Command, Reply};
 use crate::control::message::{RaiseEvent, Subscribe, SubscribersList};
 use crate::control::records::{Page, Question, Table};
 use crate::control::{Answers, Control};
@@ -42,6 +43,8 @@ struct Known {
     tables: Tables,
     /// `None`: nobody is told of events.
     bus: Option<Bus>,
+    /// `None`: there are no modules from shared libraries.
+    errands: Option<Errands>,
     peers: Arc<Mutex<Value>>,
     lost: Arc<Mutex<Lost>>,
     heirs: SyncSender<UnixStream>,
@@ -54,7 +57,7 @@ impl Asked {
         path: &Path,
         clusters: Option<cluster::Asked>,
         tables: Tables,
-        bus: Option<Bus>,
+        (bus, errands): (Option<Bus>, Option<Errands>),
     ) -> anyhow::Result<Self> {
         let peers = Arc::new(Mutex::new(tally::streams::json(&Default::default())));
         let lost = Arc::default();
@@ -63,6 +66,7 @@ impl Asked {
             clusters,
             tables,
             bus,
+            errands,
             peers: Arc::clone(&peers),
             lost: Arc::clone(&lost),
             heirs: heirs_tx,
@@ -138,6 +142,25 @@ impl Answers for Known {
         events::raise(self.bus()?, asked)
     }
 
+    fn commands(&self) -> Vec<Command> {
+        let commands = self.errands.iter().flat_map(Errands::commands);
+        commands
+            .map(|(name, help)| Command { name, help })
+            .collect()
+    }
+
+    fn run_command(&self, name: String, params: Vec<String>) -> Result<Reply, String> {
+        let Some(errands) = &self.errands else {
+            return Err("no modules are loaded, and commands are theirs".to_owned());
+        };
+        let reply = errands.run(name, params)?;
+        Ok(Reply {
+            code: reply.code,
+            text: reply.to_string(),
+            tree: json!(reply),
+        })
+    }
+
     fn hand_over(&self, stream: UnixStream, language: u32) -> Result<(), String> {
         if language != handover::LANGUAGE {
             return Err(format!(
@@ -174,7 +197,6 @@ mod tests {
     use crate::control::client::ask;
     use crate::control::message::Request;
     use crate::control::tests::Folder;
-    use serde_json::json;
 
     #[test]
     fn connections_are_told_without_a_cluster_and_of_clusters_that_there_is_none() {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use binrush_engine::Engine;
-use binrush_engine::engine::{Estate, StopError};
+use binrush_engine::engine::{Estate, StopCause, StopError};
 use binrush_engine::event::BusSnapshot;
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ use super::handover::{Before, From, Given, Taken};
 use super::records::Journal;
 use super::settings::Settings;
 use super::watch::tell;
-use super::{Again, Args, Closing, Run, Server, events, relay};
+use super::{Again, Args, Closing, Modules, Run, Server, events, modules, relay};
 use crate::output::{Output, event};
 use crate::probe::{self, Probe};
 use crate::tally;
@@ -105,6 +105,8 @@ impl Server<'_> {
             engine,
             seats,
             journal,
+            modules,
+            mut module_news,
             asked,
             relay,
             bus,
@@ -128,6 +130,18 @@ impl Server<'_> {
             Ok(totals) => (totals, Ok(())),
             Err(StopError { totals, cause, .. }) => (*totals, Err(cause)),
         };
+        if matches!(
+            &stopped,
+            Err(StopCause::Stuck { .. } | StopCause::Panicked { .. })
+        ) {
+            modules.iter().for_each(|modules| modules.leave_alone());
+            module_news.due(Instant::now(), &[]);
+            for stuck in module_news.stuck() {
+                let text =
+                    format!("warning: {stuck}; its packet and those behind it are in no counter");
+                tell(output, args.json, "module", &text, json!({ "stuck": true }));
+            }
+        }
         // Behind the drain: who asks a shard that hangs must not hold it up.
         drop(asked);
         for wrong in journal.stop(stopped.is_ok()) {
@@ -150,6 +164,7 @@ impl Server<'_> {
             told: None,
             bus,
             measured: probe.map(Probe::finish),
+            modules: modules.map(Modules::counts).unwrap_or_default(),
             watched: Ok(()),
         };
         (settings, closing, estate)
@@ -181,6 +196,7 @@ pub(super) fn give_back(engine: Engine, journal: Journal, output: Output, json: 
         bus: None,
         stopped: Ok(()),
         measured: None,
+        modules: Vec::new(),
         watched: Ok(()),
     };
     let more = json!({ "handed_over": false });
@@ -246,6 +262,7 @@ fn last(closing: &Closing, json: bool, more: Value) -> String {
         relayed,
         told,
         measured,
+        modules,
         ..
     } = closing;
     let balanced = closing.is_balanced();
@@ -262,6 +279,9 @@ fn last(closing: &Closing, json: bool, more: Value) -> String {
                 .as_ref()
                 .map(|report| ("probe".to_owned(), json!(report))),
         );
+        if !modules.is_empty() {
+            counts.insert("modules".to_owned(), modules::json(modules));
+        }
         if let Value::Object(more) = more {
             counts.extend(more);
         }
@@ -287,6 +307,7 @@ fn last(closing: &Closing, json: bool, more: Value) -> String {
     lines.extend(tally::host(totals.host));
     lines.extend(relay::lines(relayed));
     lines.extend(told.iter().flat_map(events::lines));
+    lines.extend(modules.iter().map(modules::line));
     lines.extend(measured.iter().flat_map(probe::lines));
     let verdict = if balanced {
         "balanced"

@@ -12,7 +12,7 @@ use super::settings::Settings;
 use crate::http::Http;
 use crate::output::event;
 use crate::text::counted;
-use crate::{modules, tally};
+use crate::{modules as built_in, tally};
 
 /// Something else that is told at the start.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub(super) fn text(
     let listeners: Vec<ListenerInfo> = engine.listeners().collect();
     // What is measured is taken, also when its module is off, and when there is none.
     let measures = |name: &str| settings.probe.iter().any(|probed| probed == name);
-    let mut handlers: Vec<&str> = modules::all()
+    let mut handlers: Vec<&str> = built_in::all()
         .map(|module| module.name)
         .filter(|name| settings.has_module(name) || measures(name))
         .collect();
@@ -118,7 +118,7 @@ pub(super) fn text(
         if engine.gro() { "on" } else { "off" },
         if handlers.is_empty() {
             "none".to_owned()
-        } else if handlers.len() == modules::all().count() {
+        } else if handlers.len() == built_in::all().count() {
             "for every known name".to_owned()
         } else {
             handlers.join(" ")

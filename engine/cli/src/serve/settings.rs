@@ -12,8 +12,9 @@ use anyhow::anyhow;
 use binrush_engine::cluster::config::ClusterConfig;
 use binrush_engine::cluster::door;
 use binrush_engine::config::{
-    Allowed, Config, ConfigError, Endpoint, EndpointError, EventsConfig, Loaded, Parameters, Part,
-    Place, Protocol, Sockets, StateConfig, Topic, Value, doubts, tls_domain_for, tls_needed,
+    Allowed, Config, ConfigError, Endpoint, EndpointError, EventsConfig, Libraries, Loaded,
+    Parameters, Part, Place, Protocol, Sockets, StateConfig, Topic, Value, doubts, tls_domain_for,
+    tls_needed,
 };
 use binrush_engine::engine::ListenerInfo;
 use binrush_engine::relay::TargetConfig;
@@ -57,6 +58,10 @@ pub(crate) struct Settings {
     pub(super) relay: Vec<TargetConfig>,
     /// Who is told of events; `None`: nobody can be.
     pub(super) events: Option<EventsConfig>,
+    /// Modules from shared libraries.
+    pub(super) libraries: Libraries,
+    /// Names of packets that such modules have.
+    pub(super) taken: BTreeSet<String>,
     /// The domains of a configuration, also those that its own listeners do not need.
     pub(super) tls: TlsFiles,
     /// What the configuration set, and where.
@@ -205,6 +210,8 @@ impl Settings {
             target: config.target,
             relay: config.relay,
             events: config.events,
+            libraries: config.libraries,
+            taken: BTreeSet::new(),
             tls: config.tls,
             parameters: config.parameters,
             pin_place: config.pin_place,
@@ -324,8 +331,11 @@ impl Settings {
         of_domain
     }
 
-    /// Whether the part that takes packets of module `name` is on.
+    /// Whether the part that takes packets of module `name` is on, and no library has them.
     pub(super) fn has_module(&self, name: &str) -> bool {
+        if self.taken.contains(name) {
+            return false;
+        }
         let Some(parts) = &self.parts else {
             return true;
         };
@@ -342,6 +352,9 @@ impl Settings {
 
     /// Whether the records that nodes before 2.4 replicate as packets of module `name` are kept, not only read.
     pub(super) fn keeps_legacy(&self, name: &str) -> bool {
+        if self.taken.contains(name) {
+            return false;
+        }
         let part = match name {
             "dialog" => Part::Dialog,
             "ul" => Part::Usrloc,
@@ -378,6 +391,10 @@ impl Settings {
             ),
             ("relay", self.relay != new.relay),
             ("events", self.events != new.events),
+            (
+                "what is said of modules from shared libraries",
+                !self.libraries.says_the_same(&new.libraries),
+            ),
             ("confine", self.confine != new.confine),
             ("http", self.http != new.http),
         ];
@@ -455,6 +472,8 @@ impl Default for Settings {
             target: Arc::default(),
             relay: Vec::new(),
             events: None,
+            libraries: Libraries::default(),
+            taken: BTreeSet::new(),
             tls: TlsFiles::default(),
             parameters: Parameters::default(),
             pin_place: None,

@@ -23,9 +23,14 @@ fn stopped_at_once(output: Output) -> anyhow::Result<ExitCode> {
     // This process has other tests.
     settings.confine = false;
     let (mut service, taken) = (Service::default(), Taken::default());
-    receive(&args, settings, &signals, &mut service, taken, || {
-        Ok(output)
-    })
+    receive(
+        &args,
+        settings,
+        (&signals, None),
+        &mut service,
+        taken,
+        || Ok(output),
+    )
 }
 
 #[test]

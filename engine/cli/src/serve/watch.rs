@@ -11,8 +11,8 @@ use binrush_engine::{Clock as _, Snapshot};
 use serde_json::{Map, Value, json};
 
 use super::handover::Heir;
-use super::{Ending, LINES_MAX, Server, events};
-use crate::metrics::{Clusters, Tables};
+use super::{Ending, Errands, LINES_MAX, Server, events};
+use crate::metrics::{Clusters, Modules, Tables};
 use crate::output::{Output, event};
 use crate::signal::Signals;
 use crate::tally;
@@ -53,6 +53,7 @@ impl Server<'_> {
             if let Some(asked) = &self.asked {
                 asked.show(&now);
             }
+            let modules = self.look_at_modules();
             let relay = self.relay.as_ref().map(Relay::snapshot);
             let relay = relay.unwrap_or_default();
             for notice in self.relay_news.due(Instant::now(), &relay) {
@@ -65,7 +66,8 @@ impl Server<'_> {
                 }
             }
             if let Some(http) = &self.http {
-                http.show(&self.engine, &now, clusters, tables, relay, events);
+                let more = (events, modules);
+                http.show(&self.engine, &now, clusters, tables, relay, more);
             }
             let (every, elapsed) = (self.settings.stats, sampled - then);
             if every.is_zero() || elapsed < every {
@@ -157,6 +159,20 @@ impl Server<'_> {
             self.tell("clock", &text, json!({ "over": is_over }));
         }
         tables
+    }
+
+    /// What is known of modules from shared libraries. Who takes too long, misreads or does not return is told of.
+    fn look_at_modules(&mut self) -> Modules {
+        let callbacks = self.modules.map(|modules| modules.counts());
+        let callbacks = callbacks.unwrap_or_default();
+        for news in self.module_news.due(Instant::now(), &callbacks) {
+            self.tell("module", &news.text, news.json);
+        }
+        let statistics = self.errands.as_ref().map(Errands::statistics);
+        Modules {
+            callbacks,
+            statistics: statistics.unwrap_or_default(),
+        }
     }
 
     /// What was refused or lost lately, in a bounded number of lines.

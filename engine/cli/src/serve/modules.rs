@@ -1,0 +1,439 @@
+//! Modules from shared libraries: from the configuration to their end.
+//!
+//! ```text
+//!  before any socket:  dlopen ─▶ modparam ─▶ mod_init        a bad module costs nothing that runs
+//!  engine starts:      names ─▶ handlers; child_init on the shard's own thread
+//!  while it runs:      callbacks on shards; commands and statistics told to the home shard; look each second
+//!  behind the shards:  destroy
+//! ```
+//!
+//! Modules of OpenSIPS expect a process with one thread and keep what they know in globals. So all code of all of them runs on one
+//! shard, because one may call functions of another; but what is named reentrant, whose callbacks run on every shard.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::anyhow;
+use binrush::abi::module::PROC_BIN;
+use binrush::bin::{Poison, Registration};
+use binrush::handler::{CallbackCounts, CallbackTotals, Care, ModuleHandler};
+use binrush::loader::{Loader, ModuleId, Modules, Options, ParamError, Value};
+use binrush::running;
+use binrush_engine::config::{self, Libraries, LibraryStatement, Named};
+use binrush_engine::engine::SHARDS_MAX;
+use binrush_engine::{Engine, NameId, NoBeginning, Registry, ShardId};
+use serde_json::json;
+
+use super::confine::Files;
+use super::settings::Settings;
+use super::{cluster, ready};
+use crate::metrics;
+use crate::text::counted;
+use errand::Resident;
+
+/// Commands and statistics, run where modules are.
+mod errand;
+/// What is told of modules while they run.
+mod news;
+
+pub(super) use errand::Errands;
+pub(super) use news::News;
+
+/// Modules that are loaded and initialised, once in the life of the process. Dropping it ends them.
+pub(super) struct Loaded {
+    modules: Arc<Modules>,
+    each: Vec<Arc<One>>,
+    /// A shard does not come back from a module: nobody else may run code of modules.
+    hangs: AtomicBool,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct One {
+    id: ModuleId,
+    name: &'static str,
+    file: PathBuf,
+    is_reentrant: bool,
+    care: Care,
+    /// By `mod_init`.
+    registrations: Vec<Registration>,
+    /// By `child_init`, and not taken over yet.
+    late: Mutex<Vec<Registration>>,
+    /// Shards whose `child_init` is done: once in the life of the process, also when its shards are started again.
+    begun: Mutex<BTreeSet<u16>>,
+}
+
+/// Why a server with these modules does not start: in words, with the place in the configuration where there is one.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// The configuration cannot work.
+    Config(String),
+    /// A module failed.
+    Module(String),
+}
+
+impl Loaded {
+    /// Loads, sets parameters and initialises, in the order of the configuration. `None`: it names no libraries. Names that modules
+    /// take from built-in parts are those of `settings` no longer, and what an operator should know is among its warnings.
+    pub(super) fn load(settings: &mut Settings) -> Result<Option<Self>, Refused> {
+        let libraries = settings.libraries.clone();
+        if libraries.is_empty() {
+            return Ok(None);
+        }
+        if let Err(error) = running::tell_of_crashes() {
+            let warning = format!("a module that crashes will not be named: {error}");
+            settings.warnings.push(warning);
+        }
+        let modules = Arc::new(load(&libraries)?);
+        let each: Vec<_> = modules.ids().map(|id| (id, modules.name(id))).collect();
+        for (id, name) in &each {
+            running::comes_from(name, &modules.file(*id).display().to_string());
+        }
+        for wanted in &libraries.reentrant {
+            if each.iter().all(|(_, name)| *name != wanted.name) {
+                return Err(Refused::named(wanted, "reentrant", "module", "is loaded"));
+            }
+        }
+        // From here on whatever goes wrong has to end what was initialised.
+        let mut loaded = Self {
+            modules: Arc::clone(&modules),
+            each: Vec::new(),
+            hangs: AtomicBool::new(false),
+        };
+        let failed = |error: &dyn std::fmt::Display| Refused::Module(error.to_string());
+        let registered = modules.init().map_err(|error| failed(&error))?;
+        let registered = registered.into_iter().map(|(id, registrations)| {
+            let name = modules.name(id);
+            Arc::new(One {
+                id,
+                name,
+                file: modules.file(id).to_owned(),
+                is_reentrant: libraries.reentrant.iter().any(|each| each.name == name),
+                care: Care {
+                    module: name,
+                    counts: Arc::new(CallbackCounts::new(SHARDS_MAX)),
+                    budget: libraries.callback_budget,
+                    poison: match libraries.poison {
+                        true => Poison::On,
+                        false => Poison::Off,
+                    },
+                },
+                registrations,
+                late: Mutex::default(),
+                begun: Mutex::default(),
+            })
+        });
+        loaded.each = registered.collect();
+        loaded.take_names(settings)?;
+        Ok(Some(loaded))
+    }
+
+    /// Takes what modules registered from built-in parts, where that is allowed.
+    fn take_names(&self, settings: &mut Settings) -> Result<(), Refused> {
+        let mut taken = BTreeSet::new();
+        for one in &self.each {
+            for registration in &one.registrations {
+                let name = printable(&registration.name);
+                may_take(&name, one.name, settings).map_err(Refused::Config)?;
+                taken.insert(name);
+            }
+        }
+        for wanted in &settings.libraries.overrides {
+            if !taken.contains(&wanted.name) {
+                let place = &wanted.at.place;
+                let warning = format!(
+                    "{place}: override: no module registers {:?}, so nothing is taken from a built-in part",
+                    wanted.name
+                );
+                settings.warnings.push(warning);
+            }
+        }
+        if !settings.clusters.is_empty() {
+            let below = taken.iter().map(|name| format!("{name:?}"));
+            let below: Vec<_> = below.collect();
+            if !below.is_empty() {
+                // (3.6 `clusterer/clusterer.c`: it registers a callback of its own for each capability, and asks what it may take there.)
+                settings.warnings.push(format!(
+                    "packets named {} go to modules as they come: bin_register_cb is below clusterer here as in OpenSIPS, so neither \
+                     their cluster nor their node is checked, and nobody forwards or syncs them",
+                    below.join(", ")
+                ));
+            }
+        }
+        if let Some(folder) = &settings.libraries.trusted_dir {
+            settings.warnings.push(format!(
+                "modules in {} are loaded whoever may write there (trusted_dir): that is for development",
+                folder.display()
+            ));
+        }
+        settings.taken = taken;
+        Ok(())
+    }
+
+    /// Gives each name its handlers, and each module its beginning on the shards that run its code. The number of the resident
+    /// that runs errands.
+    pub(super) fn register(
+        &self,
+        registry: &mut Registry,
+        settings: &Settings,
+    ) -> anyhow::Result<NameId> {
+        for one in &self.each {
+            for registration in &one.registrations {
+                let care = one.care.clone();
+                let name = registration.name.clone();
+                let registration = registration.clone();
+                registry.register(&name, move |_| ModuleHandler::new(&registration, &care))?;
+                if !one.is_reentrant {
+                    registry.keep_on_one_shard(&name, HOME);
+                }
+            }
+        }
+        let owners = settings.engine.shard_count();
+        for one in &self.each {
+            let (one, modules) = (Arc::clone(one), Arc::clone(&self.modules));
+            let settings = settings.clone();
+            registry.at_beginning(move |shard| {
+                let is_at_home = if one.is_reentrant {
+                    shard.0 < owners
+                } else {
+                    shard == HOME
+                };
+                match is_at_home {
+                    true => one.begin(&modules, shard, &settings),
+                    false => Ok(()),
+                }
+            });
+        }
+        let modules = Arc::clone(&self.modules);
+        Ok(registry.resident("modules", move |_| Resident::new(Arc::clone(&modules)))?)
+    }
+
+    /// Takes over what was registered by `child_init`, when the engine has started.
+    pub(super) fn register_late(&self, engine: &mut Engine) -> anyhow::Result<()> {
+        for one in &self.each {
+            let late =
+                std::mem::take(&mut *one.late.lock().unwrap_or_else(PoisonError::into_inner));
+            for registration in late {
+                let care = one.care.clone();
+                let name = registration.name.clone();
+                let make = move |_| ModuleHandler::new(&registration, &care);
+                let registered = match one.is_reentrant {
+                    true => engine.register(&name, make),
+                    false => engine.register_on(&name, HOME, make),
+                };
+                registered.map_err(|error| anyhow!("module {}: {error}", one.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a module may look at after the start: what lies beside it.
+    pub(super) fn reads(&self, files: &mut Files) {
+        self.each.iter().for_each(|one| files.reads(&one.file));
+    }
+
+    /// For the ready line.
+    pub(super) fn more(&self) -> ready::More {
+        let each = self.each.iter();
+        let words = each.clone().map(|one| match one.is_reentrant {
+            true => format!("{} on all shards", one.name),
+            false => one.name.to_owned(),
+        });
+        let json = each.map(|one| {
+            json!({
+                "name": one.name,
+                "file": one.file,
+                "reentrant": one.is_reentrant,
+                "packets": one.registrations.iter().map(|each| printable(&each.name)).collect::<Vec<_>>(),
+            })
+        });
+        ready::More {
+            key: "modules",
+            words: Some(format!("modules {}", words.collect::<Vec<_>>().join(", "))),
+            json: json.collect(),
+        }
+    }
+
+    /// The same where there are none.
+    pub(super) fn none() -> ready::More {
+        ready::More {
+            key: "modules",
+            words: None,
+            json: json!([]),
+        }
+    }
+
+    /// What callbacks came to so far, module by module.
+    pub(super) fn counts(&self) -> Vec<metrics::Module> {
+        let counts = self.each.iter().map(|one| metrics::Module {
+            name: one.name.to_owned(),
+            callbacks: one.care.counts.totals(),
+        });
+        counts.collect()
+    }
+
+    /// A shard does not end: what it runs goes on until the process ends, and nobody else may run code of modules.
+    pub(super) fn leave_alone(&self) {
+        self.hangs.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        if !self.hangs.load(Ordering::Relaxed) {
+            self.modules.destroy();
+        }
+    }
+}
+
+impl One {
+    /// On the thread of `shard`.
+    fn begin(
+        &self,
+        modules: &Modules,
+        shard: ShardId,
+        settings: &Settings,
+    ) -> Result<(), NoBeginning> {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        if !begun.insert(shard.0) {
+            return Ok(());
+        }
+        let registered = modules.child_init(self.id, PROC_BIN)?;
+        let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        for registration in registered {
+            may_take(&printable(&registration.name), self.name, settings)?;
+            // Each shard's child_init registers the same.
+            if late.iter().all(|known| known.name != registration.name) {
+                late.push(registration);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Refused {
+    fn named(named: &Named, setting: &str, what: &str, missing: &str) -> Self {
+        let message = format!("{setting}: no {what} {:?} {missing}", named.name);
+        Self::Config(named.at.problem(message).to_string())
+    }
+}
+
+/// Everything that statements say, in their order.
+fn load(libraries: &Libraries) -> Result<Modules, Refused> {
+    let mut loader = Loader::new(Options {
+        vouched: libraries.trusted_dir.clone(),
+        ..Options::default()
+    });
+    for statement in &libraries.statements {
+        let wrong = match statement {
+            LibraryStatement::Load {
+                mpath,
+                written,
+                near,
+                at,
+            } => {
+                let loaded = loader.load(mpath.as_deref(), written);
+                let near = near.map_or_else(String::new, |part| {
+                    format!("\n  did you mean the built-in \"{part}\"?")
+                });
+                loaded
+                    .map_err(|error| at.problem(format!("{error}{near}")))
+                    .err()
+            }
+            LibraryStatement::Param {
+                pattern,
+                name,
+                value,
+                is_theirs,
+                at,
+            } => {
+                let value = match value {
+                    config::Value::Int(value) => Value::Int(*value),
+                    config::Value::Text(text) => Value::Text(text.clone().into_bytes()),
+                };
+                match loader.modparam(pattern, name, &value) {
+                    Err(ParamError::NoModule { .. }) if !is_theirs => None,
+                    set => set.map_err(|error| at.problem(error.to_string())).err(),
+                }
+            }
+        };
+        if let Some(problem) = wrong {
+            return Err(Refused::Config(problem.to_string()));
+        }
+    }
+    Ok(loader.finish())
+}
+
+/// Whether `module` may have the packets of `name`; if not, why, and what to do.
+fn may_take(name: &str, module: &str, settings: &Settings) -> Result<(), String> {
+    let registers = format!("module {module} registers packets named {name:?}");
+    if cluster::keeps(&settings.clusters, name) {
+        return Err(format!(
+            "{registers}, which a cluster of this configuration keeps\n  leave the module out, or what the clusters have of that name"
+        ));
+    }
+    if settings.probe.iter().any(|probed| probed == name) {
+        return Err(format!(
+            "{registers}, which are measured\n  leave the module out, or take the name out of modparam(\"binrush\", \"probe\", ...)"
+        ));
+    }
+    let overrides = &settings.libraries.overrides;
+    if settings.has_module(name) && overrides.iter().all(|each| each.name != name) {
+        return Err(format!(
+            "{registers}, which a built-in part takes\n  modparam(\"binrush\", \"override\", {name:?}) gives them to the module; or \
+             leave the built-in part out"
+        ));
+    }
+    Ok(())
+}
+
+/// As settings name it.
+fn printable(name: &[u8]) -> String {
+    name.escape_ascii().to_string()
+}
+
+/// What the callbacks of one came to, in a line of the totals.
+pub(super) fn line(module: &metrics::Module) -> String {
+    let CallbackTotals {
+        calls,
+        misread,
+        over_budget,
+        not_called,
+        longest,
+    } = module.callbacks;
+    let mut line = format!("module {}: {}", module.name, counted(calls, "callback"));
+    for (what, count) in [
+        ("misread", misread),
+        ("over budget", over_budget),
+        ("not called", not_called),
+    ] {
+        if count > 0 {
+            line.push_str(&format!(", {count} {what}"));
+        }
+    }
+    if !longest.is_zero() {
+        line.push_str(&format!(", the longest {longest:?}"));
+    }
+    line
+}
+
+/// The same as JSON.
+pub(super) fn json(modules: &[metrics::Module]) -> serde_json::Value {
+    let each = modules.iter().map(|module| {
+        let callbacks = module.callbacks;
+        json!({
+            "name": module.name,
+            "calls": callbacks.calls,
+            "misread": callbacks.misread,
+            "over_budget": callbacks.over_budget,
+            "not_called": callbacks.not_called,
+            "longest_ns": u64::try_from(callbacks.longest.as_nanos()).unwrap_or(u64::MAX),
+        })
+    });
+    each.collect()
+}
+
+/// The shard that runs all code of modules that are not reentrant.
+const HOME: ShardId = ShardId(0);
