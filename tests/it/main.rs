@@ -43,6 +43,8 @@ mod lifecycle;
 mod load;
 /// Packets and captures made for one test.
 mod made;
+/// Modules from shared libraries, in a server.
+mod modules;
 /// A slow, obvious decoder, written apart from the fast one.
 mod oracle;
 /// The Debian package, the unit and the examples.

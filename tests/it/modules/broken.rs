@@ -1,0 +1,94 @@
+use super::*;
+
+#[test]
+fn a_crash_names_the_module_and_its_file() {
+    let Some(workshop) = Workshop::new("modules-segfault", &["segfault"]) else {
+        return;
+    };
+    let server = workshop.serve("loadmodule \"segfault.so\"");
+    server.send(&packet("crash", 1, "x", 1));
+    wait_for(&server, "segfault", "packets", 1.0);
+    server.send(&packet("crash", 2, "x", 2));
+    let ended = server.process.finish();
+    use std::os::unix::process::ExitStatusExt as _;
+    assert_eq!(ended.status.signal(), Some(SIGSEGV), "{}", ended.stderr);
+    let told = format!(
+        "module segfault ({}) crashed: SIGSEGV at 0x0 on thread shard0\n",
+        workshop.path("segfault.so")
+    );
+    assert_eq!(ended.stderr, told);
+}
+
+#[test]
+fn a_callback_that_does_not_return_is_named_and_keeps_nobody_from_stopping() {
+    let Some(workshop) = Workshop::new("modules-endless", &["endless"]) else {
+        return;
+    };
+    let mut server = workshop.serve("loadmodule \"endless.so\"");
+    server.send(&packet("endless", 2, "x", 1));
+    let told = server.process.event("module");
+    assert_eq!(told["module"], "endless", "{told}");
+    assert_eq!(told["thread"], "shard0", "{told}");
+    assert_eq!(told["hangs"], true, "{told}");
+    let text = told["text"].as_str().expect("it is said in words");
+    assert!(text.contains("does not return on shard0"), "{text}");
+    let asked = workshop.mi(&["any"]).exits(1);
+    assert!(asked.stderr.contains("did not answer"), "{}", asked.stderr);
+    let begin = Instant::now();
+    let ended = server.process.stop("TERM").exits(1);
+    assert!(begin.elapsed() < Duration::from_secs(30), "{begin:?}");
+    let stuck = ended.json().into_iter().find(|line| line["stuck"] == true);
+    let stuck = stuck.expect("it is told at the end, too")["text"].to_string();
+    assert!(stuck.contains("module endless"), "{stuck}");
+    assert!(ended.stderr.contains("a handler hangs"), "{}", ended.stderr);
+}
+
+#[test]
+fn callbacks_over_their_budget_are_counted_and_told_of() {
+    let Some(workshop) = Workshop::new("modules-slow", &["endless"]) else {
+        return;
+    };
+    let budget = "loadmodule \"endless.so\"\nmodparam(\"binrush\", \"callback_budget\", 2000)\n";
+    let mut server = workshop.serve(budget);
+    let slow = |milliseconds: i32| {
+        let mut buffer = [0; 64];
+        let mut builder =
+            Builder::new(Generation::Legacy, &mut buffer, b"endless", 3, 1).expect("it fits");
+        builder.push_int(milliseconds).expect("it fits");
+        builder.seal().to_vec()
+    };
+    server.send_all((0..5).map(|_| slow(10)));
+    let told = server.process.event("module");
+    assert_eq!(told["module"], "endless", "{told}");
+    let text = told["text"].as_str().expect("it is said in words");
+    assert!(text.contains("took longer than 2ms"), "{text}");
+    wait_for(&server, "endless", "packets", 5.0);
+    let page = metrics(&server);
+    let library = [("library", "endless")];
+    let over = page.value("binrush_library_over_budget_total", &library);
+    assert_eq!(over, Some(5.0));
+    let longest = page.value("binrush_library_longest_callback_seconds", &library);
+    assert!(longest >= Some(0.01), "{longest:?}");
+    let (_, total) = server.stop_after("TERM");
+    assert_eq!(of_module(&total, "endless")["over_budget"], 5);
+    assert_eq!(total["balanced"], true, "{total}");
+}
+
+#[test]
+fn a_callback_that_reads_past_the_end_is_counted_and_its_packet_is_handled() {
+    let Some(workshop) = Workshop::new("modules-misread", &["endless"]) else {
+        return;
+    };
+    let server = workshop.serve("loadmodule \"endless.so\"");
+    let mut buffer = [0; 64];
+    let mut builder =
+        Builder::new(Generation::Legacy, &mut buffer, b"endless", 3, 1).expect("it fits");
+    server.send(builder.seal());
+    wait_for(&server, "endless", "packets", 1.0);
+    let (_, total) = server.stop_after("TERM");
+    assert_eq!(of_module(&total, "endless")["misread"], 1, "{total}");
+    assert_eq!(total["outcomes"]["handled"], 1, "{total}");
+    assert_eq!(total["balanced"], true, "{total}");
+}
+
+const SIGSEGV: i32 = 11;
