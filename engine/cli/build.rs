@@ -2,6 +2,7 @@
 //!
 //! Rust keeps such functions in an executable, also through link-time optimisation; the linker has to be told that whoever is loaded
 //! later may find them (`--dynamic-list`, ld(1)).
+#![forbid(unsafe_code)]
 
 use std::env;
 use std::path::Path;
