@@ -130,10 +130,7 @@ impl Server<'_> {
             Ok(totals) => (totals, Ok(())),
             Err(StopError { totals, cause, .. }) => (*totals, Err(cause)),
         };
-        if matches!(
-            &stopped,
-            Err(StopCause::Stuck { .. } | StopCause::Panicked { .. })
-        ) {
+        if is_cut_off(&stopped) {
             modules.iter().for_each(|modules| modules.leave_alone());
             module_news.due(Instant::now(), &[]);
             for stuck in module_news.stuck() {
@@ -256,6 +253,14 @@ pub(super) fn pass_on(
     Ok(Run::Again(Box::new(again)))
 }
 
+/// Whether a shard ended in the middle of a packet, or does not end.
+const fn is_cut_off(stopped: &Result<(), StopCause>) -> bool {
+    matches!(
+        stopped,
+        Err(StopCause::Stuck { .. } | StopCause::Panicked { .. })
+    )
+}
+
 fn last(closing: &Closing, json: bool, more: Value) -> String {
     let Closing {
         totals,
@@ -311,6 +316,8 @@ fn last(closing: &Closing, json: bool, more: Value) -> String {
     lines.extend(measured.iter().flat_map(probe::lines));
     let verdict = if balanced {
         "balanced"
+    } else if is_cut_off(&closing.stopped) {
+        "not balanced: a shard did not come to its end"
     } else {
         "NOT BALANCED: please report this"
     };
