@@ -11,9 +11,12 @@
 
 use std::fmt;
 
+use front::Front;
 use handler::{Handler, ShardId};
 use tap::Tap;
 
+/// Who sees packets in front of their handlers.
+pub mod front;
 /// What is called with a packet, and what it answers.
 pub mod handler;
 /// Names and the makers of their handlers.
@@ -45,6 +48,7 @@ pub struct Table {
 /// The handlers of one shard, by [`NameId`].
 pub struct Handlers {
     by_name: [Option<Box<dyn Handler>>; NAMES_MAX],
+    front: Option<Box<dyn Front>>,
     tap: Option<Box<dyn Tap>>,
 }
 
@@ -139,6 +143,7 @@ impl Handlers {
     pub fn none() -> Self {
         Self {
             by_name: [const { None }; NAMES_MAX],
+            front: None,
             tap: None,
         }
     }
@@ -156,6 +161,17 @@ impl Handlers {
         handler: Option<Box<dyn Handler>>,
     ) -> Option<Box<dyn Handler>> {
         std::mem::replace(&mut self.by_name[id.index()], handler)
+    }
+
+    /// Who sees packets in front of them, if anybody does.
+    #[inline]
+    pub(crate) fn front(&mut self) -> Option<&mut (dyn Front + 'static)> {
+        self.front.as_deref_mut()
+    }
+
+    /// Lets `front` decide which packets come to them.
+    pub(crate) fn set_front(&mut self, front: Option<Box<dyn Front>>) {
+        self.front = front;
     }
 
     /// Who sees packets behind them, if anybody does.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::front::Front;
 use super::handler::{Handler, ShardId};
 use super::tap::Tap;
 use super::{Handlers, NAMES_MAX, NameId, Table};
@@ -13,6 +14,7 @@ pub struct Registry {
     /// In the order of first registration; a name that was removed keeps its place.
     names: Vec<Registered>,
     replaced: Vec<NameReplaced>,
+    front: Option<Box<MakeFront>>,
     tap: Option<Box<MakeTap>>,
     beginnings: Vec<Arc<Begin>>,
 }
@@ -45,6 +47,8 @@ pub(crate) struct Beginnings(Vec<Arc<Begin>>);
 pub type NoBeginning = Box<dyn std::error::Error + Send + Sync>;
 
 type Begin = dyn Fn(ShardId) -> Result<(), NoBeginning> + Send + Sync;
+
+type MakeFront = dyn Fn(ShardId) -> Option<Box<dyn Front>> + Send + Sync;
 
 type MakeTap = dyn Fn(ShardId) -> Option<Box<dyn Tap>> + Send + Sync;
 
@@ -177,6 +181,14 @@ impl Registry {
         })
     }
 
+    /// Lets what `make` returns decide which packets of each shard come to their handlers. Otherwise as [`tap`](Self::tap).
+    pub fn front(
+        &mut self,
+        make: impl Fn(ShardId) -> Option<Box<dyn Front>> + Send + Sync + 'static,
+    ) {
+        self.front = Some(Box::new(make));
+    }
+
     /// Shows the packets of each shard to what `make` returns, behind their handlers. Set before the engine starts; the last one
     /// counts. Called as the makers of handlers are, also for readers.
     pub fn tap(&mut self, make: impl Fn(ShardId) -> Option<Box<dyn Tap>> + Send + Sync + 'static) {
@@ -219,6 +231,7 @@ impl Registry {
         for (id, _) in self.with_ids() {
             handlers.put(id, self.make(id, shard));
         }
+        handlers.set_front(self.front.as_ref().and_then(|make| make(shard)));
         handlers.set_tap(self.tap.as_ref().and_then(|make| make(shard)));
         Dispatch {
             table: Arc::clone(table),

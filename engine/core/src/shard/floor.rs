@@ -137,6 +137,12 @@ impl<T: Tx> Floor<T> {
         }
     }
 
+    /// Lets what stands in front of the handlers do what is due; whether there is anything.
+    pub(super) fn turn_front(&mut self, now: Timestamp) -> bool {
+        let front = self.handlers.front();
+        front.map(|front| front.turn(now)).is_some()
+    }
+
     /// Lets a handler do what is due; whether it has more to do.
     pub(super) fn turn(&mut self, now: Timestamp, name: NameId) -> bool {
         let handler = self.handlers.of(name);
@@ -163,10 +169,7 @@ impl<T: Tx> Floor<T> {
             }
         };
         let Some(name) = self.table.lookup(parsed.name()) else {
-            if let Some(tap) = self.handlers.tap() {
-                tap.stranger(origin, &parsed);
-            }
-            self.ledger.refuse_name(parsed.name(), packet);
+            stranger(&parsed, origin, &mut self.handlers, &mut self.ledger);
             return Way::Settled;
         };
         if self.mailbox.has_peers() && !self.table.is_local(name) {
@@ -333,13 +336,27 @@ fn dispatch(
     };
     match table.lookup(packet.name()) {
         Some(id) => deliver(&packet, id, handlers, ledger, context),
-        None => {
-            if let Some(tap) = handlers.tap() {
-                tap.stranger(&context.origin(), &packet);
-            }
-            ledger.refuse_name(packet.name(), bytes);
-        }
+        None => stranger(&packet, &context.origin(), handlers, ledger),
     }
+}
+
+/// Counts a packet whose name has no handler.
+#[cold]
+fn stranger(
+    packet: &Packet<'_>,
+    origin: &Origin,
+    handlers: &mut Handlers,
+    ledger: &mut LedgerWriter,
+) {
+    if let Some(front) = handlers.front()
+        && !front.admits(origin, packet)
+    {
+        return ledger.refuse(Outcome::DroppedByScript, packet.bytes(), None);
+    }
+    if let Some(tap) = handlers.tap() {
+        tap.stranger(origin, packet);
+    }
+    ledger.refuse_name(packet.name(), packet.bytes());
 }
 
 /// Calls the handler of `id`, and counts what became of the packet.
@@ -351,6 +368,11 @@ fn deliver(
     ledger: &mut LedgerWriter,
     mut context: Context<'_>,
 ) {
+    if let Some(front) = handlers.front()
+        && !front.admits(&context.origin(), packet)
+    {
+        return ledger.declined(id, Outcome::DroppedByScript, packet.bytes(), None);
+    }
     let Some(handler) = handlers.of(id) else {
         return ledger.refuse_name(packet.name(), packet.bytes());
     };

@@ -1,5 +1,6 @@
 use super::*;
-use crate::dispatch::handler::{Context, Handler, Refusal, Verdict};
+use crate::dispatch::front::Front;
+use crate::dispatch::handler::{Context, Handler, Origin, Refusal, Verdict};
 use crate::dispatch::registry::Registry;
 use crate::telemetry::snapshot::Counts;
 use binrush_net::{QUEUED_LEN_MIN, Sent, TxBatch};
@@ -107,6 +108,18 @@ impl Tx for Nowhere {
     }
 }
 
+/// Refuses packets with this command, whatever they are called.
+struct Drops(i32);
+
+impl Front for Drops {
+    fn admits(&mut self, origin: &Origin, packet: &Packet<'_>) -> bool {
+        assert_eq!(*origin, Origin::Datagram);
+        packet.command() != self.0
+    }
+
+    fn turn(&mut self, _: Timestamp) {}
+}
+
 fn stopped() -> Arc<Life> {
     let life = Life::new(1);
     life.stop();
@@ -210,6 +223,11 @@ fn every_datagram_ends_in_exactly_one_counter() {
     let mut expected = [0; Outcome::COUNT];
     expected[Outcome::Truncated as usize] = 1;
     let mut steps = vec![Step::Truncated(packet(b"handler0", 7))];
+    registry.front(|_| Some(Box::new(Drops(99))));
+    for name in [&b"handler0"[..], b"nobody"] {
+        expected[Outcome::DroppedByScript as usize] += 1;
+        steps.push(Step::Batch(vec![packet(name, 99)]));
+    }
     for (bytes, outcome) in at_wire.into_iter().chain(at_handler) {
         expected[outcome as usize] += 1;
         steps.push(Step::Batch(vec![bytes]));

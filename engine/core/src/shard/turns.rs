@@ -116,9 +116,23 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
     #[cold]
     pub(super) fn give_turn(&mut self) {
         let floor = &mut self.floor;
-        let Some(name) = self.turns.take(|| floor.with_turns()) else {
+        let mut begins = false;
+        let next = self.turns.take(|| {
+            begins = true;
+            floor.with_turns()
+        });
+        if begins {
+            let now = self.clock.now();
+            if self.floor.turn_front(now) {
+                let end = self.clock.now();
+                self.floor.ledger.worked(end.nanos_since(now));
+                self.turns.note(end);
+            }
+        }
+        let Some(name) = next else {
             return;
         };
+        let floor = &mut self.floor;
         let now = self.clock.now();
         let has_more = floor.turn(now, name);
         let end = self.clock.now();

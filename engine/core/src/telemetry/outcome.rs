@@ -74,11 +74,13 @@ pub enum Outcome {
     ClusterBusy,
     /// There is no room for its record.
     NoRoom,
+    /// The request route of the script dropped it.
+    DroppedByScript,
 }
 
 impl Outcome {
     /// Every outcome, in the order of the counters.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Handled,
         Self::Truncated,
         Self::TooShort,
@@ -110,6 +112,7 @@ impl Outcome {
         Self::UnexpectedSync,
         Self::ClusterBusy,
         Self::NoRoom,
+        Self::DroppedByScript,
     ];
 
     /// Whether something is wrong with a packet that comes to this end, or was with us: not if it was handled, or will be.
@@ -156,6 +159,7 @@ impl Outcome {
             Self::UnexpectedSync => "unexpected_sync",
             Self::ClusterBusy => "cluster_busy",
             Self::NoRoom => "no_room",
+            Self::DroppedByScript => "dropped_by_script",
         }
     }
 
@@ -196,6 +200,7 @@ impl Outcome {
                 "more of its cluster's messages or records came than could be taken"
             }
             Self::NoRoom => "there is no room for its record",
+            Self::DroppedByScript => "the request route of the script dropped it",
         }
     }
 }

@@ -1,5 +1,6 @@
 use super::*;
-use crate::dispatch::handler::{Context, Handler, ShardId, Verdict};
+use crate::dispatch::front::Front;
+use crate::dispatch::handler::{Context, Handler, Origin, ShardId, Verdict};
 use crate::dispatch::registry::Registry;
 use crate::shard::tests::{packet, parts};
 use crate::shard::{Life, Parts, WAIT};
@@ -122,6 +123,16 @@ impl Handler for Busy {
     }
 }
 
+impl Front for Busy {
+    fn admits(&mut self, _: &Origin, _: &Packet<'_>) -> bool {
+        true
+    }
+
+    fn turn(&mut self, now: Timestamp) {
+        Handler::turn(self, now);
+    }
+}
+
 /// A shard's life of some milliseconds.
 struct Lived {
     log: Vec<(&'static str, u64, What)>,
@@ -140,7 +151,7 @@ impl Lived {
 }
 
 /// Lets a shard live for `until_ms`, with a packet at each of `arrivals`, and handlers: their names, how often each says that it
-/// has more to do, how many nanoseconds a turn takes it. Shard 0 owns all records, any other reads.
+/// has more to do, how many nanoseconds a turn takes it. What is called [`FRONT`] stands in front of the others. Shard 0 owns all records, any other reads.
 fn live(
     until_ms: u64,
     arrivals: impl IntoIterator<Item = u64>,
@@ -158,7 +169,10 @@ fn live(
             more,
             took_ns,
         };
-        registry.register(name.as_bytes(), make).unwrap();
+        match name {
+            FRONT => registry.front(move |shard| Some(Box::new(make(shard)))),
+            _ => drop(registry.register(name.as_bytes(), make).unwrap()),
+        }
     }
     let queue = Timed {
         hand: hand.clone(),
@@ -272,6 +286,22 @@ fn a_shard_that_owns_nothing_gives_turns_to_those_that_it_calls() {
     assert!(lived.turns("ul").is_empty());
     assert_eq!(lived.turns("clusterer-internal").len(), 3);
 }
+
+#[test]
+fn what_stands_in_front_has_its_turn_with_the_others_or_without_any_and_it_is_work() {
+    for shard in [0, 1] {
+        let handlers = [(FRONT, 0, 300_000), ("ul", 0, 0)];
+        let lived = live(1050, [], &handlers, ShardId(shard));
+        let turns = lived.turns(FRONT);
+        assert_eq!(turns.len(), 10, "{turns:?}");
+        let expected = if shard == 0 { 10 } else { 0 };
+        assert_eq!(lived.turns("ul").len(), expected);
+        assert!(lived.ledger.counts().busy_ns >= 10 * 300_000);
+    }
+}
+
+/// No name of a packet.
+const FRONT: &str = "in front";
 
 const MS: u64 = 1_000_000;
 
