@@ -1,8 +1,8 @@
 //! What an operator writes, and what it means.
 //!
 //! The language is the operators' own, a subset of OpenSIPS's script: parameters such as `listen = bin:IP:PORT`,
-//! `loadmodule` of the built-in parts, `modparam`, `include_file`, comments. Blocks of the script are skipped with a
-//! warning. What OpenSIPS has no word for is set by `modparam("binrush", ...)`.
+//! `loadmodule` of the built-in parts, `modparam`, `include_file`, comments. Routes become a
+//! [`Script`]; those of SIP are skipped with a warning. What OpenSIPS has no word for is set by `modparam("binrush", ...)`.
 //!
 //! ```text
 //!  file ─▶ Source ─▶ Lexer ─▶ Parser ─▶ Statement ─▶ Assembly ─▶ Config and warnings
@@ -48,6 +48,7 @@ use crate::cluster::config::ClusterConfig;
 use crate::engine::{Backend, EngineConfig, Gro, Pin, StreamBackend, StreamConfig};
 use crate::event::Form;
 use crate::relay::TargetConfig;
+use crate::script::{Level, Script};
 use crate::stream::{PeerTable, StreamLimits};
 use crate::tls::TlsFiles;
 
@@ -83,6 +84,8 @@ mod parameters;
 mod password;
 /// Other nodes.
 mod peers;
+/// Routes.
+mod script;
 /// SIP sockets.
 mod sockets;
 /// Text and places in it.
@@ -96,6 +99,7 @@ mod values;
 
 pub use doubts::{Doubt, doubts};
 pub use error::{ConfigError, ConfigWarning, PROBLEMS_MAX, Problem, Topic};
+pub(crate) use error::{did_you_mean, quoted};
 pub use import::{ImportError, ImportOptions, Imported, Kept, LeftOut, Reason, import};
 pub use libraries::{Libraries, LibraryStatement, Named};
 pub use limits::CONNECTIONS_MAX;
@@ -179,6 +183,10 @@ pub struct Config {
     pub mpath: Option<String>,
     /// Modules from shared libraries, which are loaded by who runs this.
     pub libraries: Libraries,
+    /// The routes. Of the functions that they call each is there.
+    pub script: Script,
+    /// How much of what they say is wanted: lines that matter less are not made.
+    pub script_log: Level,
 }
 
 /// How events are told, and to whom from the start.

@@ -61,6 +61,8 @@ pub mod event;
 pub mod link;
 /// The live stream on to other receivers.
 pub mod relay;
+/// Routing scripts.
+pub mod script;
 /// The loop. Read this first.
 pub mod shard;
 /// Which shard a record belongs to.

@@ -18,6 +18,7 @@ use super::modules::Part;
 use super::own::{Added, EventSubscription, Own, Refused, TlsPin};
 use super::parameters::Parameters;
 use super::peers::{self, Peer};
+use super::script::Draft;
 use super::sockets::Sockets;
 use super::source::{Excerpt, Place, Source, Span};
 use super::syntax::{Socket, Spanned, Statement, Value};
@@ -26,6 +27,7 @@ use super::values::Allowed;
 use crate::access::Cidr;
 use crate::engine::LISTENERS_MAX;
 use crate::relay::TargetConfig;
+use crate::script::Kind;
 use crate::stream::PeerTable;
 
 /// What is about clusters.
@@ -84,7 +86,9 @@ pub(super) struct Assembly {
     relay: Vec<(TargetConfig, Excerpt)>,
     /// `subscribe_event`.
     subscriptions: Vec<(EventSubscription, Excerpt)>,
+    /// Routes of SIP, which never run here.
     routes: Gathered,
+    script: Draft,
 }
 
 /// A listener as it was written.
@@ -129,7 +133,17 @@ impl Assembly {
                 value,
             } => self.modparam(source, &module, &name, value),
             Statement::Include { .. } => {}
-            Statement::Route { name } => self.routes.add(name, place),
+            Statement::Route(block) => match Kind::named(block.keyword) {
+                Some(kind) => {
+                    let most = PROBLEMS_MAX.saturating_sub(self.problems.len());
+                    let wrong = self.script.take(source, kind, &block, most);
+                    self.problems.extend(wrong);
+                }
+                None => {
+                    let title = &source.text[block.title.start..block.title.end];
+                    self.routes.add(title, place);
+                }
+            },
         }
     }
 

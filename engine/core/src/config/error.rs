@@ -168,7 +168,7 @@ impl fmt::Display for ConfigWarning {
 }
 
 /// `; did you mean "..."?` with the one of `known` that is most like `name`, or nothing when none is.
-pub(super) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let near = nearest(name, known);
     near.map_or_else(String::new, |known| format!("; did you mean \"{known}\"?"))
 }
@@ -180,7 +180,7 @@ pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         return None;
     }
     let name = name.to_ascii_lowercase();
-    let likeness = |known: &str| strsim::jaro_winkler(&name, known);
+    let likeness = |known: &str| strsim::jaro_winkler(&name, &known.to_ascii_lowercase());
     let nearest = known
         .into_iter()
         .map(|known| (likeness(known), known))
@@ -190,7 +190,7 @@ pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
 }
 
 /// A word of the configuration within a message: bounded, without its password, and nothing that a terminal obeys.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let text = without_password(text);
     let shown: String = text.chars().take(QUOTED_MAX).collect();
     let cut = if shown.len() < text.len() { "..." } else { "" };

@@ -13,6 +13,8 @@ pub(super) enum Token<'a> {
     Word(&'a str),
     /// A string without its quotes, its escapes resolved.
     Text(String),
+    /// A variable of a script, from its `$` to the end of its name or parentheses; outside of routes there are none.
+    Variable(&'a str),
     /// Any other character.
     Sign(char),
     /// The end of the file; it comes again and again.
@@ -31,16 +33,36 @@ pub(super) struct Lexeme<'a> {
 pub(super) struct Lexer<'a> {
     source: &'a Source,
     at: usize,
+    /// The byte behind the last one.
+    end: usize,
+    /// Whether the rules are those of routes: `$` begins a variable, and `//` no comment.
+    in_route: bool,
 }
 
 impl<'a> Lexer<'a> {
     pub(super) const fn new(source: &'a Source) -> Self {
-        Self { source, at: 0 }
+        Self::at(source, 0)
     }
 
     /// A lexer that begins at the byte `at`, which is the first of a character.
     pub(super) const fn at(source: &'a Source, at: usize) -> Self {
-        Self { source, at }
+        let end = source.text.len();
+        Self {
+            source,
+            at,
+            end,
+            in_route: false,
+        }
+    }
+
+    /// A lexer of what a route has between its braces.
+    pub(super) const fn of_route(source: &'a Source, body: Span) -> Self {
+        Self {
+            source,
+            at: body.start,
+            end: body.end,
+            in_route: true,
+        }
     }
 
     /// The byte behind the last token.
@@ -63,6 +85,10 @@ impl<'a> Lexer<'a> {
             None => Token::End,
             Some('"') => Token::Text(self.text()?),
             Some('\'') => Token::Text(self.plain_text()?.to_owned()),
+            Some('$') if self.in_route => {
+                self.skip_variable();
+                Token::Variable(&self.source.text[start..self.at])
+            }
             Some(c) if is_word(c) => {
                 let len = self
                     .rest()
@@ -120,7 +146,7 @@ impl<'a> Lexer<'a> {
                 // An editor's mark in front of UTF-8 says nothing.
                 '\u{feff}' if self.at == 0 => self.bump(c),
                 '#' => self.skip_line(),
-                '/' if self.rest().starts_with("//") => self.skip_line(),
+                '/' if !self.in_route && self.rest().starts_with("//") => self.skip_line(),
                 '/' if self.rest().starts_with("/*") => self.skip_comment()?,
                 '\\' if self.rest()[1..].trim_start_matches('\r').starts_with('\n') => self.bump(c),
                 _ => break,
@@ -236,7 +262,7 @@ impl<'a> Lexer<'a> {
 
     /// What stands between double quotes, escapes and all.
     fn quoted(&mut self) -> Result<&'a str, Problem> {
-        let inner = &self.source.text[self.at + 1..];
+        let inner = &self.rest()[1..];
         let mut escaped = false;
         let end = inner.find(|c| {
             let ends = c == '"' && !escaped;
@@ -248,7 +274,7 @@ impl<'a> Lexer<'a> {
 
     /// What stands between single quotes; there are no escapes.
     fn plain_text(&mut self) -> Result<&'a str, Problem> {
-        let end = self.source.text[self.at + 1..].find('\'');
+        let end = self.rest()[1..].find('\'');
         self.until(end, "'")
     }
 
@@ -278,7 +304,7 @@ impl<'a> Lexer<'a> {
     }
 
     fn rest(&self) -> &'a str {
-        &self.source.text[self.at..]
+        &self.source.text[self.at..self.end]
     }
 
     const fn span(&self, start: usize) -> Span {
@@ -315,6 +341,7 @@ mod tests {
                 Token::Word(word) => found.push(word.to_owned()),
                 Token::Text(text) => found.push(format!("{text:?}")),
                 Token::Sign(sign) => found.push(sign.to_string()),
+                Token::Variable(name) => found.push(name.to_owned()),
                 Token::End => return found,
             }
         }

@@ -14,6 +14,7 @@ use super::values::{Allowed, AllowedError, PinError, RCVBUF_MAX, STATS_MAX};
 use crate::access::Cidr;
 use crate::engine::{Backend, Gro, Pin, SHARDS_MAX, StreamBackend};
 use crate::relay::TargetConfig;
+use crate::script::Level;
 use crate::stream::{PeerSettings, StreamLimits};
 
 pub use events::EventSubscription;
@@ -63,6 +64,7 @@ pub(super) struct Own {
     /// Absolute.
     pub(super) control: Option<PathBuf>,
     pub(super) confine: Option<bool>,
+    pub(super) script_log: Option<Level>,
     pub(super) state: state::State,
     pub(super) modules: modules::Modules,
 }
@@ -165,6 +167,7 @@ impl Own {
             "hold_bytes" => self.hold_bytes = Some(memory(value)?),
             "readers" => self.readers = Some(number(value, 0, READERS_MAX)?),
             "confine" => self.confine = Some(choice(value, &SWITCH)?),
+            "script_log" => self.script_log = Some(choice(value, &LEVELS)?),
             "control" => self.control = Some(cluster::control(value)?),
             name if self.state.set(name, value)? => {}
             name if self.modules.set(name, value)? => {}
@@ -287,7 +290,7 @@ fn address(value: &Value) -> Result<SocketAddr, Refused> {
     text(value, expected)?.parse().map_err(refused)
 }
 
-const NAMES: [&str; 40] = [
+const NAMES: [&str; 41] = [
     "trusted_dir",
     "override",
     "reentrant",
@@ -322,6 +325,7 @@ const NAMES: [&str; 40] = [
     "readers",
     "control",
     "confine",
+    "script_log",
     "state_dir",
     "runtime_dir",
     "fsync_interval",
@@ -343,6 +347,17 @@ const STREAM_BACKENDS: [(&str, StreamBackend); 3] = [
 ];
 
 const GROS: [(&str, Gro); 3] = [("auto", Gro::Auto), ("on", Gro::On), ("off", Gro::Off)];
+
+const LEVELS: [(&str, Level); 7] = {
+    let mut levels = [("", Level::Alert); 7];
+    let mut index = 0;
+    while index < levels.len() {
+        let level = Level::ALL[index];
+        levels[index] = (level.word(), level);
+        index += 1;
+    }
+    levels
+};
 
 const SWITCH: [(&str, bool); 2] = [("on", true), ("off", false)];
 
@@ -403,6 +418,7 @@ mod tests {
             ("readers", Value::Int(0)),
             ("control", string("/run/binrush/control.sock")),
             ("confine", string("off")),
+            ("script_log", string("warning")),
         ] {
             assert_eq!(own.set(name, &value), Ok(None), "{name}");
         }
@@ -428,6 +444,7 @@ mod tests {
             readers: Some(0),
             control: Some("/run/binrush/control.sock".into()),
             confine: Some(false),
+            script_log: Some(Level::Warning),
             state: state::State::default(),
             modules: modules::Modules::default(),
         };

@@ -49,8 +49,20 @@ pub(super) enum Statement<'a> {
         path: Spanned<String>,
         may_miss: bool,
     },
-    /// A block of the script, its body skipped.
-    Route { name: &'a str },
+    /// A block of the script, its body not looked at yet.
+    Route(Block<'a>),
+}
+
+/// `keyword[header] { body }`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Block<'a> {
+    pub(super) keyword: &'a str,
+    /// What is between the brackets, if there are any.
+    pub(super) header: Option<Span>,
+    /// Keyword and brackets.
+    pub(super) title: Span,
+    /// What is between the braces.
+    pub(super) body: Span,
 }
 
 /// Something, and where it stands.
@@ -173,24 +185,38 @@ impl<'a> Parser<'a> {
 
     /// `[NAME...] { ... }` behind a keyword.
     fn route(&mut self, start: Span) -> Result<Statement<'a>, Problem> {
-        let mut end = start.end;
+        let mut title = start;
+        let mut header = None;
         if self.next.token == Token::Sign('[') {
+            let open = self.take()?.span.end;
             while self.next.token != Token::Sign(']') {
                 if self.next.token == Token::End {
                     return Err(self.unexpected("\"]\""));
                 }
                 self.take()?;
             }
-            end = self.take()?.span.end;
+            let close = self.take()?.span;
+            let (start, end) = (open, close.start);
+            header = Some(Span { start, end });
+            title.end = close.end;
         }
         if self.next.token != Token::Sign('{') {
             return Err(self.unexpected("\"{\""));
         }
         // The lexer stands behind the brace: nothing of the body has been taken for a token.
-        self.lexer.skip_block(self.next.span)?;
+        let open = self.next.span;
+        self.lexer.skip_block(open)?;
+        let body = Span {
+            start: open.end,
+            end: self.lexer.position() - 1,
+        };
         self.next = self.lexer.next()?;
-        let name = &self.lexer.source().text[start.start..end];
-        Ok(Statement::Route { name })
+        Ok(Statement::Route(Block {
+            keyword: &self.lexer.source().text[start.start..start.end],
+            header,
+            title,
+            body,
+        }))
     }
 
     /// Strings side by side, or a number.
@@ -298,6 +324,7 @@ impl<'a> Parser<'a> {
             Token::Word(word) => quoted(word),
             Token::Text(text) => format!("the string {}", quoted(text)),
             Token::Sign(';') => "\";\" (statements outside of routes end by themselves)".to_owned(),
+            Token::Variable(name) => quoted(name),
             Token::Sign(sign) => quoted(&sign.to_string()),
             Token::End => "the end of the file".to_owned(),
         };
@@ -330,8 +357,8 @@ impl fmt::Display for Value {
     }
 }
 
-/// `None`: no number at all. One too large for 64 bits is the largest of them.
-fn integer(word: &str) -> Option<i64> {
+/// What a word says as a number. `None`: no number at all. One too large for 64 bits is the largest of them.
+pub(super) fn integer(word: &str) -> Option<i64> {
     match word {
         "yes" | "true" | "on" | "enable" => return Some(1),
         "no" | "false" | "off" | "disable" => return Some(0),

@@ -173,7 +173,7 @@ modparam("usrloc", "nat_bflag", "NAT")
 modparam("dialog", "profiles_with_value", "caller;trunk/b")
 modparam("cachedb_local", "cachedb_url", "local://")
 route {
-	if (!mf_process_maxfwd_header(10)) { send_reply(483,"Too Many Hops"); exit; }
+	if ($param(msg) != null) { xlog("L_NOTICE", "$param(msg)"); exit; }
 }
 event_route[E_CLUSTERER_REQ_RECEIVED] { xlog("got }\n"); }
 "#;
@@ -199,9 +199,14 @@ event_route[E_CLUSTERER_REQ_RECEIVED] { xlog("got }\n"); }
         text,
         "a.cfg:8:8: SIP is not served: of these addresses only the names count, in records: udp:127.0.36.1:5060",
     );
-    warned(
-        text,
-        "a.cfg:28:1: scripts are not run yet: these blocks are skipped: route, event_route[E_CLUSTERER_REQ_RECEIVED]",
+    let script = found.script.names().collect::<Vec<_>>();
+    assert_eq!(script, ["route", "event_route[E_CLUSTERER_REQ_RECEIVED]"]);
+    // One that is for SIP is refused as a whole, and told what to do.
+    let sip =
+        "route { if (!mf_process_maxfwd_header(10)) { send_reply(483,\"Too Many Hops\"); exit; } }";
+    refused(
+        &with_listener(sip),
+        "a.cfg:2:14: there is no function \"mf_process_maxfwd_header\": no module that is loaded has it (of a script for SIP, `binrush import`",
     );
 }
 
@@ -528,22 +533,55 @@ fn our_own_settings_reach_the_engine() {
 }
 
 #[test]
-fn routes_are_skipped_whatever_is_in_them() {
+fn routes_of_sip_are_skipped_whatever_is_in_them() {
     let routes = r#"
-        route { loadmodule "nothing"; listen = bin:; }
-        route[a] { if ($(ru{re.subst,/}//g}) == "}") { exit; } }
-        timer_route[gw, 60] { # }
+        onreply_route { loadmodule "nothing"; listen = bin:; }
+        branch_route[a] { if ($(ru{re.subst,/}//g}) == "}") { exit; } }
+        local_route { # }
             include_file "nowhere"
         }
-        event_route [E_X,sync] { '}' }
+        error_route { '}' }
         failure_route["b"] {}
-        startup_route {}
     "#;
     let text = with_listener(routes);
     warned(
         &text,
-        "a.cfg:3:9: scripts are not run yet: these blocks are skipped: route, route[a], timer_route[gw, 60], event_route [E_X,sync], failure_route[\"b\"], startup_route",
+        "a.cfg:3:9: SIP is not served, so these routes are skipped: onreply_route, branch_route[a], local_route, error_route, failure_route[\"b\"]",
     );
+    assert!(config(&text).script.is_empty());
+}
+
+#[test]
+fn routes_become_a_script_and_what_is_wrong_with_them_is_told_with_the_rest() {
+    let text = with_listener(
+        r#"
+        route { if ($bin(name) == "ul") route(contact); }
+        debug = 3
+        route[contact] { xlog("L_INFO", "$ml bytes"); drop; }
+        timer_route[gw, 60] { xlog("}"); # }
+        }
+    "#,
+    );
+    let script = config(&text).script;
+    let names: Vec<_> = script.names().collect();
+    assert_eq!(names, ["route", "route[contact]", "timer_route[gw, 60]"]);
+    assert!(script.has_request_route());
+    let error = refused(
+        &with_listener(
+            "debug = 3\nroute { if (is_method(\"INVITE\")) exti; }\nmodparam(\"dialg\", \"a\", 1)\nroute[a] { sl_send_reply(\"200\", \"OK\"); }\n",
+        ),
+        "a.cfg:3:34: \"(\" behind \"exti\" expected, not \";\"; did you mean \"exit\"?",
+    );
+    for told in [
+        "a.cfg:4:10: there is no module \"dialg\"",
+        "a.cfg:5:12: there is no function \"sl_send_reply\": no module that is loaded has it (of a script for SIP, `binrush import` takes what is about BIN)",
+    ] {
+        assert!(error.contains(told), "{error}");
+    }
+}
+
+#[test]
+fn a_block_without_end_is_refused() {
     refused(
         &with_listener("route { {"),
         "a.cfg:2:7: this block has no end: 2 more",

@@ -9,6 +9,7 @@ use crate::config::error::{ConfigError, PROBLEMS_MAX, Problem, Topic, quoted};
 use crate::config::listener::{Endpoint, Listener, Protocol};
 use crate::config::modules::Part;
 use crate::config::peers::Peer;
+use crate::config::script::Whole;
 use crate::config::source::Excerpt;
 use crate::config::values::Allowed;
 use crate::config::{Config, Doubt, EventsConfig, Loaded, Shards, doubts};
@@ -16,6 +17,7 @@ use crate::engine::{LISTENERS_MAX, SHARDS_MAX};
 use crate::event::names::{KNOWN, nearest};
 use crate::event::{Form, SUBSCRIPTIONS_MAX};
 use crate::relay::{self, TargetConfig};
+use crate::script::{Level, NoFunctions, Script, Wrong};
 
 impl Assembly {
     /// The configuration, when nothing is wrong with it. `main` is the name of the file that everything began with.
@@ -32,6 +34,7 @@ impl Assembly {
         let events = self.settle_events();
         let shards = self.settle_shards();
         self.refuse_to_measure_for_anybody();
+        let script = self.settle_script();
         self.tell_what_is_not_done();
         self.tell_what_connections_have(&listeners);
         self.problems.truncate(PROBLEMS_MAX);
@@ -86,6 +89,8 @@ impl Assembly {
             parameters: mem::take(&mut self.parameters),
             mpath: self.mpath.take(),
             libraries,
+            script,
+            script_log: own.script_log.unwrap_or(Level::Info),
         };
         for Doubt {
             topic,
@@ -121,6 +126,25 @@ impl Assembly {
             self.warn(Some(excerpt.place.clone()), message);
             self.loaded.insert(part, excerpt.place);
         }
+    }
+
+    /// The routes, once all of them are known; and calls of functions that nobody has.
+    fn settle_script(&mut self) -> Script {
+        let Whole {
+            script,
+            problems,
+            warnings,
+        } = mem::take(&mut self.script).whole();
+        self.problems.extend(problems);
+        for (place, message) in warnings {
+            self.warn(Some(place), message);
+        }
+        let wrong = script.check(&NoFunctions);
+        let wrong = wrong
+            .into_iter()
+            .map(|Wrong { excerpt, message }| Problem::at(excerpt, message));
+        self.problems.extend(wrong);
+        script
     }
 
     fn settle_listeners(&mut self, main: &Arc<str>) -> Vec<(Listener, Excerpt)> {
@@ -345,7 +369,7 @@ impl Assembly {
         let clusterer = "these parameters of clusterer have no effect here: binrush reads no database, and forwards no packets \
                          of others";
         let sip = "SIP is not served: of these addresses only the names count, in records";
-        let routes = "scripts are not run yet: these blocks are skipped";
+        let routes = "SIP is not served, so these routes are skipped";
         for (topic, warning) in [
             (Topic::Other, self.no_effect.warning(no_effect)),
             (Topic::Other, self.tls_no_effect.warning(tls)),

@@ -94,8 +94,9 @@ impl Draft {
                 name,
                 value,
             } => self.modparam(&module.value, &name.value, &value.value, &place),
-            Statement::Route { name } => {
-                self.leave_as(place, &harmless(name), Reason::Route, None);
+            Statement::Route(block) => {
+                let title = &source.text[block.title.start..block.title.end];
+                self.leave_as(place, &harmless(title), Reason::Route, None);
             }
             Statement::Include { .. } => {}
         }

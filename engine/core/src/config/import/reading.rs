@@ -185,7 +185,7 @@ impl Reading<'_, '_> {
         let Some(statement) = parser.statement()? else {
             return Ok(None);
         };
-        let is_route = matches!(statement.value, Statement::Route { .. });
+        let is_route = matches!(statement.value, Statement::Route(_));
         if !is_route && let Some(problem) = swallowing(source, start, parser.position()) {
             return Ok(self.trouble(source, Some(first.span), &problem));
         }

@@ -33,7 +33,7 @@ impl<'a> Parser<'a> {
                         || self.after_next()? == Token::Sign(':')
                 }
                 Token::Text(_) | Token::Sign('[' | '*') => true,
-                Token::Sign(_) | Token::End => false,
+                Token::Variable(_) | Token::Sign(_) | Token::End => false,
             };
             if !goes_on {
                 break;
@@ -149,7 +149,9 @@ impl<'a> Parser<'a> {
             Token::Text(text) => text,
             Token::Sign('[') => return self.bracketed(),
             Token::Sign(':') => return Err(self.problem(BRACKETS)),
-            Token::Sign(_) | Token::End => return Err(self.unexpected("an address")),
+            Token::Variable(_) | Token::Sign(_) | Token::End => {
+                return Err(self.unexpected("an address"));
+            }
         };
         self.take()?;
         Ok(Spanned { value, span })

@@ -1,0 +1,103 @@
+//! What scripts may call: functions of modules, and what the process does for them.
+
+use super::scene::Scene;
+use super::{Kind, Level};
+
+/// What modules export to scripts.
+///
+/// A function is found by its name, its exact number of parameters and the kind of the route it is called in, as in OpenSIPS
+/// (1.11 `sr_module.c`, `find_cmd_export_t`): two may have one name and different numbers.
+///
+/// Shared by all threads that run a program. Which of them may call what at one time is the host's to see to:
+/// [`Program::homes`](super::Program::homes) tells what a route can reach.
+pub trait Functions: Send + Sync {
+    /// The function of `name` with `count` parameters that may be called in a route of `kind`.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn resolve(&self, name: &str, count: usize, kind: Kind) -> Result<FunctionId, Unresolved>;
+
+    /// All names, for suggestions.
+    fn names(&self) -> Vec<String>;
+
+    /// Prepares a call with these parameters, once for each place that calls `function`, at start and in the order of the
+    /// text.
+    ///
+    /// # Errors
+    /// What is wrong with the parameters, for whoever wrote them.
+    fn fixup(&self, function: FunctionId, site: SiteId, params: &[String]) -> Result<(), String>;
+
+    /// Takes back what [`fixup`](Self::fixup) did, once for each call that it prepared.
+    fn free_fixup(&self, function: FunctionId, site: SiteId);
+
+    /// Calls it. 0 ends the whole script, more is true, less is false.
+    fn call(&self, function: FunctionId, site: SiteId, scene: &Scene<'_>) -> i32;
+
+    /// The module that the function is of, if its functions may be called on one thread only.
+    fn home(&self, function: FunctionId) -> Option<&str>;
+}
+
+/// A function's number; [`Functions`] gives it its meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FunctionId(pub u32);
+
+/// A place that calls a function: its number among those of a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SiteId(pub u32);
+
+/// Why there is no such function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unresolved {
+    /// None of this name.
+    Unknown,
+    /// It takes other numbers of parameters: these.
+    Count(Vec<usize>),
+    /// It may be called in routes of these kinds only.
+    Route(Vec<Kind>),
+}
+
+/// What the process does for scripts. Called by shards, so nothing of it may block.
+pub trait Host: Send + Sync {
+    /// Whether lines of this level are wanted: those that are not are not even made.
+    fn wants(&self, level: Level) -> bool;
+
+    /// Takes a line. May drop it when too many come, and counts that.
+    fn log(&self, level: Level, text: &str);
+
+    /// Raises an event. Negative: nobody takes it.
+    fn raise(&self, event: &str, params: &Params<'_>) -> i32;
+
+    /// Sends an event to `socket` from now on, for `expire` seconds or for ever. Negative: it is not possible.
+    fn subscribe(&self, event: &str, socket: &str, expire: Option<u32>) -> i32;
+}
+
+/// What an event says: values with names or without, in their order, as text.
+pub type Params<'a> = [(Option<&'a str>, &'a str)];
+
+/// No module has any.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoFunctions;
+
+impl Functions for NoFunctions {
+    fn resolve(&self, _: &str, _: usize, _: Kind) -> Result<FunctionId, Unresolved> {
+        Err(Unresolved::Unknown)
+    }
+
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn fixup(&self, _: FunctionId, _: SiteId, _: &[String]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn free_fixup(&self, _: FunctionId, _: SiteId) {}
+
+    fn call(&self, _: FunctionId, _: SiteId, _: &Scene<'_>) -> i32 {
+        1
+    }
+
+    fn home(&self, _: FunctionId) -> Option<&str> {
+        None
+    }
+}

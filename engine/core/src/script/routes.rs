@@ -1,0 +1,232 @@
+//! Routes on shards: in front of handlers, and in turns.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use binrush_wire::Packet;
+
+use super::Kind;
+use super::event::Events;
+use super::program::Program;
+use super::run::{End, Runner};
+use super::scene::Scene;
+use crate::clock::Timestamp;
+use crate::dispatch::front::Front;
+use crate::dispatch::handler::{Origin, ShardId};
+
+/// A program and all that run it.
+#[derive(Debug)]
+pub struct Scripts {
+    program: Arc<Program>,
+    events: Arc<Events>,
+    /// Where timer and event routes run.
+    keeper: ShardId,
+    /// By shard, readers behind owners; the last is that of the startup route.
+    counts: Arc<[RouteCounts]>,
+}
+
+/// What routes of one thread did. Written by that thread only, read by others: relaxed, because nothing else depends on it.
+#[derive(Debug, Default)]
+struct RouteCounts {
+    runs: AtomicU64,
+    dropped: AtomicU64,
+    endless: AtomicU64,
+    too_deep: AtomicU64,
+    incomparable: AtomicU64,
+}
+
+/// What routes did so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ScriptCounts {
+    /// Runs of routes, those that were called by others not among them.
+    pub runs: u64,
+    /// Packets that they dropped; the ledger has each of them, too.
+    pub dropped: u64,
+    /// Runs that were ended after [`STEPS_MAX`](super::STEPS_MAX) instructions.
+    pub endless: u64,
+    /// Calls of routes beyond [`DEPTH_MAX`](super::DEPTH_MAX) of them in each other.
+    pub too_deep: u64,
+    /// Comparisons of a text with a number.
+    pub incomparable: u64,
+    /// Events that found no room on their way to their routes.
+    pub events_dropped: u64,
+}
+
+/// One shard's routes.
+struct Routes {
+    runner: Runner,
+    shard: ShardId,
+    counts: Arc<[RouteCounts]>,
+    request: Option<u32>,
+    /// None but on the shard that keeps them.
+    timers: Vec<Timer>,
+    events: Option<Arc<Events>>,
+}
+
+struct Timer {
+    at: u32,
+    interval_ns: u64,
+    /// `None`: no time was seen yet.
+    due: Option<Timestamp>,
+}
+
+impl Scripts {
+    /// For so many `shards`, readers included, of which `keeper` runs timer and event routes: it has to be where the modules are
+    /// that these can reach ([`Program::homes`]).
+    #[must_use]
+    pub fn new(program: Program, events: Arc<Events>, shards: usize, keeper: ShardId) -> Self {
+        let counts = (0..=shards).map(|_| RouteCounts::default());
+        Self {
+            program: Arc::new(program),
+            events,
+            keeper,
+            counts: counts.collect(),
+        }
+    }
+
+    /// What they run.
+    #[must_use]
+    pub const fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    /// Runs `startup_route`, on this thread. Before the engine starts, so that no packet is received before it.
+    pub fn startup(&self) {
+        let mut runner = Runner::new(Arc::clone(&self.program));
+        let counts = self.counts.last();
+        for entry in self.program.entries(Kind::Startup) {
+            let scene = Scene::bare(Kind::Startup, ShardId(0));
+            let end = runner.run(entry.at, &scene);
+            counts.into_iter().for_each(|counts| counts.add(end));
+        }
+    }
+
+    /// Makes what stands in front of a shard's handlers, for
+    /// [`Registry::front`](crate::Registry::front); `None` where nothing ever runs.
+    pub fn fronts(&self) -> impl Fn(ShardId) -> Option<Box<dyn Front>> + Send + Sync + use<> {
+        let (program, events) = (Arc::clone(&self.program), Arc::clone(&self.events));
+        let (counts, keeper) = (Arc::clone(&self.counts), self.keeper);
+        move |shard| {
+            // The last counts are not a shard's.
+            if shard.index() + 1 >= counts.len() {
+                return None;
+            }
+            let keeps = shard == keeper;
+            let timer = |seconds: u32, at| Timer {
+                at,
+                interval_ns: u64::from(seconds) * 1_000_000_000,
+                due: None,
+            };
+            let timers = program.entries(Kind::Timer).filter(|_| keeps);
+            let has_events = keeps && program.entries(Kind::Event).next().is_some();
+            let routes = Routes {
+                request: program.entries(Kind::Request).next().map(|each| each.at),
+                timers: timers.map(|each| timer(each.seconds, each.at)).collect(),
+                events: has_events.then(|| Arc::clone(&events)),
+                runner: Runner::new(Arc::clone(&program)),
+                shard,
+                counts: Arc::clone(&counts),
+            };
+            let runs = routes.request.is_some() || !routes.timers.is_empty() || has_events;
+            runs.then(|| Box::new(routes) as Box<dyn Front>)
+        }
+    }
+
+    /// What they did so far.
+    #[must_use]
+    pub fn counts(&self) -> ScriptCounts {
+        let sum = |of: fn(&RouteCounts) -> &AtomicU64| {
+            let all = self.counts.iter();
+            all.map(|counts| of(counts).load(Ordering::Relaxed)).sum()
+        };
+        ScriptCounts {
+            runs: sum(|counts| &counts.runs),
+            dropped: sum(|counts| &counts.dropped),
+            endless: sum(|counts| &counts.endless),
+            too_deep: sum(|counts| &counts.too_deep),
+            incomparable: sum(|counts| &counts.incomparable),
+            events_dropped: self.events.dropped(),
+        }
+    }
+}
+
+impl Routes {
+    fn count(&self, end: End) {
+        self.counts[self.shard.index()].add(end);
+    }
+}
+
+impl Front for Routes {
+    #[inline]
+    fn admits(&mut self, origin: &Origin, packet: &Packet<'_>) -> bool {
+        let Some(at) = self.request else {
+            return true;
+        };
+        let scene = Scene::of_packet(self.shard, origin, packet);
+        let end = self.runner.run(at, &scene);
+        self.count(end);
+        !end.dropped
+    }
+
+    fn turn(&mut self, now: Timestamp) {
+        for index in 0..self.timers.len() {
+            let timer = &mut self.timers[index];
+            let next = now.after(timer.interval_ns);
+            let due = *timer.due.get_or_insert(next);
+            if now < due {
+                continue;
+            }
+            // From when it was due, so that it does not drift; what was missed is not made up for.
+            let regular = due.after(timer.interval_ns);
+            timer.due = Some(if regular > now { regular } else { next });
+            let at = timer.at;
+            let scene = Scene::bare(Kind::Timer, self.shard);
+            let end = self.runner.run(at, &scene);
+            self.count(end);
+        }
+        let Some(events) = &self.events else {
+            return;
+        };
+        let events = Arc::clone(events);
+        for event in std::iter::from_fn(|| events.take()).take(EVENTS_A_TURN) {
+            let program = Arc::clone(self.runner.program());
+            let mut entries = program.entries(Kind::Event);
+            let entry = entries.find(|entry| entry.name.as_deref() == Some(&event.name));
+            if let Some(entry) = entry {
+                let scene = Scene::of_event(self.shard, &event);
+                let end = self.runner.run(entry.at, &scene);
+                self.count(end);
+            }
+        }
+    }
+}
+
+impl RouteCounts {
+    #[inline]
+    fn add(&self, end: End) {
+        let add = |counter: &AtomicU64, more: u64| {
+            let now = counter.load(Ordering::Relaxed);
+            counter.store(now.wrapping_add(more), Ordering::Relaxed);
+        };
+        add(&self.runs, 1);
+        if end != End::default() {
+            add(&self.dropped, end.dropped.into());
+            add(&self.endless, end.endless.into());
+            add(&self.too_deep, end.too_deep.into());
+            add(&self.incomparable, end.incomparable.into());
+        }
+    }
+}
+
+impl fmt::Debug for Routes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Routes")
+            .field("shard", &self.shard)
+            .field("runner", &self.runner)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Events that have their route run in one turn, ten of which are in a second: packets wait meanwhile.
+const EVENTS_A_TURN: usize = 128;

@@ -1,0 +1,340 @@
+//! The interpreter: one run of a route, from its first instruction to its end.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::format::{Format, Piece};
+use super::functions::SiteId;
+use super::level::Level;
+use super::program::{Compare, Op, Program};
+use super::scene::Scene;
+use super::tree::Operand;
+use super::value::{Short, Value};
+use super::variable::Variable;
+
+/// What runs a program's routes, one at a time, on one thread: its registers, which are used again.
+pub(super) struct Runner {
+    program: Arc<Program>,
+    /// `$var`, by number.
+    slots: Box<[Slot]>,
+    /// Where routes go back to.
+    stack: Box<[u32; DEPTH_MAX]>,
+    /// What a line or an event's values are made in.
+    text: String,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct End {
+    /// It ended by `drop`.
+    pub(super) dropped: bool,
+    /// It was ended after [`STEPS_MAX`] instructions.
+    pub(super) endless: bool,
+    /// Calls of routes that were too deep, and returned -1.
+    pub(super) too_deep: u32,
+    /// Comparisons of a text with a number, which made their conditions false.
+    pub(super) incomparable: u32,
+}
+
+/// What a `$var` holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Slot {
+    Null,
+    Int(i32),
+    /// An operand that stays the same for the whole run: a text of the script, or what the packet or the event says.
+    Operand(u32),
+}
+
+impl Runner {
+    /// All its memory is taken here, but for that of long texts.
+    #[must_use]
+    pub(super) fn new(program: Arc<Program>) -> Self {
+        Self {
+            slots: vec![Slot::Null; program.slots].into(),
+            stack: Box::new([0; DEPTH_MAX]),
+            text: String::with_capacity(TEXT_MAX),
+            program,
+        }
+    }
+
+    /// What it runs.
+    #[must_use]
+    pub(super) const fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    /// Runs from the instruction `at` to the end of the script.
+    pub(super) fn run(&mut self, at: u32, scene: &Scene<'_>) -> End {
+        let Self {
+            program,
+            slots,
+            stack,
+            text,
+        } = self;
+        let program = &**program;
+        slots.fill(Slot::Null);
+        let mut end = End::default();
+        let (mut at, mut depth, mut code) = (at as usize, 0, 1);
+        for _ in 0..STEPS_MAX {
+            let op = program.ops[at];
+            at += 1;
+            match op {
+                Op::Function(site) => {
+                    let site = SiteId(site);
+                    code = program.functions.call(program.function(site), site, scene);
+                    if code == 0 {
+                        return end;
+                    }
+                }
+                Op::Enter(target) => match stack.get_mut(depth) {
+                    Some(back) => {
+                        *back = u32::try_from(at).unwrap_or(u32::MAX);
+                        depth += 1;
+                        at = target as usize;
+                    }
+                    None => {
+                        end.too_deep += 1;
+                        code = -1;
+                    }
+                },
+                Op::Leave => {
+                    if depth == 0 || code == 0 {
+                        return end;
+                    }
+                    depth -= 1;
+                    at = stack[depth] as usize;
+                }
+                Op::Set { slot, operand } => {
+                    slots[usize::from(slot)] = match &program.operands[operand as usize] {
+                        Operand::Null => Slot::Null,
+                        Operand::Int(value) => Slot::Int(*value),
+                        Operand::Variable(Variable::Slot(other)) => slots[usize::from(*other)],
+                        Operand::Variable(Variable::ReturnCode) => Slot::Int(code),
+                        Operand::Text(_) | Operand::Variable(_) => Slot::Operand(operand),
+                    };
+                    code = 1;
+                }
+                Op::Truth { operand, yes, no } => {
+                    let frame = Frame::new(program, slots, code, scene);
+                    let is_true = frame.operand(operand).is_true();
+                    at = if is_true { yes } else { no } as usize;
+                }
+                Op::Compare(index) => {
+                    let compare = &program.compares[index as usize];
+                    let frame = Frame::new(program, slots, code, scene);
+                    let Compare { yes, no, wrong, .. } = *compare;
+                    at = match frame.compare(compare) {
+                        Some(true) => yes,
+                        Some(false) => no,
+                        None => {
+                            end.incomparable += 1;
+                            wrong
+                        }
+                    } as usize;
+                }
+                Op::Branch { yes, no } => at = if code > 0 { yes } else { no } as usize,
+                Op::Jump(target) => at = target as usize,
+                Op::Code(value) => code = value,
+                Op::CodeOf(operand) => {
+                    let frame = Frame::new(program, slots, code, scene);
+                    code = frame.operand(operand).as_code();
+                }
+                Op::Exit => return end,
+                Op::Drop => {
+                    end.dropped = true;
+                    return end;
+                }
+                // Whoever wants to hear of packets pays for it: out of the way of the rest.
+                Op::Log(_) | Op::Raise(_) | Op::Subscribe(_) => {
+                    let frame = Frame::new(program, slots, code, scene);
+                    code = frame.tell(op, text);
+                    if code == 0 {
+                        return end;
+                    }
+                }
+            }
+        }
+        end.endless = true;
+        end
+    }
+}
+
+/// What operands are worth at one moment of a run.
+struct Frame<'r> {
+    program: &'r Program,
+    slots: &'r [Slot],
+    code: i32,
+    scene: &'r Scene<'r>,
+}
+
+impl<'r> Frame<'r> {
+    #[inline]
+    const fn new(program: &'r Program, slots: &'r [Slot], code: i32, scene: &'r Scene<'r>) -> Self {
+        Self {
+            program,
+            slots,
+            code,
+            scene,
+        }
+    }
+
+    #[inline]
+    fn operand(&self, index: u32) -> Value<'r> {
+        match &self.program.operands[index as usize] {
+            Operand::Null => Value::Null,
+            Operand::Int(value) => Value::Int(*value),
+            Operand::Text(text) => Value::Text(text.as_bytes()),
+            Operand::Variable(variable) => self.variable(variable),
+        }
+    }
+
+    #[inline]
+    fn variable(&self, variable: &'r Variable) -> Value<'r> {
+        match variable {
+            Variable::Packet(pseudo) => self.scene.value(*pseudo),
+            Variable::Slot(slot) => match self.slots[usize::from(*slot)] {
+                Slot::Null => Value::Null,
+                Slot::Int(value) => Value::Int(value),
+                // It is no slot: those are copied.
+                Slot::Operand(index) => self.operand(index),
+            },
+            Variable::ReturnCode => Value::Int(self.code),
+            Variable::Param(name) => {
+                let event = self.scene.event();
+                text(event.and_then(|event| event.param(name)))
+            }
+            Variable::ParamAt(index) => {
+                let event = self.scene.event();
+                let param = event.and_then(|event| event.params.get(*index));
+                text(param.map(|(_, value)| &**value))
+            }
+        }
+    }
+
+    fn compare(&self, compare: &Compare) -> Option<bool> {
+        let (left, right) = (self.operand(compare.left), self.operand(compare.right));
+        let right_is = &self.program.operands[compare.right as usize];
+        let is_constant = matches!(right_is, Operand::Int(_));
+        left.compare(compare.how, right, is_constant).ok()
+    }
+
+    /// What the process does for scripts.
+    #[inline(never)]
+    fn tell(&self, op: Op, text: &mut String) -> i32 {
+        text.clear();
+        match op {
+            Op::Log(index) => {
+                let log = &self.program.logs[index as usize];
+                if self.program.host.wants(log.level) {
+                    self.write(&log.text, text, TEXT_MAX);
+                    self.log(log.level, text);
+                }
+                1
+            }
+            Op::Raise(index) => self.raise(index, text),
+            Op::Subscribe(index) => {
+                let subscribe = &self.program.subscribes[index as usize];
+                let (event, socket) = (&subscribe.event, &subscribe.socket);
+                let host = &self.program.host;
+                host.subscribe(event, socket, subscribe.expire)
+            }
+            _ => unreachable!("whoever calls looked at it"),
+        }
+    }
+
+    /// Scripts end their lines themselves, and so does whoever prints them.
+    fn log(&self, level: Level, text: &str) {
+        let line = text.trim_end_matches(['\n', '\r']);
+        self.program.host.log(level, line);
+    }
+
+    fn raise(&self, index: u32, text: &mut String) -> i32 {
+        let raise = &self.program.raises[index as usize];
+        let mut ends = [0; RAISE_PARAMS_MAX];
+        for ((_, value), end) in raise.params.iter().zip(&mut ends) {
+            self.write(value, text, VALUES_MAX);
+            *end = text.len();
+        }
+        let mut params = [(None, ""); RAISE_PARAMS_MAX];
+        let mut from = 0;
+        for (((name, _), end), param) in raise.params.iter().zip(ends).zip(&mut params) {
+            *param = (name.as_deref(), &text[from..end]);
+            from = end;
+        }
+        let count = raise.params.len().min(RAISE_PARAMS_MAX);
+        self.program.host.raise(&raise.event, &params[..count])
+    }
+
+    /// Writes what `format` is worth behind `text`, up to `most` bytes of it in all, cut between characters. What comes from the
+    /// wire is escaped where it is not printable.
+    fn write(&self, format: &'r Format, text: &mut String, most: usize) {
+        for piece in &format.pieces {
+            let had_room = match piece {
+                Piece::Text(plain) => push(text, most, plain.chars()),
+                Piece::Variable(variable) => match self.variable(variable) {
+                    Value::Null => push(text, most, NULL.chars()),
+                    Value::Int(value) => {
+                        let value = Short::of(value);
+                        push(text, most, value.as_bytes().iter().copied().map(char::from))
+                    }
+                    Value::Text(bytes) => match str::from_utf8(bytes) {
+                        Ok(known) => push(text, most, known.chars().flat_map(shown)),
+                        Err(_) => push(text, most, bytes.escape_ascii().map(char::from)),
+                    },
+                },
+            };
+            if !had_room {
+                return;
+            }
+        }
+    }
+}
+
+/// Adds characters while there is room for them; whether there was for all.
+fn push(text: &mut String, most: usize, mut characters: impl Iterator<Item = char>) -> bool {
+    characters.all(|c| {
+        let has_room = text.len() + c.len_utf8() <= most;
+        if has_room {
+            text.push(c);
+        }
+        has_room
+    })
+}
+
+/// A character as a line may have it.
+fn shown(c: char) -> impl Iterator<Item = char> {
+    let byte = u8::try_from(c).ok().filter(|_| c.is_control());
+    let escaped = byte.into_iter().flat_map(std::ascii::escape_default);
+    let plain = byte.is_none().then_some(c);
+    plain.into_iter().chain(escaped.map(char::from))
+}
+
+fn text(value: Option<&str>) -> Value<'_> {
+    value.map_or(Value::Null, |value| Value::Text(value.as_bytes()))
+}
+
+impl fmt::Debug for Runner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runner")
+            .field("program", &self.program)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Calls of routes in each other, as in OpenSIPS (1.11 `config.h`, `ROUTE_MAX_REC_LEV`). One more returns -1.
+pub const DEPTH_MAX: usize = 100;
+
+/// Instructions of one run: some ten microseconds, or as long as the functions take that it calls.
+pub const STEPS_MAX: usize = 10_000;
+
+/// Bytes of a line, as the default of OpenSIPS (`xlog_buf_size`).
+const TEXT_MAX: usize = 4096;
+
+/// Bytes of all values of an event that a script raises.
+const VALUES_MAX: usize = 64 << 10;
+
+/// Parameters of an event that a script raises.
+pub(crate) const RAISE_PARAMS_MAX: usize = 5;
+
+/// As OpenSIPS shows what has no value.
+const NULL: &str = "<null>";

@@ -1,0 +1,155 @@
+//! What a route runs for, as functions see it.
+
+use std::cell::OnceCell;
+use std::fmt::{self, Write as _};
+
+use binrush_wire::{Generation, Packet, Trailer};
+
+use super::Kind;
+use super::event::Event;
+use super::value::{Short, Value};
+use super::variable::Pseudo;
+use crate::dispatch::handler::{Origin, ShardId};
+
+/// What a route runs for: a packet, an event, or nothing but time.
+pub struct Scene<'a> {
+    kind: Kind,
+    shard: ShardId,
+    /// The packet, and what it came by.
+    packet: Option<(&'a Packet<'a>, &'a Origin)>,
+    event: Option<&'a Event>,
+    /// The source as text, once it was asked for.
+    source: OnceCell<Short>,
+    /// Likewise what stands at the end of the packet.
+    trailer: OnceCell<Option<Trailer>>,
+}
+
+impl<'a> Scene<'a> {
+    /// Nothing came: a startup or a timer route on `shard`.
+    #[must_use]
+    pub const fn bare(kind: Kind, shard: ShardId) -> Self {
+        Self {
+            kind,
+            shard,
+            packet: None,
+            event: None,
+            source: OnceCell::new(),
+            trailer: OnceCell::new(),
+        }
+    }
+
+    /// `packet` came.
+    #[must_use]
+    pub const fn of_packet(shard: ShardId, origin: &'a Origin, packet: &'a Packet<'a>) -> Self {
+        Self {
+            packet: Some((packet, origin)),
+            ..Self::bare(Kind::Request, shard)
+        }
+    }
+
+    /// `event` was raised.
+    #[must_use]
+    pub const fn of_event(shard: ShardId, event: &'a Event) -> Self {
+        Self {
+            event: Some(event),
+            ..Self::bare(Kind::Event, shard)
+        }
+    }
+
+    /// The kind of the route that was begun with.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Where it runs; the first shard's number in a startup route, which runs before there are shards.
+    #[must_use]
+    pub const fn shard(&self) -> ShardId {
+        self.shard
+    }
+
+    /// The packet that came.
+    #[must_use]
+    pub fn packet(&self) -> Option<&'a Packet<'a>> {
+        self.packet.map(|(packet, _)| packet)
+    }
+
+    /// What it came by.
+    #[must_use]
+    pub fn origin(&self) -> Option<&'a Origin> {
+        self.packet.map(|(_, origin)| origin)
+    }
+
+    /// The event that was raised.
+    #[must_use]
+    pub const fn event(&self) -> Option<&'a Event> {
+        self.event
+    }
+
+    /// What `pseudo` stands for here.
+    pub(super) fn value(&self, pseudo: Pseudo) -> Value<'_> {
+        let Some((packet, origin)) = self.packet else {
+            return Value::Null;
+        };
+        match pseudo {
+            Pseudo::Source => match origin {
+                Origin::Stream { peer, .. } => {
+                    let text = self.source.get_or_init(|| {
+                        let mut text = Short::default();
+                        // The longest address of IPv6 has 45 characters.
+                        let _ = write!(text, "{peer}");
+                        text
+                    });
+                    Value::Text(text.as_bytes())
+                }
+                Origin::Datagram | Origin::Process => Value::Null,
+            },
+            Pseudo::Protocol => Value::Text(match origin {
+                Origin::Stream { .. } => b"bin",
+                Origin::Datagram | Origin::Process => b"udp",
+            }),
+            Pseudo::Length => Value::Int(i32::try_from(packet.bytes().len()).unwrap_or(i32::MAX)),
+            Pseudo::Bytes => Value::Text(packet.bytes()),
+            Pseudo::Name => Value::Text(packet.name()),
+            Pseudo::Command => Value::Int(packet.command()),
+            Pseudo::Version => match packet.version() {
+                Some(version) => Value::Int(version.into()),
+                None => Value::Null,
+            },
+            Pseudo::Node => self.of_trailer(|trailer| trailer.source),
+            Pseudo::Cluster => self.of_trailer(|trailer| trailer.cluster),
+        }
+    }
+
+    fn of_trailer(&self, part: impl Fn(&Trailer) -> i32) -> Value<'_> {
+        let read = || self.packet.and_then(|(packet, _)| trailer(packet));
+        match self.trailer.get_or_init(read) {
+            Some(trailer) => Value::Int(part(trailer)),
+            None => Value::Null,
+        }
+    }
+}
+
+impl fmt::Debug for Scene<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scene")
+            .field("kind", &self.kind)
+            .field("shard", &self.shard)
+            .field("event", &self.event)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Who made a packet, and in which cluster. Messages about links have that at their beginning (2.4 and later, `clusterer.c`);
+/// what was relayed between nodes at the end of all others.
+fn trailer(packet: &Packet<'_>) -> Option<Trailer> {
+    if packet.generation() != Generation::Modern {
+        return None;
+    }
+    let mut fields = packet.fields();
+    if packet.name() == b"clusterer-internal" {
+        let (cluster, source) = (fields.pop_int().ok()?, fields.pop_int().ok()?);
+        return Some(Trailer::new(cluster, source, 0));
+    }
+    fields.pop_trailer().ok()
+}

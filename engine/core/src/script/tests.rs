@@ -1,0 +1,140 @@
+//! Programs: what they call, what they say, how they end; and why others do not start.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use super::*;
+
+/// Which functions there are, in which routes, and how they are prepared and freed.
+mod linking;
+/// Whole scripts, each with what it calls and says.
+mod programs;
+/// What is refused, each with its place.
+mod refused;
+/// Routes on shards: packets, timers, events.
+mod shards;
+
+/// A module of functions that write down how they are used. What `f("x", ...)` returns is said by its name: `yes` 1, `no` -1,
+/// `end` 0, `two` 2.
+#[derive(Debug, Default)]
+pub(super) struct Double {
+    pub(super) notes: Mutex<Vec<String>>,
+}
+
+/// Name, numbers of parameters, kinds of routes, home, what it returns.
+type Exported = (
+    &'static str,
+    &'static [usize],
+    &'static [Kind],
+    Option<&'static str>,
+    i32,
+);
+
+const EXPORTED: [Exported; 7] = [
+    ("yes", &[0, 1, 2, 6], &Kind::ALL, None, 1),
+    ("no", &[0, 1], &Kind::ALL, None, -1),
+    ("end", &[0, 1], &Kind::ALL, None, 0),
+    ("two", &[0], &Kind::ALL, None, 2),
+    ("in_request", &[1], &[Kind::Request], Some("old"), 1),
+    (
+        "in_timer",
+        &[0],
+        &[Kind::Timer, Kind::Startup],
+        Some("older"),
+        1,
+    ),
+    ("nowhere", &[0], &[], None, 1),
+];
+
+impl Double {
+    pub(super) fn note(&self, text: impl Into<String>) {
+        self.notes.lock().unwrap().push(text.into());
+    }
+
+    pub(super) fn taken(&self) -> Vec<String> {
+        std::mem::take(&mut *self.notes.lock().unwrap())
+    }
+}
+
+impl Functions for Double {
+    fn resolve(&self, name: &str, count: usize, kind: Kind) -> Result<FunctionId, Unresolved> {
+        let found = EXPORTED.iter().position(|each| each.0 == name);
+        let index = found.ok_or(Unresolved::Unknown)?;
+        let (_, counts, kinds, ..) = EXPORTED[index];
+        if !counts.contains(&count) {
+            return Err(Unresolved::Count(counts.to_vec()));
+        }
+        if !kinds.contains(&kind) {
+            return Err(Unresolved::Route(kinds.to_vec()));
+        }
+        Ok(FunctionId(u32::try_from(index).unwrap()))
+    }
+
+    fn names(&self) -> Vec<String> {
+        EXPORTED.map(|each| each.0.to_owned()).into()
+    }
+
+    fn fixup(&self, function: FunctionId, site: SiteId, params: &[String]) -> Result<(), String> {
+        if params.iter().any(|param| param == "bad") {
+            return Err("\"bad\" is not what it takes".to_owned());
+        }
+        let name = EXPORTED[function.0 as usize].0;
+        self.note(format!("fixup {name} {} {params:?}", site.0));
+        Ok(())
+    }
+
+    fn free_fixup(&self, function: FunctionId, site: SiteId) {
+        let name = EXPORTED[function.0 as usize].0;
+        self.note(format!("free {name} {}", site.0));
+    }
+
+    fn call(&self, function: FunctionId, site: SiteId, _: &Scene<'_>) -> i32 {
+        let (name, .., code) = EXPORTED[function.0 as usize];
+        self.note(format!("{name} {}", site.0));
+        code
+    }
+
+    fn home(&self, function: FunctionId) -> Option<&str> {
+        EXPORTED[function.0 as usize].3
+    }
+}
+
+impl Host for Double {
+    fn wants(&self, level: Level) -> bool {
+        level < Level::Debug
+    }
+
+    fn log(&self, level: Level, text: &str) {
+        self.note(format!("{level}: {text}"));
+    }
+
+    fn raise(&self, event: &str, params: &Params<'_>) -> i32 {
+        self.note(format!("raise {event} {params:?}"));
+        if event == "E_NOBODY" { -1 } else { 1 }
+    }
+
+    fn subscribe(&self, event: &str, socket: &str, expire: Option<u32>) -> i32 {
+        self.note(format!("subscribe {event} {socket} {expire:?}"));
+        1
+    }
+}
+
+/// The script of a text, and the warnings about it.
+pub(super) fn read(text: &str) -> Result<(Script, Vec<String>), String> {
+    let read = Script::read(Path::new("a.cfg"), text.into());
+    let (script, warnings) = read.map_err(|error| error.to_string())?;
+    let warnings = warnings.iter().map(ToString::to_string);
+    Ok((script, warnings.collect()))
+}
+
+/// The program of a text, for a module that writes down what happens; what its calls were prepared with is forgotten.
+#[track_caller]
+pub(super) fn program(text: &str) -> (Program, Arc<Double>) {
+    let (script, _) = read(text).unwrap_or_else(|error| panic!("{error}"));
+    let double = Arc::new(Double::default());
+    let (functions, host) = (Arc::clone(&double) as _, Arc::clone(&double) as _);
+    let program = Program::link(&script, functions, host);
+    let program = program.unwrap_or_else(|error| panic!("{error}"));
+    double.taken();
+    (program, double)
+}

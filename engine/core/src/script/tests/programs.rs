@@ -1,0 +1,366 @@
+use binrush_wire::{Builder, Generation, Packet, Trailer};
+
+use super::*;
+use crate::dispatch::handler::{Origin, ShardId};
+use crate::script::run::{End, Runner};
+
+/// A packet of node 3 of cluster 1.
+fn frame() -> Vec<u8> {
+    let (mut buffer, name) = ([0; 256], b"dialog-dlg-repl");
+    let mut builder = Builder::new(Generation::Modern, &mut buffer, name, 2, 5).unwrap();
+    builder.push_str(b"call").unwrap();
+    builder.push_trailer(Trailer::new(1, 3, 2)).unwrap();
+    builder.seal().to_vec()
+}
+
+fn origin() -> Origin {
+    Origin::Stream {
+        peer: [192, 0, 2, 9].into(),
+        generation: Generation::Modern,
+        release: None,
+    }
+}
+
+/// What a run of the request route of `text` calls and says, and how it ends.
+#[track_caller]
+fn run(text: &str) -> (Vec<String>, End) {
+    let (program, double) = program(text);
+    let at = program.entries(Kind::Request).next().expect("a route").at;
+    let mut runner = Runner::new(Arc::new(program));
+    let (frame, origin) = (frame(), origin());
+    let packet = Packet::parse(Generation::Modern, &frame).unwrap();
+    let scene = Scene::of_packet(ShardId(0), &origin, &packet);
+    // Twice: nothing may be left of the first run.
+    let first = runner.run(at, &scene);
+    let notes = double.taken();
+    assert_eq!(runner.run(at, &scene), first, "{text}");
+    assert_eq!(double.taken(), notes, "{text}");
+    (notes, first)
+}
+
+/// Asserts what `route { text }` calls and says, site numbers left out.
+#[track_caller]
+fn does(text: &str, expected: &[&str]) {
+    let (notes, _) = run(&format!("route {{ {text} }}"));
+    let names: Vec<_> = notes
+        .iter()
+        .map(|note| match note.split_once(' ') {
+            Some((name, site))
+                if !name.ends_with(':') && site.bytes().all(|byte| byte.is_ascii_digit()) =>
+            {
+                name
+            }
+            _ => note,
+        })
+        .collect();
+    assert_eq!(names, expected, "{text}");
+}
+
+#[test]
+fn what_functions_return_is_true_false_or_the_end() {
+    for (text, expected) in [
+        ("yes(); no(); two();", &["yes", "no", "two"][..]),
+        ("yes(); end(); yes();", &["yes", "end"]),
+        ("if (yes()) two(); else no();", &["yes", "two"]),
+        ("if (no()) { two(); } else { no(\"a\"); }", &["no", "no"]),
+        ("if (end()) two(); else no(); yes();", &["end"]),
+        ("if (no()) two(); yes();", &["no", "yes"]),
+        (
+            "if (no()) two(); else if (yes()) yes(); else two();",
+            &["no", "yes", "yes"],
+        ),
+        (
+            "if (no()) ; else if (no()) {} else two(); yes();",
+            &["no", "no", "two", "yes"],
+        ),
+        (
+            "if (two()) { if (no()) yes(); else two(); }",
+            &["two", "no", "two"],
+        ),
+        ("; ; yes(); ;", &["yes"]),
+        ("", &[]),
+    ] {
+        does(text, expected);
+    }
+}
+
+#[test]
+fn conditions_bind_as_in_opensips_and_stop_where_they_are_decided() {
+    for (condition, expected) in [
+        ("no() && yes()", &["no", "F"][..]),
+        ("yes() && two()", &["yes", "two", "T"]),
+        ("yes() || two()", &["yes", "T"]),
+        ("no() || two()", &["no", "two", "T"]),
+        ("no() or not no()", &["no", "no", "T"]),
+        ("!yes() && yes()", &["yes", "F"]),
+        ("!(yes() && no())", &["yes", "no", "T"]),
+        ("!!yes()", &["yes", "T"]),
+        // From left to right: yes || no is true, and two is asked. Of C it would not be.
+        ("yes() || no() && two()", &["yes", "two", "T"]),
+        ("yes() || (no() && two())", &["yes", "T"]),
+        ("no() && yes() || two()", &["no", "two", "T"]),
+        ("no() and yes() and two()", &["no", "F"]),
+        ("! $ml == 5", &["T"]),
+        ("1", &["T"]),
+        ("0 || -1", &["T"]),
+        ("!null", &["T"]),
+    ] {
+        let mut expected = expected.to_vec();
+        let result = expected.pop().unwrap();
+        let says = match result {
+            "T" => "error: T",
+            _ => "error: F",
+        };
+        expected.push(says);
+        let text = format!("if ({condition}) xlog(\"T\"); else xlog(\"F\");");
+        does(&text, &expected);
+    }
+}
+
+#[test]
+fn comparisons_follow_types_case_and_null() {
+    for (condition, holds) in [
+        ("$bin(type) == 2", true),
+        ("$bin(type) != 2", false),
+        ("$bin(type) < 3", true),
+        ("$bin(type) <= 2", true),
+        ("$bin(type) > 2", false),
+        ("$bin(type) >= 3", false),
+        ("$bin(type) > -1", true),
+        ("$bin(type)==\"2\"", true),
+        ("$bin(version) == 5", true),
+        ("$bin(node) == 3", true),
+        ("$bin(cluster) == 1", true),
+        ("$bin(name) == \"dialog-dlg-repl\"", true),
+        ("$bin(name) == \"DIALOG-dlg-repl\"", true),
+        ("$bin(name) == \"dialog\"", false),
+        ("$bin(name) > \"dialog\"", true),
+        ("$bin(name) < \"E\"", true),
+        ("$si == \"192.0.2.9\"", true),
+        ("$src_ip != '192.0.2.9'", false),
+        ("$pr == \"bin\"", true),
+        ("$mb != \"\"", true),
+        ("$ml == $ml", true),
+        ("$bin(type) == $bin(name)", false),
+        ("\"2\" == $bin(type)", true),
+        ("$param(ip) == null", true),
+        ("$param(1) != NULL", false),
+        ("$var(a) == null", true),
+        ("$var(a) == 0", false),
+        ("$var(a) != 0", true),
+        ("$var(a) == \"\"", false),
+        ("$var(a)", false),
+        ("$bin(name)", true),
+        ("$rc == 1", true),
+    ] {
+        let says = if holds { "error: T" } else { "error: F" };
+        does(
+            &format!("if ({condition}) xlog(\"T\"); else xlog(\"F\");"),
+            &[says],
+        );
+    }
+}
+
+#[test]
+fn a_text_that_is_compared_with_a_number_makes_the_whole_condition_false_and_is_counted() {
+    for condition in [
+        "$var(a) == 5",
+        "!($var(a) == 5)",
+        "$var(a) == 5 || yes()",
+        "no() || !($var(a) > 5 && yes())",
+    ] {
+        let text = format!("route {{ $var(a) = \"five\"; if ({condition}) two(); }}");
+        let (notes, end) = run(&text);
+        assert!(
+            !notes.iter().any(|note| note.starts_with("two")),
+            "{notes:?}"
+        );
+        assert_eq!((end.incomparable, end.dropped), (1, false), "{condition}");
+    }
+}
+
+#[test]
+fn variables_hold_what_they_were_given_and_begin_as_null() {
+    does(
+        "xlog(\"$var(a)\"); $var(a) = 5; $var(b) = $var(a); $var(a) = \"x\"; xlog(\"$var(a)$var(b)\"); $var(c) = $si; $var(a) = $var(c); \
+         xlog(\"$var(a)\"); $var(a) = null; xlog(\"$var(a)\"); two(); $var(d) = $rc; no(); xlog(\"$var(d) $rc\"); $var(e) = $retcode; \
+         xlog(\"$var(e)\");",
+        &[
+            "error: <null>",
+            "error: x5",
+            "error: 192.0.2.9",
+            "error: <null>",
+            "two",
+            "no",
+            "error: 2 -1",
+            "error: 1",
+        ],
+    );
+}
+
+#[test]
+fn routes_return_what_they_say_or_what_they_did_last() {
+    for (body, code) in [
+        ("return(5);", 5),
+        ("return(-5); two();", -5),
+        ("return;", 1),
+        ("return();", 1),
+        ("two();", 2),
+        ("two(); no();", -1),
+        ("two(); xlog(\"L_DBG\", \"\");", 1),
+        ("no(); $var(x) = 1;", 1),
+        ("if (no()) two();", 1),
+        ("if (yes()) two();", 2),
+        ("if (yes()) {}", 1),
+        ("if (no()) two(); else no();", -1),
+        ("if (no()) two(); else if (no()) two();", 1),
+        ("if (yes()) { if (no()) two(); } else no();", 1),
+        ("if (yes()) return(7); two();", 7),
+        ("$var(x) = 9; return($var(x));", 9),
+        ("return($var(x));", -1),
+        ("return($si);", 1),
+        ("return($ml);", 49),
+        ("route(b);", 3),
+        ("", 1),
+    ] {
+        let text = format!(
+            "route {{ route(a); xlog(\"$rc\"); }} route[a] {{ {body} }} route[b] {{ return(3); }}"
+        );
+        let (notes, _) = run(&text);
+        let said = format!("error: {code}");
+        assert_eq!(notes.last(), Some(&said), "{body}: {notes:?}");
+    }
+    for body in [
+        "return(0);",
+        "exit;",
+        "exit();",
+        "drop;",
+        "end();",
+        "route(b);",
+    ] {
+        let text = format!(
+            "route {{ if (route(a)) two(); else two(); two(); }} route[a] {{ {body} }} route[b] {{ return(0); }}"
+        );
+        let (notes, end) = run(&text);
+        assert!(
+            !notes.iter().any(|note| note.starts_with("two")),
+            "{body}: {notes:?}"
+        );
+        assert_eq!(end.dropped, body == "drop;", "{body}");
+    }
+}
+
+#[test]
+fn only_drop_refuses_a_packet() {
+    for (body, dropped) in [
+        ("drop;", true),
+        ("drop();", true),
+        ("exit;", false),
+        ("return(0);", false),
+        ("return(-1);", false),
+        ("end();", false),
+        ("no();", false),
+        ("if ($bin(type) == 2) drop; exit;", true),
+        ("route(a); two();", true),
+    ] {
+        let (_, end) = run(&format!("route {{ {body} }} route[a] {{ drop; }}"));
+        assert_eq!(
+            end,
+            End {
+                dropped,
+                ..End::default()
+            },
+            "{body}"
+        );
+    }
+}
+
+#[test]
+fn lines_show_values_within_bounds_and_nothing_that_a_terminal_obeys() {
+    does(
+        "xlog(\"L_INFO\", \"$bin(name) $bin(type) v$bin(version) from $si ($pr), $ml bytes, node $bin(node) of $bin(cluster), $$5\\n\");",
+        &["info: dialog-dlg-repl 2 v5 from 192.0.2.9 (bin), 49 bytes, node 3 of 1, $5"],
+    );
+    does(
+        "xlog(\"L_DBG\", \"not wanted\"); xlog(\"L_ALERT\", $si);",
+        &["alert: 192.0.2.9"],
+    );
+    let (notes, _) = run("route { xlog(\"$mb\"); }");
+    assert!(notes[0].starts_with("error: P4CK"), "{notes:?}");
+    assert!(
+        notes[0].contains("dialog-dlg-repl") && notes[0].contains("\\x00"),
+        "{notes:?}"
+    );
+    assert!(notes[0].chars().all(|c| !c.is_control()), "{notes:?}");
+    let long = "ä".repeat(5000);
+    let (notes, _) = run(&format!("route {{ xlog(\"x{long}$si\"); }}"));
+    assert_eq!(
+        notes[0].len(),
+        "error: ".len() + 4095,
+        "cut between characters"
+    );
+}
+
+#[test]
+fn events_are_raised_and_subscribed_to_by_the_process() {
+    does(
+        "if (raise_event(\"E_X\", \"ip=$si\", \"plain\", \"n=$bin(type)\", \"=\")) yes(); raise_event(\"E_NOBODY\"); xlog(\"$rc\");
+         subscribe_event(\"E_X\", \"udp:127.0.0.1:8888\"); subscribe_event('E_X', 'unix:/tmp/x', 60); subscribe_event('E_X', '/x', \"0\");",
+        &[
+            "raise E_X [(Some(\"ip\"), \"192.0.2.9\"), (None, \"plain\"), (Some(\"n\"), \"2\"), (None, \"=\")]",
+            "yes",
+            "raise E_NOBODY []",
+            "error: -1",
+            "subscribe E_X udp:127.0.0.1:8888 None",
+            "subscribe E_X unix:/tmp/x Some(60)",
+            "subscribe E_X /x Some(0)",
+        ],
+    );
+}
+
+#[test]
+fn no_run_is_endless_and_none_too_deep() {
+    let (notes, end) =
+        run("route { route(a); xlog(\"$rc\"); } route[a] { route(a); return($rc); }");
+    assert_eq!(notes, ["error: -1"]);
+    assert_eq!((end.too_deep, end.endless), (1, false));
+
+    // Two calls in each of sixty: 2^60 of them.
+    let mut text = "route { route(r0); xlog(\"never\"); }".to_owned();
+    for n in 0..60 {
+        let next = n + 1;
+        text += &format!("route[r{n}] {{ route(r{next}); route(r{next}); }}");
+    }
+    text += "route[r60] { return; }";
+    let (notes, end) = run(&text);
+    assert!(notes.is_empty(), "{notes:?}");
+    assert_eq!((end.too_deep, end.endless), (0, true));
+}
+
+#[test]
+fn a_packet_that_does_not_say_something_has_null_for_it() {
+    let (program, double) = program(
+        "route { xlog(\"$si $pr $bin(name) $bin(type) $bin(version) $bin(node) $bin(cluster) $ml\"); } route[0x] {}",
+    );
+    let at = program.entries(Kind::Request).next().unwrap().at;
+    let mut runner = Runner::new(Arc::new(program));
+    let mut buffer = [0; 64];
+    let mut builder = Builder::new(Generation::Legacy, &mut buffer, b"ul", 1, 0).unwrap();
+    builder.push_str(b"x").unwrap();
+    let frame = builder.seal();
+    let packet = Packet::parse(Generation::Legacy, frame).unwrap();
+    runner.run(
+        at,
+        &Scene::of_packet(ShardId(0), &Origin::Datagram, &packet),
+    );
+    assert_eq!(
+        double.taken(),
+        [format!(
+            "error: <null> udp ul 1 <null> <null> <null> {}",
+            frame.len()
+        )]
+    );
+    runner.run(at, &Scene::bare(Kind::Timer, ShardId(0)));
+    let nothing = ["<null>"; 8].join(" ");
+    assert_eq!(double.taken(), [format!("error: {nothing}")]);
+}

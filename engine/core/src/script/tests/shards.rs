@@ -1,0 +1,99 @@
+use binrush_wire::{Builder, Generation, Packet};
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::dispatch::front::Front;
+use crate::dispatch::handler::{Origin, ShardId};
+
+fn scripts(text: &str, shards: usize, keeper: u16) -> (Scripts, Arc<Double>, Arc<Events>) {
+    let (program, double) = program(text);
+    let (script, _) = read(text).unwrap();
+    let events = Arc::new(Events::new(script.events()));
+    let scripts = Scripts::new(program, Arc::clone(&events), shards, ShardId(keeper));
+    (scripts, double, events)
+}
+
+fn front(scripts: &Scripts, shard: u16) -> Box<dyn Front> {
+    scripts.fronts()(ShardId(shard)).expect("something runs there")
+}
+
+fn admits(front: &mut dyn Front, command: i32) -> bool {
+    let mut buffer = [0; 64];
+    let builder = Builder::new(Generation::Legacy, &mut buffer, b"ul", command, 0);
+    let mut builder = builder.unwrap();
+    let packet = Packet::parse(Generation::Legacy, builder.seal()).unwrap();
+    front.admits(&Origin::Datagram, &packet)
+}
+
+#[test]
+fn the_request_route_decides_on_every_shard_and_is_counted() {
+    let (scripts, _, _) = scripts("route { if ($bin(type) == 2) drop; }", 2, 0);
+    let (mut first, mut second) = (front(&scripts, 0), front(&scripts, 1));
+    assert!(
+        scripts.fronts()(ShardId(2)).is_none(),
+        "there is no such shard"
+    );
+    assert!(admits(&mut *first, 1));
+    assert!(!admits(&mut *first, 2));
+    assert!(!admits(&mut *second, 2));
+    let counts = scripts.counts();
+    assert_eq!((counts.runs, counts.dropped), (3, 2));
+}
+
+#[test]
+fn the_startup_route_runs_once_and_where_nothing_else_runs_there_is_no_front() {
+    let (scripts, double, _) = scripts("startup_route { yes(); }", 1, 0);
+    assert!(double.taken().is_empty());
+    scripts.startup();
+    assert_eq!(double.taken(), ["yes 0"]);
+    assert!(scripts.fronts()(ShardId(0)).is_none());
+    assert_eq!(scripts.counts().runs, 1);
+}
+
+#[test]
+fn timers_run_on_one_shard_when_they_are_due_and_what_was_missed_is_not_made_up_for() {
+    let text = "timer_route[a, 1] { yes(); } timer_route[b, 3] { two(); }";
+    let (scripts, double, _) = scripts(text, 2, 1);
+    assert!(scripts.fronts()(ShardId(0)).is_none());
+    let mut front = front(&scripts, 1);
+    let at = |ms: u64| Timestamp::from_nanos(ms * 1_000_000);
+    let mut ran = |ms| {
+        front.turn(at(ms));
+        double.taken().join(",")
+    };
+    assert_eq!(ran(500), "");
+    assert_eq!(ran(1400), "");
+    assert_eq!(ran(1500), "yes 0");
+    assert_eq!(ran(1600), "");
+    assert_eq!(ran(2600), "yes 0", "late");
+    assert_eq!(ran(3500), "yes 0,two 1", "and not later for it");
+    assert_eq!(ran(60_000), "yes 0,two 1", "once");
+    assert_eq!(ran(60_500), "");
+    assert_eq!(ran(61_000), "yes 0");
+}
+
+#[test]
+fn events_come_to_their_routes_with_their_parameters_and_a_full_queue_is_counted() {
+    let text = "event_route[E_X] { xlog(\"$param(ip) $param(2) $param(3) $si\"); } event_route[E_Y] { yes(); }";
+    let (scripts, double, events) = scripts(text, 1, 0);
+    let mut front = front(&scripts, 0);
+    assert!(admits(&mut *front, 1), "there is no request route");
+    assert!(!events.offer("E_Z", &[]), "it has no route");
+    assert!(events.offer("E_X", &[(Some("ip"), "192.0.2.1"), (None, "x")]));
+    assert!(events.offer("E_Y", &[]));
+    front.turn(Timestamp::from_nanos(1));
+    assert_eq!(
+        double.taken(),
+        ["error: 192.0.2.1 x <null> <null>", "yes 0"]
+    );
+    for n in 0..EVENTS_MAX + 3 {
+        assert_eq!(events.offer("E_Y", &[]), n < EVENTS_MAX);
+    }
+    for turn in 0..8 {
+        front.turn(Timestamp::from_nanos(2 + turn));
+        assert_eq!(double.taken().len(), 128);
+    }
+    front.turn(Timestamp::from_nanos(20));
+    assert!(double.taken().is_empty());
+    assert_eq!(scripts.counts().events_dropped, 3);
+}
