@@ -69,6 +69,8 @@ mod relay;
 mod reload;
 /// Every row of the schema, against the slow decoder.
 mod schemas;
+/// The command runs routes.
+mod script;
 /// The command sends and receives.
 mod send_serve;
 /// The generator and its sinks.

@@ -87,6 +87,7 @@ proptest! {
         fuzz::journal(&data);
         fuzz::store(&data);
         fuzz::event(&data);
+        fuzz::script(&data);
     }
 
     #[test]
@@ -172,6 +173,25 @@ fn uncounted_strings_of_2_2_may_come_in_pieces() {
         data.extend([0; 12]);
         data.extend(packet);
         fuzz::stream(&data);
+    }
+}
+
+#[test]
+fn scripts_of_words_in_any_order_are_refused_or_end() {
+    let mut dice = Dice::new(4);
+    for _ in 0..3000 {
+        let len = 1 + dice.below(120);
+        let words = dice.bytes(len);
+        fuzz::script(&[&[1], &words[..]].concat());
+    }
+    let whole = b"\0route { if (f(\"a\") && $ml > 5 || !g()) { xlog(\"$bin(name)\"); route(a); } } route[a] { $var(x) = $rc; drop; }";
+    fuzz::script(whole);
+    for at in 1..whole.len() {
+        for byte in *b"{}();\"$&!=#'\n" {
+            let mut bytes = whole.to_vec();
+            bytes[at] = byte;
+            fuzz::script(&bytes);
+        }
     }
 }
 

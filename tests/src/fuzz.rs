@@ -11,6 +11,7 @@
 //! journal   | options: u8 | n: u8 | n ops: u8, u8 each | m: u8 | m damages: u16, u8 each | files ... (journal.rs)
 //! store     | family: u8 | records: u8 | per key: u8 | steps ... (store.rs)
 //! event     | the datagram ...
+//! script    | options: u8 | the text, or a word of it for each byte ... (script.rs)
 //! ```
 //!
 //! A byte that chooses from a list is taken modulo the list's length, so no input is wasted on a bad choice.
@@ -35,6 +36,8 @@ mod plan;
 mod reading;
 /// Receiving a stream within limits, next to a model.
 mod receiver;
+/// A script, and what it does to a packet.
+mod script;
 /// A seat in a cluster.
 mod seat;
 /// The inputs that fuzzing starts from.
@@ -171,6 +174,11 @@ pub fn store(data: &[u8]) {
 /// A datagram of an event, in any form: an event or an error, and what was read is the same when it is told on.
 pub fn event(data: &[u8]) {
     event::reads(data);
+}
+
+/// The text of a script: it is refused with places and reasons, or runs for a packet and comes to an end.
+pub fn script(data: &[u8]) {
+    script::ends(data);
 }
 
 /// Start and end of each frame when `data` arrives in pieces of the given sizes, over and over; all at

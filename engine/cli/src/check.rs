@@ -124,6 +124,9 @@ fn meaning(config: &Config) -> String {
     for (what, value) in events_lines(config) {
         line(what, value);
     }
+    for name in config.script.names() {
+        line("route", name);
+    }
     for setting in config.parameters.iter() {
         for value in &setting.values {
             let value = without_password(&value.to_string());
@@ -390,6 +393,7 @@ fn meaning_json(loaded: &Loaded) -> String {
         "target": target_json(config),
         "relay": relay_json(config),
         "events": events_json(config),
+        "routes": config.script.names().collect::<Vec<_>>(),
         "verify": config.verify,
         "http": config.http.map(|http| http.to_string()),
         "stats": config.stats,

@@ -43,6 +43,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use crate::metrics::{Clusters, Modules, Status, Tables};
+use crate::serve::script::Counts;
 
 /// A thread that answers. Dropping it ends it, with whatever it was sending.
 #[derive(Debug)]
@@ -100,12 +101,12 @@ impl Http {
         counts: &Snapshot,
         clusters: Clusters,
         tables: Tables,
-        relay: Vec<TargetSnapshot>,
+        (relay, script): (Vec<TargetSnapshot>, Option<Counts>),
         (events, modules): (Option<BusSnapshot>, Modules),
     ) {
         let status = Status::of(engine, counts.clone(), self.started.elapsed());
         let status = status.with(clusters, tables).relaying(relay);
-        let status = status.telling(events);
+        let status = status.telling(events).scripted(script);
         self.publish(Status { modules, ..status });
     }
 

@@ -17,6 +17,7 @@ use binrush_engine::{Counts, Engine, KernelDrops, NameCounts, Outcome, Snapshot}
 use prometheus::TextEncoder;
 use prometheus::proto::{Metric, MetricFamily};
 
+use crate::serve::script;
 use crate::tally;
 pub(crate) use cluster::Clusters;
 use family::{counter, counters, gauge, gauges, histogram, histograms, seconds};
@@ -38,6 +39,8 @@ mod modules;
 mod records;
 /// The families about the relay.
 mod relay;
+/// The families about routes.
+mod routes;
 /// The families about connections.
 mod streams;
 
@@ -58,6 +61,8 @@ pub(crate) struct Status {
     pub(crate) events: Option<BusSnapshot>,
     /// Modules from shared libraries.
     pub(crate) modules: Modules,
+    /// What routes did, if there are any.
+    pub(crate) script: Option<script::Counts>,
     /// How long it had been running.
     pub(crate) uptime: Duration,
     /// Why it does not receive, or is no node of its clusters any more, if so.
@@ -95,6 +100,7 @@ impl Status {
             relay: Vec::new(),
             events: None,
             modules: Modules::default(),
+            script: None,
             uptime,
             trouble,
         }
@@ -122,6 +128,11 @@ impl Status {
         Self { events, ..self }
     }
 
+    /// The same with what routes did.
+    pub(crate) fn scripted(self, script: Option<script::Counts>) -> Self {
+        Self { script, ..self }
+    }
+
     /// The text of `/metrics`.
     pub(crate) fn text(&self) -> String {
         let mut families = Vec::from(self.process());
@@ -134,6 +145,7 @@ impl Status {
         families.extend(relay::families(&self.relay));
         families.extend(events::families(self.events.as_ref()));
         families.extend(modules::families(&self.modules));
+        families.extend(self.script.iter().flat_map(routes::families));
         families.retain(|family| !family.get_metric().is_empty());
         TextEncoder::new()
             .encode_to_string(&families)
@@ -411,6 +423,7 @@ mod tests {
             relay: Vec::new(),
             events: None,
             modules: Modules::default(),
+            script: None,
             uptime: Duration::from_millis(1250),
             trouble: None,
         }
@@ -469,6 +482,26 @@ mod tests {
         assert_eq!(page.sum("binrush_datagrams_total", &shard), 23.0);
         assert_eq!(value("binrush_uptime_seconds", &[]), Some(1.25));
         assert_eq!(value("binrush_healthy", &[]), Some(1.0));
+    }
+
+    #[test]
+    fn what_routes_did_is_there_when_there_are_routes() {
+        let text = status().text();
+        assert!(!text.contains("binrush_script"), "{text}");
+        let mut counts = script::Counts::default();
+        (counts.routes.runs, counts.routes.dropped) = (9, 4);
+        (counts.routes.too_deep, counts.lines_dropped) = (2, 3);
+        let page = read(&status().scripted(Some(counts)));
+        for (name, labels, value) in [
+            ("binrush_script_runs_total", &[][..], 9.0),
+            ("binrush_script_dropped_packets_total", &[], 4.0),
+            ("binrush_script_faults_total", &[("why", "too_deep")], 2.0),
+            ("binrush_script_faults_total", &[("why", "endless")], 0.0),
+            ("binrush_script_events_dropped_total", &[], 0.0),
+            ("binrush_script_lines_dropped_total", &[], 3.0),
+        ] {
+            assert_eq!(page.value(name, labels), Some(value), "{name}");
+        }
     }
 
     #[test]

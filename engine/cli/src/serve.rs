@@ -33,6 +33,7 @@ use handover::{From, Heir, Taken};
 use losses::LossLog;
 use modules::{Errands, Loaded as Modules};
 use records::{Journal, Records};
+use script::Routes;
 use service::Service;
 use settings::{Listen, Settings};
 use streams::StreamLog;
@@ -61,6 +62,8 @@ mod records;
 mod relay;
 /// SIGHUP.
 mod reload;
+/// Routing scripts.
+pub(crate) mod script;
 /// A service manager.
 mod service;
 /// What the command line and the configuration come to together.
@@ -142,6 +145,7 @@ struct Server<'a> {
     asked: Option<Asked>,
     relay: Option<Relay>,
     bus: Option<Bus>,
+    routes: Option<Routes>,
     probe: Option<Probe>,
     http: Option<Http>,
     output: &'a Output,
@@ -196,6 +200,8 @@ struct Closing {
     /// What became of events; or who still tells them, likewise.
     told: Option<BusSnapshot>,
     bus: Option<Bus>,
+    /// What the routes did.
+    routes: Option<script::Counts>,
     measured: Option<Report>,
     /// What callbacks of modules came to.
     modules: Vec<metrics::Module>,
@@ -330,12 +336,16 @@ fn serve_once(
     }
     let resident = modules.map(|modules| modules.register(&mut registry, &settings));
     let resident = resident.transpose()?;
+    let routes = script::plan(&settings, &mut registry)?;
     let journal = records.start()?;
     let mut untold = Untold(journal.notes().collect());
     settings.warnings.extend(untold.0.iter().cloned());
     settings
         .warnings
         .extend(confined.iter().flat_map(Confined::warnings));
+    if let Some(routes) = &routes {
+        routes.startup();
+    }
     let mut engine = match bound.start(registry) {
         Ok(engine) => engine,
         Err(error) => return refused(&settings, error),
@@ -386,6 +396,7 @@ fn serve_once(
             relay::more(relay.as_ref()),
             events::more(bus.as_ref()),
             modules.map_or_else(Modules::none, Modules::more),
+            script::more(&settings),
         ],
         args.json,
     ));
@@ -408,6 +419,7 @@ fn serve_once(
         asked,
         relay,
         bus,
+        routes,
         probe,
         http,
         output: &output,

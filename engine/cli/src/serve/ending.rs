@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::cluster::Seats;
 use super::handover::{Before, From, Given, Taken};
 use super::records::Journal;
+use super::script::{self, Routes};
 use super::settings::Settings;
 use super::watch::tell;
 use super::{Again, Args, Closing, Modules, Run, Server, events, modules, relay};
@@ -110,6 +111,7 @@ impl Server<'_> {
             asked,
             relay,
             bus,
+            routes,
             probe,
             http,
             output,
@@ -126,6 +128,12 @@ impl Server<'_> {
             Some(mut estate) => (engine.leave(&mut estate), Some(estate)),
             None => (engine.stop(), None),
         };
+        // All shards have ended: they say nothing behind it.
+        let mut routes = routes;
+        let routes_say = routes.as_mut();
+        if let Some(lines) = routes_say.and_then(|each| each.lines(Instant::now(), args.json)) {
+            output.print(lines);
+        }
         let (mut totals, stopped) = match ended {
             Ok(totals) => (totals, Ok(())),
             Err(StopError { totals, cause, .. }) => (*totals, Err(cause)),
@@ -160,6 +168,7 @@ impl Server<'_> {
             relay,
             told: None,
             bus,
+            routes: routes.as_ref().map(Routes::counts),
             measured: probe.map(Probe::finish),
             modules: modules.map(Modules::counts).unwrap_or_default(),
             watched: Ok(()),
@@ -191,6 +200,7 @@ pub(super) fn give_back(engine: Engine, journal: Journal, output: Output, json: 
         relay: None,
         told: None,
         bus: None,
+        routes: None,
         stopped: Ok(()),
         measured: None,
         modules: Vec::new(),
@@ -266,6 +276,7 @@ fn last(closing: &Closing, json: bool, more: Value) -> String {
         totals,
         relayed,
         told,
+        routes,
         measured,
         modules,
         ..
@@ -279,6 +290,7 @@ fn last(closing: &Closing, json: bool, more: Value) -> String {
         if let Some(told) = told {
             counts.insert("events".to_owned(), events::json(told));
         }
+        counts.extend(routes.map(|routes| ("script".to_owned(), routes.json())));
         counts.extend(
             measured
                 .as_ref()
@@ -313,6 +325,7 @@ fn last(closing: &Closing, json: bool, more: Value) -> String {
     lines.extend(relay::lines(relayed));
     lines.extend(told.iter().flat_map(events::lines));
     lines.extend(modules.iter().map(modules::line));
+    lines.extend(routes.iter().map(script::Counts::line));
     lines.extend(measured.iter().flat_map(probe::lines));
     let verdict = if balanced {
         "balanced"

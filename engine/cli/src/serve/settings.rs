@@ -18,6 +18,7 @@ use binrush_engine::config::{
 };
 use binrush_engine::engine::ListenerInfo;
 use binrush_engine::relay::TargetConfig;
+use binrush_engine::script::{Level, Script};
 use binrush_engine::stream::StreamLimits;
 use binrush_engine::tls::{ServerTls, TlsDomain, TlsError, TlsFiles};
 use binrush_engine::{Access, EngineConfig, StartError};
@@ -62,6 +63,9 @@ pub(crate) struct Settings {
     pub(super) libraries: Libraries,
     /// Names of packets that such modules have.
     pub(super) taken: BTreeSet<String>,
+    /// The routes, and how much of what they say is wanted.
+    pub(super) script: Script,
+    pub(super) script_log: Level,
     /// The domains of a configuration, also those that its own listeners do not need.
     pub(super) tls: TlsFiles,
     /// What the configuration set, and where.
@@ -212,6 +216,8 @@ impl Settings {
             events: config.events,
             libraries: config.libraries,
             taken: BTreeSet::new(),
+            script: config.script,
+            script_log: config.script_log,
             tls: config.tls,
             parameters: config.parameters,
             pin_place: config.pin_place,
@@ -395,6 +401,8 @@ impl Settings {
                 "what is said of modules from shared libraries",
                 !self.libraries.says_the_same(&new.libraries),
             ),
+            ("the script", self.script != new.script),
+            ("script_log", self.script_log != new.script_log),
             ("confine", self.confine != new.confine),
             ("http", self.http != new.http),
         ];
@@ -474,6 +482,8 @@ impl Default for Settings {
             events: None,
             libraries: Libraries::default(),
             taken: BTreeSet::new(),
+            script: Script::default(),
+            script_log: Level::Info,
             tls: TlsFiles::default(),
             parameters: Parameters::default(),
             pin_place: None,

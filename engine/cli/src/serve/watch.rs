@@ -11,6 +11,7 @@ use binrush_engine::{Clock as _, Snapshot};
 use serde_json::{Map, Value, json};
 
 use super::handover::Heir;
+use super::script::Routes;
 use super::{Ending, Errands, LINES_MAX, Server, events};
 use crate::metrics::{Clusters, Modules, Tables};
 use crate::output::{Output, event};
@@ -38,6 +39,7 @@ impl Server<'_> {
             }
             self.service.look_after(&self.engine);
             self.tell_clusters();
+            self.tell_routes();
             if sampled.elapsed() < SAMPLE {
                 continue;
             }
@@ -66,8 +68,9 @@ impl Server<'_> {
                 }
             }
             if let Some(http) = &self.http {
+                let script = self.routes.as_ref().map(Routes::counts);
                 let more = (events, modules);
-                http.show(&self.engine, &now, clusters, tables, relay, more);
+                http.show(&self.engine, &now, clusters, tables, (relay, script), more);
             }
             let (every, elapsed) = (self.settings.stats, sampled - then);
             if every.is_zero() || elapsed < every {
@@ -114,6 +117,15 @@ impl Server<'_> {
             });
         }
         *told = now;
+    }
+
+    /// What the routes said.
+    fn tell_routes(&mut self) {
+        let json = self.args.json;
+        let routes = self.routes.as_mut();
+        if let Some(lines) = routes.and_then(|routes| routes.lines(Instant::now(), json)) {
+            self.output.print(lines);
+        }
     }
 
     /// What happened in the clusters.

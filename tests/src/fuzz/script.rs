@@ -1,0 +1,217 @@
+//! A script is refused with reasons, or runs and ends.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use binrush_engine::config::{ConfigError, PROBLEMS_MAX};
+use binrush_engine::script::{
+    Events, FunctionId, Functions, Host, Kind, Level, Params, Program, Scene, Script, Scripts,
+    SiteId, Unresolved,
+};
+use binrush_engine::{Origin, ShardId, Timestamp};
+use binrush_wire::{Builder, Generation, Packet};
+
+/// All that a script may be made of, and some that it may not.
+const WORDS: [&str; 64] = [
+    "route {",
+    "route[a] {",
+    "route[b] {",
+    "startup_route {",
+    "timer_route[t, 1] {",
+    "event_route[E_X] {",
+    "}",
+    "}",
+    "}",
+    "{",
+    "(",
+    ")",
+    ")",
+    ";",
+    ";",
+    ";",
+    ",",
+    "if (",
+    "else",
+    "else if (",
+    "f()",
+    "f(\"a\")",
+    "g()",
+    "g(1, \"b\")",
+    "f();",
+    "g();",
+    "route(a)",
+    "route(b);",
+    "route(nowhere);",
+    "return(-1);",
+    "return;",
+    "return(0);",
+    "return($var(x));",
+    "exit;",
+    "drop;",
+    "&&",
+    "||",
+    "!",
+    "not",
+    "and",
+    "==",
+    "!=",
+    "<",
+    ">=",
+    "=",
+    "1",
+    "-5",
+    "\"text\"",
+    "'t'",
+    "null",
+    "$var(x)",
+    "$var(y) =",
+    "$si",
+    "$ml",
+    "$bin(type)",
+    "$rc",
+    "$param(1)",
+    "$nothing",
+    "xlog(\"$mb $var(x)\");",
+    "xlog(\"L_DBG\", \"x\");",
+    "raise_event(\"E_X\", \"a=$ml\");",
+    "subscribe_event(\"E_X\", \"/x\");",
+    "# }",
+    "\"",
+];
+
+/// Functions `f` and `g` of any number of parameters up to two. What they return changes from call to call.
+#[derive(Debug, Default)]
+struct Module {
+    calls: AtomicI64,
+    /// Calls that are prepared and not freed yet.
+    prepared: AtomicI64,
+}
+
+impl Functions for Module {
+    fn resolve(&self, name: &str, count: usize, kind: Kind) -> Result<FunctionId, Unresolved> {
+        match (name, count, kind) {
+            ("f", 0..=2, _) => Ok(FunctionId(0)),
+            ("g", 0..=2, Kind::Request | Kind::Timer) => Ok(FunctionId(1)),
+            ("g", 0..=2, _) => Err(Unresolved::Route(vec![Kind::Request, Kind::Timer])),
+            ("f" | "g", ..) => Err(Unresolved::Count(vec![0, 1, 2])),
+            _ => Err(Unresolved::Unknown),
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        vec!["f".to_owned(), "g".to_owned()]
+    }
+
+    fn fixup(&self, _: FunctionId, site: SiteId, params: &[String]) -> Result<(), String> {
+        if params.iter().any(|param| param == "b") && site.0 % 2 == 1 {
+            return Err("not here".to_owned());
+        }
+        self.prepared.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn free_fixup(&self, _: FunctionId, _: SiteId) {
+        self.prepared.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn call(&self, _: FunctionId, _: SiteId, _: &Scene<'_>) -> i32 {
+        let calls = self.calls.fetch_add(1, Ordering::Relaxed);
+        [1, -1, 1, 2, -1, 1, 0][usize::try_from(calls % 7).expect("below 7")]
+    }
+
+    fn home(&self, function: FunctionId) -> Option<&str> {
+        (function.0 == 1).then_some("g")
+    }
+}
+
+impl Host for Module {
+    fn wants(&self, level: Level) -> bool {
+        level < Level::Debug
+    }
+
+    fn log(&self, _: Level, text: &str) {
+        assert!(text.len() <= 4096, "{} bytes", text.len());
+    }
+
+    fn raise(&self, _: &str, params: &Params<'_>) -> i32 {
+        assert!(params.len() <= 5);
+        1
+    }
+
+    fn subscribe(&self, _: &str, _: &str, _: Option<u32>) -> i32 {
+        -1
+    }
+}
+
+pub(super) fn ends(data: &[u8]) {
+    let Some((options, rest)) = data.split_first() else {
+        return;
+    };
+    let text = match options % 2 {
+        0 => rest.to_vec(),
+        _ => {
+            let words = rest
+                .iter()
+                .map(|byte| WORDS[usize::from(*byte) % WORDS.len()]);
+            words.collect::<Vec<_>>().join(" ").into_bytes()
+        }
+    };
+    let lines = 1 + text.iter().filter(|byte| **byte == b'\n').count();
+    let script = match Script::read(Path::new("fuzz.cfg"), text) {
+        Ok((script, _)) => script,
+        Err(error) => return refused(&error, lines),
+    };
+    let module = Arc::new(Module::default());
+    let (functions, host) = (Arc::clone(&module) as _, Arc::clone(&module) as _);
+    match Program::link(&script, functions, host) {
+        Ok(program) => run(program, &script),
+        Err(error) => {
+            assert!((1..=PROBLEMS_MAX).contains(&error.problems.len()));
+            assert!(!error.to_string().is_empty());
+        }
+    }
+    assert_eq!(
+        module.prepared.load(Ordering::Relaxed),
+        0,
+        "freed once each"
+    );
+}
+
+fn refused(error: &ConfigError, lines: usize) {
+    let problems = error.problems();
+    assert!((1..=PROBLEMS_MAX).contains(&problems.len()), "{error}");
+    for problem in problems {
+        let place = problem.place().expect("it is in the text");
+        assert!((1..=lines).contains(&(place.line as usize)), "{error}");
+        assert!(!problem.message().is_empty());
+    }
+}
+
+/// Runs all that runs by itself.
+fn run(program: Program, script: &Script) {
+    let events = Arc::new(Events::new(script.events()));
+    let homes = program.homes().count();
+    let scripts = Scripts::new(program, Arc::clone(&events), 1, ShardId(0));
+    scripts.startup();
+    let Some(mut front) = scripts.fronts()(ShardId(0)) else {
+        return;
+    };
+    assert!(homes > 0, "something runs");
+    let mut buffer = [0; 64];
+    let builder = Builder::new(Generation::Legacy, &mut buffer, b"ul", 1, 0);
+    let mut builder = builder.expect("it fits");
+    let packet = Packet::parse(Generation::Legacy, builder.seal()).expect("it was made");
+    let before = scripts.counts();
+    let admits = front.admits(&Origin::Datagram, &packet);
+    let after = scripts.counts();
+    assert_eq!(
+        after.runs - before.runs,
+        u64::from(script.has_request_route())
+    );
+    assert_eq!(after.dropped - before.dropped, u64::from(!admits));
+    for second in 0..3 {
+        events.offer("E_X", &[(Some("a"), "1")]);
+        front.turn(Timestamp::from_nanos(second * 1_000_000_000));
+    }
+}
