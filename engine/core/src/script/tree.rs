@@ -7,6 +7,18 @@ use crate::config::Excerpt;
 
 /// The routes of a configuration: known to be well formed, and to call no route that is not there.
 ///
+/// ```text
+/// script    := { route }
+/// route     := ( "route" [ "[" name "]" ] | "startup_route" | "timer_route" "[" name "," seconds "]" | "event_route" "[" event "]" ) block
+/// block     := "{" { statement } "}"
+/// statement := call ";" | "$var(" name ") =" value ";" | if | "return" [ "(" [ value ] ")" ] ";" | "exit" ";" | "drop" ";" | ";"
+/// if        := "if" condition ( block | statement ) [ "else" ( block | statement ) ]
+/// condition := term { ( "&&" | "||" ) term }                              from left to right
+/// term      := "!" term | "(" condition ")" | call | value [ comparison value ]
+/// call      := name "(" [ parameter { "," parameter } ] ")"               six parameters at most
+/// value     := number | string | variable | "null"
+/// ```
+///
 /// Plain data. Which functions there are is known where modules are loaded: [`Program::link`](super::Program::link) asks for them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Script {
