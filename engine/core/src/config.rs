@@ -2,7 +2,7 @@
 //!
 //! The language is the operators' own, a subset of OpenSIPS's script: parameters such as `listen = bin:IP:PORT`,
 //! `loadmodule` of the built-in parts, `modparam`, `include_file`, comments. Routes become a
-//! [`Script`]; those of SIP are skipped with a warning. What OpenSIPS has no word for is set by `modparam("binrush", ...)`.
+//! [`Script`](crate::script::Script); those of SIP are skipped with a warning. What OpenSIPS has no word for is set by `modparam("binrush", ...)`.
 //!
 //! ```text
 //!  file ─▶ Source ─▶ Lexer ─▶ Parser ─▶ Statement ─▶ Assembly ─▶ Config and warnings

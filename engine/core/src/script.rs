@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The language is the operators' own, a subset of OpenSIPS's: blocks, calls, `if` on what they return, `$var`, and what a packet says
-//! of itself ([`Script`] has the grammar). What it does is what OpenSIPS 1.11 does (`action.c`, `route.c`):
+//! of itself ([`Script`](crate::script::Script) has the grammar). What it does is what OpenSIPS 1.11 does (`action.c`, `route.c`):
 //!
 //! - A function returns a number: 0 ends the whole script, more is true, less is false. `$rc` is the last one.
 //! - A route returns what its `return` says, or what it did last returned. `return(0)` ends the whole script, as `exit` does.
@@ -17,7 +17,8 @@
 //! - `&&` and `||` bind alike, from left to right, and `!` binds more: so says `cfg.y` from 1.10 to 4.0, other than in most languages.
 //! - A `$var` is null when a route begins to run for something. (There it keeps what the process put into it last.)
 //!
-//! A run allocates nothing, takes no lock, reads no clock, and ends: after [`STEPS_MAX`] steps, and no deeper than [`DEPTH_MAX`] calls.
+//! A run allocates nothing, takes no lock, reads no clock, and ends: after [`STEPS_MAX`](crate::script::STEPS_MAX) steps, and no deeper than
+//! [`DEPTH_MAX`](crate::script::DEPTH_MAX) calls.
 //! What went wrong that way is counted, and the packet goes on.
 
 use std::fmt;
