@@ -202,7 +202,7 @@ mod tests {
     fn connections_are_told_without_a_cluster_and_of_clusters_that_there_is_none() {
         let folder = Folder::new();
         let path = folder.socket();
-        let asked = Asked::start(&path, None, Tables::none(), None).unwrap();
+        let asked = Asked::start(&path, None, Tables::none(), (None, None)).unwrap();
         let peers = || ask(&path, &Request::Peers {}).unwrap();
         assert!(peers()["peers"].is_object(), "also before the first look");
         let mut counts = Snapshot::default();
