@@ -256,7 +256,7 @@ fn a_wrong_configuration_is_told_with_its_place_and_nothing_is_opened() {
             "listen = bin:127.0.0.1:99999",
         ),
         (
-            "# nothing but this\nloadmodule \"tm.so\"\n",
+            "listen = bin:127.0.0.1:5566\nloadmodule \"tm.so\"\n",
             ":2:12: ",
             "loadmodule \"tm.so\"",
         ),
