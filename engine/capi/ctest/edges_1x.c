@@ -5,6 +5,8 @@
  *   edges_1x         all of it
  *   edges_1x leak    and loses memory, so that the tools that look for that find something
  */
+#include <errno.h>
+
 #include "binrush.h"
 #include "check.h"
 
@@ -58,7 +60,7 @@ static struct binrush_counts counts(void)
 
 	EQUAL(binrush_get_counts(&now, sizeof(now)), 0);
 	CHECK(now.received ==
-		now.handled + now.misread + now.nobody + now.too_short + now.bad_marker + now.bad_checksum + now.bad_name);
+		now.handled + now.misread + now.nobody + now.too_short + now.bad_marker + now.bad_checksum + now.bad_name + now.nested);
 	return now;
 }
 
@@ -77,7 +79,7 @@ static void outside(void)
 
 static void nothing_to_send(void)
 {
-	str bad = {module, -1};
+	str bad = {module, -1}, empty = {NULL, 0}, letter = {module, 1};
 
 	EQUAL(bin_push_int(1), -1);
 	EQUAL(bin_push_str(&name), -1);
@@ -92,12 +94,20 @@ static void nothing_to_send(void)
 	EQUAL(bin_init(&bad, 1), -1);
 	EQUAL(bin_push_int(1), -1);
 	EQUAL(bin_send(&self), -1);
+	EQUAL(bin_init(&empty, 1), -1);
+	EQUAL(bin_push_int(1), -1);
+	/* 17 bytes, which no receiver takes. */
+	EQUAL(bin_init(&letter, 1), 0);
+	EQUAL(bin_send(&self), -1);
+	EQUAL(bin_push_int(1), 0);
+	EQUAL(bin_send(&nobody), 21);
 }
 
 static void registrations(void)
 {
 	EQUAL(bin_register_cb(NULL, first), -1);
 	EQUAL(bin_register_cb(module, NULL), -1);
+	EQUAL(bin_register_cb("", first), -1);
 	EQUAL(bin_register_cb(module, first), 0);
 	EQUAL(bin_register_cb(module, second), 0);
 	EQUAL(bin_register_cb(other, first), 0);
@@ -195,7 +205,9 @@ static void pushes_while_it_pops(void)
 	EQUAL(number, 2);
 	/* No delivery inside of a delivery. */
 	EQUAL(binrush_run_once(0), -1);
+	errno = 0;
 	EQUAL(binrush_listen(NULL), -1);
+	EQUAL(errno, EBUSY);
 	EQUAL(binrush_fd(), -1);
 }
 
@@ -294,6 +306,26 @@ static void kept_pointers(void)
 	binrush_poison(0);
 }
 
+/* Packets leave from where the thread listens. */
+static void leaving(void)
+{
+	union sockaddr_union to = loopback(0), from;
+	socklen_t len = sizeof(from);
+	char bytes[32];
+	int sink = socket(AF_INET, SOCK_DGRAM, 0), queued;
+
+	EQUAL(bind(sink, &to.s, sizeof(to.sin)), 0);
+	to = loopback(port_of(sink));
+	for (queued = 0; queued <= 1; queued++) {
+		EQUAL(bin_init(&name, 1), 0);
+		EQUAL(queued ? bin_send_batch(&to) : bin_send(&to), 21);
+		bin_flush();
+		EQUAL(recvfrom(sink, bytes, sizeof(bytes), 0, &from.s, &len), 21);
+		EQUAL(su_getport(&from), port);
+	}
+	close(sink);
+}
+
 static void several_destinations(void)
 {
 	struct binrush_counts before = counts();
@@ -329,13 +361,19 @@ static void several_destinations(void)
 
 static void listening(void)
 {
-	union sockaddr_union taken = loopback(port), any = loopback(0), local;
+	union sockaddr_union same = loopback(port), any = loopback(0), local;
 	struct binrush_counts few;
 
 	EQUAL(binrush_run_once(0), 0);
-	EQUAL(binrush_listen(&taken), -1);
+	errno = 0;
+	EQUAL(binrush_listen(&nobody), -1);
+	EQUAL(errno, EADDRINUSE);
 	memset(&local, 0, sizeof(local));
 	EQUAL(binrush_listen(&local), -1);
+	EQUAL(errno, EAFNOSUPPORT);
+	EQUAL(port_of(binrush_fd()), port);
+	/* Where it listens already. */
+	EQUAL(binrush_listen(&same), 0);
 	EQUAL(port_of(binrush_fd()), port);
 	EQUAL(binrush_listen(&any), 0);
 	CHECK(port_of(binrush_fd()) != port);
@@ -373,6 +411,7 @@ int main(int argc, char **argv)
 	lengths_that_lie();
 	refused_packets();
 	kept_pointers();
+	leaving();
 	several_destinations();
 	outside();
 	listening();

@@ -53,11 +53,10 @@ static void beginning(void)
 	bin_free_packet(NULL);
 	EQUAL(bin_push_int(&packet, 1), -1);
 	EQUAL(_bin_init(&packet, &cap, 1, 1, 0, 1), 0);
-	EQUAL(packet.flags, BINFL_SYSMEM);
+	CHECK(packet.flags & BINFL_SYSMEM);
 	bin_free_packet(&packet);
-	EQUAL(bin_init(&packet, &empty, 1, 1, 0), 0);
-	EQUAL(bin_push_int(&packet, 1), 20);
-	bin_free_packet(&packet);
+	EQUAL(bin_init(&packet, &empty, 1, 1, 0), -1);
+	EQUAL(bin_init(&packet, NULL, 1, 1, 0), -1);
 }
 
 static void growing(void)
@@ -222,14 +221,137 @@ static void wrapping(void)
 	EQUAL(bin_pop_int(&wrapped, &number), -1);
 }
 
+/* What was written is read from its beginning, as the entities of 3.6's B2B do, and nothing is lost: see `valgrind`. */
+static void wrapping_what_it_owns(void)
+{
+	bin_packet_t packet = started(40), moved;
+	int number, i;
+
+	for (i = 0; i < 50; i++)
+		CHECK(bin_push_int(&packet, i) > 0);
+	bin_init_buffer(&packet, packet.buffer.s, packet.buffer.len);
+	CHECK(packet.size > packet.buffer.len);
+	for (i = 0; i < 50; i++) {
+		EQUAL(bin_pop_int(&packet, &number), 0);
+		EQUAL(number, i);
+	}
+	EQUAL(bin_pop_int(&packet, &number), 1);
+	EQUAL(bin_push_int(&packet, 50), 21 + 4 * 51);
+	/* A struct may move. */
+	moved = packet;
+	bin_init_buffer(&moved, moved.buffer.s, 21);
+	EQUAL(bin_push_int(&moved, 7), 25);
+	bin_free_packet(&moved);
+
+	/* What is no packet any more is still let go of. */
+	packet = started(40);
+	packet.buffer.s[0] = 'p';
+	bin_init_buffer(&packet, packet.buffer.s, packet.buffer.len);
+	EQUAL(bin_pop_int(&packet, &number), -1);
+	EQUAL(bin_push_int(&packet, 1), -1);
+	bin_free_packet(&packet);
+
+	/* A struct that remembers memory which is gone owns nothing of what lies there now. */
+	packet = started(40);
+	EQUAL(bin_push_int(&packet, 1), 25);
+	moved = packet;
+	bin_free_packet(&packet);
+	moved.buffer.s = malloc(48);
+	CHECK(moved.buffer.s);
+	memcpy(moved.buffer.s, "P4CK\x15\0\0\0\x03\0\x05\0edges\x0b\0\0\0", 21);
+	packet = moved;
+	bin_init_buffer(&packet, packet.buffer.s, 21);
+	bin_free_packet(&packet);
+	CHECK(memcmp(moved.buffer.s, "P4CK", 4) == 0);
+	free(moved.buffer.s);
+}
+
+/* A struct that was filled by hand, with memory of malloc: the library has no words behind it. */
+static void made_by_hand(void)
+{
+	bin_packet_t packet = fresh();
+	int number;
+
+	packet.flags = 0;
+	packet.buffer.s = malloc(25);
+	CHECK(packet.buffer.s);
+	packet.buffer.len = packet.size = 25;
+	memcpy(packet.buffer.s, "P4CK\x19\0\0\0\x03\0\x05\0edges\x0b\0\0\0\x09\0\0\0", 25);
+	packet.front_pointer = packet.buffer.s + 21;
+	EQUAL(bin_pop_back_int(&packet, &number), 0);
+	EQUAL(number, 9);
+	EQUAL(bin_skip_int_packet_end(&packet, 2), -1);
+	EQUAL(bin_skip_int_packet_end(&packet, 1), 0);
+	EQUAL(bin_remove_int_buffer_end(&packet, 1), 0);
+	EQUAL(bin_push_int(&packet, 10), 25);
+	EQUAL(bin_push_int(&packet, 11), 29);
+	EQUAL(bin_pop_int(&packet, &number), 0);
+	EQUAL(number, 10);
+	bin_free_packet(&packet);
+
+	/* One of ours whose bytes were replaced. */
+	packet = started(40);
+	free(packet.buffer.s);
+	packet.buffer.s = malloc(25);
+	CHECK(packet.buffer.s);
+	packet.buffer.len = packet.size = 25;
+	memcpy(packet.buffer.s, "P4CK\x19\0\0\0\x03\0\x05\0edges\x0b\0\0\0\x09\0\0\0", 25);
+	EQUAL(bin_pop_back_int(&packet, &number), 0);
+	EQUAL(number, 9);
+	bin_free_packet(&packet);
+}
+
+/* Returns to the caller unless the version is 2. */
+static void only_version_2(bin_packet_t *packet)
+{
+	ensure_bin_version(packet, 2);
+	called++;
+}
+
+static void versions_of_nothing(void)
+{
+	bin_packet_t packet = started(0);
+	char rubbish[40] = "not a packet";
+
+	only_version_2(&packet);
+	EQUAL(called, 1);
+	bin_free_packet(&packet);
+	EQUAL(get_bin_pkg_version(&packet), -1);
+	set_bin_pkg_version(&packet, 2);
+	only_version_2(&packet);
+	bin_init_buffer(&packet, rubbish, sizeof(rubbish));
+	EQUAL(get_bin_pkg_version(&packet), -1);
+	set_bin_pkg_version(&packet, 2);
+	only_version_2(&packet);
+	EQUAL(called, 1);
+	called = 0;
+}
+
+static struct binrush_counts counts(void)
+{
+	struct binrush_counts now;
+
+	EQUAL(binrush_get_counts(&now, sizeof(now)), 0);
+	return now;
+}
+
 static void callback(bin_packet_t *packet, int type, struct receive_info *ri, void *att)
 {
 	bin_packet_t reply = started(0);
+	struct binrush_counts before = counts();
 	str whole;
 	int i;
 
 	called++;
 	EQUAL(type, 7);
+	/* Nothing was taken off its end that could be put back. */
+	EQUAL(bin_skip_int_packet_end(packet, 1), -1);
+	EQUAL(bin_push_int(packet, 4711), 25);
+	EQUAL(bin_remove_int_buffer_end(packet, 1), 0);
+	EQUAL(bin_skip_int_packet_end(packet, 2), -1);
+	EQUAL(bin_skip_int_packet_end(packet, 1), 0);
+	EQUAL(bin_pop_back_int(packet, &i), 0);
+	EQUAL(i, 4711);
 	EQUAL(ri->src_port, 5555);
 	EQUAL(*(int *)att, 1234);
 	/* Longer than what it came with, and never freed by us. */
@@ -238,6 +360,7 @@ static void callback(bin_packet_t *packet, int type, struct receive_info *ri, vo
 	/* No delivery inside of a delivery. */
 	bin_get_buffer(&reply, &whole);
 	call_callbacks(whole.s, ri);
+	EQUAL(counts().nested, before.nested + 1);
 	bin_free_packet(&reply);
 	if (called == 2)
 		bin_free_packet(packet);
@@ -254,9 +377,50 @@ static void needs_version_3(bin_packet_t *packet, int type, struct receive_info 
 	called++;
 }
 
+static void nothing(bin_packet_t *packet, int type, struct receive_info *ri, void *att)
+{
+	(void)packet;
+	(void)type;
+	(void)ri;
+	(void)att;
+}
+
+static int *attachment;
+
+/* What it was given stays where it is, and what it writes there is kept, whoever registers meanwhile. */
+static void registers(bin_packet_t *packet, int type, struct receive_info *ri, void *att)
+{
+	str another = str_init("another");
+
+	(void)packet;
+	(void)type;
+	(void)ri;
+	CHECK(!attachment || attachment == att);
+	attachment = att;
+	++*attachment;
+	EQUAL(bin_register_cb(&another, nothing, NULL, 0), 0);
+	*attachment += 100;
+}
+
+static void attachments_stay(void)
+{
+	bin_packet_t packet = started(0);
+	str another = str_init("one more");
+	int att = 0, i;
+
+	EQUAL(bin_register_cb(&cap, registers, &att, sizeof(att)), 0);
+	for (i = 0; i < 3; i++)
+		call_callbacks(packet.buffer.s, NULL);
+	EQUAL(bin_register_cb(&another, nothing, NULL, 0), 0);
+	EQUAL(*attachment, 303);
+	EQUAL(att, 0);
+	bin_free_packet(&packet);
+}
+
 static void callbacks(void)
 {
 	bin_packet_t packet = started(0);
+	struct binrush_counts before = counts(), after;
 	struct receive_info ri;
 	int att = 1234, i;
 
@@ -282,6 +446,12 @@ static void callbacks(void)
 	call_callbacks(NULL, NULL);
 	EQUAL(called, 1);
 	bin_free_packet(&packet);
+	after = counts();
+	EQUAL(after.received, before.received + 4 + 3 + 2);
+	EQUAL(after.handled, before.handled + 4);
+	EQUAL(after.nested, before.nested + 3);
+	EQUAL(after.nobody, before.nobody + 1);
+	EQUAL(after.bad_marker, before.bad_marker + 1);
 }
 
 static void sending(void)
@@ -318,7 +488,11 @@ int main(void)
 	popping();
 	taking_off_and_putting_back();
 	wrapping();
+	wrapping_what_it_owns();
+	made_by_hand();
+	versions_of_nothing();
 	callbacks();
+	attachments_stay();
 	sending();
 	return 0;
 }

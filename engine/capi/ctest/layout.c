@@ -34,7 +34,7 @@ SIZE(struct dest_info, 48);
 AT(struct dest_info, to, 8);
 AT(struct dest_info, send_sock, 40);
 
-SIZE(struct binrush_counts, 80);
+SIZE(struct binrush_counts, 88);
 
 #if BINRUSH_API == 1
 _Static_assert(PROTO_UDP == 1 && PROTO_OTHER == 5, "numbers of 1.11");

@@ -124,6 +124,9 @@ int _bin_init(bin_packet_t *packet, str *capability, int packet_type, short vers
 /*
  * Makes `packet` show the packet in `buffer`, which stays yours: it is not freed with the packet, and copied as soon as the packet grows. What
  * is no packet (marker, lengths) leaves one without bytes, with which everything answers -1.
+ *
+ * What `packet` itself has memory of its own for, it goes on owning: bin_init_buffer(&p, p.buffer.s, p.buffer.len) reads from the beginning what
+ * was written, and bin_free_packet lets go of it. For that the struct is looked at; it need not be initialised.
  */
 void bin_init_buffer(bin_packet_t *packet, char *buffer, int length) BINRUSH_3(init_buffer);
 
@@ -137,7 +140,8 @@ int bin_push_int(bin_packet_t *packet, int info) BINRUSH_3(push_int);
 int bin_append_buffer(bin_packet_t *packet, str *buf) BINRUSH_3(append_buffer);
 
 /*
- * Take `count` ints off the end, and put them back. Never more than the fields have, and not more than were taken.
+ * Take `count` ints off the end, and put them back. Never more than the fields have, and not more than were taken; of a packet whose memory
+ * you gave yourself, not more than `size` has.
  *
  * 0 or -1.
  */
@@ -192,18 +196,21 @@ int bin_register_cb(str *cap, void (*cb)(bin_packet_t *packet, int packet_type, 
  */
 void call_callbacks(char *buffer, struct receive_info *rcv) BINRUSH_3(call_callbacks);
 
-/* The version in the header. */
+/* The version in the header; -1 without bytes, where there is none to set either. */
 static inline short get_bin_pkg_version(bin_packet_t *packet)
 {
 	short version;
 
+	if (!packet->buffer.s)
+		return -1;
 	memcpy(&version, packet->buffer.s + BIN_PACKET_MARKER_SIZE + PKG_LEN_FIELD_SIZE, sizeof(version));
 	return version;
 }
 
 static inline void set_bin_pkg_version(bin_packet_t *packet, short version)
 {
-	memcpy(packet->buffer.s + BIN_PACKET_MARKER_SIZE + PKG_LEN_FIELD_SIZE, &version, sizeof(version));
+	if (packet->buffer.s)
+		memcpy(packet->buffer.s + BIN_PACKET_MARKER_SIZE + PKG_LEN_FIELD_SIZE, &version, sizeof(version));
 }
 
 /* Return from the calling function, which answers nothing, when the packet has another version, or one outside of a range. */

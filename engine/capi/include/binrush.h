@@ -71,16 +71,17 @@ int binrush_run_once(int timeout_ms);
  */
 void binrush_poison(int on);
 
-/* What became of packets in this process since it began. At rest `received` is the sum of the seven counters after it. */
+/* What became of packets in this process since it began. At rest `received` is the sum of the eight counters after it. */
 struct binrush_counts {
-	uint64_t received;     /* datagrams that binrush_run_once took */
+	uint64_t received;     /* datagrams that binrush_run_once took, packets that call_callbacks was given */
 	uint64_t handled;      /* a callback ran, and popped nothing that was not there */
 	uint64_t misread;      /* a callback ran, and a pop answered -1 */
 	uint64_t nobody;       /* of a name that nobody registered for */
-	uint64_t too_short;    /* below 18 bytes */
+	uint64_t too_short;    /* below 18 bytes; of call_callbacks also with a length that is none */
 	uint64_t bad_marker;   /* without P4CK */
 	uint64_t bad_checksum; /* changed on their way, or not of 1.x */
 	uint64_t bad_name;     /* with a name that reaches past the end */
+	uint64_t nested;       /* came inside of a callback on the same thread, where no other one runs */
 	uint64_t sent;         /* packets that the kernel took, once for each destination */
 	uint64_t failed;       /* packets that it did not take */
 };

@@ -16,6 +16,8 @@ mod cursor;
 pub mod delivery;
 /// The packet of the 1.x API that a thread makes.
 mod draft;
+/// Whether this process is still the same.
+mod forks;
 /// The 1.x API.
 pub mod legacy;
 /// How packets of the 3.x API leave a program.
@@ -32,5 +34,7 @@ pub mod program;
 pub mod registrations;
 
 pub use counts::{Counts, counts};
+pub use legacy::{flush, send_from};
+
 pub use delivery::{Delivered, Origin, Poison, deliver};
 pub use registrations::{Callback, Registration, collecting};

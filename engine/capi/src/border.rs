@@ -4,8 +4,9 @@ use std::panic::{self, AssertUnwindSafe};
 
 /// Answers `body`, or `on_panic` where it panics: nothing unwinds into C, which is built without tables for it.
 ///
-/// Every function that C calls goes through here once. Costs nothing where `body` cannot panic, and nothing in releases, which
-/// abort. (The Rust reference, "Panic": unwinding out of `extern "C"` aborts; a module's mistake would end the engine.)
+/// Every function that C calls goes through here once. Costs nothing where `body` cannot panic. Releases abort at the panic itself and
+/// come no further than that, so this is for builds that unwind: what C can bring about, also in a thread's last moments, must not
+/// panic in the first place. (The Rust reference, "Panic": unwinding out of `extern "C"` aborts.)
 #[inline]
 pub(crate) fn border<R>(on_panic: R, body: impl FnOnce() -> R) -> R {
     panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {

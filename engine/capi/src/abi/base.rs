@@ -116,17 +116,29 @@ impl Str {
     #[inline]
     #[must_use]
     pub unsafe fn bytes<'a>(at: *const Self) -> Option<&'a [u8]> {
-        if at.is_null() {
+        // SAFETY: this function's condition.
+        let (s, len) = unsafe { Self::span(at) }?;
+        if len == 0 {
             return Some(&[]);
+        }
+        // SAFETY: `len` readable bytes by this function's condition; an int's worth is below `isize::MAX`.
+        Some(unsafe { slice::from_raw_parts(s, len) })
+    }
+
+    /// Where the bytes are that C means, and how many: as [`bytes`](Self::bytes), for who may write where they are.
+    ///
+    /// # Safety
+    /// `at` is null, or points to a readable `str`.
+    #[inline]
+    #[must_use]
+    pub unsafe fn span(at: *const Self) -> Option<(*const u8, usize)> {
+        if at.is_null() {
+            return Some((ptr::null(), 0));
         }
         // SAFETY: not null, so a readable `str` by this function's condition; it need not be aligned.
         let Self { s, len } = unsafe { at.read_unaligned() };
         let len = usize::try_from(len).ok()?;
-        if s.is_null() || len == 0 {
-            return Some(&[]);
-        }
-        // SAFETY: `len` readable bytes by this function's condition; an int's worth is below `isize::MAX`.
-        Some(unsafe { slice::from_raw_parts(s.cast_const().cast(), len) })
+        Some((s.cast_const().cast(), if s.is_null() { 0 } else { len }))
     }
 }
 

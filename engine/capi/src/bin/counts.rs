@@ -22,15 +22,16 @@ pub(crate) enum Count {
     BadMarker,
     BadChecksum,
     BadName,
+    Nested,
     Sent,
     Failed,
 }
 
-/// Since the process began. At rest `received` is the sum of the seven after it. (`struct binrush_counts` of `include/binrush.h`)
+/// Since the process began. At rest `received` is the sum of the eight after it. (`struct binrush_counts` of `include/binrush.h`)
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Datagrams that `binrush_run_once` took.
+    /// Datagrams that `binrush_run_once` took, and packets that `call_callbacks` was given.
     pub received: u64,
     /// Their callback ran, and popped nothing that was not there.
     pub handled: u64,
@@ -38,7 +39,7 @@ pub struct Counts {
     pub misread: u64,
     /// Nobody registered for the name, or for the 3.x API.
     pub nobody: u64,
-    /// Below 18 bytes.
+    /// Below 18 bytes; of `call_callbacks` also above 65535, or with a length that is none.
     pub too_short: u64,
     /// Without `P4CK`.
     pub bad_marker: u64,
@@ -46,6 +47,8 @@ pub struct Counts {
     pub bad_checksum: u64,
     /// With a name that reaches past the end.
     pub bad_name: u64,
+    /// Came inside of a callback on the same thread, where nothing else is delivered.
+    pub nested: u64,
     /// Packets that the kernel took: `bin_send` and `bin_flush`, once for each destination; and those of the 3.x API.
     pub sent: u64,
     /// Packets that it did not take, or that had no socket.
@@ -65,6 +68,7 @@ pub fn counts() -> Counts {
         bad_marker: of(Count::BadMarker),
         bad_checksum: of(Count::BadChecksum),
         bad_name: of(Count::BadName),
+        nested: of(Count::Nested),
         sent: of(Count::Sent),
         failed: of(Count::Failed),
     }
@@ -119,14 +123,14 @@ mod tests {
     fn who_knows_fewer_or_more_counters_gets_those_that_both_know() {
         add(Count::Received, 1);
         let mut few = [u64::MAX; 2];
-        let mut many = [u64::MAX; 12];
+        let mut many = [u64::MAX; 13];
         // SAFETY: as many writable bytes as are told, and null.
         unsafe {
             assert_eq!(binrush_get_counts(few.as_mut_ptr().cast(), 8), 0);
-            assert_eq!(binrush_get_counts(many.as_mut_ptr().cast(), 96), 0);
+            assert_eq!(binrush_get_counts(many.as_mut_ptr().cast(), 104), 0);
             assert_eq!(binrush_get_counts(ptr::null_mut(), 8), -1);
         }
         assert!((1..u64::MAX).contains(&few[0]) && few[1] == u64::MAX);
-        assert_eq!(many[10..], [0, 0]);
+        assert_eq!(many[11..], [0, 0]);
     }
 }

@@ -10,8 +10,11 @@ use binrush_wire::Generation;
 
 use crate::abi::base::BinPacket;
 
+// So a pop costs no look at whether the thread is ending, and cannot fail in its last moments.
+const _: () = assert!(!std::mem::needs_drop::<Cursor>());
+
 thread_local! {
-    /// Without a destructor, so that a pop costs no look at whether the thread is ending.
+    /// Without a destructor.
     pub(crate) static CURSOR: Cursor = const { Cursor::new() };
 }
 
@@ -66,6 +69,11 @@ impl Cursor {
         self.misread.set(false);
         self.popped.set(0);
         Some(Delivering(self))
+    }
+
+    /// Whether a callback runs.
+    pub(crate) fn is_delivering(&self) -> bool {
+        self.is_delivering.get()
     }
 
     /// Takes an int.

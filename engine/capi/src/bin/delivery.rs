@@ -11,8 +11,8 @@ use std::ptr;
 
 use binrush_wire::{Generation, MAX_PACKET_LEN, Packet};
 
-use super::cursor::{CURSOR, Delivering};
-use super::packet;
+use super::cursor::{CURSOR, Cursor, Delivering};
+use super::packet::{self, WORDS_LEN};
 use super::registrations::{Attachment, Callback, ModernCall};
 use crate::abi::base::{BinPacket, ReceiveInfo, Str};
 
@@ -53,7 +53,7 @@ pub struct Delivered {
 /// Calls `callback` with the pops of this thread reading `packet`; afterwards those of the 1.x API answer -2 again.
 ///
 /// Popped pointers are good until it returns. Never unwinds. Allocates once in a thread's life, but for packets that the callback
-/// makes longer.
+/// makes longer. On a thread in its last moments, whose memory for copies is gone, nothing is called.
 pub fn deliver(
     callback: &Callback,
     packet: &Packet<'_>,
@@ -64,7 +64,9 @@ pub fn deliver(
         let Some(delivering) = cursor.deliver() else {
             return Delivered::default();
         };
-        SCRATCH.with_borrow_mut(|scratch| {
+        let delivered = SCRATCH.try_with(|scratch| {
+            // Nobody else has it: `cursor` lets nobody else come this far.
+            let scratch = &mut *scratch.borrow_mut();
             let copy = scratch.fill(packet.bytes());
             let ran = match callback {
                 Callback::Legacy(call) => {
@@ -95,8 +97,14 @@ pub fn deliver(
                 misread,
                 popped,
             }
-        })
+        });
+        delivered.unwrap_or_default()
     })
+}
+
+/// Whether this thread is in a callback.
+pub(crate) fn is_running() -> bool {
+    CURSOR.with(Cursor::is_delivering)
 }
 
 /// Calls one of the 3.x API with the packet at `copy`, which has room for some ints more.
@@ -108,6 +116,9 @@ fn modern(
     origin: &Origin,
 ) {
     let len = packet.bytes().len();
+    let size = len + SPARE_LEN;
+    // SAFETY: so many bytes are there until the callback has returned, and the words behind them.
+    let flags = unsafe { packet::lend(copy, len, size) };
     let int = |len: usize| c_int::try_from(len).expect("packets are below 64 KiB");
     let mut told = BinPacket {
         buffer: Str {
@@ -116,9 +127,9 @@ fn modern(
         },
         front_pointer: copy.wrapping_add(len - packet.body().len()).cast(),
         next: ptr::null_mut(),
-        size: int(len + SPARE_LEN),
+        size: int(size),
         type_: packet.command(),
-        flags: packet::BORROWED,
+        flags,
         src_id: origin.node.unwrap_or_default(),
     };
     let mut info = ReceiveInfo::new(origin.source, origin.local, PROTO_BIN);
@@ -142,18 +153,20 @@ impl Scratch {
     /// Copies `packet`, zeros behind it.
     #[inline]
     fn fill(&mut self, packet: &[u8]) -> *mut u8 {
-        if self.bytes.len() < packet.len() + SPARE_LEN {
+        if self.bytes.len() < packet.len() + SPARE_LEN + WORDS_LEN {
             self.grow(packet.len());
         }
         self.bytes[..packet.len()].copy_from_slice(packet);
         self.bytes[packet.len()..][..SPARE_LEN].fill(0);
+        // Of all of it: behind the zeros are the words of what is lent to C.
         self.bytes.as_mut_ptr()
     }
 
     /// Once, and for who cut a packet that no transport carries.
     #[cold]
     fn grow(&mut self, len: usize) {
-        self.bytes.resize(len.max(MAX_PACKET_LEN) + SPARE_LEN, 0);
+        let len = len.max(MAX_PACKET_LEN) + SPARE_LEN + WORDS_LEN;
+        self.bytes.resize(len, 0);
     }
 
     /// With what nobody takes for data of his.

@@ -1,7 +1,7 @@
 //! The packet of the 1.x API that a thread makes.
 
 use binrush_wire::crc32::checksum;
-use binrush_wire::{MARKER, MAX_DATAGRAM_LEN};
+use binrush_wire::{Generation, MARKER, MAX_DATAGRAM_LEN};
 
 /// A packet under construction, in memory that is taken once and kept.
 ///
@@ -69,11 +69,14 @@ impl Draft {
         true
     }
 
-    /// The packet as it goes on the wire, with the checksum of what is in it now; `None` when there is none. More can be pushed
-    /// afterwards, and it can be sealed again.
+    /// The packet as it goes on the wire, with the checksum of what is in it now; `None` when there is none, or one below what a
+    /// receiver takes: that of a name of one letter without fields. More can be pushed afterwards, and it can be sealed again.
     #[inline]
     pub(crate) fn seal(&mut self) -> Option<&[u8]> {
         let packet = &mut self.bytes[..self.len];
+        if packet.len() < Generation::Legacy.min_packet_len() {
+            return None;
+        }
         let crc = checksum(packet.get(HEADER_LEN..)?);
         packet[4..HEADER_LEN].copy_from_slice(&crc.to_le_bytes());
         Some(packet)
@@ -97,7 +100,7 @@ const HEADER_LEN: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use binrush_wire::{Builder, Generation};
+    use binrush_wire::Builder;
 
     #[test]
     fn packets_are_those_of_the_builder_whatever_is_pushed() {
@@ -129,6 +132,17 @@ mod tests {
         assert_eq!(draft.seal().unwrap(), before);
         assert!(draft.push_str(b"x") && !draft.push_int(0) && !draft.push_str(b""));
         assert_eq!(draft.seal().unwrap().len(), MAX_DATAGRAM_LEN);
+    }
+
+    #[test]
+    fn what_every_receiver_refuses_is_not_sealed() {
+        let mut draft = Draft::new().unwrap();
+        assert!(draft.begin(b"u", 1));
+        assert_eq!(draft.seal(), None);
+        assert!(draft.push_str(b""));
+        assert_eq!(draft.seal().unwrap().len(), 21);
+        assert!(draft.begin(b"ul", 1));
+        assert_eq!(draft.seal().unwrap().len(), 18);
     }
 
     #[test]

@@ -5,18 +5,21 @@
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::ptr;
 
 use super::cursor::{CURSOR, NoPop};
 use super::draft::Draft;
-use super::outbox::Outbox;
+use super::outbox::{self, Outbox, Source};
 use super::registrations::{Callback, LegacyCall, Registration, register};
 use crate::abi::base::{SockaddrUnion, Str};
 use crate::border::border;
 
-/// Names who takes the packets of `mod_name`, which is copied. 0, or -1 without name or callback.
+/// Names who takes the packets of `mod_name`, which is copied. 0; -1 without name or callback, for an empty name, and in a module
+/// whose `mod_init` or `child_init` has returned.
 ///
-/// Of two with the same name the last one is called. In a module, only until its `mod_init` or `child_init` returns.
+/// Of two with the same name the last one is called.
 ///
 /// # Safety
 /// `mod_name` is null or a terminated string; `cb` may be called until the process ends.
@@ -28,16 +31,18 @@ pub unsafe extern "C" fn bin_register_cb(mod_name: *mut c_char, cb: Option<Legac
         };
         // SAFETY: not null, so a terminated string by this function's condition.
         let name = unsafe { CStr::from_ptr(mod_name) };
-        register(Registration {
+        if name.is_empty() {
+            return -1;
+        }
+        truth(register(Registration {
             name: name.to_bytes().into(),
             callback: Callback::Legacy(call),
-        });
-        0
+        }))
     })
 }
 
-/// Begins a packet of the module `mod_name`; the one that this thread made before is gone. 0; -1 with a null or negative name, with one
-/// that does not fit, without memory: then there is no packet, and pushes and sends answer -1.
+/// Begins a packet of the module `mod_name`; the one that this thread made before is gone. 0; -1 with a null, empty or negative name,
+/// which nobody can register for, with one that does not fit, without memory: then there is no packet, and pushes and sends answer -1.
 ///
 /// # Safety
 /// `mod_name` is null or a `str` whose `s` is null or points to `len` bytes.
@@ -46,8 +51,8 @@ pub unsafe extern "C" fn bin_init(mod_name: *const Str, packet_type: c_int) -> c
     // SAFETY: this function's condition.
     let name = (!mod_name.is_null()).then(|| unsafe { Str::bytes(mod_name) });
     making(|making| match name.flatten() {
-        Some(name) => truth(making.draft.begin(name, packet_type)),
-        None => {
+        Some(name) if !name.is_empty() => truth(making.draft.begin(name, packet_type)),
+        _ => {
             making.draft.discard();
             -1
         }
@@ -74,11 +79,12 @@ pub extern "C" fn bin_push_int(info: c_int) -> c_int {
     making(|making| truth(making.draft.push_int(info)))
 }
 
-/// Sends the packet that this thread made to `dest`. Its length; 0 for null; -1 where there is no packet, no socket, an address that
-/// is neither IPv4 nor IPv6, or the kernel refuses.
+/// Sends the packet that this thread made to `dest`. Its length; 0 for null; -1 where there is no packet, or one below the smallest
+/// that receivers take, 18 bytes, no socket, an address that is neither IPv4 nor IPv6, or the kernel refuses, as it does when it has
+/// no room: nothing waits here.
 ///
-/// The packet stays, to be sent to others too. It leaves from a socket of the thread's own, whose port the kernel chose: 1.x does
-/// not look at where a packet comes from.
+/// The packet stays, to be sent to others too. It leaves from where the thread listens by `binrush_listen`, or else from what the
+/// host gave to [`send_from`], or else from a port of the kernel's choice: 1.x does not look at where a packet comes from.
 ///
 /// # Safety
 /// `dest` is null or an address as [`SockaddrUnion::read`] takes them.
@@ -99,7 +105,8 @@ pub unsafe extern "C" fn bin_send(dest: *const SockaddrUnion) -> c_int {
 }
 
 /// As [`bin_send`], but that the packet only joins this thread's queue, which goes out by [`bin_flush`], when it has 64 packets or
-/// 256 KiB, before the next [`bin_send`], and when the thread ends. What the kernel refuses then is counted.
+/// 256 KiB, before the next [`bin_send`], when the thread ends, and in a module at the shard's next turn, within a tenth of a second.
+/// What the kernel refuses then is counted.
 ///
 /// # Safety
 /// As for [`bin_send`].
@@ -202,6 +209,31 @@ pub extern "C" fn bin_skip_int(count: c_int) -> c_int {
             .with(|cursor| cursor.skip_int(count))
             .map_or_else(NoPop::code, |()| 0)
     })
+}
+
+/// Sends what C queued on this thread and did not flush. For who runs callbacks: costs a load where C never made a packet.
+#[inline]
+pub fn flush() {
+    if !MAKING.get().is_null() {
+        bin_flush();
+    }
+}
+
+/// Gives sockets that `bin_send` leaves from, each with the address that it is bound to, such as duplicates of what the host receives
+/// BIN by. The first one of a destination's family is used.
+///
+/// For threads that have sent nothing yet, of whatever module, and do not listen themselves: so it is called before modules are
+/// initialised. A second call replaces what the first one gave.
+pub fn send_from(sockets: Vec<(SocketAddr, OwnedFd)>) {
+    outbox::send_from(sockets);
+}
+
+/// This thread sends from `own` where its family is that of a destination. In its last moments it sends no more.
+pub(crate) fn send_from_own(own: Option<Source>) {
+    making(|making| {
+        making.outbox.send_from_own(own);
+        0
+    });
 }
 
 /// What a thread makes and sends from.

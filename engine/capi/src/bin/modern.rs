@@ -9,7 +9,7 @@
 
 use std::cell::RefCell;
 use std::ffi::{c_char, c_int, c_short, c_void};
-use std::slice;
+use std::{ptr, slice};
 
 use binrush_wire::{Generation, Head, MAX_PACKET_LEN, Packet, frame_len};
 
@@ -18,11 +18,13 @@ use super::cursor::CURSOR;
 use super::delivery::{self, Origin, Poison};
 use super::links::StreamLinks;
 use super::packet::{self, NoField, View};
+use super::program;
 use super::registrations::{self, Attachment, Callback, ModernCall, Registration};
 use crate::abi::base::{BinPacket, ReceiveInfo, SockaddrUnion, Str};
 use crate::border::border;
 
-/// `_bin_init`: starts a packet with `length` bytes of memory, which grows; 0 takes the maximum. 0, or -1: nothing is started.
+/// `_bin_init`: starts a packet with `length` bytes of memory, which grows; 0 takes the maximum. 0, or -1: nothing is started, as for
+/// a capability that is null or empty, for which nobody can register.
 ///
 /// # Safety
 /// As the module says, but that the struct may be uninitialised; what it holds is not freed.
@@ -45,7 +47,9 @@ pub unsafe extern "C" fn binrush_3_init(
         let is_made = !packet.is_null()
             && unsafe {
                 Str::bytes(capability).is_some_and(|name| {
-                    packet::init(packet, name, packet_type, version, length, flags)
+                    !name.is_empty() && {
+                        packet::init(packet, name, packet_type, version, length, flags)
+                    }
                 })
             };
         if is_made { 0 } else { -1 }
@@ -53,7 +57,7 @@ pub unsafe extern "C" fn binrush_3_init(
 }
 
 /// `bin_init_buffer`: shows the packet that is in `buffer`, which stays the caller's: it is not freed with the packet, and copied
-/// when the packet grows. What is no packet leaves one of no bytes, with which every other function answers -1.
+/// when the packet grows. But what `packet` itself has memory of its own for stays its own, and popping begins anew. What is no packet leaves one of no bytes, with which every other function answers -1.
 ///
 /// # Safety
 /// As the module says, but that the struct may be uninitialised.
@@ -79,14 +83,14 @@ pub unsafe extern "C" fn binrush_3_init_buffer(
 pub unsafe extern "C" fn binrush_3_push_str(packet: *mut BinPacket, info: *const Str) -> c_int {
     border(-1, || {
         // SAFETY: the module's condition.
-        let Some(bytes) = (unsafe { Str::bytes(info) }) else {
+        let Some(span) = (unsafe { Str::span(info) }) else {
             return -1;
         };
-        let Ok(len) = u16::try_from(bytes.len()) else {
+        let Ok(len) = u16::try_from(span.1) else {
             return -1;
         };
         // SAFETY: the module's condition.
-        unsafe { packet::append(packet, &len.to_le_bytes(), bytes) }.unwrap_or(-1)
+        unsafe { packet::append(packet, &len.to_le_bytes(), span) }.unwrap_or(-1)
     })
 }
 
@@ -98,7 +102,7 @@ pub unsafe extern "C" fn binrush_3_push_str(packet: *mut BinPacket, info: *const
 pub unsafe extern "C" fn binrush_3_push_int(packet: *mut BinPacket, info: c_int) -> c_int {
     border(-1, || {
         // SAFETY: the module's condition.
-        unsafe { packet::append(packet, &info.to_le_bytes(), &[]) }.unwrap_or(-1)
+        unsafe { packet::append(packet, &info.to_le_bytes(), NOTHING) }.unwrap_or(-1)
     })
 }
 
@@ -110,10 +114,9 @@ pub unsafe extern "C" fn binrush_3_push_int(packet: *mut BinPacket, info: c_int)
 pub unsafe extern "C" fn binrush_3_append_buffer(packet: *mut BinPacket, buf: *const Str) -> c_int {
     border(-1, || {
         // SAFETY: the module's condition.
-        let bytes = unsafe { Str::bytes(buf) }.filter(|_| !buf.is_null());
-        bytes
-            // SAFETY: the module's condition.
-            .and_then(|bytes| unsafe { packet::append(packet, bytes, &[]) })
+        let span = unsafe { Str::span(buf) }.filter(|_| !buf.is_null());
+        // SAFETY: the module's condition.
+        span.and_then(|span| unsafe { packet::append(packet, &[], span) })
             .unwrap_or(-1)
     })
 }
@@ -311,7 +314,7 @@ pub unsafe extern "C" fn binrush_3_free_packet(packet: *mut BinPacket) {
 }
 
 /// `bin_register_cb`: names who takes the packets of `cap`, which is copied, as are `att_len` bytes of `att`. 0; -1 without name or
-/// callback, with a negative length, without memory.
+/// callback, with a negative length, without memory, and in a module whose `mod_init` or `child_init` has returned.
 ///
 /// # Safety
 /// See the module; `att` is null or has `att_len` bytes; `cb` may be called until the process ends.
@@ -338,16 +341,16 @@ pub unsafe extern "C" fn binrush_3_register_cb(
             };
             Some(copy)
         };
-        registrations::register(Registration {
+        let is_taken = registrations::register(Registration {
             name: name.into(),
             callback: Callback::Modern { call, att },
         });
-        0
+        if is_taken { 0 } else { -1 }
     })
 }
 
 /// `call_callbacks`: hands the packet at `buffer` to whoever the process registered for its capability. What is no packet, nobody's,
-/// or comes from inside of a callback is dropped.
+/// or comes from inside of a callback is dropped, and counted as that.
 ///
 /// # Safety
 /// `buffer` is null or has as many bytes as the packet's header says, or at least 10; `rcv` is null or readable.
@@ -357,34 +360,47 @@ pub unsafe extern "C" fn binrush_3_call_callbacks(buffer: *const c_char, rcv: *c
         if buffer.is_null() {
             return;
         }
-        // SAFETY: ten bytes are a header, which says how many there are.
-        let frame: &[u8] = unsafe {
-            let header = slice::from_raw_parts(buffer.cast(), 10);
-            let len = match frame_len(Generation::Modern, header, MAX_PACKET_LEN) {
-                Head::NeedMore { missing } => 10 + missing,
-                Head::Complete { .. } | Head::Broken(_) => return,
-            };
-            slice::from_raw_parts(buffer.cast(), len)
-        };
-        let Ok(packet) = Packet::parse(Generation::Modern, frame) else {
-            return;
-        };
-        let source = if rcv.is_null() {
-            None
-        } else {
-            // SAFETY: readable by this function's condition.
-            unsafe { SockaddrUnion::read(&raw const (*rcv).src_su) }
-        };
-        let origin = Origin {
-            source,
-            ..Origin::default()
-        };
-        let table = registrations::table();
-        if let Some(callback) = registrations::find(&table, packet.name()) {
-            // What it made of the packet is its own affair: there is nobody to tell.
-            let _ = delivery::deliver(callback, &packet, &origin, Poison::Off);
-        }
+        counts::add(Count::Received, 1);
+        // SAFETY: this function's condition.
+        let fate = unsafe { take(buffer.cast(), rcv) };
+        counts::add(fate, 1);
     });
+}
+
+/// One packet, to whom it concerns.
+///
+/// # Safety
+/// As for [`binrush_3_call_callbacks`], and `buffer` is not null.
+unsafe fn take(buffer: *const u8, rcv: *const ReceiveInfo) -> Count {
+    // SAFETY: ten bytes are a header, which says how many there are.
+    let frame: &[u8] = unsafe {
+        let header = slice::from_raw_parts(buffer, 10);
+        let len = match frame_len(Generation::Modern, header, MAX_PACKET_LEN) {
+            Head::NeedMore { missing } => 10 + missing,
+            Head::Complete { .. } => return Count::TooShort,
+            Head::Broken(error) => return counts::refusal(&error),
+        };
+        slice::from_raw_parts(buffer, len)
+    };
+    let packet = match Packet::parse(Generation::Modern, frame) {
+        Ok(packet) => packet,
+        Err(error) => return counts::refusal(&error),
+    };
+    let source = if rcv.is_null() {
+        None
+    } else {
+        // SAFETY: readable by the caller's condition.
+        unsafe { SockaddrUnion::read(&raw const (*rcv).src_su) }
+    };
+    let origin = Origin {
+        source,
+        ..Origin::default()
+    };
+    let table = registrations::table();
+    match registrations::find(&table, packet.name()) {
+        Some(callback) => program::fate(delivery::deliver(callback, &packet, &origin, Poison::Off)),
+        None => Count::Nobody,
+    }
 }
 
 /// Own: sends the packet to `to` by TCP, on a connection that is kept for this thread's next ones. Its length; 0 for null; -1 where it
@@ -418,6 +434,9 @@ pub unsafe extern "C" fn binrush_packet_send(
         }
     })
 }
+
+/// No second part.
+const NOTHING: (*const u8, usize) = (ptr::null(), 0);
 
 /// 0 or -1.
 fn done(f: impl FnOnce() -> Option<()>) -> c_int {

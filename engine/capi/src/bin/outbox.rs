@@ -1,47 +1,72 @@
-//! How datagrams of a thread leave: one socket for each address family, opened when it is first needed.
+//! How datagrams of a thread leave: one socket for each address family, chosen when it is first needed.
 //!
-//! The sockets have the kernel's defaults and a port of its choice. A queue is made when something is first queued: it takes 64
-//! packets or 256 KiB of them, whichever is less, and is sent when it is full.
+//! That is what the thread itself listens with; or else the first of that family that the host gave, so that packets come from where
+//! it listens, as those of `bin_listen` do; or else one of the kernel's defaults and of a port of its choice. Nothing waits for room: a
+//! shard may be sending. A queue is made when something is first queued: it takes 64 packets or 256 KiB of them, whichever is less,
+//! and is sent when it is full. A child of fork(2) drops what its parent queued.
 
 use std::io;
+use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::rc::Rc;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use binrush_net::{SendMmsg, Tx, TxBatch};
 
 use super::counts::{self, Count};
+use super::forks::Process;
+use crate::abi::base::SockaddrUnion;
 
 /// What a thread sends from.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     v4: Option<Way>,
     v6: Option<Way>,
+    /// What the thread listens with, and where.
+    own: Option<Source>,
 }
+
+/// A socket to send from, and where it is bound.
+pub(crate) type Source = (SocketAddr, Arc<UdpSocket>);
 
 /// One address family.
 #[derive(Debug)]
 struct Way {
-    socket: Rc<UdpSocket>,
+    socket: Arc<UdpSocket>,
     queue: Option<Queue>,
 }
 
 #[derive(Debug)]
 struct Queue {
-    tx: SendMmsg<Rc<UdpSocket>>,
+    tx: SendMmsg<Arc<UdpSocket>>,
     batch: TxBatch,
+    /// Who filled it.
+    owner: Process,
 }
 
 impl Outbox {
     pub(crate) const fn new() -> Self {
-        Self { v4: None, v6: None }
+        Self {
+            v4: None,
+            v6: None,
+            own: None,
+        }
     }
 
-    /// Sends `packet` to `to` now, behind what is queued for the same family.
+    /// Sends from `own`, where its family is that of a destination; what is queued goes out before.
+    pub(crate) fn send_from_own(&mut self, own: Option<Source>) {
+        self.flush();
+        (self.v4, self.v6, self.own) = (None, None, own);
+    }
+
+    /// Sends `packet` to `to` now, behind all that is queued.
     ///
     /// # Errors
-    /// No socket, or the kernel's; the packet is counted as failed.
+    /// No socket, or the kernel's, also that there is no room; the packet is counted as failed.
     #[inline]
     pub(crate) fn send(&mut self, packet: &[u8], to: SocketAddr) -> io::Result<usize> {
+        self.flush();
         let sent = self.way(to).and_then(|way| way.send(packet, to));
         counts::add(
             if sent.is_ok() {
@@ -89,27 +114,52 @@ impl Outbox {
         };
         match way {
             Some(way) => Ok(way),
-            None => Ok(way.insert(Way::open(any)?)),
+            None => Ok(way.insert(Way::open(any, self.own.as_ref())?)),
         }
     }
 }
 
 impl Way {
+    /// `any` is where a socket of the kernel's choice is bound.
     #[cold]
-    fn open(any: SocketAddr) -> io::Result<Self> {
+    fn open(any: SocketAddr, own: Option<&Source>) -> io::Result<Self> {
+        let given = GIVEN.read().unwrap_or_else(PoisonError::into_inner);
+        let bound = own
+            .into_iter()
+            .chain(&*given)
+            .find(|(local, _)| local.is_ipv4() == any.is_ipv4());
+        let socket = match bound {
+            Some((_, socket)) => Arc::clone(socket),
+            None => Arc::new(UdpSocket::bind(any)?),
+        };
         Ok(Self {
-            socket: Rc::new(UdpSocket::bind(any)?),
+            socket,
             queue: None,
         })
     }
 
     #[inline]
-    fn send(&mut self, packet: &[u8], to: SocketAddr) -> io::Result<usize> {
-        self.flush();
+    fn send(&self, packet: &[u8], to: SocketAddr) -> io::Result<usize> {
+        let len = address_len(to);
+        let to = SockaddrUnion::of(to);
         loop {
-            match self.socket.send_to(packet, to) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                sent => return sent,
+            // SAFETY: so many bytes, and an address of that length. (sendto(2))
+            let sent = unsafe {
+                libc::sendto(
+                    self.socket.as_raw_fd(),
+                    packet.as_ptr().cast(),
+                    packet.len(),
+                    libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+                    (&raw const to).cast(),
+                    len,
+                )
+            };
+            if let Ok(sent) = usize::try_from(sent) {
+                return Ok(sent);
+            }
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
             }
         }
     }
@@ -117,6 +167,7 @@ impl Way {
     #[inline]
     fn queue(&mut self, packet: &[u8], to: SocketAddr) {
         let queue = self.queue.get_or_insert_with(|| Queue::new(&self.socket));
+        queue.leave_to_parent();
         if !queue.batch.push(to, packet) {
             queue.send();
             let is_queued = queue.batch.push(to, packet);
@@ -138,14 +189,25 @@ impl Way {
 
 impl Queue {
     #[cold]
-    fn new(socket: &Rc<UdpSocket>) -> Self {
+    fn new(socket: &Arc<UdpSocket>) -> Self {
         Self {
-            tx: SendMmsg::new(Rc::clone(socket)),
+            tx: SendMmsg::new(Arc::clone(socket)).with_patience(PATIENCE),
             batch: TxBatch::new(QUEUE_LEN, QUEUE_BYTES),
+            owner: Process::this(),
+        }
+    }
+
+    /// In a child, drops what the parent sends.
+    #[inline]
+    fn leave_to_parent(&mut self) {
+        if !self.owner.is_this() {
+            self.batch.clear();
+            self.owner = Process::this();
         }
     }
 
     fn send(&mut self) -> (u64, u64) {
+        self.leave_to_parent();
         let sent = self.tx.send(&mut self.batch);
         counts::add(Count::Sent, sent.sent);
         counts::add(Count::Failed, sent.failed);
@@ -159,6 +221,34 @@ impl Drop for Outbox {
         self.flush();
     }
 }
+
+/// Gives what threads send from that have not sent yet and do not listen themselves: sockets with the addresses that they are bound
+/// to. The first one of a destination's family is used, whichever others there are. (1.11 `bin_interface.c`: of the one of `bin_listen`)
+pub(crate) fn send_from(sockets: Vec<(SocketAddr, OwnedFd)>) {
+    let sockets = sockets
+        .into_iter()
+        .map(|(local, fd)| (local, Arc::new(UdpSocket::from(fd))))
+        .collect();
+    let mut given = GIVEN.write().unwrap_or_else(PoisonError::into_inner);
+    let before = mem::replace(&mut *given, sockets);
+    drop(given);
+    // Closed here where no thread sends from them, and without the lock.
+    drop(before);
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "16 and 28")]
+fn address_len(to: SocketAddr) -> libc::socklen_t {
+    let len = match to {
+        SocketAddr::V4(_) => size_of::<libc::sockaddr_in>(),
+        SocketAddr::V6(_) => size_of::<libc::sockaddr_in6>(),
+    };
+    len as libc::socklen_t
+}
+
+static GIVEN: RwLock<Vec<Source>> = RwLock::new(Vec::new());
+
+/// For room, of a whole queue: no longer than a shard may take for something that is not a packet.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// As many as one system call takes. (`BINRUSH_BATCH_MAX` of `include/binrush.h`)
 const QUEUE_LEN: usize = 64;

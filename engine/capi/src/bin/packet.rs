@@ -2,10 +2,13 @@
 //!
 //! ```text
 //!   marker │ total length │ version │ capability │ type │ fields ...           │ removed ints │ room
-//!   0        4              8         10                content ▲    front ▲    len ▲     written ▲      size ▲
+//!   0        4              8         10                content ▲    front ▲    len ▲     written ▲      size ▲ │ written │ mark
 //! ```
 //!
 //! The struct is C's and may hold anything, so everything is looked at again in each call. What is refused leaves it as it was.
+//!
+//! Memory of ours has two words behind its `size` bytes: how far it was written, and a mark that is of its place and size. The struct
+//! has the mark too, in its flags; so a struct that C made itself, or whose bytes C replaced, is not taken for one with words behind it.
 
 use std::ffi::c_int;
 use std::ptr;
@@ -18,8 +21,11 @@ use crate::abi::base::{BinPacket, Str};
 /// the same.)
 pub(crate) const SYSTEM_MEMORY: u32 = 1 << 0;
 
-/// The bytes are somebody else's: not freed with the packet, and copied when it grows. Ours.
-pub(crate) const BORROWED: u32 = 1 << 1;
+/// The bytes are somebody else's: not freed with the packet, and copied when it grows. Ours, as are the bits above.
+const BORROWED: u32 = 1 << 1;
+
+/// What [`lend`] needs behind the bytes that it is told of.
+pub(crate) const WORDS_LEN: usize = 8;
 
 /// What a struct says, after it was looked at: offsets from `s` that are in order.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +35,7 @@ pub(crate) struct View {
     content: usize,
     len: usize,
     size: usize,
-    is_borrowed: bool,
+    flags: u32,
 }
 
 /// Why nothing was popped.
@@ -67,7 +73,7 @@ impl View {
             content,
             len,
             size,
-            is_borrowed: flags & BORROWED != 0,
+            flags,
         })
     }
 
@@ -116,14 +122,23 @@ impl View {
         }
     }
 
-    /// Behind which nothing was ever written.
+    /// Behind which nothing was ever written, as far as we know: of memory that is not ours only C knows.
     fn written(self) -> usize {
-        if self.is_borrowed {
+        if !self.has_words() {
             return self.size;
         }
         // SAFETY: memory of ours has this word behind its `size` bytes.
         let written = unsafe { self.s.add(self.size).cast::<u32>().read_unaligned() };
-        self.len.max(written as usize)
+        self.len.max(written as usize).min(self.size)
+    }
+
+    /// Whether it is memory of ours.
+    fn has_words(self) -> bool {
+        self.flags & MARK == mark(self.s, self.size)
+    }
+
+    fn is_borrowed(self) -> bool {
+        self.flags & BORROWED != 0
     }
 }
 
@@ -180,12 +195,24 @@ pub(crate) unsafe fn init(
         (*packet).front_pointer = at.cast();
         (*packet).size = int(size);
         (*packet).type_ = kind;
-        (*packet).flags = flags;
+        (*packet).flags = flags | mark(s, size);
     }
     true
 }
 
-/// Makes `packet` show the `len` bytes at `buffer`, which stay the caller's; or nothing at all, where they are no packet.
+/// The flags of a packet of `len` bytes at `s` that is somebody else's, to be pushed to up to `size`: nobody takes more off its end,
+/// and puts more back, than there was.
+///
+/// # Safety
+/// `size` bytes and [`WORDS_LEN`] more are writable at `s`, as long as the packet is used.
+pub(crate) unsafe fn lend(s: *mut u8, len: usize, size: usize) -> u32 {
+    // SAFETY: this function's condition.
+    unsafe { put_words(s, size, len) };
+    BORROWED | mark(s, size)
+}
+
+/// Makes `packet` show the `len` bytes at `buffer`; or nothing at all, where they are no packet. They stay the caller's, but for those
+/// that `packet` owns already: those it goes on owning. (3.6 `modules/b2b_entities/dlg.c` begins to read so what it has written.)
 ///
 /// # Safety
 /// `packet` points to a writable struct, which may be uninitialised; `buffer` is null or points to `len` bytes, which are there as
@@ -193,21 +220,27 @@ pub(crate) unsafe fn init(
 pub(crate) unsafe fn wrap(packet: *mut BinPacket, buffer: *mut u8, len: c_int) {
     // SAFETY: a writable struct by this function's condition.
     unsafe {
+        let is_own = owns(packet, buffer, len);
+        if !is_own {
+            (*packet).size = len;
+            (*packet).flags = BORROWED;
+        }
         (*packet).buffer = Str {
             s: buffer.cast(),
             len,
         };
-        (*packet).size = len;
-        (*packet).flags = BORROWED;
         let view = View::of(packet).filter(|view| {
             // At least `MIN_LEN` bytes were seen to be there.
             view.s.cast::<[u8; 4]>().read() == MARKER
         });
         let Some(view) = view else {
-            (*packet).buffer = Str::EMPTY;
+            (*packet).buffer.len = 0;
             (*packet).front_pointer = ptr::null_mut();
-            (*packet).size = 0;
             (*packet).type_ = -1;
+            if !is_own {
+                (*packet).buffer = Str::EMPTY;
+                (*packet).size = 0;
+            }
             return;
         };
         let front = buffer.add(view.content);
@@ -216,30 +249,40 @@ pub(crate) unsafe fn wrap(packet: *mut BinPacket, buffer: *mut u8, len: c_int) {
     }
 }
 
-/// Appends `first` and `second`. The new length, or `None`: they do not fit, there is no memory, or it is no packet.
+/// Appends `first` and the `second.1` bytes at `second.0`, which may lie in the packet itself. The new length, or `None`: they do not
+/// fit, there is no memory, or it is no packet.
 ///
 /// # Safety
-/// As for [`View::of`]; and memory that is not borrowed comes from here.
+/// As for [`View::of`]; memory that is not borrowed comes from here or from `malloc`; the bytes at `second` are readable, if there
+/// are any, and `first` is nowhere near.
 #[inline]
-pub(crate) unsafe fn append(packet: *mut BinPacket, first: &[u8], second: &[u8]) -> Option<c_int> {
+pub(crate) unsafe fn append(
+    packet: *mut BinPacket,
+    first: &[u8],
+    second: (*const u8, usize),
+) -> Option<c_int> {
     // SAFETY: this function's condition.
     let mut view = unsafe { View::of(packet) }?;
-    let len = view.len + first.len() + second.len();
-    let mut old = ptr::null_mut();
+    let len = view.len + first.len() + second.1;
+    let mut old = None;
     if len > view.size {
         // SAFETY: this function's condition.
-        let extended = unsafe { extend(packet, view, len) };
-        (view, old) = extended?;
+        let extended = unsafe { extend(packet, view, len) }?;
+        old = Some(view).filter(|old| !old.is_borrowed());
+        view = extended;
     }
-    // SAFETY: `size` bytes, which is at least `len`, and nobody's slice reaches behind the packet's end. What is appended may be
-    // a part of the packet itself, so its old memory goes last.
+    // SAFETY: `size` bytes, which is at least `len`. What is appended may be a part of the packet itself, or of what was taken off its
+    // end, so it moves first, and its old memory goes last.
     unsafe {
         let at = view.s.add(view.len);
+        if second.1 > 0 {
+            at.add(first.len()).copy_from(second.0, second.1);
+        }
         at.copy_from_nonoverlapping(first.as_ptr(), first.len());
-        at.add(first.len())
-            .copy_from_nonoverlapping(second.as_ptr(), second.len());
         set_len(packet, view, len);
-        libc::free(old.cast());
+        if let Some(old) = old {
+            release(old.s, old.has_words().then_some(old.size));
+        }
     }
     Some(int(len))
 }
@@ -271,7 +314,7 @@ pub(crate) unsafe fn restore_ints(packet: *mut BinPacket, count: c_int) -> Optio
     if len > view.written().min(MAX_PACKET_LEN) {
         return None;
     }
-    // SAFETY: `written` is within the memory.
+    // SAFETY: `written` is within `size`.
     unsafe { set_len(packet, view, len) };
     Some(())
 }
@@ -411,15 +454,20 @@ pub(crate) unsafe fn seal(packet: *mut BinPacket) -> Option<Str> {
 /// Lets go of the bytes; a second time does nothing.
 ///
 /// # Safety
-/// `packet` is null or points to a struct whose bytes are null, borrowed or from here.
+/// `packet` is null or points to a struct whose bytes are null, borrowed, from here or from `malloc`.
 pub(crate) unsafe fn free(packet: *mut BinPacket) {
     if packet.is_null() {
         return;
     }
     // SAFETY: this function's condition.
     unsafe {
-        if (*packet).flags & BORROWED == 0 {
-            libc::free((*packet).buffer.s.cast());
+        let s: *mut u8 = (*packet).buffer.s.cast();
+        if (*packet).flags & BORROWED == 0 && !s.is_null() {
+            let size = usize::try_from((*packet).size).ok();
+            release(
+                s,
+                size.filter(|size| (*packet).flags & MARK == mark(s, *size)),
+            );
         }
         (*packet).buffer = Str::EMPTY;
         (*packet).front_pointer = ptr::null_mut();
@@ -452,10 +500,10 @@ unsafe fn string(view: View, front: usize) -> Option<(usize, usize)> {
     (to <= view.len).then_some((from, to))
 }
 
-/// Room for `len` bytes and as many again, up to the maximum; what was borrowed is its own from here on. Also the memory that the
-/// caller has to free, or null.
+/// Room for `len` bytes and as many again, up to the maximum; what was borrowed is its own from here on. The old memory is the caller's
+/// to let go of.
 #[cold]
-unsafe fn extend(packet: *mut BinPacket, view: View, len: usize) -> Option<(View, *mut u8)> {
+unsafe fn extend(packet: *mut BinPacket, view: View, len: usize) -> Option<View> {
     if len > MAX_PACKET_LEN {
         return None;
     }
@@ -472,36 +520,79 @@ unsafe fn extend(packet: *mut BinPacket, view: View, len: usize) -> Option<(View
         (*packet).front_pointer = s.wrapping_add(front).cast();
         (*packet).buffer.s = s.cast();
         (*packet).size = int(size);
-        (*packet).flags &= !BORROWED;
+        (*packet).flags = (view.flags & SYSTEM_MEMORY) | mark(s, size);
+        Some(View {
+            s,
+            size,
+            flags: (*packet).flags,
+            ..view
+        })
     }
-    let old = if view.is_borrowed {
-        ptr::null_mut()
-    } else {
-        view.s
-    };
-    let view = View {
-        s,
-        size,
-        is_borrowed: false,
-        ..view
-    };
-    Some((view, old))
 }
 
-/// `size` bytes, and behind them the word that [`View::written`] reads. Not cleared: 64 KiB of zeros cost more than a packet.
+/// `size` bytes, and behind them the words. Not cleared: 64 KiB of zeros cost more than a packet.
 fn allocate(size: usize) -> *mut u8 {
     // SAFETY: takes a number and answers memory or null. (malloc(3))
-    let s: *mut u8 = unsafe { libc::malloc(size + 4) }.cast();
+    let s: *mut u8 = unsafe { libc::malloc(size + WORDS_LEN) }.cast();
     if !s.is_null() {
         // SAFETY: it was just allocated.
-        unsafe { s.add(size).cast::<u32>().write_unaligned(0) };
+        unsafe { put_words(s, size, 0) };
     }
     s
 }
 
+/// Frees memory of `malloc`; the mark behind it goes first, where it is one of ours of `size` bytes: a struct that C kept is then
+/// found out, though other memory may lie at the same place.
+unsafe fn release(s: *mut u8, size: Option<usize>) {
+    // SAFETY: the callers' condition.
+    unsafe {
+        if let Some(size) = size {
+            s.add(size + 4).write_bytes(0, 4);
+        }
+        libc::free(s.cast());
+    }
+}
+
+/// Behind `size` bytes of ours: they are written up to `written`.
+unsafe fn put_words(s: *mut u8, size: usize, written: usize) {
+    let written = u32::try_from(written).expect("packets are below 64 KiB");
+    let words = [written, mark(s, size)];
+    // SAFETY: the callers' condition.
+    unsafe { s.add(size).cast::<[u32; 2]>().write_unaligned(words) };
+}
+
+/// What is told in the flags, and behind the bytes, of `size` bytes of ours at `s`: never nothing.
+fn mark(s: *const u8, size: usize) -> u32 {
+    let both = (s.addr() as u64 ^ ((size as u64) << 48)).wrapping_mul(MIX);
+    // The upper half is the well mixed one.
+    ((both >> 32) as u32 & MARK) | LEAST_MARK
+}
+
+/// Whether `packet` shows at `buffer`, where `len` bytes have room, memory of ours. It may be uninitialised: what it holds has to fit
+/// `buffer` by its mark, and only then is it looked at what is behind the bytes.
+unsafe fn owns(packet: *const BinPacket, buffer: *mut u8, len: c_int) -> bool {
+    // SAFETY: the caller's struct; memory of ours has words behind its `size` bytes.
+    unsafe {
+        // Volatile, so that what was never written is some number, as C has it, and not one that the compiler makes up.
+        let s = (&raw const (*packet).buffer.s).read_volatile();
+        let size = (&raw const (*packet).size).read_volatile();
+        let flags = (&raw const (*packet).flags).read_volatile();
+        let Ok(room) = usize::try_from(size) else {
+            return false;
+        };
+        let mark = mark(buffer, room);
+        !buffer.is_null()
+            && s.cast() == buffer
+            && len <= size
+            && room <= MAX_PACKET_LEN
+            && flags & MARK == mark
+            && buffer.add(room + 4).cast::<u32>().read_unaligned() == mark
+    }
+}
+
 /// What is before `view`'s end was written.
 unsafe fn note_written(view: View) {
-    if !view.is_borrowed {
+    if view.has_words() {
         let written = u32::try_from(view.written()).expect("packets are below 64 KiB");
         // SAFETY: memory of ours has this word behind its `size` bytes.
         unsafe { view.s.add(view.size).cast::<u32>().write_unaligned(written) };
@@ -538,6 +629,13 @@ fn ints(count: c_int) -> Option<usize> {
 fn int(len: usize) -> c_int {
     c_int::try_from(len).expect("packets are below 64 KiB")
 }
+
+/// Where a mark is in the flags: everywhere but in the two bits that mean something.
+const MARK: u32 = !(SYSTEM_MEMORY | BORROWED);
+/// Set in every mark.
+const LEAST_MARK: u32 = 1 << 2;
+/// Mixes low bits into high ones: the odd number next to 2^64 over the golden ratio.
+const MIX: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Offset of the total length.
 const LEN_AT: usize = 4;

@@ -8,50 +8,59 @@ use std::ffi::c_int;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use binrush_wire::{Generation, Packet};
 
 use super::counts::{self, Count};
-use super::delivery::{Origin, Poison, deliver};
-use super::registrations::{self, Registration};
+use super::delivery::{self, Delivered, Origin, Poison, deliver};
+use super::legacy;
+use super::registrations::{self, Table};
 use crate::abi::base::SockaddrUnion;
 use crate::border::border;
 
 /// What a thread listens with.
 #[derive(Debug)]
 struct Listener {
-    socket: UdpSocket,
+    /// Also what this thread sends from.
+    socket: Arc<UdpSocket>,
     local: SocketAddr,
     buffer: Box<[u8]>,
 }
 
 /// Listens for datagrams of 1.x at `addr`, port 0 for one of the kernel's choice, on behalf of this thread, in place of where it
-/// listened before; null to end it. 0, or -1 with the reason in `errno`: then it listens where it did.
+/// listened before; null to end it. What this thread sends to the same address family leaves from there. 0, or -1 with the reason
+/// in `errno`: then it listens where it did.
 ///
 /// # Safety
 /// `addr` is null or an address as [`SockaddrUnion::read`] takes them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn binrush_listen(addr: *const SockaddrUnion) -> c_int {
     border(-1, || {
-        let listener = if addr.is_null() {
+        let addr = if addr.is_null() {
             None
         } else {
             // SAFETY: not null, so an address by this function's condition.
-            let Some(addr) = (unsafe { SockaddrUnion::read(addr) }) else {
-                return -1;
-            };
-            let Ok(listener) = Listener::bind(addr) else {
-                return -1;
-            };
-            Some(listener)
-        };
-        LISTENER.with(|own| match own.try_borrow_mut() {
-            Ok(mut own) => {
-                *own = listener;
-                0
+            match unsafe { SockaddrUnion::read(addr) } {
+                None => return fail(libc::EAFNOSUPPORT),
+                addr => addr,
             }
-            Err(_) => -1,
+        };
+        own(|own| {
+            let Ok(mut own) = own.try_borrow_mut() else {
+                return fail(libc::EBUSY);
+            };
+            if addr.is_some() && addr == own.as_ref().map(|own| own.local) {
+                return 0;
+            }
+            *own = match addr.map(Listener::bind).transpose() {
+                Ok(listener) => listener,
+                Err(error) => return fail(error.raw_os_error().unwrap_or(libc::EIO)),
+            };
+            let socket = own.as_ref().map(|own| (own.local, Arc::clone(&own.socket)));
+            legacy::send_from_own(socket);
+            0
         })
     })
 }
@@ -60,7 +69,7 @@ pub unsafe extern "C" fn binrush_listen(addr: *const SockaddrUnion) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn binrush_fd() -> c_int {
     border(-1, || {
-        LISTENER.with(|own| {
+        own(|own| {
             let own = own.try_borrow();
             let fd = own
                 .ok()
@@ -76,7 +85,7 @@ pub extern "C" fn binrush_fd() -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn binrush_run_once(timeout_ms: c_int) -> c_int {
     border(-1, || {
-        LISTENER.with(|own| {
+        own(|own| {
             let Ok(mut own) = own.try_borrow_mut() else {
                 return -1;
             };
@@ -92,13 +101,26 @@ pub extern "C" fn binrush_poison(on: c_int) {
     POISON.store(on != 0, Ordering::Relaxed);
 }
 
+/// What this thread listens with; -1 in its last moments, when that is gone.
+fn own(f: impl FnOnce(&RefCell<Option<Listener>>) -> c_int) -> c_int {
+    LISTENER.try_with(f).unwrap_or_else(|_| fail(libc::EBUSY))
+}
+
+/// -1, with `error` in `errno`.
+#[cold]
+fn fail(error: c_int) -> c_int {
+    // SAFETY: the address of this thread's `errno`. (errno(3))
+    unsafe { libc::__errno_location().write(error) };
+    -1
+}
+
 impl Listener {
     fn bind(addr: SocketAddr) -> io::Result<Self> {
         let socket = UdpSocket::bind(addr)?;
         socket.set_nonblocking(true)?;
         Ok(Self {
             local: socket.local_addr()?,
-            socket,
+            socket: Arc::new(socket),
             buffer: vec![0; DATAGRAM_MAX].into(),
         })
     }
@@ -139,7 +161,7 @@ impl Listener {
 }
 
 /// One datagram, to whom it concerns.
-fn take(table: &[Registration], frame: &[u8], source: SocketAddr, local: SocketAddr) -> Count {
+fn take(table: &Table, frame: &[u8], source: SocketAddr, local: SocketAddr) -> Count {
     let packet = match Packet::parse(Generation::Legacy, frame) {
         Ok(packet) => packet,
         Err(error) => return counts::refusal(&error),
@@ -157,8 +179,13 @@ fn take(table: &[Registration], frame: &[u8], source: SocketAddr, local: SocketA
     } else {
         Poison::Off
     };
-    let delivered = deliver(callback, &packet, &origin, poison);
+    fate(deliver(callback, &packet, &origin, poison))
+}
+
+/// Where a packet is counted for which somebody registered.
+pub(crate) fn fate(delivered: Delivered) -> Count {
     match (delivered.ran, delivered.misread) {
+        (false, _) if delivery::is_running() => Count::Nested,
         (false, _) => Count::Nobody,
         (true, true) => Count::Misread,
         (true, false) => Count::Handled,

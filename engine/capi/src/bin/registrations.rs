@@ -8,6 +8,8 @@ use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 use std::{fmt, slice};
 
 use crate::abi::base::{BinPacket, ReceiveInfo};
+use crate::running::current;
+use crate::support::log::{Level, say};
 
 /// Code of C that takes packets. Sent to the thread that will run it.
 #[derive(Clone)]
@@ -39,7 +41,7 @@ pub struct Registration {
 }
 
 /// The copy of what C gave with its callback: aligned for any type, and C's to write. A clone is a copy of its own, as each
-/// process of OpenSIPS has one.
+/// process of OpenSIPS has one: of the shards of an engine. The process's own table has one, which never moves.
 pub struct Attachment {
     at: NonNull<u8>,
     len: usize,
@@ -67,32 +69,41 @@ impl Drop for Restore {
     }
 }
 
-/// Takes down `registration`: for who collects on this thread, or else for the process.
-pub(crate) fn register(registration: Registration) {
-    let left = COLLECTED.with_borrow_mut(|collected| match collected {
-        Some(collected) => {
-            collected.push(registration);
-            None
-        }
-        None => Some(registration),
-    });
-    if let Some(registration) = left {
-        let mut table = TABLE.write().unwrap_or_else(PoisonError::into_inner);
-        // Readers go on with what they have; registering is rare.
-        let mut longer = Vec::clone(&table);
-        longer.push(registration);
-        *table = Arc::new(longer);
+/// Takes down `registration`: for who collects on this thread, or else for the process. `false`, with a line in the log: a module
+/// comes too late with it, since nobody hands packets of the engine to what is registered after its `mod_init` and `child_init`.
+pub(crate) fn register(registration: Registration) -> bool {
+    // A thread in its last moments has nothing left that collects: it registers for the process.
+    let collects = COLLECTED.try_with(|collected| collected.borrow().is_some());
+    if collects.unwrap_or(false) {
+        COLLECTED.with_borrow_mut(|collected| collected.get_or_insert_default().push(registration));
+        return true;
     }
+    if current().is_some() {
+        let name = String::from_utf8_lossy(&registration.name);
+        say(
+            Level::Error,
+            &format!(
+                "bin_register_cb for `{name}` is refused: it has to be called from mod_init or child_init"
+            ),
+        );
+        return false;
+    }
+    let mut table = TABLE.write().unwrap_or_else(PoisonError::into_inner);
+    // Readers go on with what they have; registering is rare. What C was given of a registration stays where it is.
+    let mut longer = Vec::clone(&table);
+    longer.push(Arc::new(registration));
+    *table = Arc::new(longer);
+    true
 }
 
 /// The process's own table as it is now, oldest first.
-pub(crate) fn table() -> Arc<Vec<Registration>> {
+pub(crate) fn table() -> Arc<Table> {
     Arc::clone(&TABLE.read().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Who takes the packets of `name`: whoever registered last. (1.11 and 3.6 `bin_interface.c`: the list grows at its head, and the
 /// first equal name is called alone.)
-pub(crate) fn find<'a>(table: &'a [Registration], name: &[u8]) -> Option<&'a Callback> {
+pub(crate) fn find<'a>(table: &'a [Arc<Registration>], name: &[u8]) -> Option<&'a Callback> {
     let found = table.iter().rev().find(|entry| *entry.name == *name)?;
     Some(&found.callback)
 }
@@ -177,7 +188,10 @@ thread_local! {
     static COLLECTED: RefCell<Option<Vec<Registration>>> = const { RefCell::new(None) };
 }
 
-static TABLE: LazyLock<RwLock<Arc<Vec<Registration>>>> = LazyLock::new(RwLock::default);
+/// What the process registered. Each entry stays where it is until the process ends: C keeps what it was given of it.
+pub(crate) type Table = Vec<Arc<Registration>>;
+
+static TABLE: LazyLock<RwLock<Arc<Table>>> = LazyLock::new(RwLock::default);
 
 #[cfg(test)]
 mod tests {
@@ -187,6 +201,8 @@ mod tests {
     unsafe extern "C" fn second(_: c_int) {
         std::hint::black_box(2);
     }
+
+    unsafe extern "C" fn modern(_: *mut BinPacket, _: c_int, _: *mut ReceiveInfo, _: *mut c_void) {}
 
     fn legacy(name: &[u8], call: LegacyCall) -> Registration {
         Registration {
@@ -228,12 +244,40 @@ mod tests {
             legacy(b"ul", first),
             legacy(b"ul", second),
             legacy(b"u", first),
-        ];
+        ]
+        .map(Arc::new);
         let Some(Callback::Legacy(call)) = find(&table, b"ul") else {
             panic!("it is there");
         };
         assert!(std::ptr::fn_addr_eq(*call, second as LegacyCall));
         assert!(find(&table, b"").is_none());
+    }
+
+    #[test]
+    fn a_module_that_registers_when_nobody_collects_is_refused() {
+        let late = || register(legacy(b"too-late", first));
+        assert!(!crate::running::enter("latecomer", late));
+        assert!(find(&table(), b"too-late").is_none());
+        let (is_taken, collected) = collecting(|| crate::running::enter("in-time", late));
+        assert!(is_taken);
+        assert_eq!(collected.len(), 1);
+    }
+
+    #[test]
+    fn what_is_registered_later_moves_nothing_that_c_was_given() {
+        let att = Attachment::copy_of(&[1, 2, 3]);
+        let callback = Callback::Modern { call: modern, att };
+        register(Registration {
+            name: b"stays".as_slice().into(),
+            callback,
+        });
+        let place = || match find(&table(), b"stays") {
+            Some(Callback::Modern { att: Some(att), .. }) => att.as_ptr(),
+            _ => panic!("it is there"),
+        };
+        let before = place();
+        register(legacy(b"another", first));
+        assert_eq!(place(), before);
     }
 
     #[test]

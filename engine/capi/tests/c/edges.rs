@@ -28,6 +28,30 @@ fn the_functions_answer_at_their_edges_what_the_headers_say() {
 }
 
 #[test]
+fn what_is_called_in_a_threads_last_moments_answers_and_ends_nothing() {
+    let Some(program) = cc::compile("last-moments", "last_moments.c", &["-pthread"]) else {
+        return;
+    };
+    let done = cc::run(&mut Command::new(program), "");
+    cc::succeeded(&done);
+    // A panic that a debug build survives would be told there.
+    assert_eq!(String::from_utf8_lossy(&done.stderr), "");
+    assert_eq!(String::from_utf8_lossy(&done.stdout), "thread\nexit\n");
+}
+
+#[test]
+fn a_child_sends_neither_what_its_parent_queued_nor_in_between_on_its_connections() {
+    for (name, api) in [
+        ("forks-1", "-DBINRUSH_API=1"),
+        ("forks-3", "-DBINRUSH_API=3"),
+    ] {
+        if let Some(program) = cc::compile(name, "forks.c", &[api]) {
+            cc::said(&program, &[], "");
+        }
+    }
+}
+
+#[test]
 fn address_sanitizer_finds_nothing_and_would_find_a_leak() {
     let flags = ["-fsanitize=address", "-fno-omit-frame-pointer"];
     if !has_sanitizer(flags[0]) {

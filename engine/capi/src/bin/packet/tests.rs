@@ -70,11 +70,11 @@ proptest! {
                 let (ours, theirs) = match write {
                     Write::Str(value) => {
                         let len = u16::try_from(value.len());
-                        let ours = len.ok().and_then(|len| append(packet, &len.to_le_bytes(), value));
+                        let ours = len.ok().and_then(|len| append(packet, &len.to_le_bytes(), (value.as_ptr(), value.len())));
                         (ours.is_some(), builder.push_str(value).is_ok())
                     }
                     Write::Int(value) => {
-                        let ours = append(packet, &value.to_le_bytes(), &[]);
+                        let ours = append(packet, &value.to_le_bytes(), (ptr::null(), 0));
                         (ours.is_some(), builder.push_int(*value).is_ok())
                     }
                     Write::Remove(count) => {
