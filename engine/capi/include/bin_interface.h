@@ -8,6 +8,10 @@
  *   3                those of OpenSIPS 3.x on bin_packet_t: packets go by TCP
  *
  * One program may have files of both. A packet has no types in it: what reads has to pop what was pushed, in the same order.
+ *
+ * Of OpenSIPS these are not offered: the API of 2.2 and 2.3; the macros of 1.x that look into its buffers (bin_send_type, bin_rcv_size and the like;
+ * get_name is there); struct packet_cb_list; struct socket_info, grep_sock_info and other listeners; map.h; the database API (db/); clusterer's.
+ * Destinations are read by socket_info.h and resolve.h, hashed by hash_func.h.
  */
 #ifndef BINRUSH_BIN_INTERFACE_H
 #define BINRUSH_BIN_INTERFACE_H
@@ -18,6 +22,10 @@
 #define BIN_PACKET_MARKER_SIZE 4
 
 #define is_valid_bin_packet(_p) (memcmp((_p), BIN_PACKET_MARKER, BIN_PACKET_MARKER_SIZE) == 0)
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 #if BINRUSH_API == 1
 
@@ -33,18 +41,32 @@
 #define HEADER_SIZE (BIN_PACKET_MARKER_SIZE + CRC_FIELD_SIZE)
 #define MIN_BIN_PACKET_SIZE (HEADER_SIZE + LEN_FIELD_SIZE + CMD_FIELD_SIZE + 2)
 
+/* The name in a packet at `_p` that was checked. */
+#define get_name(_p, _name) \
+	do { \
+		memcpy(&(_name).len, (_p) + HEADER_SIZE, sizeof((_name).len)); \
+		(_name).s = (_p) + HEADER_SIZE + LEN_FIELD_SIZE; \
+	} while (0)
+
+/*
+ * Whether one can send: `bin` is never NULL, since packets always have a socket to leave from. What it points to is zeros, not to be looked at.
+ * bin_children is 1.
+ */
+extern struct socket_info *bin;
+extern int bin_children;
+
 /*
  * Names who takes the packets of the module `mod_name`, which is copied. Of two with the same name the last one is called. In a module,
- * call it from mod_init or child_init.
+ * call it from mod_init or child_init: later it is refused, with a line in the log.
  *
- * 0; -1 without a name or a callback.
+ * 0; -1 without a name or a callback, for an empty name, and in a module that comes too late.
  */
 int bin_register_cb(char *mod_name, void (*cb)(int packet_type));
 
 /*
  * Begins a packet; the one that this thread made before is gone.
  *
- * 0; -1 with a name that is NULL, negative or does not fit: then there is no packet, and pushing and sending answer -1.
+ * 0; -1 with a name that is NULL, empty, negative or does not fit: then there is no packet, and pushing and sending answer -1.
  */
 int bin_init(str *mod_name, int packet_type);
 
@@ -58,9 +80,12 @@ int bin_push_str(const str *info);
 int bin_push_int(int info);
 
 /*
- * Sends the packet to `dest`. It stays, to be sent to others too.
+ * Sends the packet to `dest`. It stays, to be sent to others too. It leaves from where this thread listens by binrush_listen; in binrush from the
+ * first bin_listen of the destination's family; without either from a port of the kernel's choice, so that there is no -1 for want of a bin_listen. What listens on
+ * loopback reaches nobody else.
  *
- * The bytes sent; 0 for NULL; -1 where there is no packet, no socket, an address of another family, or the kernel refuses.
+ * The bytes sent; 0 for NULL; -1 where there is no packet or one below 18 bytes, which receivers refuse, no socket, an address of another family, or the
+ * kernel refuses, also for want of room: it never waits.
  */
 int bin_send(union sockaddr_union *dest);
 
@@ -104,7 +129,7 @@ typedef struct bin_packet {
 	int size;                 /* bytes there are at buffer.s */
 	int type;
 	bin_packet_flags_t flags; /* whose the bytes are */
-	int src_id;               /* in a callback: the node that made it, 0 where it is not known */
+	int src_id;               /* in a callback 0: not known here; pop it off the end of a routed packet */
 } bin_packet_t;
 
 /* Both APIs are in one library, so these have symbols of their own. */
@@ -114,7 +139,7 @@ typedef struct bin_packet {
  * Starts a packet in memory of its own, of `length` bytes to begin with (at least 17 and the capability's), or of the maximum with 0. Let go
  * of it with bin_free_packet. `next` and `src_id` are left as they are.
  *
- * 0; -1: nothing is started.
+ * 0; -1: nothing is started, as with a capability that is NULL or empty.
  */
 int _bin_init(bin_packet_t *packet, str *capability, int packet_type, short version, int length, int use_sysmalloc)
 	BINRUSH_3(init);
@@ -180,7 +205,8 @@ void bin_free_packet(bin_packet_t *packet) BINRUSH_3(free_packet);
 
 /*
  * Names who takes the packets of a capability. `cap`, and `att_len` bytes of `att`, are copied; the callback gets the copy, aligned for
- * any type and its own to write. Of two with the same capability the last one is called. In a module, call it from mod_init or child_init.
+ * any type and its own to write. Of two with the same capability the last one is called. In a module, call it from mod_init or child_init: later it
+ * is refused, with a line in the log.
  *
  * The packet is as it came: with the three ids at its end where it was routed, which bin_pop_back_int takes off (destination, source,
  * cluster). `ri` is good until the callback returns.
@@ -192,7 +218,8 @@ int bin_register_cb(str *cap, void (*cb)(bin_packet_t *packet, int packet_type, 
 
 /*
  * Hands a packet to whoever registered for its capability in this process, outside of modules. It has as many bytes as its header says; `rcv` may be
- * NULL. Dropped in silence: what is no packet, what nobody registered for, and calls from inside of a callback.
+ * NULL. Dropped, and counted by binrush_get_counts: what is no packet, what nobody registered for, and calls from inside of a callback, where OpenSIPS 3.6
+ * calls the other one at once.
  */
 void call_callbacks(char *buffer, struct receive_info *rcv) BINRUSH_3(call_callbacks);
 
@@ -229,6 +256,10 @@ static inline void set_bin_pkg_version(bin_packet_t *packet, short version)
 
 #else
 #error "BINRUSH_API is 1 (OpenSIPS 1.10, 1.11, 2.1) or 3 (OpenSIPS 3.x); the API of 2.2 and 2.3 is not offered"
+#endif
+
+#ifdef __cplusplus
+}
 #endif
 
 #endif

@@ -15,11 +15,16 @@
 /* How many packets a queue holds, and how many datagrams one binrush_run_once takes. */
 #define BINRUSH_BATCH_MAX 64
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #if BINRUSH_API == 1
 
 /*
  * As bin_send, but that the packet only joins this thread's queue. That goes out by bin_flush; when it has BINRUSH_BATCH_MAX packets or 256 KiB of
- * them; before the next bin_send; and when the thread ends. One system call then sends all of it. Call bin_flush before fork.
+ * them; before the next bin_send; when the thread ends; and in a module of binrush within a tenth of a second. One system call then sends all of it, waiting
+ * 1 ms at most for room. After fork it is the parent's, which alone sends it.
  *
  * The packet's length; 0 for NULL; -1 where there is no packet, no socket, or an address of another family. What the kernel refuses later is
  * counted as failed.
@@ -33,7 +38,7 @@ int bin_flush(void);
 
 /*
  * Sends a packet of the 3.x API by TCP. OpenSIPS has clusterer for that; this is for programs that are in no cluster, to whatever listens for BIN.
- * The connection is kept for this thread's next packets, 16 of them at most, and opened anew where the peer closed it.
+ * The connection is kept for this thread's next packets, 16 of them at most, and opened anew where the peer closed it, and after fork in the child.
  *
  * The packet's length, when the kernel has all of it; 0 for NULL; -1 where it is no packet, `to` is no address, or it was not taken within 100 ms
  * (and as much for a connection that has to be made). Then the connection is closed.
@@ -50,7 +55,9 @@ int binrush_packet_send(bin_packet_t *packet, const union sockaddr_union *to);
 /*
  * Listens at `addr`, at a port of the kernel's choice for port 0, instead of where this thread listened before; with NULL it ends.
  *
- * 0; -1, with the reason in errno: then nothing has changed.
+ * What this thread sends to that address family leaves from there. Nothing happens where it listens at that very address already.
+ *
+ * 0; -1, with the reason in errno: then nothing has changed. EAFNOSUPPORT: neither IPv4 nor IPv6; EBUSY: in a callback, or at the end of the thread.
  */
 int binrush_listen(const union sockaddr_union *addr);
 
@@ -88,5 +95,9 @@ struct binrush_counts {
 
 /* Writes the counters, `size` bytes of them: sizeof(*counts). 0; -1 for NULL. */
 int binrush_get_counts(struct binrush_counts *counts, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -30,11 +30,19 @@
 /* Bytes of a line; what is longer is cut. */
 #define BINRUSH_LINE_MAX 4096
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Whether lines of that level are wanted. */
 int binrush_log_wants(int level);
 
 /* Says one line, without a limit on its length. Of one module 100 lines a second are written. */
 void binrush_log(int level, const char *module, const char *function, str text);
+
+#ifdef __cplusplus
+}
+#endif
 
 #define is_printable(_level) binrush_log_wants(_level)
 

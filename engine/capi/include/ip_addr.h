@@ -71,6 +71,15 @@ enum si_flags { SI_NONE = 0, SI_IS_IP = 1, SI_IS_LO = 2, SI_IS_MCAST = 4 };
 /* A listener. This library shows none: where there is a pointer to one, it is NULL. */
 struct socket_info;
 
+/* What differs between the releases in the two structs below. */
+#if BINRUSH_API >= 3
+typedef unsigned int binrush_reserved;
+typedef const struct socket_info binrush_listener;
+#else
+typedef int binrush_reserved;
+typedef struct socket_info binrush_listener;
+#endif
+
 /*
  * Where a packet came from and to. What nobody asked for is 0: datagrams in an engine have no source, since asking for it costs more than
  * handling them. `bind_address` is NULL.
@@ -81,18 +90,18 @@ struct receive_info {
 	unsigned short src_port;
 	unsigned short dst_port;
 	int proto;
-	int proto_reserved1;
-	int proto_reserved2;
+	binrush_reserved proto_reserved1;
+	binrush_reserved proto_reserved2;
 	union sockaddr_union src_su;
-	struct socket_info *bind_address;
+	binrush_listener *bind_address;
 };
 
 /* Where something is sent to. */
 struct dest_info {
 	int proto;
-	int proto_reserved1;
+	binrush_reserved proto_reserved1;
 	union sockaddr_union to;
-	struct socket_info *send_sock;
+	binrush_listener *send_sock;
 };
 
 /* How many bytes of the union are the address. */
@@ -204,7 +213,7 @@ static inline int matchnet(struct ip_addr *ip, struct net *net)
 /* The address as text, terminated, in memory of the thread that the next call in this file uses again. */
 static inline char *ip_addr2a(struct ip_addr *ip)
 {
-	static _Thread_local char text[INET6_ADDRSTRLEN];
+	static __thread char text[INET6_ADDRSTRLEN];
 
 	if (!inet_ntop((int)ip->af, ip->u.addr, text, sizeof(text)))
 		text[0] = '\0';

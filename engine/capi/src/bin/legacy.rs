@@ -8,12 +8,13 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::ptr;
+use std::sync::atomic::{AtomicI32, AtomicPtr};
 
 use super::cursor::{CURSOR, NoPop};
 use super::draft::Draft;
 use super::outbox::{self, Outbox, Source};
 use super::registrations::{Callback, LegacyCall, Registration, register};
-use crate::abi::base::{SockaddrUnion, Str};
+use crate::abi::base::{SockaddrUnion, SocketInfo, Str};
 use crate::border::border;
 
 /// Names who takes the packets of `mod_name`, which is copied. 0; -1 without name or callback, for an empty name, and in a module
@@ -316,6 +317,19 @@ impl NoPop {
         }
     }
 }
+
+/// `bin` of 1.x, which modules ask whether there is somewhere to send from: there always is. (1.11 `bin_interface.h`; `usrloc` and
+/// `dialog` end without) C may write it; nothing here reads it.
+#[unsafe(export_name = "bin")]
+pub static BIN: AtomicPtr<SocketInfo> =
+    AtomicPtr::new(ptr::addr_of!(NO_LISTENER).cast_mut().cast());
+
+/// `bin_children` of 1.x: how many processes take packets.
+#[unsafe(export_name = "bin_children")]
+pub static BIN_CHILDREN: AtomicI32 = AtomicI32::new(1);
+
+/// Longer than a `struct socket_info` of 1.11, so that who looks into it finds nothing.
+static NO_LISTENER: [u64; 64] = [0; 64];
 
 thread_local! {
     /// What `OWNER` owns. Without a destructor, so that a push costs no look at whether the thread is ending.

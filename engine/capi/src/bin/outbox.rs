@@ -341,6 +341,36 @@ mod tests {
     }
 
     #[test]
+    fn packets_leave_from_what_the_host_gave_and_rather_from_what_the_thread_listens_with() {
+        let (socket, to) = receiver("127.0.0.1");
+        let source = || {
+            let (_, source) = socket.recv_from(&mut [0; 16]).unwrap();
+            source
+        };
+        let (given, given_addr) = receiver("127.0.0.1");
+        let (own, own_addr) = receiver("127.0.0.1");
+        let mut before = Outbox::new();
+        before.send(b"before", to).unwrap();
+        assert_ne!(source(), given_addr);
+        send_from(vec![(given_addr, given.into())]);
+        let mut outbox = Outbox::new();
+        outbox.send(b"sent", to).unwrap();
+        assert_eq!(source(), given_addr);
+        outbox.queue(b"queued", to).unwrap();
+        outbox.send_from_own(Some((own_addr, Arc::new(own))));
+        assert_eq!(source(), given_addr);
+        outbox.send(b"own", to).unwrap();
+        assert_eq!(source(), own_addr);
+        // Who has sent already goes on as before.
+        before.send(b"after", to).unwrap();
+        assert_ne!(source(), given_addr);
+        send_from(Vec::new());
+        outbox.send_from_own(None);
+        outbox.send(b"neither", to).unwrap();
+        assert!(![given_addr, own_addr].contains(&source()));
+    }
+
+    #[test]
     fn ipv6_has_a_socket_of_its_own() {
         let Ok(socket) = UdpSocket::bind("[::1]:0") else {
             println!("\nSKIPPED ipv6_has_a_socket_of_its_own: no IPv6 here\n");

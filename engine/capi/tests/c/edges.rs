@@ -28,6 +28,45 @@ fn the_functions_answer_at_their_edges_what_the_headers_say() {
 }
 
 #[test]
+fn destinations_hashes_and_strings_are_those_of_either_api() {
+    for (name, api) in [
+        ("destinations-1", "-DBINRUSH_API=1"),
+        ("destinations-3", "-DBINRUSH_API=3"),
+    ] {
+        // The macros of 3.x are expressions with statements in them, which is GNU C.
+        if let Some(program) = cc::compile(name, "destinations.c", &[api, "-std=gnu11"]) {
+            cc::said(&program, &[], "");
+        }
+    }
+}
+
+#[test]
+fn programs_in_cpp_link_with_either_api() {
+    if !cc::is_there("c++") {
+        return;
+    }
+    for api in ["1", "3"] {
+        let program = cc::folder(&format!("cplusplus-{api}")).join("cplusplus");
+        let lib = cc::prefix().join("lib");
+        let mut command = Command::new("c++");
+        command
+            .args(["-Wall", "-Wextra", "-Werror"])
+            .arg(format!("-DBINRUSH_API={api}"))
+            .arg("-I")
+            .arg(cc::prefix().join("include/binrush"))
+            .arg(cc::sources().join("cplusplus.cpp"))
+            .arg("-o")
+            .arg(&program)
+            .arg("-L")
+            .arg(&lib)
+            .arg("-lbinrush")
+            .arg(format!("-Wl,-rpath,{}", lib.display()));
+        cc::succeeded(&cc::run(&mut command, ""));
+        cc::said(&program, &[], "");
+    }
+}
+
+#[test]
 fn what_is_called_in_a_threads_last_moments_answers_and_ends_nothing() {
     let Some(program) = cc::compile("last-moments", "last_moments.c", &["-pthread"]) else {
         return;
