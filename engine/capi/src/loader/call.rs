@@ -21,6 +21,8 @@ pub struct Call {
     texts: [*mut c_char; PARAMETERS_MAX],
     /// How many of them were prepared.
     prepared: usize,
+    /// How many of them the fixup was shown: what became of those texts is known to the module alone.
+    shown: usize,
 }
 
 // SAFETY: the parameters are memory of the module, which belongs to the one thread that runs its code; the call goes there
@@ -47,6 +49,7 @@ impl Call {
             parameters: [ptr::null_mut(); PARAMETERS_MAX],
             texts: [ptr::null_mut(); PARAMETERS_MAX],
             prepared: 0,
+            shown: 0,
         };
         for (index, parameter) in parameters.iter().enumerate() {
             let text = CString::new(*parameter).map_err(|_| CallError::Zero {
@@ -78,6 +81,7 @@ impl Call {
             return if code < 0 { refused(0, code) } else { Ok(()) };
         }
         for (parameter, number) in self.parameters[..function.parameters].iter_mut().zip(1..) {
+            self.shown += 1;
             // SAFETY: the module's own function, with a parameter that it may replace.
             let code = running::enter(self.module, || unsafe { fixup(parameter, number) });
             if code < 0 {
@@ -105,19 +109,17 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        for (index, (parameter, text)) in self.parameters.iter_mut().zip(self.texts).enumerate() {
-            if index < self.prepared
-                && let Some(free) = self.free_fixup
-            {
-                let number = c_int::try_from(index + 1).unwrap_or(c_int::MAX);
+        if let Some(free) = self.free_fixup {
+            for (parameter, number) in self.parameters[..self.prepared].iter_mut().zip(1..) {
                 // SAFETY: the module's own function, with what its fixup left there.
                 running::enter(self.module, || unsafe { free(parameter, number) });
             }
-            // What was replaced belongs to whoever replaced it: fixups free it, or go on using it.
-            if ptr::eq(*parameter, text.cast()) {
-                // SAFETY: from strdup(3), and nobody has it any more; NULL behind the last.
-                unsafe { libc::free(text.cast()) };
-            }
+        }
+        // A text that a fixup was shown is the module's, also where the address is the same as before: the text may be freed, and
+        // what the fixup made lie in its place.
+        for text in &self.texts[self.shown..] {
+            // SAFETY: from strdup(3), and nobody else was ever given it to free; NULL behind the last.
+            unsafe { libc::free(text.cast()) };
         }
     }
 }

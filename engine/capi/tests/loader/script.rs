@@ -144,3 +144,19 @@ fn a_parameter_that_cannot_be_is_refused_when_the_script_is_read() {
         );
     }
 }
+
+#[test]
+fn a_fixup_may_be_given_the_memory_of_the_text_that_it_freed() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let modules = workshop.modules(&["reused"]);
+    // Freed twice, the C library ends the process here.
+    assert_eq!(answer(&modules, "f_number", &["10"]), 10);
+    let library = workshop.path("reused.so");
+    let counts =
+        ["same", "freed"].map(|what| variable::<c_int>(&library, &format!("reused_{what}")));
+    // Under a sanitizer memory does not come back at once.
+    assert!(counts[0] <= 1, "{counts:?}");
+    assert_eq!(counts[1], 1);
+}
