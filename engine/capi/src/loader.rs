@@ -6,11 +6,12 @@
 //!                                        Modules: init ─ child_init ─ commands, statistics, functions ─ destroy
 //! ```
 //!
-//! A library that was loaded stays in the process until it ends: its code may be in the hands of any thread.
+//! A library that was opened stays in the process until it ends: its code may be in the hands of any thread.
 
 use std::path::PathBuf;
 
 use crate::abi::module;
+use crate::bin::registrations::{Registration, collecting};
 use crate::running;
 use crate::support::{functions, mi, statistics, timers};
 
@@ -89,6 +90,8 @@ struct Module {
     name: &'static str,
     file: PathBuf,
     exports: Exports,
+    /// What its constructors and the functions of its parameters registered for BIN packets.
+    registered: Vec<Registration>,
 }
 
 impl Drop for Module {
@@ -117,24 +120,25 @@ impl Loader {
     ///
     /// # Errors
     /// The module is not there, not to be trusted, cannot be opened, is no module, was made for another server, is there
-    /// already, or has tables that cannot be right. It is closed again.
+    /// already, or has tables that cannot be right. What is no module stays open all the same: its constructors ran, and whatever
+    /// they registered points into it.
     pub fn load(&mut self, mpath: Option<&str>, written: &str) -> Result<ModuleId, LoadError> {
         let file = search::find(mpath, written)?;
         trust::check(&file, self.options.vouched.as_deref())?;
-        let library = Library::open(&file)?;
-        library.check_version(&self.options)?;
-        let exports = exports::read(&library)?;
+        let library = Library::open(&file, &self.options)?;
+        let exports = running::enter(library.label(), || exports::read(&library))?;
         if let Some(other) = self.modules.iter().find(|m| m.name == exports.name) {
             let (name, other) = (exports.name, other.file.clone());
             return Err(LoadError::SameName { file, name, other });
         }
         let name: &'static str = exports.name.clone().leak();
         functions::add(name, &exports);
-        library.keep();
+        let registered = library.keep();
         self.modules.push(Module {
             name,
             file,
             exports,
+            registered,
         });
         Ok(ModuleId(self.modules.len() - 1))
     }
@@ -155,11 +159,17 @@ impl Loader {
     ) -> Result<usize, ParamError> {
         let value = value.in_c(name)?;
         let expression = parameter::expression(pattern)?;
-        let matching = self.modules.iter().filter(|m| expression.is_match(m.name));
+        let matching = self
+            .modules
+            .iter_mut()
+            .filter(|m| expression.is_match(m.name));
         let mut count = 0;
         for module in matching {
             let parameter = parameter::find(module.name, &module.exports.parameters, name, &value)?;
-            running::enter(module.name, || parameter.set(module.name, &value))?;
+            let set = || running::enter(module.name, || parameter.set(module.name, &value));
+            let (outcome, registered) = collecting(set);
+            module.registered.extend(registered);
+            outcome?;
             count += 1;
         }
         if count == 0 {

@@ -130,6 +130,18 @@ pub enum LoadError {
         /// What it should say.
         ours: String,
     },
+    /// Compiled with the headers of a later OpenSIPS, whose tables lie elsewhere.
+    #[error(
+        "module {} is laid out as in OpenSIPS 2.2 or later, this is \"{ours}\" with the layout of 1.11; compile it with the headers of \
+         this version",
+        file.display()
+    )]
+    Layout {
+        /// The module.
+        file: PathBuf,
+        /// What its version should be.
+        ours: String,
+    },
     /// Compiled with other flags.
     #[error(
         "module {} was compiled with {}, this server with \"{ours}\"; compile it with the headers of this version",

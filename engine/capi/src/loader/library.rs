@@ -1,7 +1,8 @@
 //! A shared library, opened and looked at. (OpenSIPS 1.11 `sr_module.c`, `sr_load_module`)
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{c_char, c_int, c_void};
 use std::fs;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
@@ -11,17 +12,21 @@ use libloading::os::unix::{Library as Opened, RTLD_NOW};
 
 use super::{LoadError, Options};
 use crate::abi::module::ModuleExports;
+use crate::bin::registrations::{Registration, collecting};
 use crate::running;
 use crate::support::ended;
 
-/// An open library with the symbol `exports`; closed again unless it is [kept](Self::keep).
+/// An open library with the symbol `exports`. It stays open until the process ends, also when it turns out to be no module of ours:
+/// its constructors ran, and what they registered, here or with the C library, points into it.
 #[derive(Debug)]
 pub(super) struct Library {
     file: PathBuf,
+    /// The file's name for [`running::enter`], while the module has none.
+    label: &'static str,
     exports: NonNull<ModuleExports>,
-    /// Taken when it is kept.
-    opened: Option<Opened>,
     identity: Identity,
+    /// What its constructors registered for BIN packets.
+    registered: Vec<Registration>,
 }
 
 /// Device and inode: the dynamic linker knows a library by them, whatever it is called.
@@ -31,50 +36,67 @@ type Identity = (u64, u64);
 static KEPT: Mutex<Vec<Identity>> = Mutex::new(Vec::new());
 
 impl Library {
-    /// Opens `file` with the flags that it asks for itself.
-    pub(super) fn open(file: &Path) -> Result<Self, LoadError> {
+    /// Opens `file` with the flags that it asks for itself, if it was compiled for what `options` say.
+    pub(super) fn open(file: &Path, options: &Options) -> Result<Self, LoadError> {
         let identity = identity(file)?;
         if kept().contains(&identity) {
             let file = file.to_owned();
             return Err(LoadError::Twice { file });
         }
-        let mut opened = open(file, RTLD_NOW)?;
-        let mut exports = symbol(file, &opened)?;
-        // SAFETY: by contract of the symbol's name it is a `struct module_exports`, and the library is open.
-        let flags = unsafe { exports.as_ref() }.dlflags.cast_signed();
-        if flags != DEFAULT_DLFLAGS && flags != RTLD_NOW {
-            drop(opened);
-            opened = open(file, flags)?;
-            exports = symbol(file, &opened)?;
-        }
-        Ok(Self {
+        // How it calls itself is not known yet.
+        let label: &'static str = file.display().to_string().leak();
+        let (opened, registered) = collecting(|| open(file, label, RTLD_NOW));
+        let library = Self {
             file: file.to_owned(),
-            exports,
-            opened: Some(opened),
+            label,
+            exports: symbol(file, &*opened?)?,
             identity,
-        })
+            registered,
+        };
+        running::enter(label, || library.check_version(options))?;
+        // Only now it is known that there are flags at that place.
+        let flags = library.exports().dlflags.cast_signed();
+        if flags != DEFAULT_DLFLAGS && flags != RTLD_NOW {
+            // It is there already: this adds to how it is open, such as to whom its symbols are shown.
+            open(file, label, flags)?;
+        }
+        Ok(library)
     }
 
     /// Compares for what it was compiled with what this is, byte by byte. (OpenSIPS 1.11 `version_control`)
-    pub(super) fn check_version(&self, options: &Options) -> Result<(), LoadError> {
+    fn check_version(&self, options: &Options) -> Result<(), LoadError> {
         let exports = self.exports();
         let (file, ours) = (self.file.clone(), options.our_version.clone());
-        let theirs = said(exports.version);
+        // OpenSIPS 2.2 put the module's type, a small number, where the version was. (2.2 `sr_module.h`)
+        if (1..TYPES_MAX).contains(&exports.version.addr()) {
+            return Err(LoadError::Layout { file, ours });
+        }
+        let theirs = self.said(exports.version);
         if theirs.as_deref() != Some(&*ours) {
             return Err(LoadError::Version { file, theirs, ours });
         }
         let ours = options.our_flags.clone();
-        let theirs = said(exports.compile_flags);
+        let theirs = self.said(exports.compile_flags);
         if theirs.as_deref() != Some(&*ours) {
             return Err(LoadError::Flags { file, theirs, ours });
         }
         Ok(())
     }
 
+    /// A text of the library itself, which is where MODULE_VERSION puts it: `None` for NULL, and for what is not in the library.
+    fn said(&self, text: *const c_char) -> Option<String> {
+        if !in_library_of(self.exports.as_ptr().cast_const().cast(), text.cast()) {
+            return None;
+        }
+        // SAFETY: a text that ends with 0 by contract of `exports`, at an address where the library has memory.
+        let text = unsafe { ended(text) };
+        text.map(|text| text.to_string_lossy().into_owned())
+    }
+
     /// What it exports.
     pub(super) fn exports(&self) -> &ModuleExports {
         // SAFETY: by contract of the symbol's name it is a `struct module_exports`. It is not written to once it is there:
-        // what modules change are the variables that it points at. It is there as long as the library, which is open.
+        // what modules change are the variables that it points at. It is there as long as the library, which stays open.
         unsafe { self.exports.as_ref() }
     }
 
@@ -82,10 +104,15 @@ impl Library {
         &self.file
     }
 
-    /// Leaves it open until the process ends.
-    pub(super) fn keep(mut self) {
+    /// What [`running::enter`] is told while the tables are read.
+    pub(super) fn label(&self) -> &'static str {
+        self.label
+    }
+
+    /// It is a module now, and no other one comes from the same file: what its constructors registered.
+    pub(super) fn keep(self) -> Vec<Registration> {
         kept().push(self.identity);
-        std::mem::forget(self.opened.take());
+        self.registered
     }
 }
 
@@ -101,16 +128,16 @@ fn identity(file: &Path) -> Result<Identity, LoadError> {
     Ok((seen.dev(), seen.ino()))
 }
 
-fn open(file: &Path, flags: c_int) -> Result<Opened, LoadError> {
-    // Its constructors run, and how it calls itself is not known yet.
-    let name: &'static str = file.display().to_string().leak();
+/// Opens it for good: behind dlclose(3) there would be no code where others have the address of some.
+fn open(file: &Path, label: &'static str, flags: c_int) -> Result<ManuallyDrop<Opened>, LoadError> {
     // SAFETY: whoever can write to the file, or to what is above it, may run code as we do (`trust`), so its constructors
     // may do whatever they like.
-    let opened = running::enter(name, || unsafe { Opened::open(Some(file), flags) });
-    opened.map_err(|error| LoadError::Open {
+    let opened = running::enter(label, || unsafe { Opened::open(Some(file), flags) });
+    let opened = opened.map_err(|error| LoadError::Open {
         file: file.to_owned(),
         reason: reason(file, &error),
-    })
+    })?;
+    Ok(ManuallyDrop::new(opened))
 }
 
 fn symbol(file: &Path, opened: &Opened) -> Result<NonNull<ModuleExports>, LoadError> {
@@ -135,11 +162,20 @@ fn reason(file: &Path, error: &libloading::Error) -> String {
     said.strip_prefix(&path).unwrap_or(&said).to_owned()
 }
 
-fn said(text: *const c_char) -> Option<String> {
-    // SAFETY: MODULE_VERSION puts two texts there that end with 0; a module without has NULL, as what C leaves out is zero.
-    let text = unsafe { ended(text) };
-    text.map(|text| text.to_string_lossy().into_owned())
+/// Whether `address` lies in a segment of the library that `symbol` is in.
+fn in_library_of(symbol: *const c_void, address: *const c_void) -> bool {
+    let base = |address: *const c_void| {
+        // SAFETY: plain data, of which zeros are a value.
+        let mut info: libc::Dl_info = unsafe { MaybeUninit::zeroed().assume_init() };
+        // SAFETY: it compares the address with those of the segments that are loaded, and looks at nothing there.
+        let found = unsafe { libc::dladdr(address, &raw mut info) };
+        (found != 0).then_some(info.dli_fbase)
+    };
+    base(address).is_some_and(|found| base(symbol) == Some(found))
 }
+
+/// More types of modules than any OpenSIPS has, and less than the first address that a process can have.
+const TYPES_MAX: usize = 4096;
 
 /// A module that does not care.
 const DEFAULT_DLFLAGS: c_int = 0;

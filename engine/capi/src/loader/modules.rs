@@ -3,6 +3,7 @@
 use std::ffi::c_int;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::call::Call;
@@ -32,6 +33,8 @@ struct Staged {
     module: Module,
     /// [`LOADED`], [`INITIALISED`], or [`OVER`]. Each step is taken once, also when two threads ask for it.
     stage: AtomicU8,
+    /// What it registered before its `mod_init`, until that is told.
+    early: Mutex<Vec<Registration>>,
 }
 
 const LOADED: u8 = 0;
@@ -40,7 +43,8 @@ const OVER: u8 = 2;
 
 impl Modules {
     pub(super) fn new(modules: Vec<Module>) -> Self {
-        let staged = |module| Staged {
+        let staged = |mut module: Module| Staged {
+            early: Mutex::new(std::mem::take(&mut module.registered)),
             module,
             stage: AtomicU8::new(LOADED),
         };
@@ -50,7 +54,8 @@ impl Modules {
     }
 
     /// Calls `mod_init` of each module in the order in which they were loaded, and registers the statistics and the commands
-    /// of each once its own is done; what each has registered for BIN packets.
+    /// of each once its own is done; what each has registered for BIN packets, that of its constructors and of its parameters'
+    /// functions first.
     ///
     /// # Errors
     /// The first that fails ends it: those before it are initialised and want [`Self::destroy`].
@@ -96,7 +101,13 @@ impl Modules {
                 }
             })?;
         }
-        Ok(registered)
+        let mut early = self.modules[id.0]
+            .early
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut all = std::mem::take(&mut *early);
+        all.extend(registered);
+        Ok(all)
     }
 
     /// Calls `child_init` of a module with `rank`, and the init functions of its commands, on the thread that is to run its
@@ -107,30 +118,8 @@ impl Modules {
     pub fn child_init(&self, id: ModuleId, rank: c_int) -> Result<Vec<Registration>, InitError> {
         let module = self.module(id);
         self.expect(id, INITIALISED)?;
-        let (code, registered) = collecting(|| {
-            let child_init = module.exports.child_init;
-            running::enter(module.name, || {
-                // SAFETY: the module's own function, called as `child_init_function` is: after `init_f`.
-                child_init.map_or(0, |child_init| unsafe { child_init(rank) })
-            })
-        });
-        if code < 0 {
-            let module = module.name.to_owned();
-            return Err(InitError::Child { module, rank, code });
-        }
-        for command in &module.exports.commands {
-            let Some(init) = command.init else { continue };
-            // SAFETY: the module's own function, called as `mi_child_init_f` is.
-            let code = running::enter(module.name, || unsafe { init() });
-            if code != 0 {
-                return Err(InitError::Command {
-                    module: module.name.to_owned(),
-                    command: command.name.clone(),
-                    code,
-                });
-            }
-        }
-        Ok(registered)
+        let (outcome, registered) = collecting(|| begin(module, rank));
+        outcome.map(|()| registered)
     }
 
     fn expect(&self, id: ModuleId, stage: u8) -> Result<(), InitError> {
@@ -293,4 +282,30 @@ impl Modules {
     fn module(&self, id: ModuleId) -> &Module {
         &self.modules[id.0].module
     }
+}
+
+/// `child_init` of `module` and the init functions of its commands, on this thread.
+fn begin(module: &Module, rank: c_int) -> Result<(), InitError> {
+    let child_init = module.exports.child_init;
+    let code = running::enter(module.name, || {
+        // SAFETY: the module's own function, called as `child_init_function` is: after `init_f`.
+        child_init.map_or(0, |child_init| unsafe { child_init(rank) })
+    });
+    if code < 0 {
+        let module = module.name.to_owned();
+        return Err(InitError::Child { module, rank, code });
+    }
+    for command in &module.exports.commands {
+        let Some(init) = command.init else { continue };
+        // SAFETY: the module's own function, called as `mi_child_init_f` is.
+        let code = running::enter(module.name, || unsafe { init() });
+        if code != 0 {
+            return Err(InitError::Command {
+                module: module.name.to_owned(),
+                command: command.name.clone(),
+                code,
+            });
+        }
+    }
+    Ok(())
 }

@@ -3,8 +3,8 @@
 use std::ffi::c_int;
 
 use binrush::abi::module::PROC_BIN;
-use binrush::bin::registrations::Callback;
-use binrush::loader::{InitError, Loader};
+use binrush::bin::registrations::{Callback, Registration};
+use binrush::loader::{InitError, Loader, Value};
 
 use crate::workshop::{Workshop, compile_with, id, source, text, variable};
 
@@ -112,6 +112,33 @@ fn what_each_module_registers_comes_in_the_order_of_loading() {
         all.into_iter()
             .all(|one| matches!(one.callback, Callback::Legacy(_)))
     );
+}
+
+#[test]
+fn what_a_module_registers_is_told_wherever_its_code_ran() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let mut loader = workshop.loader(&["registers_early"]);
+    loader
+        .modparam("registers_early", "name", &Value::Int(1))
+        .expect("it is one");
+    let modules = loader.finish();
+    let names = |registered: Vec<Registration>| {
+        let names = registered.iter();
+        let names: Vec<_> = names
+            .map(|one| String::from_utf8_lossy(&one.name).into_owned())
+            .collect();
+        names.join(" ")
+    };
+    let mut registered = modules.init().expect("each was taken");
+    assert_eq!(
+        names(registered.remove(0).1),
+        "constructor parameter mod_init"
+    );
+    let early = id(&modules, "registers_early");
+    let registered = modules.child_init(early, PROC_BIN).expect("each was taken");
+    assert_eq!(names(registered), "child_init command_init");
 }
 
 #[test]

@@ -114,6 +114,55 @@ fn a_module_of_another_server_is_refused_with_both_versions_named() {
 }
 
 #[test]
+fn a_module_in_the_layout_of_a_later_opensips_is_refused_whatever_lies_in_the_places_of_ours() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    // What we would take for flags of dlopen(3), and for texts.
+    let flags = ["\"STATS: On\"", "0", "(char *)1"];
+    for (number, flags) in flags.into_iter().enumerate() {
+        let library = workshop.path(&format!("later{number}.so"));
+        compile_with(
+            &source("later_layout"),
+            &library,
+            &[&format!("-DFLAGS={flags}")],
+        );
+        let outcome = Loader::new(workshop.options()).load(None, text(&library));
+        assert_eq!(
+            said(&workshop, outcome),
+            format!(
+                "module later{number}.so is laid out as in OpenSIPS 2.2 or later, this is \"{}\" with the layout of 1.11; compile it \
+                 with the headers of this version",
+                version()
+            )
+        );
+    }
+    // No type of a module, and no address of the library.
+    let library = workshop.path("nowhere.so");
+    compile_with(&source("later_layout"), &library, &["-DTYPE=0x7fffff"]);
+    let outcome = Loader::new(workshop.options()).load(None, text(&library));
+    let error = said(&workshop, outcome);
+    assert!(
+        error.starts_with("module nowhere.so was compiled for nothing that it would name"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_library_that_is_refused_stays_open_because_its_constructors_ran() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let error = refusal(&workshop, "constructed");
+    assert!(
+        error.starts_with("module constructed.so was compiled for \"opensips"),
+        "{error}"
+    );
+    let maps = fs::read_to_string("/proc/self/maps").expect("Linux has that");
+    assert!(maps.contains("/constructed.so"));
+}
+
+#[test]
 fn a_library_that_is_no_module_and_exports_that_cannot_be_are_refused() {
     let Some(workshop) = Workshop::open() else {
         return;
@@ -265,7 +314,7 @@ fn a_module_is_loaded_once_by_whatever_name() {
         error,
         "module same_name.so calls itself \"null_tables\", as null_tables.so does; load one of them"
     );
-    // It was closed again, and it asks for flags of its own.
+    // It is open, but no module yet; and it asks for flags of its own.
     let mut loader = Loader::new(workshop.options());
     let id = loader
         .load(None, text(&other))
