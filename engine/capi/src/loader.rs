@@ -40,6 +40,7 @@ pub use parameter::Value;
 
 pub(crate) use exports::{Address, Exports};
 use library::Library;
+use search::Found;
 
 /// What modules are loaded for.
 #[derive(Debug, Clone)]
@@ -116,15 +117,17 @@ impl Loader {
     /// Loads the module that `loadmodule` of the configuration names as `written`; `mpath` is where modules are looked for.
     ///
     /// An absolute path is taken as it is; otherwise `mpath` + `x.so`, and, where there is none, `mpath` + `x/x.so`. The file
-    /// and each directory above it must belong to root or to the user that we run as, and nobody else may write there.
+    /// and each directory on the way there, that of each link included, must belong to root or to the user that we run as, and
+    /// nobody else may write there. Libraries that the module itself needs are found by the dynamic linker, by RUNPATH and
+    /// LD_LIBRARY_PATH, and nobody looks whose they are.
     ///
     /// # Errors
     /// The module is not there, not to be trusted, cannot be opened, is no module, was made for another server, is there
     /// already, or has tables that cannot be right. What is no module stays open all the same: its constructors ran, and whatever
     /// they registered points into it.
     pub fn load(&mut self, mpath: Option<&str>, written: &str) -> Result<ModuleId, LoadError> {
-        let file = search::find(mpath, written)?;
-        trust::check(&file, self.options.vouched.as_deref())?;
+        let Found { path, file } = search::find(mpath, written)?;
+        trust::check(&path, self.options.vouched.as_deref())?;
         let library = Library::open(&file, &self.options)?;
         let exports = running::enter(library.label(), || exports::read(&library))?;
         if let Some(other) = self.modules.iter().find(|m| m.name == exports.name) {

@@ -5,12 +5,24 @@ use std::path::{Path, PathBuf};
 
 use super::LoadError;
 
-/// The path of the module that is `written`, without links and `..`; it is there.
-pub(super) fn find(mpath: Option<&str>, written: &str) -> Result<PathBuf, LoadError> {
+/// A module that is there.
+pub(super) struct Found {
+    /// As it was looked for: absolute.
+    pub(super) path: PathBuf,
+    /// Without links and `..`.
+    pub(super) file: PathBuf,
+}
+
+/// The module that is `written`.
+pub(super) fn find(mpath: Option<&str>, written: &str) -> Result<Found, LoadError> {
     let mut tried = Vec::new();
     for path in candidates(mpath, written)? {
         match path.canonicalize() {
-            Ok(path) => return Ok(path),
+            Ok(file) => {
+                // `mpath` may be relative to where we are.
+                let path = std::path::absolute(&path).unwrap_or(path);
+                return Ok(Found { path, file });
+            }
             // "A component of the path prefix is not a directory": so there is no such file either.
             Err(error) if is_absence(&error) => tried.push(path),
             Err(source) => return Err(LoadError::Read { path, source }),

@@ -357,10 +357,9 @@ fn nobody_else_may_write_to_a_module_or_above_it() {
         ),
         "{error}"
     );
-    // What counts is where it is, not by which way one gets there.
     let link = workshop.path("link.so");
     symlink(&inner, &link).expect("the folder is ours");
-    assert_eq!(refused(&link), error);
+    assert_eq!(refused(&link), error.replace("open/x.so", "link.so"));
     set_mode(&workshop.path("open"), 0o755);
     let us = fs::metadata(&inner).expect("it is there").uid();
     if us != 0 {
@@ -377,6 +376,46 @@ fn nobody_else_may_write_to_a_module_or_above_it() {
     loader
         .load(None, text(&inner))
         .expect("all of it is ours now");
+}
+
+#[test]
+fn nobody_else_may_put_another_link_on_the_way_to_a_module() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let library = workshop.module("null_tables");
+    let open = workshop.folder("open");
+    let own = workshop.folder("own");
+    symlink(&library, open.join("x.so")).expect("the folder is ours");
+    symlink(workshop.root(), open.join("folder")).expect("the folder is ours");
+    symlink("../open/x.so", own.join("hop.so")).expect("the folder is ours");
+    symlink("../open/folder/null_tables.so", own.join("through.so")).expect("the folder is ours");
+    symlink("loop.so", own.join("loop.so")).expect("the folder is ours");
+    set_mode(&open, 0o777);
+    for way in [
+        "open/x.so",
+        "open/folder/null_tables.so",
+        "own/hop.so",
+        "own/through.so",
+        "own/../open/x.so",
+        "open/../own/../null_tables.so",
+    ] {
+        let outcome = Loader::new(workshop.options()).load(None, text(&workshop.path(way)));
+        assert_eq!(
+            said(&workshop, outcome),
+            format!(
+                "module {way} is not to be trusted: open can be written by everybody (mode 0777); take that away with chmod go-w, or \
+                 keep modules elsewhere"
+            )
+        );
+    }
+    let outcome = Loader::new(workshop.options()).load(None, text(&own.join("loop.so")));
+    let error = said(&workshop, outcome);
+    assert!(error.starts_with("cannot look at own/loop.so: "), "{error}");
+    set_mode(&open, 0o755);
+    Loader::new(workshop.options())
+        .load(None, text(&own.join("through.so")))
+        .expect("each link is ours");
 }
 
 #[test]
