@@ -21,6 +21,8 @@ mod call;
 mod error;
 /// The tables of a module, checked and read.
 mod exports;
+/// One thread at a time in the code of a module.
+pub(crate) mod gate;
 /// A shared library, opened and looked at.
 mod library;
 /// Modules from their initialisation to their end.
@@ -39,6 +41,7 @@ pub use modules::Modules;
 pub use parameter::Value;
 
 pub(crate) use exports::{Address, Exports};
+use gate::Gate;
 use library::Library;
 use search::Found;
 
@@ -91,6 +94,7 @@ struct Module {
     name: &'static str,
     file: PathBuf,
     exports: Exports,
+    gate: &'static Gate,
     /// What its constructors and the functions of its parameters registered for BIN packets.
     registered: Vec<Registration>,
 }
@@ -102,6 +106,7 @@ impl Drop for Module {
         timers::remove_all(self.name);
         mi::remove_all(self.name);
         statistics::remove_all(self.name);
+        gate::remove(self.name);
     }
 }
 
@@ -141,6 +146,7 @@ impl Loader {
             name,
             file,
             exports,
+            gate: gate::add(name),
             registered,
         });
         Ok(ModuleId(self.modules.len() - 1))

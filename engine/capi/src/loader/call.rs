@@ -5,14 +5,17 @@ use std::ptr;
 
 use super::CallError;
 use super::exports::{ExportedFunction, PARAMETERS_MAX};
+use super::gate::Gate;
 use crate::abi::base::ReceiveInfo;
 use crate::abi::module::{CmdFunction, FixupFunction, SipMsg};
 use crate::running;
+use crate::support::log::{Level, say};
 
 /// One place of a script that calls a function.
 #[derive(Debug)]
 pub struct Call {
     module: &'static str,
+    gate: &'static Gate,
     code: CmdFunction,
     free_fixup: Option<FixupFunction>,
     /// What the function is called with: our copies, or what its fixup made of them.
@@ -31,7 +34,7 @@ unsafe impl Send for Call {}
 
 impl Call {
     pub(super) fn new(
-        module: &'static str,
+        (module, gate): (&'static str, &'static Gate),
         function: &ExportedFunction,
         parameters: &[&[u8]],
     ) -> Result<Self, CallError> {
@@ -42,8 +45,13 @@ impl Call {
                 given: parameters.len(),
             });
         }
+        let Ok(_pass) = gate.pass() else {
+            let module = module.to_owned();
+            return Err(CallError::Elsewhere { module });
+        };
         let mut call = Self {
             module,
+            gate,
             code: function.code,
             free_fixup: function.free_fixup,
             parameters: [ptr::null_mut(); PARAMETERS_MAX],
@@ -93,8 +101,18 @@ impl Call {
     }
 
     /// Calls the function for `packet`, on the thread of its module: 0 ends the script, `> 0` is true, `< 0` false. The
-    /// function sees the bytes where they are, and must not write there.
+    /// function sees the bytes where they are, and must not write there. -1 on any other thread and once the module is over, which
+    /// the log tells.
     pub fn run(&self, message: &mut Message, packet: &[u8]) -> c_int {
+        let pass = self.gate.pass();
+        if pass.is_err() || self.gate.is_over() {
+            let what = match pass {
+                Ok(_) => "a function is not called: the module is over",
+                Err(_) => "a function is not called: the module runs on another thread",
+            };
+            running::enter(self.module, || say(Level::Error, what));
+            return -1;
+        }
         let raw = &mut *message.0;
         raw.buf = packet.as_ptr().cast_mut().cast();
         raw.len = u32::try_from(packet.len()).unwrap_or(u32::MAX);
@@ -109,7 +127,12 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if let Some(free) = self.free_fixup {
+        // Behind `destroy`, and elsewhere, no code of the module runs; what its fixups made stays with it.
+        let pass = self.gate.pass();
+        if let Some(free) = self.free_fixup
+            && pass.is_ok()
+            && !self.gate.is_over()
+        {
             for (parameter, number) in self.parameters[..self.prepared].iter_mut().zip(1..) {
                 // SAFETY: the module's own function, with what its fixup left there.
                 running::enter(self.module, || unsafe { free(parameter, number) });

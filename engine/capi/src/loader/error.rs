@@ -303,6 +303,12 @@ pub enum InitError {
         /// The statistic.
         statistic: String,
     },
+    /// Its code runs on another thread.
+    #[error("module \"{module}\" runs on another thread, so it cannot be initialised here")]
+    Elsewhere {
+        /// The module.
+        module: String,
+    },
     /// Not called in the order in which it must be.
     #[error("module \"{module}\" is {stage}, so it cannot be initialised")]
     Order {
@@ -330,6 +336,12 @@ pub enum CommandError {
     NoParameters {
         /// The command.
         name: String,
+    },
+    /// Its code runs on another thread.
+    #[error("module \"{module}\" runs on another thread, so its commands are not run here")]
+    Elsewhere {
+        /// The module.
+        module: String,
     },
     /// Its function answered nothing.
     #[error("command \"{name}\" of module \"{module}\" failed without an answer")]
@@ -378,6 +390,12 @@ pub enum CallError {
         name: String,
         /// Which parameter, from 1.
         number: usize,
+    },
+    /// Its code runs on another thread.
+    #[error("module \"{module}\" runs on another thread, so its functions are not prepared here")]
+    Elsewhere {
+        /// The module.
+        module: String,
     },
     /// Its fixup did not like it.
     #[error(

@@ -2,17 +2,20 @@
 
 use std::ffi::c_int;
 use std::path::Path;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::ptr;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::call::Call;
 use super::error::did_you_mean;
 use super::exports::{ExportedFunction, Function, FunctionId};
+use super::gate::{self, Gate, INITIALISED, LOADED, OVER};
 use super::{CallError, CommandError, InitError, Module, ModuleId};
 use crate::bin::registrations::{Registration, collecting};
 use crate::running;
 use crate::support::functions;
+use crate::support::log::{Level, say};
 use crate::support::mi::{self, MiReply};
 use crate::support::statistics::{self, Statistic};
 use crate::support::timers;
@@ -20,8 +23,9 @@ use crate::support::timers;
 /// The modules of a configuration.
 ///
 /// All their code runs inside calls of this type's methods, on the thread that calls, and inside the callbacks that they
-/// register. Nothing here keeps two threads apart: a module that is not made for several threads is given one, and whoever
-/// calls keeps to it.
+/// register. A module belongs to the thread that initialised it, and from its first `child_init` on to the one that called that:
+/// elsewhere methods that would run its code answer that they do not, unless it is [reentrant](Self::make_reentrant). Whoever
+/// runs callbacks keeps to that thread too, and has ended before [`Self::destroy`].
 #[derive(Debug)]
 pub struct Modules {
     modules: Vec<Staged>,
@@ -31,26 +35,24 @@ pub struct Modules {
 #[derive(Debug)]
 struct Staged {
     module: Module,
-    /// [`LOADED`], [`INITIALISED`], or [`OVER`]. Each step is taken once, also when two threads ask for it.
-    stage: AtomicU8,
     /// What it registered before its `mod_init`, until that is told.
     early: Mutex<Vec<Registration>>,
 }
-
-const LOADED: u8 = 0;
-const INITIALISED: u8 = 1;
-const OVER: u8 = 2;
 
 impl Modules {
     pub(super) fn new(modules: Vec<Module>) -> Self {
         let staged = |mut module: Module| Staged {
             early: Mutex::new(std::mem::take(&mut module.registered)),
             module,
-            stage: AtomicU8::new(LOADED),
         };
         Self {
             modules: modules.into_iter().map(staged).collect(),
         }
+    }
+
+    /// Says that several threads may run code of a module at once, each after a `child_init` of its own.
+    pub fn make_reentrant(&self, id: ModuleId) {
+        self.module(id).gate.make_reentrant();
     }
 
     /// Calls `mod_init` of each module in the order in which they were loaded, and registers the statistics and the commands
@@ -69,6 +71,7 @@ impl Modules {
 
     fn init_one(&self, id: ModuleId) -> Result<Vec<Registration>, InitError> {
         let module = self.module(id);
+        let _pass = module.gate.move_in().map_err(|_| elsewhere(module))?;
         self.expect(id, LOADED)?;
         let (code, registered) = collecting(|| {
             let init = module.exports.init;
@@ -80,9 +83,7 @@ impl Modules {
             return Err(InitError::Module { module, code });
         }
         // From here on there is something to end.
-        self.modules[id.0]
-            .stage
-            .store(INITIALISED, Ordering::Release);
+        module.gate.stage.store(INITIALISED, Ordering::Release);
         for wanted in &module.exports.statistics {
             statistics::add_exported(module.name, wanted).map_err(|statistics::Taken| {
                 InitError::StatisticTaken {
@@ -118,12 +119,15 @@ impl Modules {
     pub fn child_init(&self, id: ModuleId, rank: c_int) -> Result<Vec<Registration>, InitError> {
         let module = self.module(id);
         self.expect(id, INITIALISED)?;
+        let _pass = module.gate.settle().map_err(|_| elsewhere(module))?;
+        // It may have been at its end before we were let in.
+        self.expect(id, INITIALISED)?;
         let (outcome, registered) = collecting(|| begin(module, rank));
         outcome.map(|()| registered)
     }
 
     fn expect(&self, id: ModuleId, stage: u8) -> Result<(), InitError> {
-        let found = self.modules[id.0].stage.load(Ordering::Acquire);
+        let found = self.module(id).gate.stage.load(Ordering::Acquire);
         if found == stage {
             return Ok(());
         }
@@ -138,13 +142,22 @@ impl Modules {
     }
 
     /// Calls `destroy` of each module that was initialised, in the reverse of the order in which they were loaded; a second
-    /// call does nothing. No thread runs code of a module any more. The libraries stay where they are.
+    /// call does nothing. From any thread: none runs code of a module any more. One that another thread is in all the same is not
+    /// ended, which the log tells. The libraries stay where they are, and [calls](Call) that are left do nothing.
     pub fn destroy(&self) {
-        for staged in self.modules.iter().rev() {
-            if staged.stage.swap(OVER, Ordering::AcqRel) != INITIALISED {
+        for Staged { module, .. } in self.modules.iter().rev() {
+            let Ok(_pass) = module.gate.pass_from_anywhere() else {
+                running::enter(module.name, || {
+                    say(
+                        Level::Error,
+                        "it is not ended: another thread is in its code",
+                    );
+                });
+                continue;
+            };
+            if module.gate.stage.swap(OVER, Ordering::AcqRel) != INITIALISED {
                 continue;
             }
-            let module = &staged.module;
             if let Some(destroy) = module.exports.destroy {
                 // SAFETY: the module's own function, called as `destroy_function` is: once, as the last one.
                 running::enter(module.name, || unsafe { destroy() });
@@ -177,16 +190,17 @@ impl Modules {
         &self.module(id).exports.variables
     }
 
-    /// The statistics of all modules as they are now. Those that are told by a function call it, on this thread.
+    /// The statistics of all modules as they are now. Those that are told by a function are there where that may be called: on the
+    /// thread of their module.
     pub fn statistics(&self) -> Vec<Statistic> {
         statistics::read(|owner| self.owns(owner))
     }
 
-    /// Calls the timer that is due the longest, if any is, on this thread; `true` when another one is due. To be called about ten
-    /// times a second by the thread that runs the modules' code, once their `child_init` is done, by whoever has said so with
+    /// Calls the timer that is due the longest, if any is, of the modules whose thread this is; `true` when another one is due. To be
+    /// called about ten times a second by the thread that runs the modules' code, once their `child_init` is done, by whoever has said so with
     /// [`timers::serve`].
     pub fn run_timers(&self, now: Instant) -> bool {
-        timers::run(now, |owner| self.owns(owner))
+        timers::run(now, |owner| self.is_home(owner))
     }
 
     /// Names of all commands.
@@ -209,13 +223,13 @@ impl Modules {
     pub fn command_owner(&self, name: &str) -> Option<ModuleId> {
         let (owner, _) = mi::find(name)?;
         let owner = owner?;
-        self.ids().find(|id| std::ptr::eq(self.name(*id), owner))
+        self.ids().find(|id| ptr::eq(self.name(*id), owner))
     }
 
     /// Runs the command `name` with `params` on this thread.
     ///
     /// # Errors
-    /// There is no such command, it takes no parameters, or it answers nothing. What the module itself finds wrong is an
+    /// There is no such command, its module runs on another thread, it takes no parameters, or it answers nothing. What the module itself finds wrong is an
     /// answer, with a code that says so.
     pub fn run_command(&self, name: &str, params: &[&str]) -> Result<MiReply, CommandError> {
         let found = mi::find(name).and_then(|(owner, command)| {
@@ -229,8 +243,11 @@ impl Modules {
                 meant: did_you_mean(name, known.iter().map(String::as_str)),
             });
         };
-        let outcome = running::enter(owner, || command.run(params));
         let (name, module) = (name.to_owned(), owner.to_owned());
+        let Some(Ok(_pass)) = gate::of(owner).map(Gate::pass) else {
+            return Err(CommandError::Elsewhere { module });
+        };
+        let outcome = running::enter(owner, || command.run(params));
         outcome.map_err(|failure| match failure {
             mi::Failure::NoParameters => CommandError::NoParameters { name },
             mi::Failure::Nothing => CommandError::Failed { name, module },
@@ -263,10 +280,11 @@ impl Modules {
     /// [`Self::init`], on this thread.
     ///
     /// # Errors
-    /// The function takes another number of them, or its fixup refuses one.
+    /// The function takes another number of them, its module runs on another thread, or its fixup refuses one.
     pub fn prepare(&self, id: FunctionId, parameters: &[&[u8]]) -> Result<Call, CallError> {
         let module = self.module(id.module);
-        Call::new(module.name, &module.exports.functions[id.index], parameters)
+        let function = &module.exports.functions[id.index];
+        Call::new((module.name, module.gate), function, parameters)
     }
 
     /// The module that a function is of.
@@ -276,12 +294,22 @@ impl Modules {
 
     fn owns(&self, owner: &'static str) -> bool {
         let mut modules = self.modules.iter();
-        modules.any(|staged| std::ptr::eq(staged.module.name, owner))
+        modules.any(|staged| ptr::eq(staged.module.name, owner))
+    }
+
+    fn is_home(&self, owner: &'static str) -> bool {
+        let mut modules = self.modules.iter().map(|staged| &staged.module);
+        modules.any(|module| ptr::eq(module.name, owner) && module.gate.is_home())
     }
 
     fn module(&self, id: ModuleId) -> &Module {
         &self.modules[id.0].module
     }
+}
+
+fn elsewhere(module: &Module) -> InitError {
+    let module = module.name.to_owned();
+    InitError::Elsewhere { module }
 }
 
 /// `child_init` of `module` and the init functions of its commands, on this thread.

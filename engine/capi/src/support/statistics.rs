@@ -10,6 +10,7 @@ use crate::abi::base::Str;
 use crate::abi::module::{STAT_IS_FUNC, STAT_NO_RESET, StatFunction, StatSource, StatVar};
 use crate::border::border;
 use crate::loader::Address;
+use crate::loader::gate::{self, Gate};
 use crate::running;
 
 /// A statistic as it is now.
@@ -145,7 +146,8 @@ pub(crate) fn remove_all(owner: &'static str) {
     entries().retain(|entry| entry.owner.is_none_or(|o| !ptr::eq(o, owner)));
 }
 
-/// Those whose owner is `wanted`, in the order in which they were registered.
+/// Those whose owner is `wanted`, in the order in which they were registered; without those of a function that is not to be called on
+/// this thread.
 pub(crate) fn read(wanted: impl Fn(&'static str) -> bool) -> Vec<Statistic> {
     let mut functions = Vec::new();
     let mut read = Vec::new();
@@ -168,12 +170,35 @@ pub(crate) fn read(wanted: impl Fn(&'static str) -> bool) -> Vec<Statistic> {
             is_counter: entry.flags & (STAT_NO_RESET | STAT_IS_FUNC) == 0,
         });
     }
-    // They may ask for statistics themselves: nothing is locked any more.
-    for (index, owner, function, context) in functions {
+    // They may ask for statistics themselves: nothing is locked any more. From the last one, so that those that are taken away do
+    // not move the others.
+    for (index, owner, function, context) in functions.into_iter().rev() {
         // SAFETY: registered as a function that may be called with that.
-        read[index].value = running::enter(owner, || unsafe { function(context.0) });
+        match unsafe { ask(owner, function, context.0) } {
+            Some(value) => read[index].value = value,
+            None => drop(read.remove(index)),
+        }
     }
     read
+}
+
+/// What `function` of the module `owner` tells, if it may run here.
+///
+/// # Safety
+/// It may be called with `context`.
+unsafe fn ask(owner: &'static str, function: StatFunction, context: *mut c_void) -> Option<u64> {
+    let _pass = gate::of(owner).map(Gate::pass).transpose().ok()?;
+    // SAFETY: what this function asks for, and no other thread is in the module.
+    Some(running::enter(owner, || unsafe { function(context) }))
+}
+
+/// The module that registered a statistic.
+fn owner_of(seen: &StatVar) -> Option<&'static str> {
+    let entries = entries();
+    let mut found = entries
+        .iter()
+        .filter(|entry| ptr::eq(entry.seen.0.cast_const().cast(), seen));
+    found.next()?.owner
 }
 
 /// Registers a statistic `name` under `module`, and writes its address to `pointer`; with `STAT_IS_FUNC` `pointer` is the
@@ -261,7 +286,7 @@ pub unsafe extern "C" fn get_stat(name: *const Str) -> *mut StatVar {
     })
 }
 
-/// The value of a statistic, 0 for NULL. Safe from any thread, as far as the function of one that has a function is.
+/// The value of a statistic, 0 for NULL. Safe from any thread: where a function tells it, 0 on another thread than that of its module.
 ///
 /// # Safety
 /// `statistic` is NULL or was registered.
@@ -273,12 +298,16 @@ pub unsafe extern "C" fn binrush_stat_value(statistic: *const StatVar) -> c_ulon
             return 0;
         };
         if statistic.flags & STAT_IS_FUNC != 0 {
-            // SAFETY: with that flag it is a function, to be called with what it was registered with.
+            // SAFETY: with that flag it is a function.
+            let Some(function) = (unsafe { statistic.u.f }) else {
+                return 0;
+            };
+            // SAFETY: to be called with what it was registered with.
             return unsafe {
-                statistic
-                    .u
-                    .f
-                    .map_or(0, |function| function(statistic.context))
+                match owner_of(statistic) {
+                    Some(owner) => ask(owner, function, statistic.context).unwrap_or(0),
+                    None => function(statistic.context),
+                }
             };
         }
         // SAFETY: without it, it is the address of a value that stays; C adds to it atomically.

@@ -14,6 +14,7 @@ use super::ended;
 use super::log::{Level, say};
 use crate::border::border;
 use crate::loader::Address;
+use crate::loader::gate::{self, Gate};
 use crate::running;
 
 /// Takes the time since the start, in seconds, and what the timer was registered with.
@@ -75,6 +76,10 @@ pub(crate) fn run(now: Instant, wanted: impl Fn(&'static str) -> bool) -> bool {
             now + timer.interval
         });
         (timer.owner, timer.code, timer.param, count > 1)
+    };
+    let gate = gate::of(owner);
+    let Ok(_pass) = gate.map(Gate::pass).transpose() else {
+        return more;
     };
     // It may register another one: nothing is locked any more.
     running::enter(owner, || {

@@ -1,6 +1,8 @@
 //! From mod_init to destroy.
 
 use std::ffi::c_int;
+use std::sync::mpsc;
+use std::thread;
 
 use binrush::abi::module::PROC_BIN;
 use binrush::bin::registrations::{Callback, Registration};
@@ -217,4 +219,51 @@ fn a_command_that_another_module_has_fails_the_start() {
         error.to_string(),
         "module \"mi_taken\" has a command \"mi_echo\", and so has module \"mi\""
     );
+}
+
+#[test]
+fn a_module_runs_on_the_thread_of_its_child_init_and_nowhere_else() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let modules = workshop.modules(&["stats", "mi"]);
+    let stats = id(&modules, "stats");
+    let named = |wanted: &str| {
+        let statistics = modules.statistics();
+        statistics.iter().filter(|one| one.name == wanted).count()
+    };
+    thread::scope(|scope| {
+        let (done, at_home) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let modules = &modules;
+        scope.spawn(move || {
+            modules.child_init(stats, PROC_BIN).expect("it can start");
+            done.send(modules.run_command("stats_count", &[])).unwrap();
+            // Alive, so that no other thread takes its place.
+            let _ = ended.recv();
+        });
+        let reply = at_home.recv().unwrap().expect("it runs at home");
+        assert_eq!(reply.code, 200);
+        let refused = modules.run_command("stats_count", &[]);
+        assert_eq!(
+            refused.expect_err("home is elsewhere").to_string(),
+            "module \"stats\" runs on another thread, so its commands are not run here"
+        );
+        let refused = modules.child_init(stats, PROC_BIN).map(drop);
+        let module = "stats".to_owned();
+        assert_eq!(refused, Err(InitError::Elsewhere { module }));
+        // Values are read anywhere, functions called at home.
+        assert_eq!((named("packets"), named("asked")), (1, 0));
+        // The other one did not move.
+        modules
+            .run_command("mi_echo", &["x"])
+            .expect("home is here");
+        modules.make_reentrant(stats);
+        modules
+            .child_init(stats, PROC_BIN)
+            .expect("any thread may now");
+        assert_eq!((named("packets"), named("asked")), (1, 1));
+        drop(end);
+    });
+    modules.destroy();
 }

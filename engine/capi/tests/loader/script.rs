@@ -1,6 +1,7 @@
 //! Functions of the routing script.
 
 use std::ffi::{c_int, c_uint, c_ushort};
+use std::thread;
 
 use binrush::abi::base::ReceiveInfo;
 use binrush::abi::module::{ONREPLY_ROUTE, REQUEST_ROUTE};
@@ -159,4 +160,42 @@ fn a_fixup_may_be_given_the_memory_of_the_text_that_it_freed() {
     // Under a sanitizer memory does not come back at once.
     assert!(counts[0] <= 1, "{counts:?}");
     assert_eq!(counts[1], 1);
+}
+
+#[test]
+fn a_call_that_is_left_when_its_module_is_over_runs_no_code_of_it() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let modules = workshop.modules(&["reused"]);
+    let lines = crate::support::lines();
+    let call = prepare(&modules, "f_number", &["10"]).expect("it is a number");
+    modules.destroy();
+    assert_eq!(call.run(&mut Message::new(), b"packet"), -1);
+    drop(call);
+    let freed: c_int = variable(&workshop.path("reused.so"), "reused_freed");
+    assert_eq!(freed, 0);
+    assert_eq!(
+        lines(),
+        ["reused: error: a function is not called: the module is over"]
+    );
+}
+
+#[test]
+fn a_call_on_another_thread_than_that_of_its_module_is_not_made() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let modules = workshop.modules(&["reused"]);
+    let call = prepare(&modules, "f_number", &["10"]).expect("it is a number");
+    let answers = thread::scope(|scope| {
+        let run = || {
+            let other = prepare(&modules, "f_number", &["11"]).map(drop);
+            (call.run(&mut Message::new(), b"packet"), other, call)
+        };
+        let (answer, other, call) = scope.spawn(run).join().expect("nothing panics");
+        (answer, other, call.run(&mut Message::new(), b"packet"))
+    });
+    let module = "reused".to_owned();
+    assert_eq!(answers, (-1, Err(CallError::Elsewhere { module }), 10));
 }
