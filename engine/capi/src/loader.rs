@@ -141,6 +141,7 @@ impl Loader {
         }
         let name: &'static str = exports.name.clone().leak();
         functions::add(name, &exports);
+        running::lies_in(name, library.addresses());
         let registered = library.keep();
         self.modules.push(Module {
             name,

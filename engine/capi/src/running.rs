@@ -8,7 +8,9 @@
 //! It costs a few stores per call and no clock: how long somebody is inside is measured by who looks.
 
 use std::cell::{Cell, OnceCell};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering, compiler_fence};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::{ptr, thread};
 
@@ -23,14 +25,39 @@ pub use watch::{Hanging, Watch};
 /// Runs `f`, code of `module`; the name is leaked once for each library that is loaded. Calls may be nested.
 #[inline]
 pub fn enter<R>(module: &'static str, f: impl FnOnce() -> R) -> R {
-    let _inside = Inside::begin(module);
+    // Dropped in the reverse order: the word never points at a name that is gone.
+    let name = module;
+    let _inside = Inside::begin(&name);
     f()
 }
 
 /// The module whose code this thread is in: the very text that was given to [`enter`].
 #[must_use]
 pub fn current() -> Option<&'static str> {
-    MODULE.get()
+    // SAFETY: `Inside` points it at a name for as long as that is there.
+    unsafe { MODULE.get().as_ref() }.copied()
+}
+
+/// Says where the code and the variables of a module are. Behind the first [`MODULES_MAX`] modules they are not known.
+pub(crate) fn lies_in(module: &'static str, addresses: Range<usize>) {
+    let entry = || (module, addresses.clone());
+    let is_own = |place: &&OnceLock<Placed>| {
+        let (found, at) = place.get_or_init(entry);
+        ptr::eq(*found, module) && *at == addresses
+    };
+    let _ = PLACED.iter().find(is_own);
+}
+
+/// The module that has code or a variable at `address`. Waits for nobody, so a signal handler may ask.
+pub(crate) fn module_at(address: usize) -> Option<&'static str> {
+    let placed = PLACED.iter().map_while(OnceLock::get);
+    let mut found = placed.filter(|(_, addresses)| addresses.contains(&address));
+    found.next().map(|(module, _)| *module)
+}
+
+/// The module whose code this thread is in, or, on a thread that a module started, the one that `address` is of.
+pub(crate) fn current_or_at(address: usize) -> Option<&'static str> {
+    current().or_else(|| module_at(address))
 }
 
 /// Says which file a module came from, by the text that [`enter`] is given. One that is not told is reported without its file;
@@ -54,24 +81,30 @@ fn file_of(module: &str) -> Option<&'static str> {
 }
 
 /// Between the beginning of a call and its end, also when it panics.
-struct Inside {
-    before: Option<&'static str>,
+struct Inside<'a> {
+    before: *const &'static str,
+    name: PhantomData<&'a &'static str>,
 }
 
-impl Inside {
+impl<'a> Inside<'a> {
     #[inline]
-    fn begin(module: &'static str) -> Self {
-        let before = MODULE.replace(Some(module));
-        Slot::of_this_thread(|slot| slot.note(Some(module)));
-        Self { before }
+    fn begin(name: &'a &'static str) -> Self {
+        // One word, so that a signal never finds half of it; and not before the name is where it says.
+        compiler_fence(Ordering::Release);
+        let before = MODULE.replace(name);
+        Slot::of_this_thread(|slot| slot.note(Some(name)));
+        Self {
+            before,
+            name: PhantomData,
+        }
     }
 }
 
-impl Drop for Inside {
+impl Drop for Inside<'_> {
     #[inline]
     fn drop(&mut self) {
         MODULE.set(self.before);
-        Slot::of_this_thread(|slot| slot.note(self.before));
+        Slot::of_this_thread(|slot| slot.note(current()));
     }
 }
 
@@ -146,11 +179,17 @@ struct Known {
 }
 
 thread_local! {
-    static MODULE: Cell<Option<&'static str>> = const { Cell::new(None) };
+    /// Where the name of the module is, on the stack of [`enter`]; null: none.
+    static MODULE: Cell<*const &'static str> = const { Cell::new(ptr::null()) };
     static CLAIM: OnceCell<Claim> = const { OnceCell::new() };
 }
 
 static SLOTS: [Slot; THREADS_MAX] = [const { Slot::new() }; THREADS_MAX];
+
+/// A module, and where its library is in memory.
+type Placed = (&'static str, Range<usize>);
+
+static PLACED: [OnceLock<Placed>; MODULES_MAX] = [const { OnceLock::new() }; MODULES_MAX];
 
 static KNOWN: [OnceLock<Known>; MODULES_MAX] = [const { OnceLock::new() }; MODULES_MAX];
 
@@ -176,6 +215,17 @@ mod tests {
         let panicked = std::panic::catch_unwind(|| enter("outer", || panic!("in C")));
         assert!(panicked.is_err());
         assert_eq!(current(), None);
+    }
+
+    #[test]
+    fn a_module_is_found_by_the_addresses_of_its_library() {
+        lies_in("low", 16..32);
+        lies_in("high", 32..40);
+        let found = [15, 16, 31, 32, 40].map(module_at);
+        let (low, high) = (Some("low"), Some("high"));
+        assert_eq!(found, [None, low, low, high, None]);
+        assert_eq!(current_or_at(16), low);
+        assert_eq!(enter("inner", || current_or_at(16)), Some("inner"));
     }
 
     #[test]

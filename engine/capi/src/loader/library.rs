@@ -3,9 +3,11 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::fs;
 use std::mem::{ManuallyDrop, MaybeUninit};
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
+use std::slice;
 use std::sync::{Mutex, PoisonError};
 
 use libloading::os::unix::{Library as Opened, RTLD_NOW};
@@ -104,6 +106,14 @@ impl Library {
         &self.file
     }
 
+    /// Where it is in memory, from its first segment to its last; nothing when the dynamic linker does not know it.
+    pub(super) fn addresses(&self) -> Range<usize> {
+        let mut search = (self.exports.addr().get(), 0..0);
+        // SAFETY: the function is called with `search`, and with nothing else, before this returns.
+        unsafe { libc::dl_iterate_phdr(Some(look_at_segments), (&raw mut search).cast()) };
+        search.1
+    }
+
     /// What [`running::enter`] is told while the tables are read.
     pub(super) fn label(&self) -> &'static str {
         self.label
@@ -172,6 +182,36 @@ fn in_library_of(symbol: *const c_void, address: *const c_void) -> bool {
         (found != 0).then_some(info.dli_fbase)
     };
     base(address).is_some_and(|found| base(symbol) == Some(found))
+}
+
+/// Called for each library that is loaded: 1 ends the search. `search` is an address and what its library covers.
+unsafe extern "C" fn look_at_segments(
+    info: *mut libc::dl_phdr_info,
+    _: usize,
+    search: *mut c_void,
+) -> c_int {
+    // SAFETY: by contract of dl_iterate_phdr(3), and what `addresses` gave to it, which is looked at by nobody else.
+    let (info, (wanted, covered)) =
+        unsafe { (&*info, &mut *search.cast::<(usize, Range<usize>)>()) };
+    if info.dlpi_phdr.is_null() {
+        return 0;
+    }
+    // SAFETY: so many headers there are.
+    let headers = unsafe { slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum.into()) };
+    let number = |number: u64| usize::try_from(number).unwrap_or(0);
+    let segments = headers.iter().filter(|one| one.p_type == libc::PT_LOAD);
+    let all = segments.map(|one| {
+        let begin = number(info.dlpi_addr).wrapping_add(number(one.p_vaddr));
+        begin..begin.saturating_add(number(one.p_memsz))
+    });
+    let all = all.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end));
+    match all.filter(|all| all.contains(wanted)) {
+        Some(all) => {
+            *covered = all;
+            1
+        }
+        None => 0,
+    }
 }
 
 /// More types of modules than any OpenSIPS has, and less than the first address that a process can have.

@@ -5,23 +5,55 @@
 
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
-use std::sync::Once;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{io, ptr};
 
-use super::{current, file_of};
+use super::{current, file_of, module_at};
 
 /// From now on a crash inside of a module's code is told, in one line on standard error: `module NAME (FILE) crashed: SIGSEGV at
-/// 0x0 on thread shard0`. Crashes elsewhere go the way that they went before. Once in the life of a process.
+/// 0x0 on thread shard0`. Crashes elsewhere go the way that they went before. And a module that ends the process with exit(3) is
+/// told of too: `module NAME (FILE) called exit on thread shard0`, and the status is 70. Once in the life of a process.
 ///
 /// # Errors
-/// What sigaction(2) said.
+/// What sigaction(2) or atexit(3) said, each time anew.
 pub fn tell_of_crashes() -> io::Result<()> {
-    static DONE: Once = Once::new();
-    let mut result = Ok(());
-    DONE.call_once(|| result = SIGNALS.iter().try_for_each(catch));
-    result
+    static DONE: OnceLock<Result<(), c_int>> = OnceLock::new();
+    let code = |error: io::Error| error.raw_os_error().unwrap_or(libc::EINVAL);
+    let done = DONE.get_or_init(|| {
+        SIGNALS
+            .iter()
+            .try_for_each(catch)
+            .and_then(|()| at_exit())
+            .map_err(code)
+    });
+    done.map_err(io::Error::from_raw_os_error)
 }
+
+fn at_exit() -> io::Result<()> {
+    // SAFETY: a function that may be called at any time, by whoever calls exit(3).
+    if unsafe { libc::atexit(exited) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::from_raw_os_error(libc::ENOMEM))
+    }
+}
+
+/// Called by exit(3), on the thread that called that.
+extern "C" fn exited() {
+    let Some(module) = current() else {
+        return;
+    };
+    let mut line = Line::of(module);
+    line.push(b" called exit");
+    line.push_thread();
+    line.write();
+    // SAFETY: ends the process; nobody's status is a success that a module made up.
+    unsafe { libc::_exit(STATUS_EXITED) };
+}
+
+/// "An internal software error has been detected" (sysexits.h, EX_SOFTWARE).
+const STATUS_EXITED: c_int = 70;
 
 /// A signal, and what was done about it before.
 struct Signal {
@@ -55,21 +87,17 @@ fn catch(signal: &Signal) -> io::Result<()> {
 }
 
 /// The handler.
-extern "C" fn told(number: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
+extern "C" fn told(number: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let signal = SIGNALS.iter().find(|signal| signal.number == number);
-    let module = current();
+    // A thread that a module started is in nobody's call, but its code is where the module's is.
+    let module = current().or_else(|| module_at(instruction(context)));
     // Of several threads that crash the first one is told of.
-    if let (Some(signal), Some(module)) = (signal, module)
-        && !CRASHED.swap(true, Ordering::Relaxed)
+    if CRASHED.load(Ordering::Relaxed) || module.is_some() && CRASHED.swap(true, Ordering::Relaxed)
     {
-        let mut line = Line::new();
-        line.push(b"module ");
-        line.push(module.as_bytes());
-        if let Some(file) = file_of(module) {
-            line.push(b" (");
-            line.push(file.as_bytes());
-            line.push(b")");
-        }
+        // What is done below ends the process, so not before that line is written.
+        wait_for_line();
+    } else if let (Some(signal), Some(module)) = (signal, module) {
+        let mut line = Line::of(module);
         line.push(b" crashed: ");
         line.push(signal.name);
         if number != libc::SIGABRT && !info.is_null() {
@@ -77,13 +105,9 @@ extern "C" fn told(number: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
             // SAFETY: the kernel gives a siginfo_t to a handler with SA_SIGINFO; of these signals it has an address.
             line.push_hex(unsafe { (*info).si_addr() }.addr());
         }
-        line.push(b" on thread ");
-        let mut name = [0; 16];
-        // SAFETY: writes at most 16 bytes, its end included (prctl(2)).
-        unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
-        let len = name.iter().position(|byte| *byte == 0);
-        line.push(&name[..len.unwrap_or(name.len())]);
+        line.push_thread();
         line.write();
+        WRITTEN.store(true, Ordering::Release);
     }
     let default = |number| {
         // SAFETY: the default action needs nothing.
@@ -106,6 +130,34 @@ extern "C" fn told(number: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
     // What an instruction brought about comes again with that instruction, its address as it was.
 }
 
+/// Where the thread was; 0 where nobody knows how to ask.
+fn instruction(context: *mut c_void) -> usize {
+    // SAFETY: the kernel gives a ucontext_t to a handler with SA_SIGINFO.
+    let Some(context) = (unsafe { context.cast::<libc::ucontext_t>().as_ref() }) else {
+        return 0;
+    };
+    #[cfg(target_arch = "x86_64")]
+    let address = context.uc_mcontext.gregs[libc::REG_RIP as usize].cast_unsigned();
+    #[cfg(target_arch = "aarch64")]
+    let address = context.uc_mcontext.pc;
+    usize::try_from(address).unwrap_or(0)
+}
+
+/// At most a second: who writes may have crashed once more.
+fn wait_for_line() {
+    let pause = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 1_000_000,
+    };
+    for _ in 0..1000 {
+        if WRITTEN.load(Ordering::Acquire) {
+            return;
+        }
+        // SAFETY: safe in a signal handler (signal-safety(7)); nobody asks what was left of the pause.
+        unsafe { libc::nanosleep(&raw const pause, ptr::null_mut()) };
+    }
+}
+
 /// A line that is made without memory of the heap; what has no room is cut off.
 struct Line {
     bytes: [u8; 1024],
@@ -118,6 +170,19 @@ impl Line {
             bytes: [0; 1024],
             len: 0,
         }
+    }
+
+    /// `module NAME (FILE)`.
+    fn of(module: &str) -> Self {
+        let mut line = Self::new();
+        line.push(b"module ");
+        line.push(module.as_bytes());
+        if let Some(file) = file_of(module) {
+            line.push(b" (");
+            line.push(file.as_bytes());
+            line.push(b")");
+        }
+        line
     }
 
     fn push(&mut self, bytes: &[u8]) {
@@ -143,6 +208,15 @@ impl Line {
         self.push(&digits[at..]);
     }
 
+    fn push_thread(&mut self) {
+        self.push(b" on thread ");
+        let mut name = [0; 16];
+        // SAFETY: writes at most 16 bytes, its end included (prctl(2)).
+        unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+        let len = name.iter().position(|byte| *byte == 0);
+        self.push(&name[..len.unwrap_or(name.len())]);
+    }
+
     fn write(&mut self) {
         self.bytes[self.len] = b'\n';
         // SAFETY: `len + 1` bytes are there; nobody is left to be told that it failed.
@@ -157,6 +231,9 @@ impl Line {
 }
 
 static CRASHED: AtomicBool = AtomicBool::new(false);
+
+/// Whether its line is.
+static WRITTEN: AtomicBool = AtomicBool::new(false);
 
 static SIGNALS: [Signal; 5] = [
     Signal::new(libc::SIGSEGV, b"SIGSEGV"),

@@ -96,7 +96,8 @@ pub extern "C" fn binrush_log_wants(level: c_int) -> c_int {
     c_int::from(level <= LEVEL.load(Ordering::Relaxed))
 }
 
-/// Says one line. `module` may be NULL, and then it is the module whose code this thread is in; `function` may be NULL. Of one
+/// Says one line. `module` may be NULL, and then it is the module whose code this thread is in, or, on a thread
+/// of its own, the one in whose library `function` lies; that may be NULL. Of one
 /// module 100 lines a second are written; how many were not stands in a line of its own. Safe from any thread.
 ///
 /// # Safety
@@ -110,8 +111,10 @@ pub unsafe extern "C" fn binrush_log(
 ) {
     border((), || {
         // SAFETY: what this function asks for.
-        let (module, function, text) = unsafe { (ended(module), ended(function), bytes(text)) };
-        let module = utf8(module).or_else(running::current).unwrap_or("module");
+        let (module, named, text) = unsafe { (ended(module), ended(function), bytes(text)) };
+        // On a thread that a module started: the name of the function lies in its library.
+        let current = || running::current_or_at(function.addr());
+        let module = utf8(module).or_else(current).unwrap_or("module");
         let level = Level::of(level);
         let Some(kept_back) = spend(module, Instant::now()) else {
             return;
@@ -126,7 +129,7 @@ pub unsafe extern "C" fn binrush_log(
         }
         let text = String::from_utf8_lossy(text.trim_ascii_end());
         let text = Line(&text);
-        match utf8(function) {
+        match utf8(named) {
             Some(function) => write(level, &format!("{module}: {level}: {function}: {text}")),
             None => write(level, &format!("{module}: {level}: {text}")),
         }

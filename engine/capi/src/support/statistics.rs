@@ -227,7 +227,7 @@ pub unsafe extern "C" fn register_stat2(
         // SAFETY: what this function asks for.
         let added = unsafe {
             add(
-                running::current(),
+                running::current_or_at(pointer.addr()),
                 &module,
                 &name,
                 flags,
@@ -258,7 +258,7 @@ pub unsafe extern "C" fn register_dynamic_stat(
         if name.is_empty() {
             return -1;
         }
-        let owner = running::current();
+        let owner = running::current_or_at(pointer.addr());
         // SAFETY: what this function asks for.
         let added = unsafe { add(owner, DYNAMIC, &name, 0, pointer, ptr::null_mut(), true) };
         added.map_or(-1, |()| 0)

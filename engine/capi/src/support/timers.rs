@@ -112,7 +112,18 @@ pub unsafe extern "C" fn register_timer(
         // SAFETY: what this function asks for.
         let label = unsafe { ended(label) }.map(|label| label.to_string_lossy());
         let label = label.as_deref().unwrap_or("without a name");
-        let (Some(code), Some(owner)) = (code, running::current()) else {
+        let Some(code) = code else {
+            say(
+                Level::Error,
+                &format!("timer {label} is not taken: it has no code"),
+            );
+            return -1;
+        };
+        let Some(owner) = running::current_or_at((code as *const c_void).addr()) else {
+            say(
+                Level::Error,
+                &format!("timer {label} is not taken: it is of no module that is loaded"),
+            );
             return -1;
         };
         if interval == 0 || !SERVED.load(Ordering::Relaxed) {

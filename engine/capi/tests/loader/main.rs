@@ -1,5 +1,7 @@
 //! Modules of C, compiled here and loaded into this process, which is their server.
 
+/// What ends the process.
+mod ends;
 /// From mod_init to destroy.
 mod life;
 /// What is loaded, and what is not.

@@ -238,3 +238,18 @@ fn a_line_has_the_names_of_the_module_and_of_the_function() {
     );
     assert_eq!(said()[0].0, Level::Error);
 }
+
+#[test]
+fn what_a_thread_of_a_modules_own_says_and_registers_is_the_modules() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let lines = lines();
+    let modules = workshop.modules(&["own_thread"]);
+    let reply = modules.run_command("own_start", &[]).expect("it answers");
+    assert_eq!((reply.code, &*reply.reason), (200, "OK"));
+    assert_eq!(lines(), ["own_thread: error: run: a line"]);
+    let names: Vec<_> = modules.statistics().into_iter().map(|s| s.name).collect();
+    assert_eq!(names, ["counted"]);
+    modules.destroy();
+}

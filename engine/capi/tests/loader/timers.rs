@@ -23,6 +23,7 @@ fn timers_are_called_when_they_are_due_if_the_program_runs_them() {
         lines(),
         [
             "timer: error: timer timer-never is not taken: its interval is 0",
+            "timer: error: timer timer-nothing is not taken: it has no code",
             "timer: error: timer timer-often is not taken: this program runs no timers"
         ]
     );
