@@ -3,20 +3,15 @@
 #ifndef BINRUSH_VERSION_H
 #define BINRUSH_VERSION_H
 
-#define NAME "binrush"
-#define VERSION "0.1.0"
-
 #if defined(__x86_64__)
-#define ARCH "x86_64"
+#define BINRUSH_ARCH "x86_64"
 #elif defined(__aarch64__)
-#define ARCH "aarch64"
+#define BINRUSH_ARCH "aarch64"
 #else
 #error "binrush runs on x86_64 and aarch64"
 #endif
 
-#if defined(__linux__)
-#define OS "linux"
-#else
+#if !defined(__linux__)
 #error "binrush runs on Linux"
 #endif
 
@@ -24,8 +19,11 @@
 #error "modules of binrush have 64-bit pointers; compile without -m32 and -mx32"
 #endif
 
-/* The loader compares both with its own, byte by byte; a module that has others is not loaded. */
-#define OPENSIPS_FULL_VERSION NAME " " VERSION " (" ARCH "/" OS ")"
+/*
+ * The loader compares both with its own, byte by byte; a module that has others is not loaded. The first is not made of NAME, VERSION,
+ * ARCH and OS, as OpenSIPS makes it: those are left to the module.
+ */
+#define OPENSIPS_FULL_VERSION "binrush 0.1.0 (" BINRUSH_ARCH "/linux)"
 
 /* What the layouts in these headers depend on. */
 #define OPENSIPS_COMPILE_FLAGS "STATS: On, USE_IPV6, USE_TCP, USE_PTHREAD_MUTEX, LP64"

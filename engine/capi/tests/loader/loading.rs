@@ -442,6 +442,23 @@ fn headers_and_loader_agree_on_versions_and_layouts() {
 }
 
 #[test]
+fn a_module_may_have_a_name_and_a_version_of_its_own() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let code = workshop.path("named.c");
+    let text_of = "#include \"sr_module.h\"\n#define VERSION \"1.2\"\n#define OS NAME VERSION ARCH\n\
+                   char named[] = OS;\n\
+                   struct module_exports exports = {\"named\", MODULE_VERSION, DEFAULT_DLFLAGS, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};\n";
+    fs::write(&code, text_of).expect("it is ours");
+    let library = workshop.path("named.so");
+    compile_with(&code, &library, &["-DNAME=\"mine\"", "-DARCH=\"any\""]);
+    Loader::new(workshop.options())
+        .load(None, text(&library))
+        .expect("it is compiled for this version");
+}
+
+#[test]
 fn each_header_can_be_the_first_one_and_stands_no_warning() {
     let Some(workshop) = Workshop::open() else {
         return;
