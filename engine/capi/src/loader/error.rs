@@ -285,16 +285,6 @@ pub enum InitError {
         /// What it answered.
         code: c_int,
     },
-    /// Two modules, or one of them twice, have a command of one name.
-    #[error("module \"{module}\" has a command \"{command}\", and so has {}", other.as_deref().map_or_else(|| "something else".into(), |other| format!("module \"{other}\"")))]
-    CommandTaken {
-        /// The later module.
-        module: String,
-        /// The command.
-        command: String,
-        /// The earlier one.
-        other: Option<String>,
-    },
     /// A statistic is there already.
     #[error("module \"{module}\" has a statistic \"{statistic}\" twice")]
     StatisticTaken {

@@ -93,14 +93,16 @@ impl Modules {
             })?;
         }
         for command in &module.exports.commands {
-            let name = &command.name;
-            mi::add(Some(module.name), command.clone()).map_err(|mi::Taken(other)| {
-                InitError::CommandTaken {
-                    module: module.name.to_owned(),
-                    command: name.clone(),
-                    other: other.map(str::to_owned),
-                }
-            })?;
+            let added = mi::add(Some(module.name), command.clone());
+            if let Err(mi::Taken(other)) = added {
+                // The module goes on without, as with OpenSIPS. (1.11 `sr_module.c`, `init_mod`)
+                let other = other.map_or("something else", |other| other);
+                let what = format!(
+                    "command \"{}\" is not taken: {other} has one of that name",
+                    command.name
+                );
+                running::enter(module.name, || say(Level::Error, &what));
+            }
         }
         let mut early = self.modules[id.0]
             .early

@@ -209,16 +209,19 @@ fn modules_begin_in_the_order_of_loading_and_end_in_the_reverse() {
 }
 
 #[test]
-fn a_command_that_another_module_has_fails_the_start() {
+fn a_command_that_another_module_has_stays_that_ones_and_the_log_tells() {
     let Some(workshop) = Workshop::open() else {
         return;
     };
-    let modules = workshop.loader(&["mi", "mi_taken"]).finish();
-    let error = modules.init().map(drop).expect_err("there is one");
+    let lines = crate::support::lines();
+    let modules = workshop.modules(&["mi", "mi_taken"]);
     assert_eq!(
-        error.to_string(),
-        "module \"mi_taken\" has a command \"mi_echo\", and so has module \"mi\""
+        lines().last().map(|line| &**line),
+        Some("mi_taken: error: command \"mi_echo\" is not taken: mi has one of that name")
     );
+    let mi = id(&modules, "mi");
+    assert_eq!(modules.command_owner("mi_echo"), Some(mi));
+    modules.destroy();
 }
 
 #[test]
