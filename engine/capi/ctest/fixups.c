@@ -51,6 +51,12 @@ static int f_spve_uint(struct sip_msg *msg, char *text, char *number)
 	return flags & GPARAM_INT_VALUE_FLAG ? value : (int)(unsigned long)number;
 }
 
+static int f_regexp(struct sip_msg *msg, char *expression)
+{
+	(void)msg;
+	return regexec((regex_t *)(void *)expression, "a TEXT", 0, NULL, 0) == 0 ? 1 : -1;
+}
+
 static int refuse(void **param, int param_no)
 {
 	return param == NULL && param_no == 0 ? -9 : 0;
@@ -69,6 +75,8 @@ static cmd_export_t cmds[] = {
 	{"f_igp", (cmd_function)f_igp, 1, fixup_igp_null, 0, REQUEST_ROUTE},
 	{"f_spve_uint", (cmd_function)f_spve_uint, 2, fixup_spve_uint, 0, REQUEST_ROUTE},
 	{"f_too_many", (cmd_function)f_spve_uint, 2, fixup_str_null, 0, REQUEST_ROUTE},
+	{"f_regexp", (cmd_function)f_regexp, 1, fixup_regexp_null, fixup_free_regexp_null, REQUEST_ROUTE},
+	{"f_pvar", (cmd_function)f_str, 1, fixup_pvar_null, fixup_free_pvar_null, REQUEST_ROUTE},
 	{"f_refused", (cmd_function)f_refused, 0, refuse, 0, REQUEST_ROUTE},
 	{0, 0, 0, 0, 0, 0}
 };

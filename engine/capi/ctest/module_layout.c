@@ -49,6 +49,15 @@ AT(stat_var, context, 32);
 AT(stat_var, u, 40);
 AT(stat_var, lnext, 56);
 
+SIZE(pv_name_t, 32);
+SIZE(pv_param_t, 64);
+AT(pv_param_t, pvv, 48);
+SIZE(pv_spec_t, 104);
+AT(pv_spec_t, pvp, 24);
+AT(pv_spec_t, trans, 96);
+SIZE(pv_elem_t, 128);
+AT(pv_elem_t, next, 120);
+SIZE(struct mi_handler, 16);
 SIZE(mi_export_t, 48);
 AT(mi_export_t, cmd, 16);
 AT(mi_export_t, flags, 24);

@@ -24,9 +24,38 @@ typedef struct _pv_value {
 	int flags;
 } pv_value_t, *pv_value_p;
 
-struct _pv_param;
+typedef union {
+	int n;
+	str s;
+} int_str;
+
+typedef struct _pv_name {
+	int type;
+	union {
+		struct {
+			int type;
+			int_str name;
+		} isname;
+		void *dname;
+	} u;
+} pv_name_t, *pv_name_p;
+
+typedef struct _pv_index {
+	int type;
+	union {
+		int ival;
+		void *dval;
+	} u;
+} pv_index_t, *pv_index_p;
+
+typedef struct _pv_param {
+	pv_name_t pvn;
+	pv_index_t pvi;
+	str pvv;
+} pv_param_t, *pv_param_p;
+
+struct pv_context;
 struct _pv_spec;
-typedef struct _pv_param pv_param_t, *pv_param_p;
 typedef struct _pv_spec pv_spec_t, *pv_spec_p;
 
 typedef int (*pv_getf_t)(struct sip_msg *, pv_param_t *, pv_value_t *);
@@ -34,6 +63,22 @@ typedef int (*pv_setf_t)(struct sip_msg *, pv_param_t *, int, pv_value_t *);
 typedef int (*pv_parse_name_f)(pv_spec_p, str *);
 typedef int (*pv_parse_index_f)(pv_spec_p, str *);
 typedef int (*pv_init_param_f)(pv_spec_p, int);
+
+/* What a module's own structures may hold; no function makes one, as pv_parse_spec does elsewhere. */
+struct _pv_spec {
+	pv_type_t type;
+	pv_getf_t getf;
+	pv_setf_t setf;
+	pv_param_t pvp;
+	struct pv_context *pvc;
+	void *trans;
+};
+
+typedef struct _pv_elem {
+	str text;
+	pv_spec_t spec;
+	struct _pv_elem *next;
+} pv_elem_t, *pv_elem_p;
 
 /* An entry of the table `items`; the last has a name whose address is NULL. */
 typedef struct _pv_export {

@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* What a module exports, and what it finds in others. */
+/*
+ * What a module exports, and what it finds in others.
+ *
+ * What OpenSIPS 1.11 has and these headers do not: the parser of SIP messages, the functions of pseudo-variables (pv_*) and the fixups
+ * that need them, `globals.h`, `register_utimer`, `register_timer_process`, databases, and processes of a module's own. A module that
+ * uses one of them does not compile.
+ */
 #ifndef BINRUSH_SR_MODULE_H
 #define BINRUSH_SR_MODULE_H
 

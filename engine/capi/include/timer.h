@@ -8,7 +8,11 @@ typedef unsigned long long utime_t;
 /* Called with the seconds since the start, between packets, by the thread that runs the module's other code. */
 typedef void (timer_function)(unsigned int ticks, void *param);
 
-/* Each `interval` seconds, from mod_init on: 0, or -1 when the interval is 0 or the program runs no timers. */
+/*
+ * Each `interval` seconds, from mod_init on: 0, or -1 when the interval is 0 or the program runs no timers.
+ *
+ * There is no register_utimer and no register_timer_process: nothing here ticks faster, and modules have no processes.
+ */
 int register_timer(char *label, timer_function f, void *param, unsigned int interval);
 
 /* Seconds, microseconds. */

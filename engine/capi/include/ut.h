@@ -8,6 +8,7 @@
 #include <sys/time.h>
 #include <ctype.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -170,6 +171,74 @@ static inline unsigned short str2s(const char *s, unsigned int len, int *err)
 	if (err)
 		*err = failed;
 	return failed ? 0 : (unsigned short)number;
+}
+
+/* 0, or -1 when it is no number in hexadecimal digits, or too large for an unsigned int. */
+static inline int hexstr2int(char *s, int len, unsigned int *number)
+{
+	unsigned long sum = 0;
+	int i;
+
+	if (!s || len <= 0 || !number)
+		return -1;
+	for (i = 0; i < len; i++) {
+		if (!isxdigit((unsigned char)s[i]))
+			return -1;
+		sum = sum * 16 + (unsigned long)(s[i] <= '9' ? s[i] - '0' : (s[i] | 0x20) - 'a' + 10);
+		if (sum > UINT_MAX)
+			return -1;
+	}
+	*number = (unsigned int)sum;
+	return 0;
+}
+
+/* The same of decimal digits, or of hexadecimal ones behind "0x". */
+static inline int strno2int(str *text, unsigned int *number)
+{
+	if (text && text->s && text->len > 2 && text->s[0] == '0' && text->s[1] == 'x')
+		return hexstr2int(text->s + 2, text->len - 2, number);
+	return str2int(text, number);
+}
+
+/* Writes 1 to 3 digits, and no 0 behind them: how many. */
+static inline int btostr(char *p, unsigned char value)
+{
+	int len = 0;
+
+	if (value >= 100)
+		p[len++] = (char)('0' + value / 100);
+	if (value >= 10)
+		p[len++] = (char)('0' + value / 10 % 10);
+	p[len++] = (char)('0' + value % 10);
+	return len;
+}
+
+/* Where a pointer into one buffer is in a copy of that; NULL for NULL. */
+#define translate_pointer(_copy, _buffer, _p) ((_p) ? (_copy) + ((_p) - (_buffer)) : NULL)
+
+/* A user by name or number: 0 and the ids, of a number that of the user alone; or -1. Either pointer to an id may be NULL. */
+static inline int user2uid(int *uid, int *gid, char *user)
+{
+	struct passwd *found;
+	char *end;
+	long number;
+
+	if (!user || !*user)
+		return -1;
+	number = strtol(user, &end, 10);
+	if (*end == 0) {
+		if (uid)
+			*uid = (int)number;
+		return 0;
+	}
+	found = getpwnam(user);
+	if (found == NULL)
+		return -1;
+	if (uid)
+		*uid = (int)found->pw_uid;
+	if (gid)
+		*gid = (int)found->pw_gid;
+	return 0;
 }
 
 static inline char *q_memchr(char *p, int c, unsigned int size)

@@ -19,6 +19,14 @@
 typedef struct mi_root *(mi_cmd_f)(struct mi_root *params, void *param);
 typedef int (mi_child_init_f)(void);
 
+/* For modules that answer later where that is served; here nobody hands out one. */
+struct mi_handler;
+typedef void (mi_handler_f)(struct mi_root *answer, struct mi_handler *handler, int done);
+struct mi_handler {
+	mi_handler_f *handler_f;
+	void *param;
+};
+
 /* An entry of the table `mi_cmds`. */
 typedef struct mi_export_ {
 	char *name;

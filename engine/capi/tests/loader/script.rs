@@ -113,6 +113,8 @@ fn fixups_make_texts_and_numbers_of_what_the_script_says() {
     assert_eq!(answer(&modules, "f_spve_uint", &["words", "9"]), 9);
     assert_eq!(kept(), "words");
     assert_eq!(answer(&modules, "f_spve_uint", &["8", "9"]), 8);
+    assert_eq!(answer(&modules, "f_regexp", &["^a +text$"]), 1);
+    assert_eq!(answer(&modules, "f_regexp", &["^text"]), -1);
 }
 
 #[test]
@@ -131,6 +133,8 @@ fn a_parameter_that_cannot_be_is_refused_when_the_script_is_read() {
         ("f_str", &["$si"], 1, -6),
         ("f_spve_uint", &["from $si", "1"], 1, -6),
         ("f_spve_uint", &["text", "one"], 2, -6),
+        ("f_regexp", &["("], 1, -3),
+        ("f_pvar", &["$avp(x)"], 1, -6),
         ("f_too_many", &["text", "text"], 2, -1),
         ("f_refused", &[], 0, -9),
     ] {

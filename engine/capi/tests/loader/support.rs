@@ -253,3 +253,12 @@ fn what_a_thread_of_a_modules_own_says_and_registers_is_the_modules() {
     assert_eq!(names, ["counted"]);
     modules.destroy();
 }
+
+#[test]
+fn the_headers_make_numbers_of_texts_and_the_other_way_around() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    // What fails is a line in the log, and the module's answer.
+    workshop.modules(&["numbers"]);
+}
