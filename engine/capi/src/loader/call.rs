@@ -100,10 +100,9 @@ impl Call {
         Ok(())
     }
 
-    /// Calls the function for `packet`, on the thread of its module: 0 ends the script, `> 0` is true, `< 0` false. The
-    /// function sees the bytes where they are, and must not write there. -1 on any other thread and once the module is over, which
+    /// Calls the function for `message`, on the thread of its module: 0 ends the script, `> 0` is true, `< 0` false. -1 on any other thread and once the module is over, which
     /// the log tells.
-    pub fn run(&self, message: &mut Message, packet: &[u8]) -> c_int {
+    pub fn run(&self, message: &mut Message) -> c_int {
         let pass = self.gate.pass();
         if pass.is_err() || self.gate.is_over() {
             let what = match pass {
@@ -113,9 +112,10 @@ impl Call {
             running::enter(self.module, || say(Level::Error, what));
             return -1;
         }
-        let raw = &mut *message.0;
-        raw.buf = packet.as_ptr().cast_mut().cast();
-        raw.len = u32::try_from(packet.len()).unwrap_or(u32::MAX);
+        let raw = &mut *message.raw;
+        // Again with each call: one before may have written there.
+        raw.buf = message.packet.as_mut_ptr().cast();
+        raw.len = u32::try_from(message.packet.len()).unwrap_or(u32::MAX);
         let [a, b, c, d, e, f] = self.parameters.map(<*mut c_void>::cast);
         running::enter(self.module, || {
             // SAFETY: the module's own function, called as `cmd_function` is; parameters that it does not take are NULL. The
@@ -150,7 +150,11 @@ impl Drop for Call {
 /// A `struct sip_msg` that stands for a packet: where it came from, and its bytes during a [call](Call::run); everything else
 /// is zero. One is enough for all packets of a thread.
 #[derive(Debug)]
-pub struct Message(Box<SipMsg>);
+pub struct Message {
+    raw: Box<SipMsg>,
+    /// A copy of the packet, which functions may write to: in C it is a `char *`, and some end texts with a 0 there.
+    packet: Vec<u8>,
+}
 
 // SAFETY: a message between two calls is plain memory: what it points at is not looked at.
 unsafe impl Send for Message {}
@@ -159,12 +163,22 @@ impl Message {
     /// A message from nowhere.
     pub fn new() -> Self {
         // SAFETY: numbers, pointers and arrays of them, all of which may be zero.
-        Self(unsafe { Box::<SipMsg>::new_zeroed().assume_init() })
+        let raw = unsafe { Box::<SipMsg>::new_zeroed().assume_init() };
+        Self {
+            raw,
+            packet: Vec::with_capacity(PACKET_MAX),
+        }
+    }
+
+    /// Copies a packet, for all functions that are called with it. What they write there stays until the next one.
+    pub fn set_packet(&mut self, packet: &[u8]) {
+        self.packet.clear();
+        self.packet.extend_from_slice(packet);
     }
 
     /// Says where the next packets come from.
     pub fn set_origin(&mut self, origin: ReceiveInfo) {
-        self.0.rcv = origin;
+        self.raw.rcv = origin;
     }
 }
 
@@ -173,3 +187,6 @@ impl Default for Message {
         Self::new()
     }
 }
+
+/// Bytes of the largest packet (`BIN_MAX_BUF_LEN` of 3.6), so that none makes the copy grow.
+const PACKET_MAX: usize = 65535;

@@ -97,7 +97,7 @@ fn the_template_counts_dialogs_and_answers_by_script_and_by_command() {
     for (limit, answer) in [("0", 1), ("1", -1)] {
         let call = modules.prepare(function.id, &[limit.as_bytes()]);
         let call = call.unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(call.run(&mut Message::new(), b""), answer);
+        assert_eq!(call.run(&mut Message::new()), answer);
     }
     let reply = modules
         .run_command("dialog_count", &[])
