@@ -57,14 +57,14 @@ pub(crate) fn of(module: &'static str) -> Option<&'static Gate> {
 }
 
 /// One for a module that is new.
-pub(super) fn add(module: &'static str) -> &'static Gate {
+pub(crate) fn add(module: &'static str) -> &'static Gate {
     let gate = Box::leak(Box::default());
     gates().push((module, gate));
     gate
 }
 
 /// Forgets that of a module that is gone; who has it keeps it.
-pub(super) fn remove(module: &'static str) {
+pub(crate) fn remove(module: &'static str) {
     gates().retain(|(name, _)| !ptr::eq(*name, module));
 }
 
@@ -104,7 +104,7 @@ impl Gate {
     }
 
     /// The same for good: for child_init. Later ones are for who is at home.
-    pub(super) fn settle(&self) -> Result<Pass<'_>, Elsewhere> {
+    pub(crate) fn settle(&self) -> Result<Pass<'_>, Elsewhere> {
         let pass = self.pass_from_anywhere()?;
         if self.is_settled.load(Ordering::Relaxed) && !self.is_home() {
             return Err(Elsewhere);

@@ -41,14 +41,22 @@ pub(crate) struct Taken;
 
 /// One that is registered. It stays as long as the process: C has its address.
 struct Entry {
-    /// The module that registered it, if it was one.
-    owner: Option<&'static str>,
+    /// Who registered it: modules, or, as `None`, a program. Several where it is shared.
+    owners: Vec<Option<&'static str>>,
     module: String,
     name: String,
     flags: c_ushort,
     source: Source,
     /// What C sees.
     seen: Address,
+}
+
+impl Entry {
+    fn is_of(&self, owner: Option<&'static str>) -> bool {
+        let address = |name: Option<&'static str>| name.map(str::as_ptr);
+        let mut owners = self.owners.iter();
+        owners.any(|of| address(*of) == address(owner))
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -95,13 +103,16 @@ unsafe fn add(
 ) -> Result<(), Taken> {
     let is_function = flags & STAT_IS_FUNC != 0;
     let mut entries = entries();
-    let same = |entry: &&Entry| entry.module == module && entry.name.eq_ignore_ascii_case(name);
-    if let Some(entry) = entries.iter().find(same) {
+    let same = |entry: &&mut Entry| entry.module == module && entry.name.eq_ignore_ascii_case(name);
+    if let Some(entry) = entries.iter_mut().find(same) {
         if !shared || is_function {
             return Err(Taken);
         }
         // SAFETY: what this function asks for.
         unsafe { pointer.write(entry.seen.0.cast()) };
+        if !entry.is_of(owner) {
+            entry.owners.push(owner);
+        }
         return Ok(());
     }
     let (source, u) = if is_function {
@@ -131,7 +142,7 @@ unsafe fn add(
         unsafe { pointer.write(seen) };
     }
     entries.push(Entry {
-        owner,
+        owners: vec![owner],
         module: module.to_owned(),
         name: name.to_owned(),
         flags,
@@ -141,9 +152,14 @@ unsafe fn add(
     Ok(())
 }
 
-/// Forgets those of a module that is over; what C has of them stays where it is.
+/// Forgets those of a module that is over, and of nobody else; what C has of them stays where it is.
 pub(crate) fn remove_all(owner: &'static str) {
-    entries().retain(|entry| entry.owner.is_none_or(|o| !ptr::eq(o, owner)));
+    entries().retain_mut(|entry| {
+        entry
+            .owners
+            .retain(|of| of.is_none_or(|of| !ptr::eq(of, owner)));
+        !entry.owners.is_empty()
+    });
 }
 
 /// Those whose owner is `wanted`, in the order in which they were registered; without those of a function that is not to be called on
@@ -152,7 +168,8 @@ pub(crate) fn read(wanted: impl Fn(&'static str) -> bool) -> Vec<Statistic> {
     let mut functions = Vec::new();
     let mut read = Vec::new();
     for entry in &*entries() {
-        let Some(owner) = entry.owner.filter(|owner| wanted(owner)) else {
+        let owner = entry.owners.iter().flatten().find(|owner| wanted(owner));
+        let Some(owner) = owner.copied() else {
             continue;
         };
         let value = match entry.source {
@@ -198,7 +215,7 @@ fn owner_of(seen: &StatVar) -> Option<&'static str> {
     let mut found = entries
         .iter()
         .filter(|entry| ptr::eq(entry.seen.0.cast_const().cast(), seen));
-    found.next()?.owner
+    *found.next()?.owners.first()?
 }
 
 /// Registers a statistic `name` under `module`, and writes its address to `pointer`; with `STAT_IS_FUNC` `pointer` is the
@@ -317,3 +334,92 @@ pub unsafe extern "C" fn binrush_stat_value(statistic: *const StatVar) -> c_ulon
 
 /// Statistics that belong to no module.
 const DYNAMIC: &str = "dynamic";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_statistic_is_there_until_the_last_who_registered_it_is_over() {
+        let values = |owner: &'static str| {
+            let read = read(|of| ptr::eq(of, owner));
+            read.iter().map(|one| one.value).collect::<Vec<_>>()
+        };
+        let mut seen = [ptr::null_mut(); 3];
+        for (owner, seen) in ["stats-one", "stats-two", "stats-one"]
+            .into_iter()
+            .zip(&mut seen)
+        {
+            // SAFETY: a place for an address.
+            unsafe {
+                add(
+                    Some(owner),
+                    DYNAMIC,
+                    "stats-shared",
+                    0,
+                    seen,
+                    ptr::null_mut(),
+                    true,
+                )
+            }
+            .expect("it may be shared");
+        }
+        assert!(seen.iter().all(|one| *one == seen[0]));
+        assert_eq!(
+            (values("stats-one"), values("stats-two")),
+            (vec![0], vec![0])
+        );
+        remove_all("stats-one");
+        assert_eq!(
+            (values("stats-one"), values("stats-two")),
+            (vec![], vec![0])
+        );
+        remove_all("stats-two");
+        assert!(entries().iter().all(|entry| entry.name != "stats-shared"));
+    }
+
+    #[test]
+    fn a_function_of_a_module_is_not_called_on_another_thread_than_the_modules() {
+        unsafe extern "C" fn seven(_: *mut c_void) -> c_ulong {
+            7
+        }
+        let owner = "stats-far";
+        let flags = STAT_IS_FUNC;
+        let pointer = seven as StatFunction as *mut *mut StatVar;
+        // SAFETY: with that flag it is a function.
+        unsafe {
+            add(
+                Some(owner),
+                owner,
+                "stats-told",
+                flags,
+                pointer,
+                ptr::null_mut(),
+                false,
+            )
+        }
+        .expect("there is none yet");
+        let name = Str {
+            s: c"stats-told".as_ptr().cast_mut(),
+            len: 10,
+        };
+        // SAFETY: a text with its length, and what is found stays.
+        let value = || unsafe { binrush_stat_value(get_stat(&raw const name)) };
+        assert_eq!(value(), 7);
+        let gate = gate::add(owner);
+        std::thread::scope(|scope| {
+            let (at_home, home) = std::sync::mpsc::channel();
+            let (end, ended) = std::sync::mpsc::channel::<()>();
+            scope.spawn(move || {
+                let _ = gate.settle();
+                at_home.send(()).unwrap();
+                let _ = ended.recv();
+            });
+            home.recv().unwrap();
+            assert_eq!(value(), 0);
+            drop(end);
+        });
+        remove_all(owner);
+        gate::remove(owner);
+    }
+}
