@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -33,6 +34,38 @@ fn a_program_needs_no_more_than_what_pkg_config_says() {
             .windows(15)
             .any(|name| name == b"libbinrush.so.0")
     );
+}
+
+#[test]
+fn a_folder_of_any_name_is_told_as_it_is_and_everybody_may_look() {
+    let folder = cc::folder("any&name|of \\folder");
+    let built = std::env::current_exe().unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("install");
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "umask 077 && exec \"$0\" \"$@\""])
+        .arg(script)
+        .arg(&folder)
+        .arg(built.parent().unwrap());
+    cc::succeeded(&cc::run(&mut command, ""));
+    let text = fs::read_to_string(folder.join("lib/pkgconfig/binrush.pc")).unwrap();
+    assert_eq!(
+        text.lines().next().unwrap(),
+        format!("prefix={}", folder.display())
+    );
+    let modes = [
+        "include/binrush",
+        "lib/pkgconfig",
+        "lib/pkgconfig/binrush.pc",
+    ]
+    .map(|path| {
+        fs::metadata(folder.join(path))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777
+    });
+    assert_eq!(modes, [0o755, 0o755, 0o644]);
 }
 
 #[test]
