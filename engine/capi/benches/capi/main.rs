@@ -5,8 +5,10 @@
 //! ```
 //!
 //! - *pop*: a dialog update of 200 bytes, of which eight fields are popped, by a handler in Rust and by a callback that the system's C
-//!   compiler made. Both are called through a pointer with a packet that is parsed.
+//!   compiler made. Both are called through a pointer with a packet that is parsed. *c* is the delivery alone; *handler* is all that an
+//!   engine calls for a callback by default, with a budget of 1 ms, and *unwatched* the same without one, where no counter is read.
 //! - *send*: `bin_init`, eight pushes and `bin_send`, beside `sendto` with a packet that is made already.
+//! - *program*: the same from a program in C that is linked with the shared library, where each access to what is the thread's costs more.
 //! - *batch*: 64 times `bin_init`, eight pushes and `bin_send_batch`, beside `sendmmsg` with 64 packets that are made already.
 //!
 //! Each pair is measured twice in turns, so that what drifts is seen. The packets go to a socket on loopback that nobody reads: soon
@@ -21,6 +23,7 @@ use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::process::Command;
 use std::ptr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use binrush::abi::base::{SockaddrUnion, Str};
@@ -28,10 +31,19 @@ use binrush::bin::legacy::{
     bin_flush, bin_init, bin_pop_int, bin_pop_str, bin_push_int, bin_push_str, bin_send,
     bin_send_batch,
 };
-use binrush::bin::{Callback, Origin, Poison, deliver};
+use binrush::bin::{Callback, Origin, Poison, Registration, deliver};
+use binrush::handler::{CallbackCounts, Care, ModuleHandler};
 use binrush_wire::{Builder, Generation, Packet};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use libloading::Library;
+
+use program::Program;
+use shard::Shard;
+
+/// A program that is linked with the library.
+mod program;
+/// A handler on a shard.
+mod shard;
 
 /// Callid, tags and URIs of a call; together with three ints and the header 200 bytes.
 const TEXTS: [&[u8]; 5] = [
@@ -51,7 +63,7 @@ criterion_group! {
     config = Criterion::default()
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3));
-    targets = pop, send, batch
+    targets = pop, send, batch, linked
 }
 criterion_main!(benches);
 
@@ -78,6 +90,53 @@ fn pop(criterion: &mut Criterion) {
             assert_eq!(module.sum() - before, SUM);
             bencher.iter(|| deliver(&callback, black_box(&packet), &origin, Poison::Off));
         });
+        for (name, budget) in [
+            ("handler", Some(Duration::from_millis(1))),
+            ("unwatched", None),
+        ] {
+            let shard = Shard::new(b"dialog", handler(&module, budget));
+            group.bench_function(BenchmarkId::new(name, round), |bencher| {
+                bencher.iter_custom(|times| {
+                    let before = module.sum();
+                    let took = shard.time(&bytes, times);
+                    assert_eq!(module.sum() - before, times * SUM);
+                    took
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+/// As the engine has it for a callback of `module`.
+fn handler(module: &Module, budget: Option<Duration>) -> ModuleHandler {
+    let registration = Registration {
+        name: b"dialog".as_slice().into(),
+        callback: Callback::Legacy(module.callback),
+    };
+    let care = Care {
+        module: "callback",
+        counts: Arc::new(CallbackCounts::new(1)),
+        budget,
+        poison: Poison::Off,
+    };
+    ModuleHandler::new(&registration, &care)
+}
+
+fn linked(criterion: &mut Criterion) {
+    let Some(program) = Program::compile() else {
+        println!("there is no C compiler: nothing to run");
+        return;
+    };
+    let sink = Sink::new();
+    let port = sink.port();
+    let mut group = criterion.benchmark_group("program");
+    for round in 1..=2 {
+        for what in ["sendto", "bin_send"] {
+            group.bench_function(BenchmarkId::new(what, round), |bencher| {
+                bencher.iter_custom(|times| program.time(what, port, times));
+            });
+        }
     }
     group.finish();
 }
@@ -229,7 +288,7 @@ impl Module {
 
 /// A socket that nobody reads, and one that sends to it.
 struct Sink {
-    _sink: UdpSocket,
+    sink: UdpSocket,
     socket: UdpSocket,
     to: SockaddrUnion,
 }
@@ -240,8 +299,12 @@ impl Sink {
         Self {
             to: SockaddrUnion::of(sink.local_addr().expect("it is bound")),
             socket: UdpSocket::bind("0.0.0.0:0").expect("there is a port"),
-            _sink: sink,
+            sink,
         }
+    }
+
+    fn port(&self) -> u16 {
+        self.sink.local_addr().expect("it is bound").port()
     }
 
     fn send_to(&self, bytes: &[u8]) {
