@@ -67,6 +67,11 @@ impl Workshop {
     fn config(&self, lines: &str) -> String {
         let folder = PathBuf::from(self.path("x"));
         let folder = folder.parent().expect("it lies in it").display();
+        // Beside other tests any callback may take a while: only those that are about it hear of it.
+        let budget = match lines.contains("callback_budget") {
+            true => "",
+            false => "modparam(\"binrush\", \"callback_budget\", 1000000)\n",
+        };
         // The folders above may be open to others where tests run.
         let text = format!(
             "listen = bin:127.0.0.1:0\n\
@@ -75,7 +80,7 @@ impl Workshop {
              modparam(\"binrush\", \"control\", \"{}\")\n\
              modparam(\"binrush\", \"shards\", 2)\n\
              modparam(\"binrush\", \"http\", \"127.0.0.1:0\")\n\
-             {lines}\n",
+             {lines}\n{budget}",
             self.path("control.sock")
         );
         self.scratch.file("binrush.cfg", text.as_bytes())
