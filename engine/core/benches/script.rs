@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use binrush_engine::dispatch::front::Front;
 use binrush_engine::script::{
-    Events, FunctionId, Functions, Host, Kind, Level, Params, Program, Scene, Script, Scripts,
-    SiteId, Unresolved,
+    Events, FunctionId, Functions, Host, Kind, Level, Params, Prepared, Program, Scene, Script,
+    Scripts, Unresolved,
 };
 use binrush_engine::{Origin, ShardId};
 use binrush_wire::{Builder, Generation, Packet, Trailer};
@@ -31,18 +31,18 @@ impl Functions for Yes {
         Vec::new()
     }
 
-    fn fixup(&self, _: FunctionId, _: SiteId, _: &[String]) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn free_fixup(&self, _: FunctionId, _: SiteId) {}
-
-    fn call(&self, _: FunctionId, _: SiteId, scene: &Scene<'_>) -> i32 {
-        i32::from(black_box(scene).packet().is_some())
+    fn prepare(&self, _: FunctionId, _: &[String]) -> Result<Box<dyn Prepared>, String> {
+        Ok(Box::new(Self))
     }
 
     fn home(&self, _: FunctionId) -> Option<&str> {
         None
+    }
+}
+
+impl Prepared for Yes {
+    fn call(&self, scene: &Scene<'_>) -> i32 {
+        i32::from(black_box(scene).packet().is_some())
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //!   config ─▶ Script: routes as written ─▶ Program::link: functions found, calls prepared ─▶ Program, immutable
 //!                                               Functions, Host ┘                              │ Arc
-//!   startup_route ◀── Scripts::startup, before there are shards                                ├─▶ Runner of each shard
+//!   startup_route ◀── Scripts::startup, before anything comes                                ├─▶ Runner of each shard
 //!   route         ◀── Front::admits, for each packet in front of its handler                   │   (registers, nothing shared)
 //!   timer_route, event_route ◀── Front::turn of one shard, between two batches ◀── Events ◀────┘ raise_event
 //! ```
@@ -49,7 +49,7 @@ mod value;
 pub(crate) mod variable;
 
 pub use event::{EVENTS_MAX, Event, Events};
-pub use functions::{FunctionId, Functions, Host, NoFunctions, Params, SiteId, Unresolved};
+pub use functions::{FunctionId, Functions, Host, NoFunctions, Params, Prepared, Unresolved};
 pub use level::Level;
 pub(crate) use link::{BUILT_IN, called as called_routes, counted};
 pub use link::{LinkError, Wrong};

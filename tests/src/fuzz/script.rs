@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use binrush_engine::config::{ConfigError, PROBLEMS_MAX};
 use binrush_engine::script::{
-    Events, FunctionId, Functions, Host, Kind, Level, Params, Program, Scene, Script, Scripts,
-    SiteId, Unresolved,
+    Events, FunctionId, Functions, Host, Kind, Level, Params, Prepared, Program, Scene, Script,
+    Scripts, Unresolved,
 };
 use binrush_engine::{Origin, ShardId, Timestamp};
 use binrush_wire::{Builder, Generation, Packet};
@@ -82,11 +82,18 @@ const WORDS: [&str; 64] = [
 
 /// Functions `f` and `g` of any number of parameters up to two. What they return changes from call to call.
 #[derive(Debug, Default)]
-struct Module {
+struct Module(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
     calls: AtomicI64,
-    /// Calls that are prepared and not freed yet.
+    /// Calls that were to be prepared.
+    asked: AtomicI64,
+    /// Those that are prepared and not freed yet.
     prepared: AtomicI64,
 }
+
+struct Site(Arc<Counts>);
 
 impl Functions for Module {
     fn resolve(&self, name: &str, count: usize, kind: Kind) -> Result<FunctionId, Unresolved> {
@@ -103,25 +110,30 @@ impl Functions for Module {
         vec!["f".to_owned(), "g".to_owned()]
     }
 
-    fn fixup(&self, _: FunctionId, site: SiteId, params: &[String]) -> Result<(), String> {
-        if params.iter().any(|param| param == "b") && site.0 % 2 == 1 {
+    fn prepare(&self, _: FunctionId, params: &[String]) -> Result<Box<dyn Prepared>, String> {
+        let asked = self.0.asked.fetch_add(1, Ordering::Relaxed);
+        if params.iter().any(|param| param == "b") && asked % 2 == 1 {
             return Err("not here".to_owned());
         }
-        self.prepared.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn free_fixup(&self, _: FunctionId, _: SiteId) {
-        self.prepared.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    fn call(&self, _: FunctionId, _: SiteId, _: &Scene<'_>) -> i32 {
-        let calls = self.calls.fetch_add(1, Ordering::Relaxed);
-        [1, -1, 1, 2, -1, 1, 0][usize::try_from(calls % 7).expect("below 7")]
+        self.0.prepared.fetch_add(1, Ordering::Relaxed);
+        Ok(Box::new(Site(Arc::clone(&self.0))))
     }
 
     fn home(&self, function: FunctionId) -> Option<&str> {
         (function.0 == 1).then_some("g")
+    }
+}
+
+impl Prepared for Site {
+    fn call(&self, _: &Scene<'_>) -> i32 {
+        let calls = self.0.calls.fetch_add(1, Ordering::Relaxed);
+        [1, -1, 1, 2, -1, 1, 0][usize::try_from(calls % 7).expect("below 7")]
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.0.prepared.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -172,7 +184,7 @@ pub(super) fn ends(data: &[u8]) {
         }
     }
     assert_eq!(
-        module.prepared.load(Ordering::Relaxed),
+        module.0.prepared.load(Ordering::Relaxed),
         0,
         "freed once each"
     );

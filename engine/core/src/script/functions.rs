@@ -25,13 +25,8 @@ pub trait Functions: Send + Sync {
     ///
     /// # Errors
     /// What is wrong with the parameters, for whoever wrote them.
-    fn fixup(&self, function: FunctionId, site: SiteId, params: &[String]) -> Result<(), String>;
-
-    /// Takes back what [`fixup`](Self::fixup) did, once for each call that it prepared.
-    fn free_fixup(&self, function: FunctionId, site: SiteId);
-
-    /// Calls it. 0 ends the whole script, more is true, less is false.
-    fn call(&self, function: FunctionId, site: SiteId, scene: &Scene<'_>) -> i32;
+    fn prepare(&self, function: FunctionId, params: &[String])
+    -> Result<Box<dyn Prepared>, String>;
 
     /// The module that the function is of, if its functions may be called on one thread only.
     fn home(&self, function: FunctionId) -> Option<&str>;
@@ -41,9 +36,11 @@ pub trait Functions: Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FunctionId(pub u32);
 
-/// A place that calls a function: its number among those of a program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SiteId(pub u32);
+/// A place that calls a function, its parameters prepared. Dropping it takes back what preparing it did.
+pub trait Prepared: Send + Sync {
+    /// Calls the function. 0 ends the whole script, more is true, less is false.
+    fn call(&self, scene: &Scene<'_>) -> i32;
+}
 
 /// Why there is no such function.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,14 +84,8 @@ impl Functions for NoFunctions {
         Vec::new()
     }
 
-    fn fixup(&self, _: FunctionId, _: SiteId, _: &[String]) -> Result<(), String> {
-        Ok(())
-    }
-
-    fn free_fixup(&self, _: FunctionId, _: SiteId) {}
-
-    fn call(&self, _: FunctionId, _: SiteId, _: &Scene<'_>) -> i32 {
-        1
+    fn prepare(&self, _: FunctionId, _: &[String]) -> Result<Box<dyn Prepared>, String> {
+        Err("there are no functions".to_owned())
     }
 
     fn home(&self, _: FunctionId) -> Option<&str> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use super::functions::{FunctionId, Functions, Host, SiteId, Unresolved};
+use super::functions::{FunctionId, Functions, Host, Unresolved};
 use super::program::{Compare, Entry, Log, Op, Program, Raise, Subscribe};
 use super::tree::{Call, Callee, Condition, Operand, Script, Statement};
 use super::{Kind, Level};
@@ -42,16 +42,13 @@ impl Program {
         let found = script.resolve(&*functions);
         let resolved = found.map_err(|problems| LinkError { problems })?;
         let mut program = Linker::new(script, &resolved).program(functions, host);
-        // One by one, so that dropping it takes back those that were prepared, and no other.
-        let sites = std::mem::take(&mut program.sites);
-        let mut prepared = Vec::new();
         let mut problems = Vec::new();
-        for ((call, function), site) in resolved.iter().zip((0..).map(SiteId)) {
+        for (call, function) in &resolved {
             let Callee::Function { name, params } = &call.callee else {
                 unreachable!("only functions were looked for")
             };
-            match program.functions.fixup(*function, site, params) {
-                Ok(()) => prepared.push((*function, site)),
+            match program.functions.prepare(*function, params) {
+                Ok(prepared) => program.calls.push(prepared),
                 Err(why) => problems.push(Wrong {
                     excerpt: call.excerpt.clone(),
                     message: format!("{name}: {why}"),
@@ -61,14 +58,11 @@ impl Program {
                 break;
             }
         }
-        if problems.is_empty() {
-            program.sites = sites;
-            return Ok(program);
+        match problems.is_empty() {
+            true => Ok(program),
+            // Dropping it takes back what was prepared.
+            false => Err(LinkError { problems }),
         }
-        for (function, site) in prepared.into_iter().rev() {
-            program.functions.free_fixup(function, site);
-        }
-        Err(LinkError { problems })
     }
 }
 
@@ -227,11 +221,11 @@ impl<'a> Linker<'a> {
                 is_entry: route.is_entry(),
                 at: self.labels[index],
                 calls: called(&route.body).into_iter().collect(),
-                sites: (number(first)..number(self.taken)).map(SiteId).collect(),
+                functions: first..self.taken,
             });
         }
         self.settle();
-        let sites = self.resolved.iter().map(|(_, function)| *function);
+        let called = self.resolved.iter().map(|(_, function)| *function);
         Program {
             ops: self.ops.into(),
             operands: self.operands.into(),
@@ -239,7 +233,8 @@ impl<'a> Linker<'a> {
             logs: self.logs.into(),
             raises: self.raises.into(),
             subscribes: self.subscribes.into(),
-            sites: sites.collect(),
+            calls: Vec::with_capacity(self.resolved.len()),
+            called: called.collect(),
             routes: routes.into(),
             slots: self.script.slots,
             functions,

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::Kind;
 use super::format::Format;
-use super::functions::{FunctionId, Functions, Host, SiteId};
+use super::functions::{FunctionId, Functions, Host, Prepared};
 use super::level::Level;
 use super::tree::{Comparison, Operand};
 
@@ -20,8 +21,9 @@ pub struct Program {
     pub(super) logs: Box<[Log]>,
     pub(super) raises: Box<[Raise]>,
     pub(super) subscribes: Box<[Subscribe]>,
-    /// By [`SiteId`]: what is called.
-    pub(super) sites: Box<[FunctionId]>,
+    /// Calls of functions, in the order of the text, and what each calls.
+    pub(super) calls: Vec<Box<dyn Prepared>>,
+    pub(super) called: Box<[FunctionId]>,
     pub(super) routes: Box<[Entry]>,
     pub(super) slots: usize,
     pub(super) functions: Arc<dyn Functions>,
@@ -31,7 +33,7 @@ pub struct Program {
 /// An instruction. *Code* is what was returned last. Targets are indices of instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Op {
-    /// Calls the function of a site; 0 ends the script.
+    /// Calls a function; 0 ends the script.
     Function(u32),
     /// Calls a route.
     Enter(u32),
@@ -107,9 +109,10 @@ pub(super) struct Entry {
     /// It runs without being called.
     pub(super) is_entry: bool,
     pub(super) at: u32,
-    /// Routes that it calls, and sites of functions in it.
+    /// Routes that it calls.
     pub(super) calls: Vec<usize>,
-    pub(super) sites: Vec<SiteId>,
+    /// Calls of functions in it, by their place among those of the program.
+    pub(super) functions: Range<usize>,
 }
 
 impl Program {
@@ -128,9 +131,8 @@ impl Program {
         let mut homes = BTreeSet::new();
         while let Some(index) = open.pop() {
             let route = &self.routes[index];
-            for site in &route.sites {
-                homes.extend(self.functions.home(self.function(*site)));
-            }
+            let called = &self.called[route.functions.clone()];
+            homes.extend(called.iter().filter_map(|each| self.functions.home(*each)));
             open.extend(route.calls.iter().filter(|called| seen.insert(**called)));
         }
         homes
@@ -141,19 +143,12 @@ impl Program {
         let entries = self.routes.iter();
         entries.filter(move |route| route.is_entry && route.kind == kind)
     }
-
-    pub(super) fn function(&self, site: SiteId) -> FunctionId {
-        self.sites[site.0 as usize]
-    }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
         // Backwards: what a later call was prepared with may rest on an earlier one.
-        let sites: Vec<_> = (0..).map(SiteId).zip(&self.sites).collect();
-        for (site, function) in sites.into_iter().rev() {
-            self.functions.free_fixup(*function, site);
-        }
+        while self.calls.pop().is_some() {}
     }
 }
 

@@ -75,10 +75,15 @@ impl Scripts {
     /// For so many `shards`, readers included, of which `keeper` runs timer and event routes: it has to be where the modules are
     /// that these can reach ([`Program::homes`]).
     #[must_use]
-    pub fn new(program: Program, events: Arc<Events>, shards: usize, keeper: ShardId) -> Self {
+    pub fn new(
+        program: impl Into<Arc<Program>>,
+        events: Arc<Events>,
+        shards: usize,
+        keeper: ShardId,
+    ) -> Self {
         let counts = (0..=shards).map(|_| RouteCounts::default());
         Self {
-            program: Arc::new(program),
+            program: program.into(),
             events,
             keeper,
             counts: counts.collect(),
@@ -91,12 +96,13 @@ impl Scripts {
         &self.program
     }
 
-    /// Runs `startup_route`, on this thread. Before the engine starts, so that no packet is received before it.
+    /// Runs `startup_route`, on this thread: before the engine starts, or at the [beginning](crate::Registry::at_beginning) of the
+    /// keeper, so that no packet is received before it.
     pub fn startup(&self) {
         let mut runner = Runner::new(Arc::clone(&self.program));
         let counts = self.counts.last();
         for entry in self.program.entries(Kind::Startup) {
-            let scene = Scene::bare(Kind::Startup, ShardId(0));
+            let scene = Scene::bare(Kind::Startup, self.keeper);
             let end = runner.run(entry.at, &scene);
             counts.into_iter().for_each(|counts| counts.add(end));
         }

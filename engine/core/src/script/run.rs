@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::format::{Format, Piece};
-use super::functions::SiteId;
 use super::level::Level;
 use super::program::{Compare, Op, Program};
 use super::scene::Scene;
@@ -79,9 +78,8 @@ impl Runner {
             let op = program.ops[at];
             at += 1;
             match op {
-                Op::Function(site) => {
-                    let site = SiteId(site);
-                    code = program.functions.call(program.function(site), site, scene);
+                Op::Function(call) => {
+                    code = program.calls[call as usize].call(scene);
                     if code == 0 {
                         return end;
                     }

@@ -62,7 +62,7 @@ impl<'a> Scene<'a> {
         self.kind
     }
 
-    /// Where it runs; the first shard's number in a startup route, which runs before there are shards.
+    /// Where it runs; in a startup route, which may run before there are shards, the one that runs timer routes.
     #[must_use]
     pub const fn shard(&self) -> ShardId {
         self.shard

@@ -1,6 +1,7 @@
 //! Programs: what they call, what they say, how they end; and why others do not start.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::*;
@@ -18,7 +19,16 @@ mod shards;
 /// `end` 0, `two` 2.
 #[derive(Debug, Default)]
 pub(super) struct Double {
-    pub(super) notes: Mutex<Vec<String>>,
+    pub(super) notes: Arc<Mutex<Vec<String>>>,
+    /// How many calls were asked for.
+    asked: AtomicU32,
+}
+
+/// A call of one of its functions.
+struct Site {
+    notes: Arc<Mutex<Vec<String>>>,
+    function: usize,
+    number: u32,
 }
 
 /// Name, numbers of parameters, kinds of routes, home, what it returns.
@@ -74,28 +84,49 @@ impl Functions for Double {
         EXPORTED.map(|each| each.0.to_owned()).into()
     }
 
-    fn fixup(&self, function: FunctionId, site: SiteId, params: &[String]) -> Result<(), String> {
+    fn prepare(
+        &self,
+        function: FunctionId,
+        params: &[String],
+    ) -> Result<Box<dyn Prepared>, String> {
+        let number = self.asked.fetch_add(1, Ordering::Relaxed);
         if params.iter().any(|param| param == "bad") {
             return Err("\"bad\" is not what it takes".to_owned());
         }
-        let name = EXPORTED[function.0 as usize].0;
-        self.note(format!("fixup {name} {} {params:?}", site.0));
-        Ok(())
-    }
-
-    fn free_fixup(&self, function: FunctionId, site: SiteId) {
-        let name = EXPORTED[function.0 as usize].0;
-        self.note(format!("free {name} {}", site.0));
-    }
-
-    fn call(&self, function: FunctionId, site: SiteId, _: &Scene<'_>) -> i32 {
-        let (name, .., code) = EXPORTED[function.0 as usize];
-        self.note(format!("{name} {}", site.0));
-        code
+        let function = function.0 as usize;
+        let name = EXPORTED[function].0;
+        self.note(format!("fixup {name} {number} {params:?}"));
+        let notes = Arc::clone(&self.notes);
+        Ok(Box::new(Site {
+            notes,
+            function,
+            number,
+        }))
     }
 
     fn home(&self, function: FunctionId) -> Option<&str> {
         EXPORTED[function.0 as usize].3
+    }
+}
+
+impl Prepared for Site {
+    fn call(&self, _: &Scene<'_>) -> i32 {
+        let (name, .., code) = EXPORTED[self.function];
+        self.note(name);
+        code
+    }
+}
+
+impl Site {
+    fn note(&self, what: &str) {
+        let note = format!("{what} {}", self.number);
+        self.notes.lock().unwrap().push(note);
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.note(&format!("free {}", EXPORTED[self.function].0));
     }
 }
 
