@@ -43,6 +43,8 @@ pub struct Table {
     local: u64,
     /// The names whose packets are all handled on one shard, and on which.
     homes: Box<[(NameId, ShardId)]>,
+    /// The shard that handles all packets of all names, of those that nobody is registered for too.
+    of_all: Option<ShardId>,
 }
 
 /// The handlers of one shard, by [`NameId`].
@@ -68,10 +70,11 @@ impl NameId {
 impl Table {
     pub(crate) fn new(
         names: impl IntoIterator<Item = (Box<[u8]>, NameId, Option<ShardId>)>,
+        of_all: Option<ShardId>,
     ) -> Self {
         let (mut known, mut homes, mut local) = (Vec::new(), Vec::new(), 0);
         for (name, id, home) in names {
-            match home {
+            match of_all.or(home) {
                 Some(home) => homes.push((id, home)),
                 // Who has to be called on one shard is called there, wherever its packets are cut.
                 None if LOCAL_NAMES.contains(&&*name) => local |= 1 << id.index(),
@@ -83,6 +86,7 @@ impl Table {
             names: known.into(),
             local,
             homes: homes.into(),
+            of_all,
         }
     }
 
@@ -105,13 +109,19 @@ impl Table {
     /// The same of a name as it is written in a packet.
     #[inline]
     pub(crate) fn home_of(&self, name: &[u8]) -> Option<ShardId> {
-        self.home(self.lookup(name)?)
+        self.of_all.or_else(|| self.home(self.lookup(name)?))
+    }
+
+    /// The shard that handles the packets of all names, of strangers too.
+    #[inline]
+    pub(crate) const fn home_of_all(&self) -> Option<ShardId> {
+        self.of_all
     }
 
     /// Whether there is any such name: without one nobody has to look at names before packets are where they belong.
     #[inline]
     pub(crate) const fn has_homes(&self) -> bool {
-        !self.homes.is_empty()
+        !self.homes.is_empty() || self.of_all.is_some()
     }
 
     /// Those names, a bit for each [`NameId`].

@@ -13,6 +13,8 @@ use super::{Handlers, NAMES_MAX, NameId, Table};
 pub struct Registry {
     /// In the order of first registration; a name that was removed keeps its place.
     names: Vec<Registered>,
+    /// The shard that handles all packets, of whatever name.
+    home: Option<ShardId>,
     replaced: Vec<NameReplaced>,
     front: Option<Box<MakeFront>>,
     tap: Option<Box<MakeTap>>,
@@ -162,6 +164,15 @@ impl Registry {
         })
     }
 
+    /// The same of all packets, whoever they are for and whenever that one is registered, and of those that nobody is registered
+    /// for: what stands in [front](Self::front) of handlers sees them on one thread.
+    ///
+    /// Also of names that are [local](crate::dispatch::Table::is_local) otherwise. Their handlers have no connection to answer on
+    /// where a packet came by mail, so this is not for an engine with clusters, but where one shard does everything.
+    pub fn keep_all_on_one_shard(&mut self, home: ShardId) {
+        self.home = Some(home);
+    }
+
     /// Has `begin` called on each shard's own thread, when all is ready and before anything is received; the readers'
     /// too, with numbers behind those of the owners. In the order in which they were given; shard after shard. When one
     /// fails, the engine does not start.
@@ -174,6 +185,9 @@ impl Registry {
 
     /// A name that is to be kept on a shard that is none of so many `owners`, and on which.
     pub(crate) fn homeless(&self, owners: u16) -> Option<(String, ShardId)> {
+        if let Some(home) = self.home.filter(|home| home.0 >= owners) {
+            return Some(("(of any name)".to_owned(), home));
+        }
         let mut kept = self.names.iter().filter(|entry| entry.make.is_some());
         kept.find_map(|entry| {
             let home = entry.home.filter(|home| home.0 >= owners)?;
@@ -221,6 +235,7 @@ impl Registry {
             self.with_ids()
                 .filter(|(_, entry)| entry.make.is_some() && !entry.is_resident)
                 .map(|(id, entry)| (entry.name.clone(), id, entry.home)),
+            self.home,
         )
     }
 
@@ -392,6 +407,26 @@ mod tests {
         assert_eq!(registry.homeless(2), None);
         let told = ("clusterer-internal".to_owned(), ShardId(1));
         assert_eq!(registry.homeless(1), Some(told));
+    }
+
+    #[test]
+    fn all_packets_may_be_kept_on_one_shard_strangers_among_them() {
+        let mut registry = Registry::new();
+        let names = [&b"clusterer-internal"[..], b"greeting"];
+        let [internal, greeting] = names.map(|name| registry.register(name, |_| handled).unwrap());
+        assert!(registry.keep_on_one_shard(names[1], ShardId(1)));
+        assert_eq!(registry.table().home_of_all(), None);
+        registry.keep_all_on_one_shard(ShardId(2));
+        let table = registry.table();
+        assert_eq!(
+            [internal, greeting].map(|id| table.home(id)),
+            [Some(ShardId(2)); 2]
+        );
+        assert!(!table.is_local(internal) && table.has_homes());
+        assert_eq!(table.home_of(b"stranger"), Some(ShardId(2)));
+        let told = ("(of any name)".to_owned(), ShardId(2));
+        assert_eq!(registry.homeless(2), Some(told));
+        assert_eq!(registry.homeless(3), None);
     }
 
     #[test]

@@ -68,7 +68,10 @@ impl<T: Tx> Floor<T> {
     #[inline]
     fn owner_of_datagram(&self, datagram: &[u8]) -> ShardId {
         let home = match self.table.has_homes() {
-            true => name_of_datagram(datagram).and_then(|name| self.table.home_of(name)),
+            true => self
+                .table
+                .home_of_all()
+                .or_else(|| name_of_datagram(datagram).and_then(|name| self.table.home_of(name))),
             false => None,
         };
         home.unwrap_or_else(|| ShardId(self.steering.owner_of_datagram(datagram)))
@@ -169,6 +172,11 @@ impl<T: Tx> Floor<T> {
             }
         };
         let Some(name) = self.table.lookup(parsed.name()) else {
+            if let Some(owner) = self.table.home_of_all()
+                && owner != self.id
+            {
+                return self.post_or_wait(owner, now, origin, packet, waits_for);
+            }
             stranger(&parsed, origin, &mut self.handlers, &mut self.ledger);
             return Way::Settled;
         };

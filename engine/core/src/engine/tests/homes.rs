@@ -1,7 +1,9 @@
 //! Names whose packets are all handled on one shard, and what is done before anything is received.
 
 use super::*;
-use crate::dispatch::handler::Handler;
+use crate::clock::Timestamp;
+use crate::dispatch::front::Front;
+use crate::dispatch::handler::{Handler, Origin};
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::thread;
@@ -75,6 +77,50 @@ fn a_name_with_a_home_is_handled_there_whatever_its_packets_come_by() {
     assert!(home.mailed_in > u64::from(count));
     let of_connection = seen.iter().filter(|(_, number)| *number >= count);
     assert!(of_connection.map(|(_, number)| *number).is_sorted());
+}
+
+/// Says on which shard packets come to their handlers, or to nobody.
+struct Watching(mpsc::Sender<u16>, u16);
+
+impl Front for Watching {
+    fn admits(&mut self, _: &Origin, _: &Packet<'_>) -> bool {
+        self.0.send(self.1).unwrap();
+        true
+    }
+
+    fn turn(&mut self, _: Timestamp) {}
+}
+
+#[test]
+fn where_all_packets_are_kept_on_one_shard_strangers_and_local_names_come_there_too() {
+    let (mut registry, seen) = recording(b"dialog");
+    let (passed_tx, passed) = mpsc::channel();
+    registry.front(move |shard| Some(Box::new(Watching(passed_tx.clone(), shard.0))));
+    registry
+        .register(b"clusterer-internal", |_| SchemaHandler)
+        .unwrap();
+    registry.keep_all_on_one_shard(ShardId(1));
+    let engine = Engine::start(of_owners(3), registry).unwrap();
+    let peer = peer_of(&engine);
+    let mut connection = TcpStream::connect(addr_of(&engine)).unwrap();
+    let names = [&b"dialog"[..], b"stranger", b"clusterer-internal"];
+    for number in 0..60 {
+        for name in names {
+            peer.send(&numbered(Generation::Legacy, name, number))
+                .unwrap();
+            connection
+                .write_all(&numbered(Generation::Modern, name, number))
+                .unwrap();
+        }
+    }
+    let passed: Vec<_> = (0..360)
+        .map(|_| passed.recv_timeout(Duration::from_secs(10)).unwrap())
+        .collect();
+    assert_eq!(passed, [1; 360]);
+    let totals = engine.stop().unwrap();
+    assert!(totals.is_balanced(), "{totals:?}");
+    assert!(seen.try_iter().all(|(shard, _)| shard == 1));
+    assert_eq!(totals.total.outcome(Outcome::UnknownName), 120);
 }
 
 #[test]
