@@ -17,5 +17,7 @@ pub mod handler;
 pub mod loader;
 /// Whose code a thread is in.
 pub mod running;
+/// Functions of modules in routing scripts.
+pub mod script;
 /// What else modules call: messages, memory, statistics, commands, events.
 pub mod support;

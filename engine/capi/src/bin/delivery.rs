@@ -188,7 +188,7 @@ const SPARE_LEN: usize = 64;
 const POISON: u8 = 0xA5;
 
 /// The transport of BIN in 3.6's numbers. (3.6 `ip_addr.h`)
-const PROTO_BIN: c_int = 8;
+pub(crate) const PROTO_BIN: c_int = 8;
 
 #[cfg(test)]
 mod tests;

@@ -55,6 +55,16 @@ impl Modules {
         self.module(id).gate.make_reentrant();
     }
 
+    /// Makes this thread the one that runs the code of a module, where the thread that did has ended.
+    ///
+    /// # Errors
+    /// Another thread is in its code.
+    pub fn move_here(&self, id: ModuleId) -> Result<(), InitError> {
+        let module = self.module(id);
+        let pass = module.gate.move_in().map_err(|_| elsewhere(module));
+        pass.map(drop)
+    }
+
     /// Calls `mod_init` of each module in the order in which they were loaded, and registers the statistics and the commands
     /// of each once its own is done; what each has registered for BIN packets, that of its constructors and of its parameters'
     /// functions first.

@@ -150,6 +150,22 @@ impl Script {
         routes.filter_map(|route| route.name.as_deref())
     }
 
+    /// The functions that it calls, each once, in the order of the text. Whether modules have them, [`check`](Self::check) finds out.
+    #[must_use]
+    pub fn functions(&self) -> Vec<&str> {
+        let (mut calls, mut names) = (Vec::new(), Vec::new());
+        let statements = self.routes.iter().flat_map(|route| &route.body);
+        statements.for_each(|each| each.calls(&mut calls));
+        for call in calls {
+            if let Callee::Function { name, .. } = &call.callee
+                && !names.contains(&&**name)
+            {
+                names.push(&**name);
+            }
+        }
+        names
+    }
+
     /// Where routes of this kind begin that run without being called, by index.
     pub(crate) fn entries(&self, kind: Kind) -> impl Iterator<Item = usize> {
         let routes = self.routes.iter().enumerate();
