@@ -33,7 +33,7 @@ use handover::{From, Heir, Taken};
 use losses::LossLog;
 use modules::{Errands, Loaded as Modules};
 use records::{Journal, Records};
-use script::Routes;
+use script::{Linked, Routes};
 use service::Service;
 use settings::{Listen, Settings};
 use streams::StreamLog;
@@ -229,8 +229,15 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Err(modules::Refused::Module(wrong)) => return Err(anyhow!("{wrong}")),
     };
     let modules = modules.as_ref();
+    let linked = match script::link(&settings, modules) {
+        Ok(linked) => linked,
+        Err(wrong) => {
+            eprintln!("{wrong}");
+            return Ok(ExitCode::from(2));
+        }
+    };
     let taken = begin_with(&args, &mut settings, &mut service)?;
-    let parts = (&signals, modules);
+    let parts = (&signals, modules, linked.as_ref());
     receive(&args, settings, parts, &mut service, taken, || {
         Output::start(io::stdout())
     })
@@ -277,7 +284,7 @@ fn begin_with(
 fn receive(
     args: &Args,
     mut settings: Settings,
-    parts: (&Signals, Option<&Modules>),
+    parts: Parts<'_>,
     service: &mut Service,
     mut taken: Taken,
     output: impl FnOnce() -> anyhow::Result<Output>,
@@ -305,7 +312,7 @@ fn receive(
 fn serve_once(
     args: &Args,
     mut settings: Settings,
-    (signals, modules): (&Signals, Option<&Modules>),
+    (signals, modules, linked): Parts<'_>,
     service: &mut Service,
     mut taken: Taken,
     output: Box<MakeOutput<'_>>,
@@ -336,16 +343,13 @@ fn serve_once(
     }
     let resident = modules.map(|modules| modules.register(&mut registry, &settings));
     let resident = resident.transpose()?;
-    let routes = script::plan(&settings, &mut registry)?;
+    let routes = linked.map(|linked| linked.plan(&settings, &mut registry));
     let journal = records.start()?;
     let mut untold = Untold(journal.notes().collect());
     settings.warnings.extend(untold.0.iter().cloned());
     settings
         .warnings
         .extend(confined.iter().flat_map(Confined::warnings));
-    if let Some(routes) = &routes {
-        routes.startup();
-    }
     let mut engine = match bound.start(registry) {
         Ok(engine) => engine,
         Err(error) => return refused(&settings, error),
@@ -465,6 +469,9 @@ fn serve_once(
         }
     }
 }
+
+/// What is there once in the life of the process.
+type Parts<'a> = (&'a Signals, Option<&'a Modules>, Option<&'a Linked<'a>>);
 
 /// What is beside an engine.
 type Around = (Option<Seats>, Option<Relay>, Option<Http>, Option<Asked>);

@@ -58,6 +58,12 @@ pub(super) fn lines(config: &Config) -> Vec<(&'static str, String)> {
         false => "",
     };
     lines.push(("callbacks", budget + poison));
+    let functions = config.script.functions();
+    if !functions.is_empty() {
+        let names = functions.join(", ");
+        let text = format!("{names}: `binrush serve` finds out whether the libraries have them");
+        lines.push(("functions", text));
+    }
     lines
 }
 
@@ -95,5 +101,7 @@ pub(super) fn json(config: &Config) -> serde_json::Value {
         "poison": libraries.poison,
         "callback_budget_us": budget.map(|budget| u64::try_from(budget.as_micros()).unwrap_or(u64::MAX)),
         "trusted_dir": libraries.trusted_dir,
+        // Of the script; whether there are such is not known here.
+        "functions": config.script.functions(),
     })
 }

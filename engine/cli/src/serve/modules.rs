@@ -1,10 +1,10 @@
 //! Modules from shared libraries: from the configuration to their end.
 //!
 //! ```text
-//!  before any socket:  dlopen ─▶ modparam ─▶ mod_init        a bad module costs nothing that runs
-//!  engine starts:      names ─▶ handlers; child_init on the shard's own thread
+//!  before any socket:  dlopen ─▶ modparam ─▶ mod_init ─▶ fixups of the script    a bad module costs nothing that runs
+//!  engine starts:      names ─▶ handlers; child_init, then startup_route, on the shard's own thread
 //!  while it runs:      callbacks on shards; commands and statistics told to the home shard; look each second
-//!  behind the shards:  destroy
+//!  behind the shards:  free_fixup ─▶ destroy
 //! ```
 //!
 //! Modules of OpenSIPS expect a process with one thread and keep what they know in globals. So all code of all of them runs on one
@@ -21,6 +21,7 @@ use binrush::bin::{Poison, Registration};
 use binrush::handler::{CallbackCounts, CallbackTotals, Care, ModuleHandler};
 use binrush::loader::{Loader, ModuleId, Modules, Options, ParamError, Value};
 use binrush::running;
+use binrush::script::ModuleFunctions;
 use binrush_engine::config::{self, Libraries, LibraryStatement, Named};
 use binrush_engine::engine::SHARDS_MAX;
 use binrush_engine::{Engine, NameId, NoBeginning, Registry, ShardId};
@@ -102,6 +103,9 @@ impl Loaded {
             each: Vec::new(),
             hangs: AtomicBool::new(false),
         };
+        for (id, _) in each.iter().filter(|(_, name)| libraries.is_reentrant(name)) {
+            modules.make_reentrant(*id);
+        }
         let failed = |error: &dyn std::fmt::Display| Refused::Module(error.to_string());
         let registered = modules.init().map_err(|error| failed(&error))?;
         let registered = registered.into_iter().map(|(id, registrations)| {
@@ -110,7 +114,7 @@ impl Loaded {
                 id,
                 name,
                 file: modules.file(id).to_owned(),
-                is_reentrant: libraries.reentrant.iter().any(|each| each.name == name),
+                is_reentrant: libraries.is_reentrant(name),
                 care: Care {
                     module: name,
                     counts: Arc::new(CallbackCounts::new(SHARDS_MAX)),
@@ -274,6 +278,25 @@ impl Loaded {
         counts.collect()
     }
 
+    /// What scripts may call.
+    pub(super) fn functions(&self) -> ModuleFunctions {
+        ModuleFunctions::new(&self.modules, |name| {
+            let mut reentrant = self.each.iter().filter(|one| one.is_reentrant);
+            reentrant.any(|one| one.name == name)
+        })
+    }
+
+    /// All shards have ended, and the code of the modules runs on this thread from now on; `false` where one does not end.
+    pub(super) fn come_back(&self) -> bool {
+        let is_over = !self.hangs.load(Ordering::Relaxed);
+        // Who is still inside although its shard has ended is a thread of the module's own, which nobody waits for.
+        is_over
+            && self
+                .each
+                .iter()
+                .all(|one| self.modules.move_here(one.id).is_ok())
+    }
+
     /// A shard does not end: what it runs goes on until the process ends, and nobody else may run code of modules.
     pub(super) fn leave_alone(&self) {
         self.hangs.store(true, Ordering::Relaxed);
@@ -298,7 +321,11 @@ impl One {
     ) -> Result<(), NoBeginning> {
         let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
         if !begun.insert(shard.0) {
-            return Ok(());
+            // The thread that the shard had before is over.
+            return match self.is_reentrant {
+                true => Ok(()),
+                false => Ok(modules.move_here(self.id)?),
+            };
         }
         let registered = modules.child_init(self.id, PROC_BIN)?;
         let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
@@ -436,4 +463,4 @@ pub(super) fn json(modules: &[metrics::Module]) -> serde_json::Value {
 }
 
 /// The shard that runs all code of modules that are not reentrant.
-const HOME: ShardId = ShardId(0);
+pub(super) const HOME: ShardId = ShardId(0);

@@ -5,23 +5,35 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
+use binrush_engine::Registry;
 use binrush_engine::script::{
-    Events, Host, Level, NoFunctions, Params, Program, Script, ScriptCounts, Scripts,
+    Events, Functions, Host, Kind, Level, NoFunctions, Params, Program, Script, ScriptCounts,
+    Scripts,
 };
-use binrush_engine::{Registry, ShardId};
 use crossbeam_queue::ArrayQueue;
 use serde_json::{Map, Value, json};
 
+use super::modules::{HOME, Loaded};
 use super::ready::More;
 use super::settings::Settings;
 use crate::output::event;
 use crate::text::counted;
 
+/// The routes of a configuration with the functions that they call, once in the life of the process. Dropping it takes back what
+/// preparing the calls did: behind all shards, and before the modules end.
+pub(super) struct Linked<'m> {
+    program: Arc<Program>,
+    events: Arc<Events>,
+    voice: Arc<Voice>,
+    modules: Option<&'m Loaded>,
+    /// The request route can reach code that belongs to the home shard.
+    is_bound: bool,
+}
+
 /// The routes of a server, and what they say.
 #[derive(Debug)]
 pub(super) struct Routes {
-    scripts: Scripts,
+    scripts: Arc<Scripts>,
     voice: Arc<Voice>,
     /// Lines that found no room, as far as they were told.
     told: u64,
@@ -45,8 +57,12 @@ pub(crate) struct Counts {
     pub(crate) lines_dropped: u64,
 }
 
-/// Puts the routes in front of the handlers of all shards, if there are any.
-pub(super) fn plan(settings: &Settings, registry: &mut Registry) -> anyhow::Result<Option<Routes>> {
+/// Finds the functions of the routes, if there are any, and prepares their calls, which runs code of `modules`; else what is wrong
+/// with the configuration, with its place.
+pub(super) fn link<'m>(
+    settings: &Settings,
+    modules: Option<&'m Loaded>,
+) -> Result<Option<Linked<'m>>, String> {
     let script: &Script = &settings.script;
     if script.is_empty() {
         return Ok(None);
@@ -58,17 +74,76 @@ pub(super) fn plan(settings: &Settings, registry: &mut Registry) -> anyhow::Resu
         dropped: AtomicU64::new(0),
         events: Arc::clone(&events),
     });
-    let program = Program::link(script, Arc::new(NoFunctions), Arc::clone(&voice) as _);
-    let program = program.map_err(|error| anyhow!("{error}"))?;
-    let shards = settings.engine.shard_count() + settings.engine.readers;
-    let scripts = Scripts::new(program, events, shards.into(), ShardId(0));
-    registry.front(scripts.fronts());
-    Ok(Some(Routes {
-        scripts,
+    let functions: Arc<dyn Functions> = match modules {
+        Some(modules) => Arc::new(modules.functions()),
+        None => Arc::new(NoFunctions),
+    };
+    let program = Program::link(script, functions, Arc::clone(&voice) as _);
+    let program = Arc::new(program.map_err(|error| error.to_string())?);
+    let linked = Linked {
+        is_bound: is_bound(&program, settings)?,
+        program,
+        events,
         voice,
-        told: 0,
-        told_at: None,
-    }))
+        modules,
+    };
+    Ok(Some(linked))
+}
+
+/// Whether packets have to come to the home shard, because their route can reach code that runs nowhere else.
+fn is_bound(program: &Program, settings: &Settings) -> Result<bool, String> {
+    let mut homes = program.homes();
+    let request = homes.find(|(kind, ..)| *kind == Kind::Request);
+    let modules = request.map(|(.., modules)| modules).unwrap_or_default();
+    let Some(module) = modules.first() else {
+        return Ok(false);
+    };
+    let shards = settings.engine.shard_count() + settings.engine.readers;
+    if settings.clusters.is_empty() || shards == 1 {
+        return Ok(true);
+    }
+    // Their handlers answer on the connection, which belongs to the shard that reads it.
+    Err(format!(
+        "route can reach functions of module {module}, which run on one shard, and what nodes of a cluster tell each other is handled \
+         where it is read\n  modparam(\"binrush\", \"reentrant\", \"{module}\") if its code may run on all shards at once; or call them from \
+         timer_route, event_route or startup_route; or leave the clusters out"
+    ))
+}
+
+impl Linked<'_> {
+    /// Puts the routes in front of the handlers of all shards, and the startup route before whatever they receive: behind
+    /// `child_init`, if the modules were registered before.
+    pub(super) fn plan(&self, settings: &Settings, registry: &mut Registry) -> Routes {
+        let shards = settings.engine.shard_count() + settings.engine.readers;
+        let (program, events) = (Arc::clone(&self.program), Arc::clone(&self.events));
+        let scripts = Arc::new(Scripts::new(program, events, shards.into(), HOME));
+        registry.front(scripts.fronts());
+        if self.is_bound {
+            registry.keep_all_on_one_shard(HOME);
+        }
+        let starting = Arc::clone(&scripts);
+        registry.at_beginning(move |shard| {
+            if shard == HOME {
+                starting.startup();
+            }
+            Ok(())
+        });
+        Routes {
+            scripts,
+            voice: Arc::clone(&self.voice),
+            told: 0,
+            told_at: None,
+        }
+    }
+}
+
+impl Drop for Linked<'_> {
+    fn drop(&mut self) {
+        // What a shard that does not come back may be using stays as it is.
+        if self.modules.is_some_and(|modules| !modules.come_back()) {
+            std::mem::forget(Arc::clone(&self.program));
+        }
+    }
 }
 
 /// Its routes, for the line at the start.
@@ -82,11 +157,6 @@ pub(super) fn more(settings: &Settings) -> More {
 }
 
 impl Routes {
-    /// Runs the startup route, before anything is received.
-    pub(super) fn startup(&self) {
-        self.scripts.startup();
-    }
-
     /// What was said since the last time, in one text; `None`: nothing.
     pub(super) fn lines(&mut self, now: Instant, json: bool) -> Option<String> {
         let said = std::iter::from_fn(|| self.voice.lines.pop()).take(LINES_MAX);
@@ -216,9 +286,8 @@ mod tests {
         let mut settings = Settings::default();
         settings.script = script;
         let mut registry = Registry::new();
-        plan(&settings, &mut registry)
-            .unwrap()
-            .expect("there is one")
+        let linked = link(&settings, None).unwrap().expect("there is one");
+        linked.plan(&settings, &mut registry)
     }
 
     #[test]

@@ -26,7 +26,7 @@ fn stopped_at_once(output: Output) -> anyhow::Result<ExitCode> {
     receive(
         &args,
         settings,
-        (&signals, None),
+        (&signals, None, None),
         &mut service,
         taken,
         || Ok(output),

@@ -110,6 +110,12 @@ impl Libraries {
         statements(self) == statements(other) && rest(self) == rest(other)
     }
 
+    /// Whether the code of `module` may run on all shards at once.
+    #[must_use]
+    pub fn is_reentrant(&self, module: &str) -> bool {
+        self.reentrant.iter().any(|each| each.name == module)
+    }
+
     /// Whether none is to be loaded.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -128,7 +128,7 @@ impl Assembly {
         }
     }
 
-    /// The routes, once all of them are known; and calls of functions that nobody has.
+    /// The routes, once all of them are known; and calls of functions that nobody has. With libraries, only who loads them knows.
     fn settle_script(&mut self) -> Script {
         let Whole {
             script,
@@ -139,7 +139,10 @@ impl Assembly {
         for (place, message) in warnings {
             self.warn(Some(place), message);
         }
-        let wrong = script.check(&NoFunctions);
+        let wrong = match self.libraries.is_empty() {
+            true => script.check(&NoFunctions),
+            false => Vec::new(),
+        };
         let wrong = wrong
             .into_iter()
             .map(|Wrong { excerpt, message }| Problem::at(excerpt, message));
