@@ -21,6 +21,8 @@ mod lives;
 mod names;
 /// Modules with which no server starts.
 mod refused;
+/// Routes that call functions.
+mod routes;
 /// Under valgrind.
 mod valgrind;
 

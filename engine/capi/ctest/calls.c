@@ -1,0 +1,89 @@
+/*
+ * Functions of the routing script that tell on standard error what is done with them, in order: prepared, called, freed, ended. A call on
+ * another thread than child_init answers -9, as does a message that describes nothing.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "sr_module.h"
+#include "mem/mem.h"
+
+static _Thread_local int is_child;
+
+static int child_init(int rank)
+{
+	(void)rank;
+	is_child = 1;
+	fprintf(stderr, "calls: child_init\n");
+	return 0;
+}
+
+static void destroy(void)
+{
+	fprintf(stderr, "calls: destroy\n");
+}
+
+static int fixup(void **param, int number)
+{
+	fprintf(stderr, "calls: fixup %d %s\n", number, (char *)*param);
+	return strcmp(*param, "refused") == 0 ? -5 : 0;
+}
+
+static int free_fixup(void **param, int number)
+{
+	fprintf(stderr, "calls: free %d %s\n", number, (char *)*param);
+	pkg_free(*param);
+	return 0;
+}
+
+static int is_described(const struct sip_msg *msg)
+{
+	return is_child && msg != NULL && msg->buf != NULL;
+}
+
+/* In any route: says what it was prepared with, and how long the packet is. */
+static int tell(struct sip_msg *msg, const char *what)
+{
+	if (!is_described(msg))
+		return -9;
+	fprintf(stderr, "calls: %s of %u\n", what, msg->len);
+	return 1;
+}
+
+/* As many as there may be: how many of them say "x". */
+static int six(struct sip_msg *msg, const char *a, const char *b, const char *c, const char *d, const char *e, const char *f)
+{
+	const char *all[] = {a, b, c, d, e, f};
+	int i, count = 0;
+
+	if (!is_described(msg))
+		return -9;
+	for (i = 0; i < 6; i++)
+		count += strcmp(all[i], "x") == 0;
+	return count;
+}
+
+/* Whether the packet came by a connection from 127.0.0.1, without a word. */
+static int by_connection(struct sip_msg *msg)
+{
+	if (!is_described(msg))
+		return -9;
+	return msg->len > 0 && memcmp(msg->rcv.src_ip.u.addr, "\177\0\0\1", 4) == 0 ? 2 : -2;
+}
+
+static cmd_export_t cmds[] = {
+	{"tell", (cmd_function)tell, 1, fixup, free_fixup, REQUEST_ROUTE | STARTUP_ROUTE | TIMER_ROUTE | EVENT_ROUTE},
+	{"six", (cmd_function)six, 6, 0, 0, REQUEST_ROUTE},
+	{"by_connection", (cmd_function)by_connection, 0, 0, 0, REQUEST_ROUTE},
+	{"on_reply", (cmd_function)by_connection, 0, 0, 0, ONREPLY_ROUTE},
+	{0, 0, 0, 0, 0, 0}
+};
+
+struct module_exports exports = {
+	.name = "calls",
+	.version = MODULE_VERSION,
+	.dlflags = DEFAULT_DLFLAGS,
+	.cmds = cmds,
+	.destroy_f = destroy,
+	.init_child_f = child_init,
+};
