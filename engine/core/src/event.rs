@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!   shard ─ store ─▶ Records ─┐  a ring each, without a lock      thread "events"
-//!   shard ─ script ─▶ Source ─┴──────────────────────────────▶ one text for each form ─▶ queue of each subscriber ─▶ UDP, unix
-//!   control, clusters ─ Bus::raise ─▶ a ring that is shared ───┘                          full: dropped, counted
+//!   shard ─ script, module ─▶ Source ─┴──────────────────────▶ one text for each form ─▶ queue of each subscriber ─▶ UDP, unix
+//!   control, clusters ─ Bus::raise ─▶ a ring that is shared ───┘   │                      full: dropped, counted
+//!                                                                  └─▶ Listen: routes of a script
 //!   subscribe, list ─▶ Bus ─▶ Wanted: one relaxed load says whether anybody wants an event
 //! ```
 //!
@@ -23,6 +24,7 @@ use thiserror::Error;
 
 pub use bus::{Bus, Raised, Source, SubscribeError, Subscribed};
 pub use counts::{BusSnapshot, EventFacts, Reach, SubscriberSnapshot, SubscriptionFacts};
+pub use listen::Listen;
 pub use names::{EventId, PublishError};
 pub use records::Records;
 pub use socket::{EventSocket, PATH_LEN_MAX, SocketError};
@@ -32,6 +34,10 @@ pub use subscriptions::{EXPIRE_DEFAULT, Expire, SUBSCRIPTIONS_MAX};
 mod bus;
 /// What became of events.
 mod counts;
+/// Raising on the threads that handle packets.
+mod here;
+/// Who hears of events in this process.
+mod listen;
 /// Which events there are.
 pub mod names;
 /// Events as the bytes of a ring.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use binrush_net::{Bell, Consumer, Producer, ring};
 
 use super::counts::{BusSnapshot, EventFacts, SourceCounts, SubscriptionFacts};
+use super::listen::Listener;
 use super::names::{EVENTS_MAX, EventId, PublishError, nearest};
 use super::packed::{self, What};
 use super::sender::{Desk, Runner};
@@ -167,6 +168,30 @@ impl Bus {
     #[must_use]
     pub fn source(&self) -> Source {
         self.0.shared.source()
+    }
+
+    /// One more where there are fewer than `most`.
+    pub(super) fn source_within(&self, most: usize) -> Option<Source> {
+        let has_room = lock(&self.0.shared.sources).len() < most;
+        has_room.then(|| self.source())
+    }
+
+    /// Whether `source` is of this bus.
+    pub(super) fn is_of(&self, source: &Source) -> bool {
+        Arc::ptr_eq(&self.0.shared, &source.shared)
+    }
+
+    pub(super) fn form(&self) -> Form {
+        self.0.form
+    }
+
+    pub(super) fn attach(&self, listener: Listener) {
+        let mut desk = self.desk();
+        desk.listeners.push(listener);
+        desk.settle(&self.0.shared);
+        drop(desk);
+        // From now on it looks more often.
+        self.0.shared.bell.ring_if_armed();
     }
 
     /// The number of the event `name`; `None`: nobody raises one of that name.

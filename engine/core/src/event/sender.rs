@@ -1,7 +1,7 @@
 //! The thread: from the rings of all sources to the sockets of all subscribers.
 //!
-//! While events come it looks after them every millisecond, and while anybody is subscribed every ten: nobody wakes it for what a
-//! shard raises, because a bell for each would cost more than all the rest, the fence before it included. When nobody is subscribed
+//! While events come it looks after them every millisecond, and while anybody is subscribed or listens every ten: nobody wakes it for what a
+//! shard raises, because a bell for each would cost more than all the rest, the fence before it included. When nobody does
 //! it sleeps until it is rung.
 
 use std::io;
@@ -12,6 +12,7 @@ use binrush_net::{Consumer, Interest, Poller, ReadyList};
 
 use super::bus::{Shared, lock};
 use super::counts::{BusSnapshot, SubscriberSnapshot, SubscriptionFacts, Tally};
+use super::listen::Listener;
 use super::names::{EventId, Names};
 use super::packed::{self, What};
 use super::queue::{Sockets, Subscriber};
@@ -36,6 +37,7 @@ pub(super) struct Desk {
     subscribers: Vec<Subscriber>,
     /// By event: how, and to whom.
     routes: Vec<Vec<Route>>,
+    pub(super) listeners: Vec<Listener>,
     sockets: Sockets,
     /// Of those who want nothing any more.
     former: Tally,
@@ -132,13 +134,13 @@ impl Runner {
     }
 
     fn sleep(&mut self, ready: &mut ReadyList, now: Timestamp, due: Option<Timestamp>) {
-        let has_subscribers = !lock(&self.shared.desk).subscribers.is_empty();
+        let is_heard = lock(&self.shared.desk).is_heard();
         let bell = &self.shared.bell;
         bell.arm();
         let is_empty = self.consumers.iter_mut().all(Consumer::is_empty);
         if is_empty && !self.shared.is_stopping() {
             let left = due.map(|due| Duration::from_nanos(due.nanos_since(now)));
-            let longest = if has_subscribers { LOOK } else { WAIT };
+            let longest = if is_heard { LOOK } else { WAIT };
             let most = left.unwrap_or(longest).clamp(NAP, longest);
             // Whatever fails, it looks again: a ring that is full says so in its counts.
             if self.poller.wait(ready, Some(most)).is_err() {
@@ -167,6 +169,7 @@ impl Desk {
             subscribers,
             former,
             routes,
+            listeners,
             ..
         } = self;
         let all = subscriptions.all();
@@ -191,7 +194,10 @@ impl Desk {
             let form = wanted.form;
             routes[index].push(Route { form, to });
         }
-        shared.show_wanted(|index| routes.get(index).is_some_and(|routes| !routes.is_empty()));
+        shared.show_wanted(|index| {
+            routes.get(index).is_some_and(|routes| !routes.is_empty())
+                || listeners.iter().any(|each| each.event.index() == index)
+        });
     }
 
     /// What stands in a ring, to whoever wants it now.
@@ -200,11 +206,15 @@ impl Desk {
         let Some((id, what)) = packed::unstamp(stamp) else {
             return debug_assert!(false, "a source stamped it");
         };
+        let name = self.names.name(id);
+        for each in self.listeners.iter().filter(|each| each.event == id) {
+            let event = event((id, name), what, bytes, each.form);
+            each.hears.hear(&event);
+        }
         let Some(routes) = self.routes.get(id.index()) else {
             return;
         };
         self.texts.begin();
-        let name = self.names.name(id);
         for route in routes {
             let subscriber = &mut self.subscribers[route.to];
             match self.texts.get(route.form, (id, name), what, bytes) {
@@ -215,6 +225,11 @@ impl Desk {
                 }
             }
         }
+    }
+
+    /// Whether events may come that somebody wants.
+    fn is_heard(&self) -> bool {
+        !self.subscribers.is_empty() || !self.listeners.is_empty()
     }
 
     /// When the next subscription ends, or a queue is tried again.
@@ -283,18 +298,23 @@ impl Texts {
             written,
         } = &mut self.0[form as usize];
         let written = written.get_or_insert_with(|| {
-            let event = match what {
-                What::Params => packed::unpack(bytes).map(|params| Event {
-                    params,
-                    ..Event::new(name.as_bytes())
-                }),
-                _ => records::event(id, name, what, bytes, form),
-            };
-            let event = event.expect("a source packed it");
+            let event = event((id, name), what, bytes, form);
             write(form, &event, out)
         });
         written.is_ok().then_some(&out[..])
     }
+}
+
+/// What stands in a ring, with the parameters of `form`.
+fn event<'b>((id, name): (EventId, &'b str), what: What, bytes: &'b [u8], form: Form) -> Event<'b> {
+    let event = match what {
+        What::Params => packed::unpack(bytes).map(|params| Event {
+            params,
+            ..Event::new(name.as_bytes())
+        }),
+        _ => records::event(id, name, what, bytes, form),
+    };
+    event.expect("a source packed it")
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -6,7 +6,7 @@ use binrush_store::model::{Contact, Dialog, Matching};
 use binrush_store::{Family, Limits, Now, Store};
 
 use super::super::names::{AOR_INSERT, DLG_STATE_CHANGED, NODE_STATE_CHANGED, PUBLISHED};
-use super::super::{Records, Value};
+use super::super::{Event, Listen, Records, Value};
 use super::*;
 
 fn bus() -> Bus {
@@ -316,4 +316,76 @@ fn a_store_raises_one_event_for_each_change_that_is_applied() {
     let end = bus.stop(Duration::from_secs(5));
     assert!(end.is_balanced());
     assert_eq!(end.raised, 7);
+}
+
+/// Writes down what it hears.
+#[derive(Debug, Default)]
+struct Ear(Mutex<Vec<Heard>>);
+
+/// Name, and parameters as they are shown.
+type Heard = (Vec<u8>, Vec<String>);
+
+impl Listen for Ear {
+    fn hear(&self, event: &Event<'_>) {
+        let params = event.params.iter().map(|param| match &param.value {
+            Value::Str(text) => String::from_utf8_lossy(text).into_owned(),
+            other => format!("{other:?}"),
+        });
+        lock(&self.0).push((event.name.to_vec(), params.collect()));
+    }
+}
+
+#[test]
+fn who_listens_hears_what_is_raised_and_what_stores_tell_and_nothing_else() {
+    let bus = bus();
+    let ear = Arc::new(Ear::default());
+    let mine = bus.listen("E_MINE", Arc::clone(&ear) as _).unwrap();
+    bus.listen("E_UL_AOR_INSERT", Arc::clone(&ear) as _)
+        .unwrap();
+    assert!(bus.wants(mine) && !bus.wants(NODE_STATE_CHANGED));
+    assert_eq!(bus.raise(NODE_STATE_CHANGED, &node(1)), Raised::Unwanted);
+    assert_eq!(bus.raise_here(mine, &node(1)[..1]), Raised::Taken);
+    until("it is heard", || lock(&ear.0).len() == 1);
+    let aor = [Param::str("domain", b"location"), Param::str("aor", b"a")];
+    assert_eq!(bus.raise(AOR_INSERT, &aor), Raised::Taken);
+    until("it is heard", || lock(&ear.0).len() == 2);
+    let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        *lock(&ear.0),
+        [
+            (b"E_MINE".to_vec(), words(&["Int(1)"])),
+            (b"E_UL_AOR_INSERT".to_vec(), words(&["location", "a"])),
+        ]
+    );
+    assert!(matches!(
+        bus.listen("no name", ear),
+        Err(PublishError::Name(_))
+    ));
+    let end = bus.stop(Duration::from_secs(5));
+    assert_eq!((end.raised, end.taken), (2, 2));
+    assert!(end.is_balanced(), "{end:?}");
+}
+
+#[test]
+fn a_thread_raises_by_a_source_of_its_own_and_by_that_of_the_right_bus() {
+    let (one, other) = (bus(), bus());
+    let (reader, socket) = reader();
+    let raise = |bus: &Bus, up| bus.raise_here(NODE_STATE_CHANGED, &node(up));
+    let sources = |bus: &Bus| lock(&bus.0.shared.sources).len();
+    assert_eq!(raise(&one, 0), Raised::Unwanted);
+    assert_eq!(sources(&one), 1, "for what nobody wants nothing is made");
+    for bus in [&one, &other] {
+        bus.subscribe(NODE, &socket, Expire::Never, None).unwrap();
+    }
+    assert_eq!([raise(&one, 1), raise(&one, 2)], [Raised::Taken; 2]);
+    assert_eq!((sources(&one), sources(&other)), (2, 1));
+    assert_eq!(raise(&other, 3), Raised::Taken);
+    assert_eq!((sources(&one), sources(&other)), (2, 2));
+    let mut heard: Vec<_> = (0..3).map(|_| next(&reader)).collect();
+    heard.sort();
+    let texts =
+        [1, 2, 3].map(|up| format!("{NODE}\ncluster_id::1\nnode_id::2\nnew_state::{up}\n\n"));
+    assert_eq!(heard, texts);
+    let end = one.stop(Duration::from_secs(5));
+    assert!(end.is_balanced() && end.raised == 2, "{end:?}");
 }
