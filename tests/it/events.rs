@@ -20,6 +20,9 @@ use crate::made::legacy;
 use crate::process::{Running, Scratch, run, wait_until};
 use crate::receiver::{Receiver, count};
 
+/// Routes that raise events, subscribe to them and hear of them.
+mod routes;
+
 /// A `serve` at `ip` that tells events, with `more` in its configuration.
 fn telling(folder: &Scratch, ip: &str, more: &str) -> Receiver {
     let control = folder.path("control.sock");

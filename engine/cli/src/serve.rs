@@ -343,7 +343,8 @@ fn serve_once(
     }
     let resident = modules.map(|modules| modules.register(&mut registry, &settings));
     let resident = resident.transpose()?;
-    let routes = linked.map(|linked| linked.plan(&settings, &mut registry));
+    let routes = linked.map(|linked| linked.plan(&settings, &mut registry, bus.as_ref()));
+    let routes = routes.transpose()?;
     let journal = records.start()?;
     let mut untold = Untold(journal.notes().collect());
     settings.warnings.extend(untold.0.iter().cloned());
@@ -398,7 +399,7 @@ fn serve_once(
                 json: confined.as_ref().map_or(Value::Null, Confined::json),
             },
             relay::more(relay.as_ref()),
-            events::more(bus.as_ref()),
+            events::more(bus.as_ref().filter(|_| settings.events.is_some())),
             modules.map_or_else(Modules::none, Modules::more),
             script::more(&settings),
         ],
@@ -507,7 +508,8 @@ fn around(
     let clusters = seats.as_ref().map(Seats::asked);
     let asked = settings.control.as_ref();
     let tables = asked::Tables::of(engine, &settings.clusters, journal.watch());
-    let bus = bus.cloned();
+    // Whom an operator subscribes is told by `event_datagram`.
+    let bus = bus.filter(|_| settings.events.is_some()).cloned();
     let asked = asked.map(|path| Asked::start(path, clusters, tables, (bus, errands)));
     Ok((seats, relay, http, asked.transpose()?))
 }

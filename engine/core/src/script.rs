@@ -5,7 +5,8 @@
 //!                                               Functions, Host ┘                              │ Arc
 //!   startup_route ◀── Scripts::startup, before anything comes                                ├─▶ Runner of each shard
 //!   route         ◀── Front::admits, for each packet in front of its handler                   │   (registers, nothing shared)
-//!   timer_route, event_route ◀── Front::turn of one shard, between two batches ◀── Events ◀────┘ raise_event
+//!   timer_route, event_route ◀── Front::turn of one shard, between two batches ◀── Events        │ Host: raise_event
+//!                                                                                    └─ event::Bus ◀┴─ modules, stores, clusters
 //! ```
 //!
 //! The language is the operators' own, a subset of OpenSIPS's: blocks, calls, `if` on what they return, `$var`, and what a packet says
@@ -48,15 +49,14 @@ mod value;
 /// Names behind `$`.
 pub(crate) mod variable;
 
-pub use event::{EVENTS_MAX, Event, Events};
+pub use event::{EVENTS_MAX, Events};
 pub use functions::{FunctionId, Functions, Host, NoFunctions, Params, Prepared, Unresolved};
 pub use level::Level;
 pub(crate) use link::{BUILT_IN, called as called_routes, counted};
 pub use link::{LinkError, Wrong};
 pub use program::Program;
 pub use routes::{ScriptCounts, Scripts};
-pub(crate) use run::RAISE_PARAMS_MAX;
-pub use run::{DEPTH_MAX, STEPS_MAX};
+pub use run::{DEPTH_MAX, RAISE_PARAMS_MAX, STEPS_MAX};
 pub use scene::Scene;
 pub use tree::Script;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use binrush_engine::config::{ConfigError, PROBLEMS_MAX};
+use binrush_engine::event::{Event, Param};
 use binrush_engine::script::{
     Events, FunctionId, Functions, Host, Kind, Level, Params, Prepared, Program, Scene, Script,
     Scripts, Unresolved,
@@ -223,7 +224,7 @@ fn run(program: Program, script: &Script) {
     );
     assert_eq!(after.dropped - before.dropped, u64::from(!admits));
     for second in 0..3 {
-        events.offer("E_X", &[(Some("a"), "1")]);
+        events.offer(&Event::new(b"E_X").with(Param::str("a", b"1")));
         front.turn(Timestamp::from_nanos(second * 1_000_000_000));
     }
 }

@@ -19,11 +19,14 @@ use super::settings::Settings;
 use crate::control::message::{RaiseEvent, Subscribe, SubscribersList};
 use crate::text::counted;
 
-/// One whose thread has not started; `None`: `event_datagram` is not loaded.
+/// One whose thread has not started; `None`: `event_datagram` is not loaded, and no route hears of events.
 pub(super) fn plan(settings: &Settings) -> anyhow::Result<Option<Bus>> {
-    let events = settings.events.as_ref();
-    let bus = events.map(|events| Bus::new(events.form));
-    bus.transpose().context("cannot tell events")
+    let form = match &settings.events {
+        Some(events) => events.form,
+        None if settings.script.events().next().is_some() => Form::default(),
+        None => return Ok(None),
+    };
+    Bus::new(form).context("cannot tell events").map(Some)
 }
 
 /// Subscribes those of the configuration, and starts its thread. What cannot be, in words.

@@ -1,14 +1,18 @@
-//! Routing scripts: what they say, and what they did.
+//! Routing scripts: what they say, raise and subscribe to, and what they did.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use binrush_engine::Registry;
+use binrush_engine::event::names::EventId;
+use binrush_engine::event::{Bus, Expire, Listen, Param, Raised, Value as EventValue};
 use binrush_engine::script::{
-    Events, Functions, Host, Kind, Level, NoFunctions, Params, Program, Script, ScriptCounts,
-    Scripts,
+    Events, Functions, Host, Kind, Level, NoFunctions, Params, Program, RAISE_PARAMS_MAX, Script,
+    ScriptCounts, Scripts,
 };
 use crossbeam_queue::ArrayQueue;
 use serde_json::{Map, Value, json};
@@ -46,7 +50,17 @@ struct Voice {
     lines: ArrayQueue<(Level, String)>,
     /// Written by shards, read for counts.
     dropped: AtomicU64,
-    events: Arc<Events>,
+    /// Of the run that goes on; `None`: nobody hears of anything. Written between runs alone, so a reader finds it free.
+    heard: RwLock<Option<Heard>>,
+    /// `event_datagram` is loaded.
+    has_subscribers: bool,
+}
+
+/// Who hears of what scripts raise.
+struct Heard {
+    bus: Bus,
+    /// The events that routes raise.
+    raised: BTreeMap<String, EventId>,
 }
 
 /// What routes did.
@@ -72,7 +86,8 @@ pub(super) fn link<'m>(
         least: settings.script_log,
         lines: ArrayQueue::new(LINES_MAX),
         dropped: AtomicU64::new(0),
-        events: Arc::clone(&events),
+        heard: RwLock::new(None),
+        has_subscribers: settings.events.is_some(),
     });
     let functions: Arc<dyn Functions> = match modules {
         Some(modules) => Arc::new(modules.functions()),
@@ -113,7 +128,19 @@ fn is_bound(program: &Program, settings: &Settings) -> Result<bool, String> {
 impl Linked<'_> {
     /// Puts the routes in front of the handlers of all shards, and the startup route before whatever they receive: behind
     /// `child_init`, if the modules were registered before.
-    pub(super) fn plan(&self, settings: &Settings, registry: &mut Registry) -> Routes {
+    /// They raise by `bus`, which brings them what they have an `event_route` for, whoever raises it.
+    pub(super) fn plan(
+        &self,
+        settings: &Settings,
+        registry: &mut Registry,
+        bus: Option<&Bus>,
+    ) -> anyhow::Result<Routes> {
+        let heard = bus.map(|bus| Heard::by(bus, &settings.script, &self.events));
+        *self
+            .voice
+            .heard
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = heard.transpose()?;
         let shards = settings.engine.shard_count() + settings.engine.readers;
         let (program, events) = (Arc::clone(&self.program), Arc::clone(&self.events));
         let scripts = Arc::new(Scripts::new(program, events, shards.into(), HOME));
@@ -128,12 +155,12 @@ impl Linked<'_> {
             }
             Ok(())
         });
-        Routes {
+        Ok(Routes {
             scripts,
             voice: Arc::clone(&self.voice),
             told: 0,
             told_at: None,
-        }
+        })
     }
 }
 
@@ -143,6 +170,28 @@ impl Drop for Linked<'_> {
         if self.modules.is_some_and(|modules| !modules.come_back()) {
             std::mem::forget(Arc::clone(&self.program));
         }
+    }
+}
+
+impl Heard {
+    /// Joins the events of a script with those of the process: what its routes raise has numbers, and they hear what they are for.
+    fn by(bus: &Bus, script: &Script, events: &Arc<Events>) -> anyhow::Result<Self> {
+        for name in script.events() {
+            let listener = Arc::clone(events) as Arc<dyn Listen>;
+            bus.listen(name, listener)
+                .with_context(|| format!("event_route[{name}]"))?;
+        }
+        let numbered = |name: &str| {
+            let id = bus.publish(name).context("raise_event")?;
+            Ok((name.to_owned(), id))
+        };
+        Ok(Self {
+            bus: bus.clone(),
+            raised: script
+                .raised()
+                .map(numbered)
+                .collect::<anyhow::Result<_>>()?,
+        })
     }
 }
 
@@ -192,17 +241,49 @@ impl Host for Voice {
     }
 
     fn raise(&self, event: &str, params: &Params<'_>) -> i32 {
-        if self.events.offer(event, params) {
-            1
-        } else {
-            -1
+        let Ok(heard) = self.heard.try_read() else {
+            return -1;
+        };
+        let heard = heard.as_ref();
+        let known = heard.and_then(|heard| Some((&heard.bus, heard.raised.get(event)?)));
+        let Some((bus, id)) = known.filter(|(bus, id)| bus.wants(**id)) else {
+            return -1;
+        };
+        let none = || Param::str("", b"");
+        let mut said: [Param<'_>; RAISE_PARAMS_MAX] = std::array::from_fn(|_| none());
+        debug_assert!(params.len() <= RAISE_PARAMS_MAX, "as many as a script has");
+        for ((name, value), param) in params.iter().zip(&mut said) {
+            *param = match name {
+                Some(name) => Param::str(name, value.as_bytes()),
+                None => Param::unnamed(EventValue::Str(value.as_bytes().into())),
+            };
+        }
+        match bus.raise_here(*id, &said[..params.len().min(RAISE_PARAMS_MAX)]) {
+            Raised::Taken => 1,
+            Raised::Unwanted | Raised::Dropped => -1,
         }
     }
 
-    fn subscribe(&self, event: &str, socket: &str, _: Option<u32>) -> i32 {
-        let text = format!(
-            "subscribe_event: {event} is not sent to {socket}: events stay in this process"
-        );
+    fn subscribe(&self, event: &str, socket: &str, expire: Option<u32>) -> i32 {
+        // (1.11 `action.c`, SUBSCRIBE_EVENT_T: 0 and nothing are for ever.)
+        let expire = match expire {
+            None | Some(0) => Expire::Never,
+            Some(seconds) => Expire::After(seconds),
+        };
+        let heard = self.heard.try_read().ok();
+        let heard = heard.as_deref().and_then(Option::as_ref);
+        let bus = heard
+            .filter(|_| self.has_subscribers)
+            .map(|heard| &heard.bus);
+        let wrong = match bus.map(|bus| bus.subscribe(event, socket, expire, None)) {
+            Some(Ok(_)) => return 1,
+            Some(Err(error)) => error.to_string(),
+            None => {
+                "loadmodule \"event_datagram.so\" expected: without it nobody is told of events"
+                    .to_owned()
+            }
+        };
+        let text = format!("subscribe_event: {event} is not sent to {socket}: {wrong}");
         self.log(Level::Error, &text);
         -1
     }
@@ -277,17 +358,46 @@ const QUIET: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
+
+    use binrush_engine::config::EventsConfig;
+    use binrush_engine::event::Form;
+
     use super::*;
 
-    fn routes() -> Routes {
+    /// The routes of `text`, where subscribers are told of events or not.
+    fn routes_of(text: &str, is_told: bool) -> (Routes, Bus) {
         let path = std::path::Path::new("a.cfg");
-        let text = "event_route[E_X] { xlog(\"$param(a)\"); }";
         let (script, _) = Script::read(path, text.into()).unwrap();
         let mut settings = Settings::default();
         settings.script = script;
+        settings.events = is_told.then(EventsConfig::default);
+        let bus = Bus::new(Form::Text).unwrap();
+        bus.start().unwrap();
         let mut registry = Registry::new();
         let linked = link(&settings, None).unwrap().expect("there is one");
-        linked.plan(&settings, &mut registry)
+        let routes = linked.plan(&settings, &mut registry, Some(&bus)).unwrap();
+        (routes, bus)
+    }
+
+    fn routes() -> Routes {
+        routes_of("event_route[E_X] { xlog(\"$param(a)\"); }", false).0
+    }
+
+    /// What its subscriber hears, and where.
+    fn subscriber() -> (UdpSocket, String) {
+        let reader = UdpSocket::bind("127.0.0.1:0").unwrap();
+        reader
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        let socket = format!("udp:{}", reader.local_addr().unwrap());
+        (reader, socket)
+    }
+
+    fn next(reader: &UdpSocket) -> String {
+        let mut buffer = [0; 1024];
+        let len = reader.recv(&mut buffer).expect("an event");
+        String::from_utf8(buffer[..len].to_vec()).unwrap()
     }
 
     #[test]
@@ -324,10 +434,60 @@ mod tests {
     }
 
     #[test]
-    fn raised_events_come_to_their_routes_and_nobody_else_takes_them() {
-        let routes = routes();
-        assert_eq!(routes.voice.raise("E_X", &[(Some("a"), "1")]), 1);
-        assert_eq!(routes.voice.raise("E_Y", &[]), -1);
-        assert_eq!(routes.voice.subscribe("E_X", "udp:127.0.0.1:1", None), -1);
+    fn what_a_script_raises_goes_to_its_route_and_to_subscribers_and_is_refused_where_nobody_is() {
+        let text = "event_route[E_X] { xlog(\"x\"); } route { raise_event(\"E_X\"); raise_event(\"E_Y\", \"a=1\", \"b\"); }";
+        let (routes, bus) = routes_of(text, true);
+        let voice = &routes.voice;
+        let params = [(Some("a"), "1"), (None, "b")];
+        assert_eq!(voice.raise("E_X", &params), 1, "its route wants it");
+        assert_eq!(voice.raise("E_Y", &params), -1, "nobody wants it");
+        let (reader, socket) = subscriber();
+        assert_eq!(voice.subscribe("E_Y", &socket, None), 1);
+        assert_eq!(voice.raise("E_Y", &params), 1);
+        assert_eq!(next(&reader), "E_Y\na::1\nb\n\n");
+        let told = bus.stop(Duration::from_secs(5));
+        assert_eq!((told.raised, told.taken), (2, 2));
+        assert!(told.is_balanced(), "{told:?}");
+    }
+
+    #[test]
+    fn a_subscription_that_cannot_be_says_why() {
+        let text = "route { raise_event(\"E_MINE\"); }";
+        let (mut routes, bus) = routes_of(text, true);
+        let (_reader, socket) = subscriber();
+        for (event, socket, expected) in [
+            (
+                "E_MINE",
+                "tcp:x",
+                "E_MINE is not sent to tcp:x: \"tcp:x\" is no socket of a subscriber",
+            ),
+            (
+                "E_MIN",
+                &*socket,
+                "there is no event \"E_MIN\" (did you mean \"E_MINE\"?)",
+            ),
+        ] {
+            assert_eq!(routes.voice.subscribe(event, socket, None), -1);
+            let said = routes.lines(Instant::now(), false).unwrap();
+            assert!(
+                said.starts_with("script: error: subscribe_event: ") && said.contains(expected),
+                "{said}"
+            );
+        }
+        let left = |expire| {
+            assert_eq!(routes.voice.subscribe("E_MINE", &socket, expire), 1);
+            bus.subscriptions(None, None).unwrap()[0].expires_in
+        };
+        assert_eq!(
+            [left(Some(60)), left(Some(0)), left(None)],
+            [Some(60), None, None]
+        );
+        let (mut deaf, _bus) = routes_of(text, false);
+        assert_eq!(deaf.voice.subscribe("E_MINE", &socket, None), -1);
+        let said = deaf.lines(Instant::now(), false).unwrap();
+        assert!(
+            said.contains("loadmodule \"event_datagram.so\" expected"),
+            "{said}"
+        );
     }
 }

@@ -6,47 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_queue::ArrayQueue;
 
-use super::functions::Params;
-
-/// Something that happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
-    /// Such as `E_UL_CONTACT_INSERT`.
-    pub name: String,
-    /// What it says, in order: values with names or without.
-    pub params: Vec<(Option<String>, String)>,
-}
+use crate::event::{Event, Listen, Param, Value};
 
 /// Events on their way to `event_route`: from whoever raises them to the shard that runs the routes.
 ///
 /// Takes only those that have a route, and no more than [`EVENTS_MAX`] at a time; others are dropped, and counted.
 pub struct Events {
     routes: BTreeSet<String>,
-    queue: ArrayQueue<Event>,
+    queue: ArrayQueue<Event<'static>>,
     /// Written by whoever raises, and read for counts: nothing else depends on it.
     dropped: AtomicU64,
-}
-
-impl Event {
-    /// One with these parameters.
-    #[must_use]
-    pub fn new(name: &str, params: &Params<'_>) -> Self {
-        let owned = |(name, value): &(Option<&str>, &str)| {
-            (name.map(ToOwned::to_owned), (*value).to_owned())
-        };
-        Self {
-            name: name.to_owned(),
-            params: params.iter().map(owned).collect(),
-        }
-    }
-
-    /// What it says under `name`.
-    #[must_use]
-    pub fn param(&self, name: &str) -> Option<&str> {
-        let mut params = self.params.iter();
-        let found = params.find(|(known, _)| known.as_deref() == Some(name));
-        found.map(|(_, value)| &**value)
-    }
 }
 
 impl Events {
@@ -67,11 +36,12 @@ impl Events {
     }
 
     /// Brings an event on its way, from any thread; whether it has a route and found room. Does not block.
-    pub fn offer(&self, event: &str, params: &Params<'_>) -> bool {
-        if !self.wants(event) {
+    pub fn offer(&self, event: &Event<'_>) -> bool {
+        let has_route = str::from_utf8(&event.name).is_ok_and(|name| self.wants(name));
+        if !has_route {
             return false;
         }
-        let taken = self.queue.push(Event::new(event, params)).is_ok();
+        let taken = self.queue.push(kept(event)).is_ok();
         if !taken {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -79,7 +49,7 @@ impl Events {
     }
 
     /// The one that waits longest.
-    pub(super) fn take(&self) -> Option<Event> {
+    pub(super) fn take(&self) -> Option<Event<'static>> {
         self.queue.pop()
     }
 
@@ -87,6 +57,33 @@ impl Events {
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+impl Listen for Events {
+    /// One that finds no room is counted.
+    fn hear(&self, event: &Event<'_>) {
+        self.offer(event);
+    }
+}
+
+/// A copy, in which numbers are such as scripts can count with; longer ones are texts.
+fn kept(event: &Event<'_>) -> Event<'static> {
+    let value = |value: &Value<'_>| match value {
+        Value::Int(number) if i32::try_from(*number).is_err() => {
+            Value::Str(number.to_string().into_bytes().into())
+        }
+        Value::Int(number) => Value::Int(*number),
+        Value::Str(text) => Value::Str(text.to_vec().into()),
+        Value::Null => Value::Null,
+    };
+    let param = |param: &Param<'_>| Param {
+        name: param.name.as_ref().map(|name| name.to_vec().into()),
+        value: value(&param.value),
+    };
+    Event {
+        name: event.name.to_vec().into(),
+        params: event.params.iter().map(param).collect(),
     }
 }
 

@@ -53,7 +53,8 @@ pub enum Unresolved {
     Route(Vec<Kind>),
 }
 
-/// What the process does for scripts. Called by shards, so nothing of it may block.
+/// What the process does for scripts. Called by shards, so nothing of it may block; [`subscribe`](Self::subscribe) alone, which is
+/// rare, may wait while somebody else looks at subscriptions.
 pub trait Host: Send + Sync {
     /// Whether lines of this level are wanted: those that are not are not even made.
     fn wants(&self, level: Level) -> bool;
@@ -61,10 +62,10 @@ pub trait Host: Send + Sync {
     /// Takes a line. May drop it when too many come, and counts that.
     fn log(&self, level: Level, text: &str);
 
-    /// Raises an event. Negative: nobody takes it.
+    /// Raises an event: for its subscribers, and for its `event_route`. Negative: nobody takes it, or there is no room.
     fn raise(&self, event: &str, params: &Params<'_>) -> i32;
 
-    /// Sends an event to `socket` from now on, for `expire` seconds or for ever. Negative: it is not possible.
+    /// Sends an event to `socket` from now on, for `expire` seconds or for ever. Negative: it is not possible, which it has said why.
     fn subscribe(&self, event: &str, socket: &str, expire: Option<u32>) -> i32;
 }
 

@@ -198,7 +198,8 @@ impl Front for Routes {
         for event in std::iter::from_fn(|| events.take()).take(EVENTS_A_TURN) {
             let program = Arc::clone(self.runner.program());
             let mut entries = program.entries(Kind::Event);
-            let entry = entries.find(|entry| entry.name.as_deref() == Some(&event.name));
+            let entry = entries
+                .find(|entry| entry.name.as_deref().map(str::as_bytes) == Some(&*event.name));
             if let Some(entry) = entry {
                 let scene = Scene::of_event(self.shard, &event);
                 let end = self.runner.run(entry.at, &scene);

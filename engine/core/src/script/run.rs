@@ -10,6 +10,7 @@ use super::scene::Scene;
 use super::tree::Operand;
 use super::value::{Short, Value};
 use super::variable::Variable;
+use crate::event::{self, Param};
 
 /// What runs a program's routes, one at a time, on one thread: its registers, which are used again.
 pub(super) struct Runner {
@@ -199,12 +200,12 @@ impl<'r> Frame<'r> {
             Variable::ReturnCode => Value::Int(self.code),
             Variable::Param(name) => {
                 let event = self.scene.event();
-                text(event.and_then(|event| event.param(name)))
+                let mut params = event.into_iter().flat_map(|event| &event.params);
+                value(params.find(|param| param.name.as_deref() == Some(name.as_bytes())))
             }
             Variable::ParamAt(index) => {
                 let event = self.scene.event();
-                let param = event.and_then(|event| event.params.get(*index));
-                text(param.map(|(_, value)| &**value))
+                value(event.and_then(|event| event.params.get(*index)))
             }
         }
     }
@@ -307,8 +308,13 @@ fn shown(c: char) -> impl Iterator<Item = char> {
     plain.into_iter().chain(escaped.map(char::from))
 }
 
-fn text(value: Option<&str>) -> Value<'_> {
-    value.map_or(Value::Null, |value| Value::Text(value.as_bytes()))
+/// What an event says there. A number that is none for scripts was made a text on its way.
+fn value<'r>(param: Option<&'r Param<'_>>) -> Value<'r> {
+    match param.map(|param| &param.value) {
+        None | Some(event::Value::Null) => Value::Null,
+        Some(event::Value::Int(number)) => i32::try_from(*number).map_or(Value::Null, Value::Int),
+        Some(event::Value::Str(text)) => Value::Text(text),
+    }
 }
 
 impl fmt::Debug for Runner {
@@ -332,7 +338,7 @@ const TEXT_MAX: usize = 4096;
 const VALUES_MAX: usize = 64 << 10;
 
 /// Parameters of an event that a script raises.
-pub(crate) const RAISE_PARAMS_MAX: usize = 5;
+pub const RAISE_PARAMS_MAX: usize = 5;
 
 /// As OpenSIPS shows what has no value.
 const NULL: &str = "<null>";

@@ -6,10 +6,10 @@ use std::fmt::{self, Write as _};
 use binrush_wire::{Generation, Packet, Trailer};
 
 use super::Kind;
-use super::event::Event;
 use super::value::{Short, Value};
 use super::variable::Pseudo;
 use crate::dispatch::handler::{Origin, ShardId};
+use crate::event::Event;
 
 /// What a route runs for: a packet, an event, or nothing but time.
 pub struct Scene<'a> {
@@ -17,7 +17,7 @@ pub struct Scene<'a> {
     shard: ShardId,
     /// The packet, and what it came by.
     packet: Option<(&'a Packet<'a>, &'a Origin)>,
-    event: Option<&'a Event>,
+    event: Option<&'a Event<'a>>,
     /// The source as text, once it was asked for.
     source: OnceCell<Short>,
     /// Likewise what stands at the end of the packet.
@@ -49,7 +49,7 @@ impl<'a> Scene<'a> {
 
     /// `event` was raised.
     #[must_use]
-    pub const fn of_event(shard: ShardId, event: &'a Event) -> Self {
+    pub const fn of_event(shard: ShardId, event: &'a Event<'a>) -> Self {
         Self {
             event: Some(event),
             ..Self::bare(Kind::Event, shard)
@@ -82,7 +82,7 @@ impl<'a> Scene<'a> {
 
     /// The event that was raised.
     #[must_use]
-    pub const fn event(&self) -> Option<&'a Event> {
+    pub const fn event(&self) -> Option<&'a Event<'a>> {
         self.event
     }
 

@@ -166,6 +166,17 @@ impl Script {
         names
     }
 
+    /// The events that it raises.
+    pub fn raised(&self) -> impl Iterator<Item = &str> {
+        let mut calls = Vec::new();
+        let statements = self.routes.iter().flat_map(|route| &route.body);
+        statements.for_each(|each| each.calls(&mut calls));
+        calls.into_iter().filter_map(|call| match &call.callee {
+            Callee::Raise { event, .. } => Some(&**event),
+            _ => None,
+        })
+    }
+
     /// Where routes of this kind begin that run without being called, by index.
     pub(crate) fn entries(&self, kind: Kind) -> impl Iterator<Item = usize> {
         let routes = self.routes.iter().enumerate();

@@ -4,6 +4,7 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::dispatch::front::Front;
 use crate::dispatch::handler::{Origin, ShardId};
+use crate::event::{Event, Param, Value as EventValue};
 
 fn scripts(text: &str, shards: usize, keeper: u16) -> (Scripts, Arc<Double>, Arc<Events>) {
     let (program, double) = program(text);
@@ -78,16 +79,17 @@ fn events_come_to_their_routes_with_their_parameters_and_a_full_queue_is_counted
     let (scripts, double, events) = scripts(text, 1, 0);
     let mut front = front(&scripts, 0);
     assert!(admits(&mut *front, 1), "there is no request route");
-    assert!(!events.offer("E_Z", &[]), "it has no route");
-    assert!(events.offer("E_X", &[(Some("ip"), "192.0.2.1"), (None, "x")]));
-    assert!(events.offer("E_Y", &[]));
+    assert!(!events.offer(&Event::new(b"E_Z")), "it has no route");
+    let event = Event::new(b"E_X").with(Param::str("ip", b"192.0.2.1"));
+    assert!(events.offer(&event.with(Param::unnamed(EventValue::Str(b"x".into())))));
+    assert!(events.offer(&Event::new(b"E_Y")));
     front.turn(Timestamp::from_nanos(1));
     assert_eq!(
         double.taken(),
         ["error: 192.0.2.1 x <null> <null>", "yes 0"]
     );
     for n in 0..EVENTS_MAX + 3 {
-        assert_eq!(events.offer("E_Y", &[]), n < EVENTS_MAX);
+        assert_eq!(events.offer(&Event::new(b"E_Y")), n < EVENTS_MAX);
     }
     for turn in 0..8 {
         front.turn(Timestamp::from_nanos(2 + turn));
@@ -96,4 +98,27 @@ fn events_come_to_their_routes_with_their_parameters_and_a_full_queue_is_counted
     front.turn(Timestamp::from_nanos(20));
     assert!(double.taken().is_empty());
     assert_eq!(scripts.counts().events_dropped, 3);
+}
+
+#[test]
+fn numbers_of_events_are_numbers_for_routes_and_what_is_too_long_for_one_is_a_text() {
+    let text = "event_route[E_X] { \
+                    if ($param(state) == 1 && $param(none) == null) yes(); \
+                    xlog(\"$param(expires) $param(none) $param(bytes)\"); }";
+    let (scripts, double, events) = scripts(text, 1, 0);
+    let mut front = front(&scripts, 0);
+    let none = Param {
+        name: Some(b"none".into()),
+        value: EventValue::Null,
+    };
+    let event = Event::new(b"E_X")
+        .with(Param::int("state", 1))
+        .with(Param::int("expires", 1 << 40))
+        .with(none)
+        .with(Param::str("bytes", b"a\xff"));
+    assert!(events.offer(&event));
+    front.turn(Timestamp::from_nanos(1));
+    let said = "error: 1099511627776 <null> a\\xff";
+    assert_eq!(double.taken(), ["yes 0", said]);
+    assert_eq!(scripts.counts().incomparable, 0);
 }
