@@ -15,6 +15,8 @@ use crate::receiver::{Receiver, count};
 
 /// Modules that crash, hang or take long.
 mod broken;
+/// Events that modules raise.
+mod events;
 /// Servers that follow each other.
 mod lives;
 /// Names, and on which threads they are called.

@@ -341,6 +341,8 @@ fn serve_once(
     if let Some(bus) = &bus {
         settings.warnings.extend(events::start(bus, &settings)?);
     }
+    let wrong = modules.map(|modules| modules.tell_by(bus.as_ref()));
+    settings.warnings.extend(wrong.into_iter().flatten());
     let resident = modules.map(|modules| modules.register(&mut registry, &settings));
     let resident = resident.transpose()?;
     let routes = linked.map(|linked| linked.plan(&settings, &mut registry, bus.as_ref()));

@@ -1,7 +1,7 @@
 //! Events that modules raise. (OpenSIPS 1.11 `evi/event_interface.c`, `evi/evi_params.c`)
 //!
-//! Whoever serves modules takes them with a sink; without one they are counted, and modules that ask first whether
-//! anybody wants an event are told that nobody does.
+//! Whoever serves modules takes them with a sink, which is told of each name when it is published; without one they are counted, and
+//! modules that ask first whether anybody wants an event are told that nobody does.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
@@ -35,6 +35,10 @@ pub enum EventValue {
 
 /// Takes events, on the threads that raise them. It must not block.
 pub trait Sink: Send + Sync {
+    /// A module will raise events of that name, or said so again; whether they can be told. It may wait for a lock, as modules publish
+    /// at their start.
+    fn publish(&self, name: &str) -> bool;
+
     /// Whether anybody wants events of that name; asked before parameters are put together.
     fn wants(&self, name: &str) -> bool;
 
@@ -42,7 +46,7 @@ pub trait Sink: Send + Sync {
     fn raise(&self, event: Event) -> bool;
 }
 
-/// Sets who takes events, once; `false` when that was done before.
+/// Sets who takes events, once; `false` when that was done before. What was published until then is in [`counts`].
 pub fn set_sink(sink: Box<dyn Sink>) -> bool {
     SINK.set(sink).is_ok()
 }
@@ -77,8 +81,8 @@ fn published(id: c_int) -> Option<(&'static str, &'static AtomicU64)> {
     Some((event.name.get()?, &event.raised))
 }
 
-/// The id of the event `name`, which is published if it was not. -1 when the name is empty, longer than 64 bytes, or no UTF-8, or
-/// when there are 1024 events. Safe from any thread.
+/// The id of the event `name`, which is published if it was not. -1 when the name is empty, longer than 64 bytes, or no UTF-8, when
+/// there are 1024 events, or when whoever tells them has no room or cannot write the name. Safe from any thread.
 ///
 /// # Safety
 /// `name` has as many bytes as it says.
@@ -95,6 +99,9 @@ pub unsafe extern "C" fn evi_publish_event(name: Str) -> c_int {
         }
         let of_name = |event: &Published| event.name.get_or_init(|| name.to_owned()) == name;
         let place = EVENTS.iter().position(of_name);
+        if SINK.get().is_some_and(|sink| !sink.publish(name)) {
+            return ERROR;
+        }
         place
             .and_then(|place| c_int::try_from(place).ok())
             .unwrap_or(ERROR)

@@ -3,6 +3,7 @@
 use std::ffi::c_int;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use binrush::abi::base::Str;
 use binrush::abi::module::PROC_BIN;
 use binrush::loader::{CommandError, Modules};
 use binrush::support::events::{self, Event, EventValue, Sink};
@@ -160,6 +161,10 @@ struct Listener(Mutex<Vec<Event>>);
 static LISTENER: Listener = Listener(Mutex::new(Vec::new()));
 
 impl Sink for &'static Listener {
+    fn publish(&self, name: &str) -> bool {
+        name != "E_TEST_REFUSED"
+    }
+
     fn wants(&self, name: &str) -> bool {
         name == "E_TEST_HAPPENED"
     }
@@ -186,6 +191,16 @@ fn events_are_raised_with_their_parameters_if_anybody_wants_them() {
     };
     assert_eq!(raise().reason, "nobody wants it");
     assert!(events::set_sink(Box::new(&LISTENER)));
+    let publish = |name: &str| {
+        let name = Str {
+            s: name.as_ptr().cast_mut().cast(),
+            len: c_int::try_from(name.len()).expect("it is short"),
+        };
+        // SAFETY: it is as long as it says.
+        unsafe { events::evi_publish_event(name) }
+    };
+    assert_eq!(publish("E_TEST_REFUSED"), -1);
+    assert_eq!(publish("E_TEST_HAPPENED"), 0, "the first there is");
     assert_eq!(raise().reason, "OK");
     let text = |text: &[u8]| Some(text.to_vec());
     let raised = std::mem::take(&mut *LISTENER.0.lock().unwrap_or_else(PoisonError::into_inner));
@@ -207,7 +222,11 @@ fn events_are_raised_with_their_parameters_if_anybody_wants_them() {
             },
         ]
     );
-    assert_eq!(events::counts(), [("E_TEST_HAPPENED".to_owned(), 2)]);
+    let counts = ["E_TEST_HAPPENED", "E_TEST_REFUSED"].map(str::to_owned);
+    assert_eq!(
+        events::counts(),
+        counts.into_iter().zip([2, 0]).collect::<Vec<_>>()
+    );
     modules.destroy();
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //!  before any socket:  dlopen ─▶ modparam ─▶ mod_init ─▶ fixups of the script    a bad module costs nothing that runs
 //!  engine starts:      names ─▶ handlers; child_init, then startup_route, on the shard's own thread
-//!  while it runs:      callbacks on shards; commands and statistics told to the home shard; look each second
+//!  while it runs:      callbacks on shards, which raise events; commands and statistics told to the home shard; look each second
 //!  behind the shards:  free_fixup ─▶ destroy
 //! ```
 //!
@@ -24,6 +24,7 @@ use binrush::running;
 use binrush::script::ModuleFunctions;
 use binrush_engine::config::{self, Libraries, LibraryStatement, Named};
 use binrush_engine::engine::SHARDS_MAX;
+use binrush_engine::event::Bus;
 use binrush_engine::{Engine, NameId, NoBeginning, Registry, ShardId};
 use serde_json::json;
 
@@ -38,6 +39,8 @@ use errand::Resident;
 mod errand;
 /// What is told of modules while they run.
 mod news;
+/// Events that they raise.
+mod raised;
 
 pub(super) use errand::Errands;
 pub(super) use news::News;
@@ -212,6 +215,12 @@ impl Loaded {
         }
         let modules = Arc::clone(&self.modules);
         Ok(registry.resident("modules", move |_| Resident::new(Arc::clone(&modules)))?)
+    }
+
+    /// Has the events of modules told by `bus` from now on, those that were published and those that will be; what an operator should
+    /// know.
+    pub(super) fn tell_by(&self, bus: Option<&Bus>) -> Vec<String> {
+        raised::tell_by(bus)
     }
 
     /// Takes over what was registered by `child_init`, when the engine has started.
