@@ -107,7 +107,8 @@ fn the_result_goes_where_it_is_asked_for_and_never_over_another() {
     let out = folder.path("binrush.cfg");
     let said = run(&["import", text(from), "--out", &out]).ok();
     assert!(
-        said.text().contains("left out, scripts are not run"),
+        said.text()
+            .contains("left out, routes about calls are not taken along"),
         "{}",
         said.text()
     );

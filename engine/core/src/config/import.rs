@@ -230,7 +230,9 @@ impl Reason {
                 "these are about SIP, processes, memory or logs, which decide nothing here"
             }
             Self::Module => "these modules are no part of binrush, and nothing of them is needed",
-            Self::Route => "scripts are not run: binrush holds records, it routes no calls",
+            Self::Route => {
+                "routes about calls are not taken along: binrush routes no calls, and runs only routes about BIN packets"
+            }
         }
     }
 }
