@@ -13,7 +13,7 @@ thread_local! {
 
 impl Bus {
     /// Raises `event` by a source of this thread's own, which it gets when it first raises an event that somebody wants: for threads
-    /// that raise often and last, as shards do. Takes no lock but then. Beyond [`SOURCES_MAX`] sources it is [`Bus::raise`].
+    /// that raise often and last, as shards do. Takes no lock but then. Where a bus has 256 sources it is [`Bus::raise`].
     pub fn raise_here(&self, event: EventId, params: &[Param<'_>]) -> Raised {
         if !self.wants(event) {
             return Raised::Unwanted;
