@@ -121,7 +121,8 @@ pub(crate) trait Answers: Send + Sync {
         Vec::new()
     }
 
-    /// Runs one of them, and waits for its answer for a few seconds at the most.
+    /// Runs one of them, and waits for its answer for a few seconds at the most. Called on a thread of its own, for one client at a
+    /// time: others are answered meanwhile.
     ///
     /// # Errors
     /// There is no such command, or it does not answer, in words.
@@ -169,6 +170,8 @@ struct Desk {
     limits: Limits,
     /// As of [`Answering`].
     is_over: Arc<AtomicBool>,
+    /// Taken by who has a command run, until that is over.
+    commands: Arc<Semaphore>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -209,6 +212,7 @@ impl Control {
             us,
             limits,
             is_over: Arc::clone(&is_over),
+            commands: Arc::new(Semaphore::new(1)),
         });
         let (stop, stopped) = oneshot::channel();
         let (at_work, ended) = mpsc::sync_channel(1);
@@ -284,11 +288,34 @@ impl Desk {
                 Err(why) => Answer::Error(why),
             },
             Request::Commands {} => Answer::Commands(self.answers.commands()),
-            Request::Run { command, params } => match self.answers.run_command(command, params) {
-                Ok(reply) => Answer::Reply(reply),
-                Err(why) => Answer::Error(why),
-            },
-            Request::Handover { .. } => Answer::Error("asked of nobody".to_owned()),
+            Request::Run { .. } | Request::Handover { .. } => {
+                Answer::Error("asked of nobody".to_owned())
+            }
+        }
+    }
+
+    /// Has a command run beside the thread that answers: it may take seconds, and nobody else is to wait for it.
+    async fn run(&self, command: String, params: Vec<String>) -> Answer {
+        let Ok(turn) = Arc::clone(&self.commands).try_acquire_owned() else {
+            return Answer::Error(format!(
+                "another command is under way, and one is run at a time: ask for {command} again when it is over"
+            ));
+        };
+        let (done, answer) = oneshot::channel();
+        let answers = Arc::clone(&self.answers);
+        let run = move || {
+            let ran = answers.run_command(command, params);
+            // Before it is told, so that who has the answer may ask again. Whoever asked may have gone.
+            drop(turn);
+            let _ = done.send(ran);
+        };
+        if let Err(error) = thread::Builder::new().name("command".into()).spawn(run) {
+            return Answer::Error(format!("there is no thread to run it: {error}"));
+        }
+        match answer.await {
+            Ok(Ok(reply)) => Answer::Reply(reply),
+            Ok(Err(why)) => Answer::Error(why),
+            Err(_) => Answer::Error("what ran it has ended".to_owned()),
         }
     }
 
@@ -364,6 +391,7 @@ async fn serve(stream: UnixStream, desk: &Desk) {
     };
     let answer = match asked {
         Some(Ok(Request::Handover { language })) => return desk.hand_over(stream, language).await,
+        Some(Ok(Request::Run { command, params })) => desk.run(command, params).await,
         Some(Ok(request)) => desk.answer(request),
         Some(Err(why)) => Answer::Error(why),
         None => return,

@@ -52,6 +52,9 @@ struct Fake {
     unknown: Option<&'static str>,
     /// How long it takes to find out how tables are.
     slow: Duration,
+    /// What a command waits for; and whether one is under way.
+    gate: Mutex<()>,
+    runs: AtomicBool,
     requests: Mutex<Vec<(i32, String)>>,
 }
 
@@ -103,6 +106,13 @@ impl Answers for Fake {
             }),
             table => Err(format!("there is no table {table}")),
         }
+    }
+
+    fn run_command(&self, name: String, _: Vec<String>) -> Result<Reply, String> {
+        self.runs.store(true, Ordering::Release);
+        drop(self.gate.lock().unwrap());
+        self.runs.store(false, Ordering::Release);
+        Err(format!("{name} ran"))
     }
 }
 
@@ -202,6 +212,35 @@ fn each_question_gets_its_answer() {
     assert_eq!(none.to_string(), "there is no table 1/y");
     let asked = [1, 7].map(|cluster| (cluster, "dialog-dlg-repl".to_owned()));
     assert_eq!(*fake.requests.lock().unwrap(), asked);
+}
+
+#[test]
+fn a_command_that_takes_long_keeps_no_other_question_waiting() {
+    let folder = Folder::new();
+    let (_control, fake) = server(&folder);
+    let path = folder.socket();
+    let run = |command: &str| {
+        let request = Request::Run {
+            command: command.to_owned(),
+            params: Vec::new(),
+        };
+        ask(&path, &request).unwrap_err().to_string()
+    };
+    thread::scope(|scope| {
+        let closed = fake.gate.lock().unwrap();
+        let slow = scope.spawn(|| run("slow"));
+        while !fake.runs.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+        assert!(ask(&path, &Request::Peers {}).is_ok());
+        assert_eq!(
+            run("second"),
+            "another command is under way, and one is run at a time: ask for second again when it is over"
+        );
+        drop(closed);
+        assert_eq!(slow.join().unwrap(), "slow ran");
+    });
+    assert_eq!(run("second"), "second ran");
 }
 
 #[test]
