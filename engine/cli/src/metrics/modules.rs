@@ -43,7 +43,7 @@ pub(super) fn families(modules: &Modules) -> Vec<MetricFamily> {
         let own = own.filter(move |own| own.is_counter == is_counter);
         own.take(STATISTICS_MAX).map(move |own| {
             let labels = [("library", &own.module[..]), ("name", &own.name)];
-            metric(&labels, own.value as f64)
+            metric(&labels, value(own))
         })
     };
     let rest = [
@@ -54,16 +54,24 @@ pub(super) fn families(modules: &Modules) -> Vec<MetricFamily> {
         ),
         counters(
             "binrush_library_statistic_total",
-            "Statistics that modules from shared libraries export, as far as they only grow.",
+            "Statistics that modules from shared libraries export and may reset: those without STAT_NO_RESET and without a function.",
             own(true, counter),
         ),
         gauges(
             "binrush_library_statistic",
-            "Statistics that modules from shared libraries export, and may reset.",
+            "Statistics that modules from shared libraries export with STAT_NO_RESET, or as a function: they go up and down.",
             own(false, gauge),
         ),
     ];
     counted.into_iter().chain(rest).collect()
+}
+
+/// What stands below zero in C's `unsigned long` is told as such, but of what only grows.
+fn value(of: &Statistic) -> f64 {
+    match of.is_counter {
+        true => of.value as f64,
+        false => of.value.cast_signed() as f64,
+    }
 }
 
 const COUNTERS: [OfModule; 4] = [
@@ -119,7 +127,11 @@ mod tests {
                     name: "counter".to_owned(),
                     callbacks,
                 }],
-                statistics: vec![statistic("seen", 9, true), statistic("held", 4, false)],
+                statistics: vec![
+                    statistic("seen", 9, true),
+                    statistic("held", 4, false),
+                    statistic("owed", 3u64.wrapping_neg(), false),
+                ],
             },
             ..Status::default()
         };
@@ -137,6 +149,7 @@ mod tests {
         for (family, name, value) in [
             ("binrush_library_statistic_total", "seen", 9.0),
             ("binrush_library_statistic", "held", 4.0),
+            ("binrush_library_statistic", "owed", -3.0),
         ] {
             let labels = [("library", "counter"), ("name", name)];
             assert_eq!(page.value(family, &labels), Some(value), "{name}");
