@@ -85,6 +85,8 @@ impl Place {
 
     #[inline]
     pub(super) fn took(&self, ticks: u64, budget: u64) {
+        // A counter that went back, as between cores of a machine whose own are not in step: it took nothing that anybody knows.
+        let ticks = if ticks > u64::MAX / 2 { 0 } else { ticks };
         if ticks > self.longest.load(Ordering::Relaxed) {
             self.longest.store(ticks, Ordering::Relaxed);
         }
@@ -98,4 +100,19 @@ impl Place {
 #[inline]
 fn add_one(count: &AtomicU64) {
     count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_that_went_back_makes_no_callback_the_longest() {
+        let counts = CallbackCounts::new(1);
+        let place = counts.of(0).unwrap();
+        place.took(3u64.wrapping_sub(5), 100);
+        assert_eq!(counts.totals(), CallbackTotals::default());
+        place.took(101, 100);
+        assert_eq!(counts.totals().over_budget, 1);
+    }
 }
