@@ -211,6 +211,22 @@ fn two_modules_count_packets_answer_commands_and_tell_statistics() {
 }
 
 #[test]
+fn timers_run_on_the_thread_of_the_module() {
+    let Some(workshop) = Workshop::new("modules-timer", &["timer"]) else {
+        return;
+    };
+    let server = workshop.serve("loadmodule \"timer.so\"\n");
+    let told = |name| {
+        let labels = [("library", "timer"), ("name", name)];
+        metrics(&server).value("binrush_library_statistic", &labels)
+    };
+    wait_until("a timer to have run twice", || told("often") >= Some(2.0));
+    assert_eq!(told("elsewhere"), Some(0.0));
+    let total = server.stop("TERM");
+    assert_eq!(total["balanced"], true, "{total}");
+}
+
+#[test]
 fn the_executable_exports_what_the_list_says_and_nothing_else() {
     let nm = Command::new("nm")
         .args(["-D", "--defined-only", "--format=posix"])

@@ -22,6 +22,7 @@ use binrush::handler::{CallbackCounts, CallbackTotals, Care, ModuleHandler};
 use binrush::loader::{Loader, ModuleId, Modules, Options, ParamError, Value};
 use binrush::running;
 use binrush::script::ModuleFunctions;
+use binrush::support::timers;
 use binrush_engine::config::{self, Libraries, LibraryStatement, Named};
 use binrush_engine::engine::SHARDS_MAX;
 use binrush_engine::event::Bus;
@@ -35,7 +36,7 @@ use crate::metrics;
 use crate::text::counted;
 use errand::Resident;
 
-/// Commands and statistics, run where modules are.
+/// Commands, statistics and timers, run where modules are.
 mod errand;
 /// What is told of modules while they run.
 mod news;
@@ -110,6 +111,8 @@ impl Loaded {
             modules.make_reentrant(*id);
         }
         let failed = |error: &dyn std::fmt::Display| Refused::Module(error.to_string());
+        // Before `mod_init`, where they are registered: the resident of the home shard runs them.
+        timers::serve();
         let registered = modules.init().map_err(|error| failed(&error))?;
         let registered = registered.into_iter().map(|(id, registrations)| {
             let name = modules.name(id);
@@ -214,7 +217,9 @@ impl Loaded {
             });
         }
         let modules = Arc::clone(&self.modules);
-        Ok(registry.resident("modules", move |_| Resident::new(Arc::clone(&modules)))?)
+        Ok(registry.resident("modules", move |shard| {
+            Resident::new(Arc::clone(&modules), shard)
+        })?)
     }
 
     /// Has the events of modules told by `bus` from now on, those that were published and those that will be; what an operator should

@@ -1,22 +1,23 @@
-//! Commands and statistics of modules, run on the thread that runs their other code.
+//! Commands, statistics and timers of modules, run on the thread that runs their other code.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use binrush::loader::Modules;
 use binrush::support::mi::MiReply;
 use binrush::support::statistics::Statistic;
-use binrush_engine::{Context, Handler, NameId, Teller, Told, Verdict};
+use binrush_engine::{Context, Handler, NameId, ShardId, Teller, Timestamp, Told, Verdict};
 use binrush_wire::Packet;
 
 use super::HOME;
 
-/// Runs what it is told to, on the home shard.
+/// Runs what it is told to, and timers when they are due, on the home shard.
 pub(super) struct Resident {
     modules: Arc<Modules>,
+    is_home: bool,
 }
 
 /// What it is told.
@@ -50,8 +51,11 @@ pub(in crate::serve) struct Errands {
 }
 
 impl Resident {
-    pub(super) const fn new(modules: Arc<Modules>) -> Self {
-        Self { modules }
+    pub(super) fn new(modules: Arc<Modules>, shard: ShardId) -> Self {
+        Self {
+            modules,
+            is_home: shard == HOME,
+        }
     }
 }
 
@@ -81,6 +85,12 @@ impl Handler for Resident {
                 read.is_due.store(false, Ordering::Release);
             }
         }
+    }
+
+    /// Timers of all modules, of reentrant ones too: in OpenSIPS each runs in one process. One at a time, so that packets come in
+    /// between.
+    fn turn(&mut self, _: Timestamp) -> bool {
+        self.is_home && self.modules.run_timers(Instant::now())
     }
 }
 
