@@ -80,8 +80,9 @@ fn a_name_of_a_built_in_part_is_taken_where_that_is_said_alone() {
     let lines = "loadmodule \"dialog.so\"\nloadmodule \"usrloc.so\"\nloadmodule \"shards.so\"\n\
                  modparam(\"shards\", \"name\", \"ul\")\n";
     let tells = format!("{lines}modparam(\"shards\", \"tells\", 1)");
+    let config = workshop.config("");
     workshop.refused(&tells).exits(2).says(&[
-        "module shards registers packets named \"ul\", which a built-in part takes",
+        &format!("{config}:9:12: module shards registers packets named \"ul\", which a built-in part takes"),
         "modparam(\"binrush\", \"override\", \"ul\")",
         "shards: destroyed\n",
     ]);
@@ -117,9 +118,10 @@ fn what_child_init_registers_is_called_too() {
         server.stop("TERM");
     }
     let taken = "loadmodule \"usrloc.so\"\nloadmodule \"shards.so\"\nmodparam(\"shards\", \"late_name\", \"ul\")\n";
-    workshop.refused(taken).exits(1).says(&[
-        "shard0 cannot begin: module shards registers packets named \"ul\", which a built-in part takes",
-    ]);
+    let config = workshop.config("");
+    workshop.refused(taken).exits(1).says(&[&format!(
+        "shard0 cannot begin: {config}:8:12: module shards registers packets named \"ul\", which a built-in part takes"
+    )]);
 }
 
 #[test]

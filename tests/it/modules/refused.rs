@@ -61,6 +61,7 @@ fn a_module_whose_start_fails_is_named_and_those_before_it_are_ended() {
     let Some(workshop) = Workshop::new("modules-failing", &modules) else {
         return;
     };
+    let config = workshop.config("");
     for failing in ["failing_init", "failing_child"] {
         let lines = format!(
             "loadmodule \"shards.so\"\nmodparam(\"shards\", \"tells\", 1)\nloadmodule \"{failing}.so\""
@@ -69,7 +70,11 @@ fn a_module_whose_start_fails_is_named_and_those_before_it_are_ended() {
             &workshop,
             &lines,
             1,
-            &[failing, "shards: destroyed\n", "error: "],
+            &[
+                &format!("{config}:9:12: module \"{failing}\" cannot start"),
+                "shards: destroyed\n",
+                "error: ",
+            ],
         );
     }
 }

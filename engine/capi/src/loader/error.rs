@@ -309,6 +309,21 @@ pub enum InitError {
     },
 }
 
+impl InitError {
+    /// The module that cannot be initialised.
+    #[must_use]
+    pub fn module(&self) -> &str {
+        match self {
+            Self::Module { module, .. }
+            | Self::Child { module, .. }
+            | Self::Command { module, .. }
+            | Self::Elsewhere { module }
+            | Self::StatisticTaken { module, .. }
+            | Self::Order { module, .. } => module,
+        }
+    }
+}
+
 /// Why a command has no answer.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]

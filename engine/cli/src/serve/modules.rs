@@ -23,7 +23,7 @@ use binrush::loader::{Loader, ModuleId, Modules, Options, ParamError, Value};
 use binrush::running;
 use binrush::script::ModuleFunctions;
 use binrush::support::timers;
-use binrush_engine::config::{self, Libraries, LibraryStatement, Named};
+use binrush_engine::config::{self, Excerpt, Libraries, LibraryStatement, Named};
 use binrush_engine::engine::SHARDS_MAX;
 use binrush_engine::event::Bus;
 use binrush_engine::{Engine, NameId, NoBeginning, Registry, ShardId};
@@ -60,6 +60,8 @@ struct One {
     id: ModuleId,
     name: &'static str,
     file: PathBuf,
+    /// Its `loadmodule`.
+    at: Excerpt,
     is_reentrant: bool,
     care: Care,
     /// By `mod_init`.
@@ -91,7 +93,8 @@ impl Loaded {
             let warning = format!("a module that crashes will not be named: {error}");
             settings.warnings.push(warning);
         }
-        let modules = Arc::new(load(&libraries)?);
+        let (modules, places) = load(&libraries)?;
+        let modules = Arc::new(modules);
         let each: Vec<_> = modules.ids().map(|id| (id, modules.name(id))).collect();
         for (id, name) in &each {
             running::comes_from(name, &modules.file(*id).display().to_string());
@@ -110,16 +113,23 @@ impl Loaded {
         for (id, _) in each.iter().filter(|(_, name)| libraries.is_reentrant(name)) {
             modules.make_reentrant(*id);
         }
-        let failed = |error: &dyn std::fmt::Display| Refused::Module(error.to_string());
         // Before `mod_init`, where they are registered: the resident of the home shard runs them.
         timers::serve();
-        let registered = modules.init().map_err(|error| failed(&error))?;
+        let registered = modules.init();
+        let registered = registered.map_err(|error| {
+            let failed = each.iter().find(|(_, name)| *name == error.module());
+            Refused::Module(match failed {
+                Some((id, _)) => places[id.index()].problem(error.to_string()).to_string(),
+                None => error.to_string(),
+            })
+        })?;
         let registered = registered.into_iter().map(|(id, registrations)| {
             let name = modules.name(id);
             Arc::new(One {
                 id,
                 name,
                 file: modules.file(id).to_owned(),
+                at: places[id.index()].clone(),
                 is_reentrant: libraries.is_reentrant(name),
                 care: Care {
                     module: name,
@@ -146,7 +156,8 @@ impl Loaded {
         for one in &self.each {
             for registration in &one.registrations {
                 let name = printable(&registration.name);
-                may_take(&name, one.name, settings).map_err(Refused::Config)?;
+                let may = may_take(&name, one.name, settings);
+                may.map_err(|why| Refused::Config(one.at.problem(why).to_string()))?;
                 taken.insert(name);
             }
         }
@@ -333,18 +344,22 @@ impl One {
         shard: ShardId,
         settings: &Settings,
     ) -> Result<(), NoBeginning> {
+        let at = |why: String| self.at.problem(why).to_string();
         let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
         if !begun.insert(shard.0) {
             // The thread that the shard had before is over.
             return match self.is_reentrant {
                 true => Ok(()),
-                false => Ok(modules.move_here(self.id)?),
+                false => modules
+                    .move_here(self.id)
+                    .map_err(|error| at(error.to_string()).into()),
             };
         }
-        let registered = modules.child_init(self.id, PROC_BIN)?;
+        let registered = modules.child_init(self.id, PROC_BIN);
+        let registered = registered.map_err(|error| at(error.to_string()))?;
         let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
         for registration in registered {
-            may_take(&printable(&registration.name), self.name, settings)?;
+            may_take(&printable(&registration.name), self.name, settings).map_err(at)?;
             // Each shard's child_init registers the same.
             if late.iter().all(|known| known.name != registration.name) {
                 late.push(registration);
@@ -361,12 +376,13 @@ impl Refused {
     }
 }
 
-/// Everything that statements say, in their order.
-fn load(libraries: &Libraries) -> Result<Modules, Refused> {
+/// Everything that statements say, in their order; and where each module's `loadmodule` stands, by its number.
+fn load(libraries: &Libraries) -> Result<(Modules, Vec<Excerpt>), Refused> {
     let mut loader = Loader::new(Options {
         vouched: libraries.trusted_dir.clone(),
         ..Options::default()
     });
+    let mut places = Vec::new();
     for statement in &libraries.statements {
         let wrong = match statement {
             LibraryStatement::Load {
@@ -376,6 +392,7 @@ fn load(libraries: &Libraries) -> Result<Modules, Refused> {
                 at,
             } => {
                 let loaded = loader.load(mpath.as_deref(), written);
+                places.push(at.clone());
                 let near = near.map_or_else(String::new, |part| {
                     format!("\n  did you mean the built-in \"{part}\"?")
                 });
@@ -404,7 +421,7 @@ fn load(libraries: &Libraries) -> Result<Modules, Refused> {
             return Err(Refused::Config(problem.to_string()));
         }
     }
-    Ok(loader.finish())
+    Ok((loader.finish(), places))
 }
 
 /// Whether `module` may have the packets of `name`; if not, why, and what to do.
