@@ -220,7 +220,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     };
     // Before any socket: a module that cannot be used costs nothing that runs.
-    let modules = match Modules::load(&mut settings) {
+    let modules = match Modules::load(&mut settings, &signals.stop) {
         Ok(modules) => modules,
         Err(modules::Refused::Config(wrong)) => {
             eprintln!("{wrong}");
@@ -353,6 +353,7 @@ fn serve_once(
     settings
         .warnings
         .extend(confined.iter().flat_map(Confined::warnings));
+    let lookout = modules.map(Modules::lookout);
     let mut engine = match bound.start(registry) {
         Ok(engine) => engine,
         Err(error) => return refused(&settings, error),
@@ -375,6 +376,7 @@ fn serve_once(
         }
         Err(error) => return Err(error),
     };
+    drop(lookout);
     taken.ready();
     // Who had them before is over: only now nobody may want to go on with those that are not asked for any more.
     if let Err(error) = engine.settle() {

@@ -62,6 +62,6 @@ pub(crate) fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a process exits with that was told again to end, and did not come to its totals.
-const IMPATIENT: i32 = 3;
+pub(crate) const IMPATIENT: i32 = 3;
 
 const REFUSED: &str = "cannot handle signals";

@@ -91,4 +91,26 @@ fn a_callback_that_reads_past_the_end_is_counted_and_its_packet_is_handled() {
     assert_eq!(total["balanced"], true, "{total}");
 }
 
+#[test]
+fn a_server_whose_module_does_not_begin_ends_when_it_is_asked_to_and_names_it() {
+    let Some(workshop) = Workshop::new("modules-stays", &["stays"]) else {
+        return;
+    };
+    for (place, thread) in [("mod_init", "main"), ("child_init", "shard0")] {
+        let mark = workshop.path(place);
+        let lines = format!(
+            "loadmodule \"stays.so\"\nmodparam(\"stays\", \"where\", \"{place}\")\n\
+             modparam(\"stays\", \"mark\", \"{mark}\")\nmodparam(\"binrush\", \"confine\", \"off\")\n"
+        );
+        let server = Running::start(&workshop.args(&workshop.config(&lines)));
+        wait_until("the module to be in it", || Path::new(&mark).exists());
+        let ended = server.stop("TERM").exits(3);
+        let told = format!(
+            "error: module stays ({}) does not return on {thread}, for 2 s by now; ended where it is",
+            workshop.path("stays.so")
+        );
+        assert!(ended.stderr.contains(&told), "{}", ended.stderr);
+    }
+}
+
 const SIGSEGV: i32 = 11;

@@ -35,9 +35,12 @@ use super::{cluster, ready};
 use crate::metrics;
 use crate::text::counted;
 use errand::Resident;
+use lookout::Lookout;
 
 /// Commands, statistics and timers, run where modules are.
 mod errand;
+/// Modules that do not return from their beginning or their end.
+mod lookout;
 /// What is told of modules while they run.
 mod news;
 /// Events that they raise.
@@ -52,6 +55,8 @@ pub(super) struct Loaded {
     each: Vec<Arc<One>>,
     /// A shard does not come back from a module: nobody else may run code of modules.
     hangs: AtomicBool,
+    /// SIGTERM or SIGINT came.
+    stop: Arc<AtomicBool>,
 }
 
 /// One of them.
@@ -84,7 +89,11 @@ pub(super) enum Refused {
 impl Loaded {
     /// Loads, sets parameters and initialises, in the order of the configuration. `None`: it names no libraries. Names that modules
     /// take from built-in parts are those of `settings` no longer, and what an operator should know is among its warnings.
-    pub(super) fn load(settings: &mut Settings) -> Result<Option<Self>, Refused> {
+    /// A module that does not return is named, and keeps nobody from ending the process who sets `stop`.
+    pub(super) fn load(
+        settings: &mut Settings,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Option<Self>, Refused> {
         let libraries = settings.libraries.clone();
         if libraries.is_empty() {
             return Ok(None);
@@ -109,13 +118,16 @@ impl Loaded {
             modules: Arc::clone(&modules),
             each: Vec::new(),
             hangs: AtomicBool::new(false),
+            stop: Arc::clone(stop),
         };
         for (id, _) in each.iter().filter(|(_, name)| libraries.is_reentrant(name)) {
             modules.make_reentrant(*id);
         }
         // Before `mod_init`, where they are registered: the resident of the home shard runs them.
         timers::serve();
+        let lookout = Lookout::start(stop);
         let registered = modules.init();
+        drop(lookout);
         let registered = registered.map_err(|error| {
             let failed = each.iter().find(|(_, name)| *name == error.module());
             Refused::Module(match failed {
@@ -322,6 +334,11 @@ impl Loaded {
                 .all(|one| self.modules.move_here(one.id).is_ok())
     }
 
+    /// Looks after modules until it is dropped, while [`News`] cannot: on the threads that begin.
+    pub(super) fn lookout(&self) -> Lookout {
+        Lookout::start(&self.stop)
+    }
+
     /// A shard does not end: what it runs goes on until the process ends, and nobody else may run code of modules.
     pub(super) fn leave_alone(&self) {
         self.hangs.store(true, Ordering::Relaxed);
@@ -331,6 +348,9 @@ impl Loaded {
 impl Drop for Loaded {
     fn drop(&mut self) {
         if !self.hangs.load(Ordering::Relaxed) {
+            // Whoever asked for this end waits for it; who asks again does not want to.
+            self.stop.store(false, Ordering::Relaxed);
+            let _lookout = self.lookout();
             self.modules.destroy();
         }
     }

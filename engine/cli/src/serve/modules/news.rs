@@ -104,8 +104,13 @@ impl News {
 }
 
 fn hangs(each: &Hanging) -> String {
+    format!("{}: nothing is received there", stays(each))
+}
+
+/// The same wherever it is.
+pub(super) fn stays(each: &Hanging) -> String {
     format!(
-        "module {} ({}) does not return on {}, for {} s by now: nothing is received there",
+        "module {} ({}) does not return on {}, for {} s by now",
         each.module,
         each.file,
         each.thread,
@@ -150,7 +155,7 @@ fn in_words(
 const EVERY: Duration = Duration::from_secs(10);
 
 /// A callback that takes longer than this does not return, as far as anybody can tell.
-const HANGS: Duration = Duration::from_secs(2);
+pub(super) const HANGS: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {

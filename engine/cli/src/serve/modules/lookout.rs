@@ -1,0 +1,68 @@
+//! Modules that do not return while nobody else looks: at their beginning and at their end.
+//!
+//! The main thread runs `mod_init` and `destroy`, and waits for `child_init`. So this is a thread beside it, which names who hangs,
+//! and ends the process when that is asked for meanwhile: a flag that a signal sets would be seen by nobody.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use binrush::running::Watch;
+use signal_hook::low_level;
+
+use super::news::{HANGS, stays};
+use crate::signal::IMPATIENT;
+
+/// Looks until it is dropped, which waits for its thread.
+#[derive(Debug)]
+pub(in crate::serve) struct Lookout {
+    /// Nothing is ever sent.
+    over: Option<Sender<()>>,
+    /// `None`: there was no thread to be had, and nobody looks.
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Lookout {
+    /// From now on. `stop`: SIGTERM or SIGINT came.
+    pub(in crate::serve) fn start(stop: &Arc<AtomicBool>) -> Self {
+        let (over_tx, over) = mpsc::channel();
+        let stop = Arc::clone(stop);
+        let look = move || {
+            let mut watch = Watch::new(Instant::now());
+            let mut told = Vec::new();
+            while over.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
+                for each in watch.look(Instant::now(), HANGS) {
+                    let which = (each.module, each.thread.clone());
+                    let text = stays(&each);
+                    if stop.load(Ordering::Relaxed) {
+                        eprintln!("error: {text}; ended where it is, as was asked for");
+                        low_level::exit(IMPATIENT);
+                    }
+                    if !told.contains(&which) {
+                        eprintln!("warning: {text}");
+                        told.push(which);
+                    }
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("lookout".into()).spawn(look);
+        Self {
+            over: Some(over_tx),
+            thread: thread.ok(),
+        }
+    }
+}
+
+impl Drop for Lookout {
+    fn drop(&mut self) {
+        drop(self.over.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Between two looks.
+const EVERY: Duration = Duration::from_millis(100);
