@@ -50,6 +50,32 @@ fn a_server_with_modules_hands_over_and_each_life_has_its_own() {
     assert_eq!(of_module(&total, "shards")["calls"], total["received"]);
 }
 
+#[test]
+fn a_life_that_goes_on_with_its_own_sockets_counts_its_own_callbacks() {
+    let Some(workshop) = Workshop::new("modules-again", &["shards", "failing_child"]) else {
+        return;
+    };
+    let mut server = workshop.serve("loadmodule \"shards.so\"\n");
+    server.send_all((0..10).map(|number| packet("shards", 1, "x", number)));
+    wait_for(&server, "shards", "packets", 10.0);
+    let config = fs::read_to_string(workshop.scratch.path("binrush.cfg")).expect("it is there");
+    let failing = format!("{config}loadmodule \"failing_child.so\"\n");
+    let mut heir = workshop.args(&workshop.scratch.file("failing.cfg", failing.as_bytes()));
+    heir.push("--handover".to_owned());
+    run(&heir).exits(1).says(&["failing_child"]);
+    let first = server.process.event("total");
+    assert_eq!(of_module(&first, "shards")["calls"], 10, "{first}");
+    let told = server.process.event("handover");
+    assert_eq!(told["done"], false, "{told}");
+    // A run has its own page, too.
+    server.ready = server.process.event("ready");
+    server.send_all((10..15).map(|number| packet("shards", 1, "x", number)));
+    wait_for(&server, "shards", "packets", 15.0);
+    let (_, total) = server.stop_after("TERM");
+    assert_eq!(of_module(&total, "shards")["calls"], 5, "{total}");
+    assert_eq!(count(&total, "received"), 5, "{total}");
+}
+
 #[track_caller]
 fn total_of(ended: &Finished) -> Value {
     let lines = ended.json();

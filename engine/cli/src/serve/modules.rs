@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::anyhow;
 use binrush::abi::module::PROC_BIN;
@@ -68,7 +68,8 @@ struct One {
     /// Its `loadmodule`.
     at: Excerpt,
     is_reentrant: bool,
-    care: Care,
+    /// With the counts of this run: each has its own, as all that is counted of packets.
+    care: Mutex<Care>,
     /// By `mod_init`.
     registrations: Vec<Registration>,
     /// By `child_init`, and not taken over yet.
@@ -143,7 +144,7 @@ impl Loaded {
                 file: modules.file(id).to_owned(),
                 at: places[id.index()].clone(),
                 is_reentrant: libraries.is_reentrant(name),
-                care: Care {
+                care: Mutex::new(Care {
                     module: name,
                     counts: Arc::new(CallbackCounts::new(SHARDS_MAX)),
                     budget: libraries.callback_budget,
@@ -151,7 +152,7 @@ impl Loaded {
                         true => Poison::On,
                         false => Poison::Off,
                     },
-                },
+                }),
                 registrations,
                 late: Mutex::default(),
                 begun: Mutex::default(),
@@ -213,8 +214,9 @@ impl Loaded {
         settings: &Settings,
     ) -> anyhow::Result<NameId> {
         for one in &self.each {
+            one.care().counts = Arc::new(CallbackCounts::new(SHARDS_MAX));
             for registration in &one.registrations {
-                let care = one.care.clone();
+                let care = one.care().clone();
                 let name = registration.name.clone();
                 let registration = registration.clone();
                 registry.register(&name, move |_| ModuleHandler::new(&registration, &care))?;
@@ -257,7 +259,7 @@ impl Loaded {
             let late =
                 std::mem::take(&mut *one.late.lock().unwrap_or_else(PoisonError::into_inner));
             for registration in late {
-                let care = one.care.clone();
+                let care = one.care().clone();
                 let name = registration.name.clone();
                 let make = move |_| ModuleHandler::new(&registration, &care);
                 let registered = match one.is_reentrant {
@@ -306,11 +308,11 @@ impl Loaded {
         }
     }
 
-    /// What callbacks came to so far, module by module.
+    /// What callbacks of this run came to so far, module by module.
     pub(super) fn counts(&self) -> Vec<metrics::Module> {
         let counts = self.each.iter().map(|one| metrics::Module {
             name: one.name.to_owned(),
-            callbacks: one.care.counts.totals(),
+            callbacks: one.care().counts.totals(),
         });
         counts.collect()
     }
@@ -357,6 +359,10 @@ impl Drop for Loaded {
 }
 
 impl One {
+    fn care(&self) -> MutexGuard<'_, Care> {
+        self.care.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// On the thread of `shard`.
     fn begin(
         &self,
