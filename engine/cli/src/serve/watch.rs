@@ -180,7 +180,9 @@ impl Server<'_> {
         for news in self.module_news.due(Instant::now(), &callbacks) {
             self.tell("module", &news.text, news.json);
         }
-        let statistics = self.errands.as_ref().map(Errands::statistics);
+        // Functions of modules tell some of them, so nobody asks where nobody sees them.
+        let errands = self.errands.as_ref().filter(|_| self.http.is_some());
+        let statistics = errands.map(Errands::statistics);
         Modules {
             callbacks,
             statistics: statistics.unwrap_or_default(),

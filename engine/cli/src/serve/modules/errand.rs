@@ -33,10 +33,10 @@ enum Errand {
     Statistics(Arc<Read>),
 }
 
-/// Statistics as they were read last.
+/// Statistics as they were read last, and when.
 #[derive(Default)]
 struct Read {
-    statistics: Mutex<Vec<Statistic>>,
+    statistics: Mutex<(Vec<Statistic>, Option<Instant>)>,
     /// It was asked for, and has not come.
     is_due: AtomicBool,
 }
@@ -81,7 +81,7 @@ impl Handler for Resident {
             }
             Errand::Statistics(read) => {
                 let statistics = self.modules.statistics();
-                *read.lock() = statistics;
+                *read.lock() = (statistics, Some(Instant::now()));
                 read.is_due.store(false, Ordering::Release);
             }
         }
@@ -141,14 +141,15 @@ impl Errands {
         }
     }
 
-    /// The statistics as they were read last; and has them read anew, unless that was asked for and has not come.
+    /// The statistics as they were read last, or none where that is longer ago than [`FRESH`]: the shard hangs then. And has them
+    /// read anew, unless that was asked for and has not come.
     pub(in crate::serve) fn statistics(&self) -> Vec<Statistic> {
         if !self.read.is_due.swap(true, Ordering::Acquire)
             && self.tell(Errand::Statistics(Arc::clone(&self.read))) != Told::Taken
         {
             self.read.is_due.store(false, Ordering::Release);
         }
-        self.read.lock().clone()
+        self.read.as_of(Instant::now())
     }
 
     fn tell(&self, errand: Errand) -> Told {
@@ -157,7 +158,16 @@ impl Errands {
 }
 
 impl Read {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Statistic>> {
+    fn as_of(&self, now: Instant) -> Vec<Statistic> {
+        let read = self.lock();
+        let is_fresh = |at: &Instant| now.saturating_duration_since(*at) <= FRESH;
+        match read.1.as_ref().is_some_and(is_fresh) {
+            true => read.0.clone(),
+            false => Vec::new(),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, (Vec<Statistic>, Option<Instant>)> {
         self.statistics
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -166,3 +176,28 @@ impl Read {
 
 /// Who asked waits no longer; shorter than who asks at the control socket waits.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// They are read each second.
+const FRESH: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statistics_that_nobody_read_for_a_while_are_not_told_as_if_they_were_of_now() {
+        let read = Read::default();
+        let now = Instant::now();
+        assert!(read.as_of(now).is_empty());
+        let statistic = Statistic {
+            module: "counter".to_owned(),
+            name: "seen".to_owned(),
+            value: 1,
+            is_counter: true,
+        };
+        *read.lock() = (vec![statistic.clone()], Some(now));
+        assert_eq!(read.as_of(now + FRESH), [statistic]);
+        let later = now + FRESH + Duration::from_millis(1);
+        assert!(read.as_of(later).is_empty());
+    }
+}
