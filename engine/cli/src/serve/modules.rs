@@ -11,6 +11,7 @@
 //! shard, because one may call functions of another; but what is named reentrant, whose callbacks run on every shard.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -103,6 +104,7 @@ impl Loaded {
             let warning = format!("a module that crashes will not be named: {error}");
             settings.warnings.push(warning);
         }
+        let alone = threads();
         let (modules, places) = load(&libraries)?;
         let modules = Arc::new(modules);
         let each: Vec<_> = modules.ids().map(|id| (id, modules.name(id))).collect();
@@ -128,7 +130,15 @@ impl Loaded {
         timers::serve();
         let lookout = Lookout::start(stop);
         let registered = modules.init();
+        // One of them is the lookout, which is still there.
+        let theirs = threads().saturating_sub(alone + 1);
         drop(lookout);
+        if settings.confine && theirs > 0 {
+            settings.warnings.push(format!(
+                "{} that modules started before child_init keep all rights: confined are those that start later",
+                counted(theirs as u64, "thread")
+            ));
+        }
         let registered = registered.map_err(|error| {
             let failed = each.iter().find(|(_, name)| *name == error.module());
             Refused::Module(match failed {
@@ -471,6 +481,11 @@ fn may_take(name: &str, module: &str, settings: &Settings) -> Result<(), String>
         ));
     }
     Ok(())
+}
+
+/// How many this process has.
+fn threads() -> usize {
+    fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
 }
 
 /// As settings name it.
