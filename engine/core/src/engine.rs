@@ -1,7 +1,7 @@
 //! Assembly and life of an engine: start, watch, change, stop without a hole.
 //!
 //! ```text
-//!   start:   groups bound, shut ─▶ steering ─▶ threads: pin, slab, queues ─▶ groups opened, acceptor ─▶ ready
+//!   start:   groups bound, shut ─▶ steering ─▶ threads: pin, slab, queues, beginnings ─▶ groups opened, acceptor ─▶ gate ─▶ ready
 //!   change:  order ─▶ each shard between two batches ─▶ done ─▶ what was replaced is dropped here
 //!   stop:    read drops ─▶ no more connections, arrivals shut off ─▶ stop flag ─▶ queues and connections drained,
 //!            mail read ─▶ join ─▶ read drops ─▶ close
@@ -17,7 +17,7 @@ use binrush_net::{NetStat, OpenQueue, OpenStreams, UdpSocket, allowed_cores};
 
 use crate::access::Access;
 use crate::clock::MonotonicClock;
-use crate::dispatch::handler::{Handler, ShardId};
+use crate::dispatch::handler::ShardId;
 use crate::dispatch::registry::Registry;
 use crate::dispatch::{NameId, Table};
 use crate::link::Links;
@@ -29,12 +29,15 @@ use crate::steering::Steering;
 use crate::stream::{PeerTable, StreamSnapshot};
 use crate::telemetry::samples::Samples;
 use crate::telemetry::snapshot::{HostLosses, Snapshot};
+use gate::Gate;
 use listener::{Listener, SocketOptions};
 use streams::StreamSide;
 use thread::{Plan, ShardThread, StreamPlan};
 
 /// How datagrams are taken from the kernel.
 mod backend;
+/// Threads before packets.
+mod begun;
 /// Sockets before threads.
 mod bound;
 /// Where to listen, for whom, and with what.
@@ -43,8 +46,12 @@ pub mod config;
 pub mod error;
 /// Sockets that outlive an engine.
 pub mod estate;
+/// Where shards wait for each other.
+mod gate;
 /// One address.
 mod listener;
+/// Names that come and go.
+mod names;
 /// Listeners that come and go.
 mod reload;
 /// Listeners of connections.
@@ -54,6 +61,7 @@ mod teller;
 /// The threads of the shards.
 mod thread;
 
+pub use begun::Begun;
 pub use bound::Bound;
 pub use config::{Backend, EngineConfig, Gro, Pin, StreamBackend, StreamConfig};
 pub use error::{ChangeError, ShardName, StartError, StopCause, StopError, Trouble, Warning};
@@ -84,6 +92,8 @@ pub struct Engine {
     backend: Backend,
     backend_reason: String,
     life: Arc<Life>,
+    /// What its shards wait at until all have begun.
+    gate: Arc<Gate>,
     warnings: Vec<Warning>,
     next_listener: u32,
     /// Listeners that the slabs have frames for.
@@ -180,6 +190,7 @@ impl Engine {
                 mailbox,
                 dispatch: self.registry.build(id, &self.table),
                 life: Arc::clone(&self.life),
+                gate: Arc::clone(&self.gate),
                 streams: StreamPlan {
                     intake: Arc::clone(&self.streams.intakes[id.index()]),
                     limits: limits.clone(),
@@ -201,84 +212,6 @@ impl Engine {
 
     fn name_of(&self, id: ShardId) -> ShardName {
         ShardName::new(id, self.steering.shards())
-    }
-
-    /// Makes what `make` returns the receiver of packets named `name`, on every shard, while traffic flows.
-    ///
-    /// When this returns, every shard calls the new handler; a replaced one was dropped, on this thread. As
-    /// `bin_register_cb` of OpenSIPS's `bin_interface.c`, which knows it at the start only.
-    ///
-    /// # Errors
-    /// [`ChangeError`]. After [`ChangeError::NoAnswer`] the registration stands: a shard that is late takes it over
-    /// when it goes on. After any other nothing has changed.
-    pub fn register<H: Handler + 'static>(
-        &mut self,
-        name: &[u8],
-        make: impl Fn(ShardId) -> H + Send + Sync + 'static,
-    ) -> Result<(), ChangeError> {
-        let replaced = self.registry.replaced().len();
-        let id = self.registry.register(name, make)?;
-        // Each name is told once, so this does not grow without end.
-        let news = self.registry.replaced()[replaced..].iter().cloned();
-        self.warnings.extend(news.map(Warning::NameReplaced));
-        self.publish(id, Some(name))
-    }
-
-    /// The same, with all packets of `name` handled on `home`: see [`Registry::keep_on_one_shard`].
-    ///
-    /// # Errors
-    /// As [`register`](Self::register); and [`StartError::NoHome`], when there is no such shard.
-    pub fn register_on<H: Handler + 'static>(
-        &mut self,
-        name: &[u8],
-        home: ShardId,
-        make: impl Fn(ShardId) -> H + Send + Sync + 'static,
-    ) -> Result<(), ChangeError> {
-        let owners = self.steering.shards();
-        if home.0 >= owners {
-            let name = name.escape_ascii().to_string();
-            return Err(StartError::NoHome { name, home, owners }.into());
-        }
-        let id = self.registry.register(name, make)?;
-        self.registry.keep_on_one_shard(name, home);
-        self.publish(id, Some(name))
-    }
-
-    /// Takes the handler of `name` back; `false` when there is none. When this returns, no shard calls it any
-    /// more and it was dropped, on this thread: what it needed, such as a shared library, may go.
-    ///
-    /// # Errors
-    /// [`ChangeError`]: a shard does not answer, and may still call the handler.
-    pub fn unregister(&mut self, name: &[u8]) -> Result<bool, ChangeError> {
-        match self.registry.remove(name) {
-            Some(id) => self.publish(id, None).map(|()| true),
-            None => Ok(false),
-        }
-    }
-
-    /// Publishes the registry's table, in which the handler of `id` has changed.
-    fn publish(&mut self, id: NameId, name: Option<&[u8]>) -> Result<(), ChangeError> {
-        // The old one is dropped here, after every shard let go of it; or kept, if one did not answer.
-        let table = Arc::new(self.registry.table());
-        for shard in &self.shards {
-            if let Some(name) = name {
-                // Before any shard can count for it.
-                shard.handle.ledger.name(id, name);
-            }
-        }
-        let done = self.order(|shard| Order::Dispatch {
-            table: Arc::clone(&table),
-            id,
-            handler: self.registry.make(id, shard),
-        });
-        let old = std::mem::replace(&mut self.table, table);
-        if done.is_ok() {
-            // Orders are obeyed in turn, so who was late has let go of those by now as well.
-            self.late_tables.clear();
-        } else {
-            self.late_tables.push(old);
-        }
-        done
     }
 
     /// A way to the handlers, for other threads of this process.
@@ -555,15 +488,25 @@ impl Engine {
         open.map(each).fold(Ok(()), io::Result::and)
     }
 
-    /// Asks all shards to end and waits for them; what the first that did not end in order said.
+    /// Asks all shards to end and waits for them; what the first that did not end in order said, or which of them hangs: the
+    /// others wait for its mail, and may not end in time because of that alone.
     fn end_shards(&mut self) -> Result<(), StopCause> {
         self.life.stop();
         for shard in &self.shards {
             shard.handle.desk.wake();
         }
         let deadline = Instant::now() + END_MAX;
-        let ends = self.shards.iter_mut().map(|shard| shard.join(deadline));
-        ends.fold(Ok(()), Result::and)
+        let (mut first, mut hangs) = (Ok(()), Ok(()));
+        for shard in &mut self.shards {
+            let ended = shard.join(deadline);
+            match ended {
+                Err(StopCause::Stuck { .. }) if !self.life.has_left(shard.id) => {
+                    hangs = hangs.and(ended);
+                }
+                ended => first = first.and(ended),
+            }
+        }
+        hangs.and(first)
     }
 }
 
@@ -582,6 +525,7 @@ impl Drop for Engine {
             // Without the filter the drains would end in errors. Nobody is left to tell of one.
             let _ = self.shut();
         }
+        self.gate.close();
         // Those that never started post no mail either.
         self.life.abandon(self.shards_planned - self.shards.len());
         let _ = self.end_shards();

@@ -227,7 +227,7 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
         // Whatever happens to this shard, the others must not wait for its mail, and nobody tells it anything any more.
         let desk = Arc::clone(&self.desk);
         let _closing = Closing(&desk);
-        let leaving = Leaving(life);
+        let leaving = Leaving(life, self.floor.id);
         let mut idle = 0;
         while !life.is_stopping() {
             if self.turn()? {

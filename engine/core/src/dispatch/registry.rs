@@ -173,9 +173,9 @@ impl Registry {
         self.home = Some(home);
     }
 
-    /// Has `begin` called on each shard's own thread, when all is ready and before anything is received; the readers'
-    /// too, with numbers behind those of the owners. In the order in which they were given; shard after shard. When one
-    /// fails, the engine does not start.
+    /// Has `begin` called on each shard's own thread, when all is ready and before anything is received by any of them; the
+    /// readers' too, with numbers behind those of the owners. In the order in which they were given; shard after shard. When
+    /// one fails, the engine does not start.
     pub fn at_beginning(
         &mut self,
         begin: impl Fn(ShardId) -> Result<(), NoBeginning> + Send + Sync + 'static,

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use binrush_net::{NetStat, PollStreams, RecvMmsg, Uring, UringStreams, allowed_cores};
 
 use super::backend;
+use super::begun::Begun;
 use super::error::{StartError, Warning};
 use super::estate::Estate;
+use super::gate::Gate;
 use super::listener::{Listener, SocketOptions};
 use super::streams::{self, StreamListener, StreamSide};
 use super::{
@@ -102,8 +104,17 @@ impl Bound {
     /// Starts the shards and returns when all of them are about to receive.
     ///
     /// # Errors
-    /// [`StartError`]; nothing is left running, and these sockets are closed.
+    /// [`StartError`]; nothing is left running, nothing was received, and these sockets are closed.
     pub fn start(self, registry: Registry) -> Result<Engine, StartError> {
+        self.begin(registry)?.open()
+    }
+
+    /// Starts the shards and returns when all of them have done what is to be done first: none receives before
+    /// [`Begun::open`].
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn begin(self, registry: Registry) -> Result<Begun, StartError> {
         let Self {
             config,
             steering,
@@ -154,6 +165,7 @@ impl Bound {
             backend,
             backend_reason,
             life: Life::new(threads),
+            gate: Gate::new(),
             warnings,
             listeners_max,
             host_at_start: NetStat::read().unwrap_or_default(),
@@ -177,10 +189,6 @@ impl Bound {
             }
             _ => engine.start_shards::<RecvMmsg, PollStreams>(cores, mesh, config.batch)?,
         }
-        for listener in &mut engine.listeners {
-            listener.open(&engine.access)?;
-        }
-        engine.streams.open(stream_listeners, &engine.access)?;
-        Ok(engine)
+        Ok(Begun::new(engine, stream_listeners))
     }
 }

@@ -12,6 +12,7 @@ use binrush_net::{
 
 use super::config::Pin;
 use super::error::{ShardName, StartError, StopCause, Trouble, Warning};
+use super::gate::Gate;
 use crate::accept::Intake;
 use crate::clock::MonotonicClock;
 use crate::dispatch::handler::ShardId;
@@ -55,6 +56,7 @@ pub(super) struct Plan {
     pub(super) mailbox: Mailbox,
     pub(super) dispatch: Dispatch,
     pub(super) life: Arc<Life>,
+    pub(super) gate: Arc<Gate>,
     pub(super) streams: StreamPlan,
 }
 
@@ -75,7 +77,7 @@ pub(super) struct CoreWish {
     pub(super) required: bool,
 }
 
-/// What the thread of a shard says when it is about to receive.
+/// What the thread of a shard says when it has begun, and waits for the others.
 struct Ready {
     handle: Handle,
     core: Option<usize>,
@@ -83,7 +85,8 @@ struct Ready {
 }
 
 impl ShardThread {
-    /// Starts the thread of a shard that receives by `Q` and `S`, and returns when it is about to receive.
+    /// Starts the thread of a shard that receives by `Q` and `S`, and returns when it has begun: it receives once the
+    /// gate of `plan` is opened.
     ///
     /// Queues and slab are made on that thread once it is pinned, so that the core that will use the memory is
     /// the first to touch it.
@@ -180,7 +183,7 @@ fn live<Q: OpenQueue + 'static, S: OpenStreams + 'static>(
     mut plan: Plan,
     ready: &SyncSender<Result<Ready, StartError>>,
 ) -> io::Result<()> {
-    let life = Arc::clone(&plan.life);
+    let (life, gate) = (Arc::clone(&plan.life), Arc::clone(&plan.gate));
     let id = plan.id;
     let beginnings = std::mem::take(&mut plan.dispatch.beginnings);
     let made = keep_on_core(plan.core, pin_current_thread)
@@ -193,7 +196,10 @@ fn live<Q: OpenQueue + 'static, S: OpenStreams + 'static>(
                 core,
                 warning,
             }));
-            shard.run(&life)
+            match gate.pass() {
+                true => shard.run(&life),
+                false => Ok(()),
+            }
         }
         Err(error) => {
             let _ = ready.send(Err(error));

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use crate::dispatch::handler::ShardId;
+
 /// What the shards of an engine have in common about their end.
 #[derive(Debug)]
 pub struct Life {
@@ -11,6 +13,8 @@ pub struct Life {
     leaves: AtomicBool,
     /// Shards that may still post mail.
     receiving: AtomicUsize,
+    /// Whether each of them posts no mail any more.
+    left: Box<[AtomicBool]>,
 }
 
 impl Life {
@@ -21,6 +25,7 @@ impl Life {
             stop: AtomicBool::new(false),
             leaves: AtomicBool::new(false),
             receiving: AtomicUsize::new(shards.into()),
+            left: (0..shards).map(|_| AtomicBool::new(false)).collect(),
         })
     }
 
@@ -57,8 +62,18 @@ impl Life {
     }
 
     /// A shard posts no mail any more. Release: what it published before is seen by who sees the count.
-    fn received_all(&self) {
+    fn received_all(&self, shard: ShardId) {
+        if let Some(left) = self.left.get(shard.index()) {
+            left.store(true, Ordering::Relaxed);
+        }
         self.receiving.fetch_sub(1, Ordering::Release);
+    }
+
+    /// Whether `shard` has done its own, and waits at most for the mail of others.
+    pub(crate) fn has_left(&self, shard: ShardId) -> bool {
+        self.left
+            .get(shard.index())
+            .is_some_and(|left| left.load(Ordering::Relaxed))
     }
 
     pub(super) fn is_mail_over(&self) -> bool {
@@ -67,10 +82,10 @@ impl Life {
 }
 
 /// Tells the others when a shard posts no more mail, also when it ends by an error or a panic.
-pub(super) struct Leaving<'a>(pub(super) &'a Life);
+pub(super) struct Leaving<'a>(pub(super) &'a Life, pub(super) ShardId);
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
-        self.0.received_all();
+        self.0.received_all(self.1);
     }
 }

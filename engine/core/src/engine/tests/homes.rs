@@ -211,6 +211,108 @@ fn what_fails_before_a_shard_receives_fails_the_start() {
 }
 
 #[test]
+fn the_shard_that_hangs_is_named_and_not_who_waits_for_its_mail() {
+    let let_go = Arc::new(Mutex::new(()));
+    let held = let_go.lock().unwrap();
+    let (inside_tx, inside) = mpsc::channel();
+    let (mut registry, waits) = (Registry::new(), Arc::clone(&let_go));
+    registry
+        .register(b"dialog", move |_| {
+            let (inside, waits) = (inside_tx.clone(), Arc::clone(&waits));
+            move |_: &mut Context<'_>, _: &Packet<'_>| {
+                inside.send(()).unwrap();
+                drop(waits.lock());
+                Verdict::Handled
+            }
+        })
+        .unwrap();
+    registry.keep_on_one_shard(b"dialog", ShardId(1));
+    let engine = Engine::start(of_owners(2), registry).unwrap();
+    let stuck = numbered(Generation::Legacy, b"dialog", 1);
+    peer_of(&engine).send(&stuck).unwrap();
+    inside.recv_timeout(Duration::from_secs(10)).unwrap();
+    let error = engine.stop().unwrap_err();
+    assert_eq!(error.to_string(), "shard1 does not end: a handler hangs");
+    drop(held);
+}
+
+/// Leaves with so many packets of as many records in its sockets.
+fn left_with(config: &EngineConfig, count: u32) -> Estate {
+    let old = Engine::start(config.clone(), Registry::new()).unwrap();
+    let peer = peer_of(&old);
+    let mut estate = old.estate().unwrap();
+    old.leave(&mut estate).unwrap();
+    for number in 0..count {
+        peer.send(&numbered(Generation::Legacy, b"dialog", number))
+            .unwrap();
+    }
+    estate
+}
+
+#[test]
+fn no_shard_receives_before_the_last_has_begun_and_a_failed_start_leaves_all_to_the_next() {
+    let mut config = config();
+    config.shards = Some(2);
+    let estate = left_with(&config, 100);
+    let again = estate.try_clone().unwrap();
+    let (mut registry, seen) = recording(b"dialog");
+    let seen = Mutex::new(seen);
+    registry.at_beginning(move |shard| {
+        let early = || {
+            seen.lock()
+                .unwrap()
+                .recv_timeout(Duration::from_millis(100))
+        };
+        match shard.0 {
+            0 => Ok(()),
+            _ => Err(format!("received until then: {:?}", early()).into()),
+        }
+    });
+    let failed = Engine::bind(config.clone(), estate)
+        .unwrap()
+        .start(registry);
+    assert_eq!(
+        failed.unwrap_err().to_string(),
+        "shard1 cannot begin: received until then: Err(Timeout)"
+    );
+    let (registry, seen) = recording(b"dialog");
+    let next = Engine::bind(config, again)
+        .unwrap()
+        .start(registry)
+        .unwrap();
+    for _ in 0..100 {
+        seen.recv_timeout(Duration::from_secs(10)).unwrap();
+    }
+    assert_eq!(next.stop().unwrap().total.received, 100);
+}
+
+#[test]
+fn what_is_registered_before_the_first_packet_is_looked_up_gets_it() {
+    let mut config = config();
+    config.shards = Some(2);
+    for home in [None, Some(ShardId(1))] {
+        let estate = left_with(&config, 100);
+        let mut registry = Registry::new();
+        registry.register(b"dialog", |_| SchemaHandler).unwrap();
+        let bound = Engine::bind(config.clone(), estate).unwrap();
+        let mut begun = bound.begin(registry).unwrap();
+        let (seen_tx, seen) = mpsc::channel();
+        let make = move |_| Where(seen_tx.clone());
+        match home {
+            Some(home) => begun.register_on(b"dialog", home, make).unwrap(),
+            None => begun.register(b"dialog", make).unwrap(),
+        }
+        let engine = begun.open().unwrap();
+        assert!(engine.late_tables.is_empty(), "all shards have obeyed");
+        let totals = engine.stop().unwrap();
+        let shards: Vec<_> = seen.try_iter().map(|(shard, _)| shard).collect();
+        assert_eq!(shards.len(), 100);
+        assert!(home.is_none_or(|home| shards.iter().all(|each| *each == home.0)));
+        assert!(totals.is_balanced());
+    }
+}
+
+#[test]
 fn a_resident_is_told_what_nobody_sends() {
     struct Resident(mpsc::Sender<u16>);
     impl Handler for Resident {
