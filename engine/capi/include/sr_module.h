@@ -59,6 +59,13 @@ typedef int (*mod_proc_wrapper)(void);
 /*
  * Ranks of child_init. Modules here see PROC_BIN alone: child_init is called once, by the thread that runs the module's code, or, for
  * a module that is configured to be reentrant, once by each of them.
+ *
+ * A server that gave its sockets away and takes them back starts new threads. A reentrant module has its child_init there again. Any
+ * other has it once: another thread runs its code from then on, one at a time as before, and thread-local variables that child_init
+ * set are not set there.
+ *
+ * Reentrant means that callbacks run on all threads at the same time. Commands, timers and functions of statistics run on the first of
+ * them, also while callbacks run on others. No packet name may be registered both by a reentrant module and by one that is not.
  */
 #define PROC_MAIN 0
 #define PROC_TIMER -1

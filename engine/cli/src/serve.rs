@@ -354,20 +354,24 @@ fn serve_once(
         .warnings
         .extend(confined.iter().flat_map(Confined::warnings));
     let lookout = modules.map(Modules::lookout);
-    let mut engine = match bound.start(registry) {
+    let mut begun = match bound.begin(registry) {
+        Ok(begun) => begun,
+        Err(error) => return refused(&settings, error),
+    };
+    // Before anything is received: what child_init registers is for the first packet too.
+    if let Some(modules) = modules {
+        modules.register_late(&mut begun, &mut settings)?;
+    }
+    let mut engine = match begun.open() {
         Ok(engine) => engine,
         Err(error) => return refused(&settings, error),
     };
     let errands = modules.zip(resident);
     let errands =
         errands.map(|(modules, resident)| Errands::new(modules, engine.teller(), resident));
-    let around = modules
-        .map_or(Ok(()), |modules| modules.register_late(&mut engine))
-        .and_then(|()| {
-            let planned = (planned, relay, bus.as_ref());
-            let asked = errands.clone();
-            around(&mut engine, &mut settings, &journal, planned, asked)
-        });
+    let to_start = (planned, relay, bus.as_ref());
+    let asked = errands.clone();
+    let around = around(&mut engine, &mut settings, &journal, to_start, asked);
     let (seats, relay, http, asked) = match around {
         Ok(around) => around,
         Err(error) if matches!(taken.from, From::Giver { .. }) => {

@@ -85,6 +85,120 @@ fn total_of(ended: &Finished) -> Value {
     total
 }
 
+/// A configuration of this workshop with a file that holds up `child_init`, and the arguments of an heir with it.
+fn held_heir(workshop: &Workshop, lines: &str, http: &str) -> (Vec<String>, String) {
+    let hold = workshop.scratch.file("hold", b"");
+    let config = workshop.config(&format!(
+        "{lines}modparam(\"shards\", \"hold\", \"{hold}\")\n"
+    ));
+    let text = fs::read_to_string(&config).expect("it was written");
+    let text = text.replace("\"127.0.0.1:0\"", &format!("\"{http}\""));
+    let config = workshop.scratch.file("heir.cfg", text.as_bytes());
+    let mut args = workshop.args(&config);
+    args.push("--handover".to_owned());
+    (args, hold)
+}
+
+fn wait_for_child(hold: &str) {
+    wait_until("child_init to be called", || {
+        fs::read(hold).is_ok_and(|said| said == b"w")
+    });
+}
+
+fn let_go(hold: &str) {
+    fs::write(hold, b"go").expect("it is ours");
+}
+
+/// Packets of as many records.
+fn send(to: &Receiver, name: &str, command: i32, count: i32) {
+    for number in 0..count {
+        to.send(&packet(name, command, &format!("call-{number}"), number));
+    }
+}
+
+#[test]
+fn an_heir_that_fails_has_received_nothing_and_the_giver_goes_on_with_all_names() {
+    let Some(workshop) = Workshop::new("modules-back", &["shards"]) else {
+        return;
+    };
+    let late = "loadmodule \"shards.so\"\nmodparam(\"shards\", \"late_name\", \"greeting\")\n";
+    let reentrant = "modparam(\"binrush\", \"reentrant\", \"shards\")\n";
+    for (more, children) in [("", 1.0), (reentrant, 4.0)] {
+        let mut giver = workshop.serve(&format!("{late}{more}"));
+        // Fails on its second shard, when the first has begun.
+        let failing = format!(
+            "{late}{reentrant}modparam(\"shards\", \"hold_at\", 1)\nmodparam(\"shards\", \"hold_answer\", -1)\n"
+        );
+        let (args, hold) = held_heir(&workshop, &failing, "127.0.0.1:0");
+        let heir = Running::start(&args);
+        wait_for_child(&hold);
+        send(&giver, "greeting", 1, 100);
+        send(&giver, "shards", 1, 100);
+        let_go(&hold);
+        heir.finish()
+            .exits(1)
+            .says(&["shard1 cannot begin", "child_init"]);
+        assert_eq!(giver.process.event("total")["received"], 0);
+        assert_eq!(giver.process.event("handover")["done"], false);
+        giver.ready = giver.process.event("ready");
+        wait_for(&giver, "shards", "late", 100.0);
+        wait_for(&giver, "shards", "packets", 100.0);
+        let page = metrics(&giver);
+        assert_eq!(statistic(&page, "shards", "children"), Some(children));
+        if !more.is_empty() {
+            assert_eq!(statistic(&page, "shards", "foreign"), Some(0.0));
+        }
+        let total = total_of(&giver.process.stop("TERM").ok());
+        assert_eq!(count(&total, "received") + dropped(&total), 200, "{total}");
+    }
+}
+
+#[test]
+fn a_name_that_child_init_registers_has_the_first_packet_of_an_heir() {
+    let Some(workshop) = Workshop::new("modules-first", &["shards"]) else {
+        return;
+    };
+    let lines = "loadmodule \"usrloc.so\"\nloadmodule \"shards.so\"\n\
+                 modparam(\"shards\", \"late_name\", \"ul\")\nmodparam(\"binrush\", \"override\", \"ul\")\n";
+    let giver = workshop.serve(lines);
+    let (args, hold) = held_heir(&workshop, lines, "127.0.0.1:0");
+    let heir = Running::start(&args);
+    wait_for_child(&hold);
+    send(&giver, "ul", 1, 200);
+    let_go(&hold);
+    let heir = Receiver::of(heir);
+    let warned = heir.ready["warnings"].to_string();
+    assert!(!warned.contains("no module registers"), "{warned}");
+    wait_for(&heir, "shards", "late", 200.0);
+    giver.process.finish().ok();
+    let total = total_of(&heir.process.stop("TERM").ok());
+    assert_eq!(total["outcomes"]["handled"], 200, "{total}");
+}
+
+#[test]
+fn nobody_ends_a_module_while_a_shard_is_inside_it() {
+    let Some(workshop) = Workshop::new("modules-inside", &["shards"]) else {
+        return;
+    };
+    let giver = workshop.serve("");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let http = taken.local_addr().expect("it is bound").to_string();
+    // A late name has each shard go round once before anything else can fail.
+    let lines = "loadmodule \"shards.so\"\nmodparam(\"shards\", \"tells\", 1)\n\
+                 modparam(\"shards\", \"late_name\", \"greeting\")\n";
+    let (args, hold) = held_heir(&workshop, lines, &http);
+    let heir = Running::start(&args);
+    wait_for_child(&hold);
+    send(&giver, "shards", FOR_EVER, 64);
+    let_go(&hold);
+    let ended = heir.finish().exits(1).says(&[&http]);
+    assert!(!ended.stderr.contains("destroyed"), "{}", ended.stderr);
+    total_of(&giver.process.stop("TERM").ok());
+}
+
+/// A packet that `shards.c` is never done with.
+const FOR_EVER: i32 = 9;
+
 #[test]
 fn modules_stay_as_they_are_when_the_configuration_is_read_again() {
     let Some(workshop) = Workshop::new("modules-reload", &["shards", "mi"]) else {

@@ -80,6 +80,20 @@ fn a_module_whose_start_fails_is_named_and_those_before_it_are_ended() {
 }
 
 #[test]
+fn a_name_of_a_reentrant_module_and_of_another_one_is_refused() {
+    let Some(workshop) = Workshop::new("modules-mixed", &["shards", "twice"]) else {
+        return;
+    };
+    let both = "loadmodule \"twice.so\"\nloadmodule \"shards.so\"\n\
+                modparam(\"binrush\", \"reentrant\", \"shards\")\n";
+    let said = "packets named \"twice\" are registered by module shards, which is reentrant, and by module twice, which is not";
+    for (name, code) in [("name", 2), ("late_name", 1)] {
+        let lines = format!("{both}modparam(\"shards\", \"{name}\", \"twice\")\n");
+        refused(&workshop, &lines, code, &[said]);
+    }
+}
+
+#[test]
 fn a_folder_that_others_may_write_to_is_trusted_where_that_is_said_alone() {
     let Some(workshop) = Workshop::new("modules-trust", &["mi"]) else {
         return;

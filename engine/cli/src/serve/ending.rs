@@ -139,7 +139,6 @@ impl Server<'_> {
             Err(StopError { totals, cause, .. }) => (*totals, Err(cause)),
         };
         if is_cut_off(&stopped) {
-            modules.iter().for_each(|modules| modules.leave_alone());
             module_news.due(Instant::now(), &[]);
             for stuck in module_news.stuck() {
                 let text =

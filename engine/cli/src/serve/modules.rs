@@ -2,18 +2,18 @@
 //!
 //! ```text
 //!  before any socket:  dlopen ─▶ modparam ─▶ mod_init ─▶ fixups of the script    a bad module costs nothing that runs
-//!  engine starts:      names ─▶ handlers; child_init, then startup_route, on the shard's own thread
+//!  engine starts:      names ─▶ handlers; child_init, then startup_route, on the shard's own thread; its names; then packets
 //!  while it runs:      callbacks on shards, which raise events; commands and statistics told to the home shard; look each second
-//!  behind the shards:  free_fixup ─▶ destroy
+//!  behind the shards:  free_fixup ─▶ destroy, unless one of them does not end
 //! ```
 //!
 //! Modules of OpenSIPS expect a process with one thread and keep what they know in globals. So all code of all of them runs on one
 //! shard, because one may call functions of another; but what is named reentrant, whose callbacks run on every shard.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::anyhow;
@@ -25,9 +25,9 @@ use binrush::running;
 use binrush::script::ModuleFunctions;
 use binrush::support::timers;
 use binrush_engine::config::{self, Excerpt, Libraries, LibraryStatement, Named};
-use binrush_engine::engine::SHARDS_MAX;
+use binrush_engine::engine::{Begun, SHARDS_MAX};
 use binrush_engine::event::Bus;
-use binrush_engine::{Engine, NameId, NoBeginning, Registry, ShardId};
+use binrush_engine::{NameId, NoBeginning, Registry, ShardId};
 use serde_json::json;
 
 use super::confine::Files;
@@ -54,8 +54,8 @@ pub(super) use news::News;
 pub(super) struct Loaded {
     modules: Arc<Modules>,
     each: Vec<Arc<One>>,
-    /// A shard does not come back from a module: nobody else may run code of modules.
-    hangs: AtomicBool,
+    /// Every shard that may run code of modules has one more, and drops it with its handlers at its end.
+    presence: Arc<()>,
     /// SIGTERM or SIGINT came.
     stop: Arc<AtomicBool>,
 }
@@ -73,10 +73,17 @@ struct One {
     care: Mutex<Care>,
     /// By `mod_init`.
     registrations: Vec<Registration>,
-    /// By `child_init`, and not taken over yet.
-    late: Mutex<Vec<Registration>>,
-    /// Shards whose `child_init` is done: once in the life of the process, also when its shards are started again.
-    begun: Mutex<BTreeSet<u16>>,
+    late: Mutex<Late>,
+    /// `child_init` was called, and says no more where that is done once in the life of the process.
+    begun: Mutex<bool>,
+}
+
+/// What `child_init` registered, once for all shards. It stays: shards that are started again have it from the start.
+#[derive(Debug, Default)]
+struct Late {
+    registrations: Vec<Registration>,
+    /// How many of them the engine has.
+    known: usize,
 }
 
 /// Why a server with these modules does not start: in words, with the place in the configuration where there is one.
@@ -120,7 +127,7 @@ impl Loaded {
         let mut loaded = Self {
             modules: Arc::clone(&modules),
             each: Vec::new(),
-            hangs: AtomicBool::new(false),
+            presence: Arc::default(),
             stop: Arc::clone(stop),
         };
         for (id, _) in each.iter().filter(|(_, name)| libraries.is_reentrant(name)) {
@@ -184,16 +191,6 @@ impl Loaded {
                 taken.insert(name);
             }
         }
-        for wanted in &settings.libraries.overrides {
-            if !taken.contains(&wanted.name) {
-                let place = &wanted.at.place;
-                let warning = format!(
-                    "{place}: override: no module registers {:?}, so nothing is taken from a built-in part",
-                    wanted.name
-                );
-                settings.warnings.push(warning);
-            }
-        }
         if !settings.clusters.is_empty() {
             let below = taken.iter().map(|name| format!("{name:?}"));
             let below: Vec<_> = below.collect();
@@ -212,8 +209,48 @@ impl Loaded {
                 folder.display()
             ));
         }
+        self.unmixed().map_err(Refused::Config)?;
         settings.taken = taken;
         Ok(())
+    }
+
+    /// Refuses a name that is registered by a reentrant module and by another one: one handler would have to stay on a shard and
+    /// the other not.
+    fn unmixed(&self) -> Result<(), String> {
+        let mut owners: BTreeMap<Vec<u8>, &One> = BTreeMap::new();
+        for one in &self.each {
+            for name in one.names() {
+                let other = *owners.entry(name.clone()).or_insert(one);
+                if other.is_reentrant != one.is_reentrant {
+                    let (free, kept) = match one.is_reentrant {
+                        true => (one.name, other.name),
+                        false => (other.name, one.name),
+                    };
+                    return Err(format!(
+                        "packets named {:?} are registered by module {free}, which is reentrant, and by module {kept}, which is not\n  \
+                         name both in modparam(\"binrush\", \"reentrant\", ...), none, or leave one out",
+                        printable(&name)
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What an operator should know of names that nobody registered, by `mod_init` or `child_init`.
+    fn idle_overrides(&self, libraries: &Libraries) -> Vec<String> {
+        let names = self.each.iter().flat_map(|one| one.names());
+        let taken: BTreeSet<String> = names.map(|name| printable(&name)).collect();
+        let idle = libraries.overrides.iter();
+        let idle = idle.filter(|wanted| !taken.contains(&wanted.name));
+        idle.map(|wanted| {
+            let place = &wanted.at.place;
+            format!(
+                "{place}: override: no module registers {:?}, so nothing is taken from a built-in part",
+                wanted.name
+            )
+        })
+        .collect()
     }
 
     /// Gives each name its handlers, and each module its beginning on the shards that run its code. The number of the resident
@@ -225,10 +262,10 @@ impl Loaded {
     ) -> anyhow::Result<NameId> {
         for one in &self.each {
             one.care().counts = Arc::new(CallbackCounts::new(SHARDS_MAX));
-            for registration in &one.registrations {
+            // Also those of an earlier run, whose child_init is not called again where a module is not reentrant.
+            for registration in one.known() {
                 let care = one.care().clone();
                 let name = registration.name.clone();
-                let registration = registration.clone();
                 registry.register(&name, move |_| ModuleHandler::new(&registration, &care))?;
                 if !one.is_reentrant {
                     registry.keep_on_one_shard(&name, HOME);
@@ -246,14 +283,15 @@ impl Loaded {
                     shard == HOME
                 };
                 match is_at_home {
-                    true => one.begin(&modules, shard, &settings),
+                    true => one.begin(&modules, &settings),
                     false => Ok(()),
                 }
             });
         }
         let modules = Arc::clone(&self.modules);
+        let presence = Arc::clone(&self.presence);
         Ok(registry.resident("modules", move |shard| {
-            Resident::new(Arc::clone(&modules), shard)
+            Resident::new(Arc::clone(&modules), shard, Arc::clone(&presence))
         })?)
     }
 
@@ -263,18 +301,23 @@ impl Loaded {
         raised::tell_by(bus)
     }
 
-    /// Takes over what was registered by `child_init`, when the engine has started.
-    pub(super) fn register_late(&self, engine: &mut Engine) -> anyhow::Result<()> {
+    /// Takes over what was registered by `child_init`, before anything is received.
+    pub(super) fn register_late(
+        &self,
+        begun: &mut Begun,
+        settings: &mut Settings,
+    ) -> anyhow::Result<()> {
+        self.unmixed().map_err(|mixed| anyhow!("{mixed}"))?;
+        let idle = self.idle_overrides(&settings.libraries);
+        settings.warnings.extend(idle);
         for one in &self.each {
-            let late =
-                std::mem::take(&mut *one.late.lock().unwrap_or_else(PoisonError::into_inner));
-            for registration in late {
+            for registration in one.news() {
                 let care = one.care().clone();
                 let name = registration.name.clone();
                 let make = move |_| ModuleHandler::new(&registration, &care);
                 let registered = match one.is_reentrant {
-                    true => engine.register(&name, make),
-                    false => engine.register_on(&name, HOME, make),
+                    true => begun.register(&name, make),
+                    false => begun.register_on(&name, HOME, make),
                 };
                 registered.map_err(|error| anyhow!("module {}: {error}", one.name))?;
             }
@@ -299,7 +342,7 @@ impl Loaded {
                 "name": one.name,
                 "file": one.file,
                 "reentrant": one.is_reentrant,
-                "packets": one.registrations.iter().map(|each| printable(&each.name)).collect::<Vec<_>>(),
+                "packets": one.names().iter().map(|name| printable(name)).collect::<Vec<_>>(),
             })
         });
         ready::More {
@@ -337,7 +380,9 @@ impl Loaded {
 
     /// All shards have ended, and the code of the modules runs on this thread from now on; `false` where one does not end.
     pub(super) fn come_back(&self) -> bool {
-        let is_over = !self.hangs.load(Ordering::Relaxed);
+        // Nobody gets a new one any more. The fence sees what was done before the last of them was dropped.
+        let is_over = Arc::strong_count(&self.presence) == 1;
+        fence(Ordering::Acquire);
         // Who is still inside although its shard has ended is a thread of the module's own, which nobody waits for.
         is_over
             && self
@@ -350,16 +395,13 @@ impl Loaded {
     pub(super) fn lookout(&self) -> Lookout {
         Lookout::start(&self.stop)
     }
-
-    /// A shard does not end: what it runs goes on until the process ends, and nobody else may run code of modules.
-    pub(super) fn leave_alone(&self) {
-        self.hangs.store(true, Ordering::Relaxed);
-    }
 }
 
 impl Drop for Loaded {
     fn drop(&mut self) {
-        if !self.hangs.load(Ordering::Relaxed) {
+        // Whoever has one yet did not end and may be inside a module: it goes on until the process ends, and nobody else may run
+        // code of modules. `get_mut` sees what was done before the last of them was dropped.
+        if Arc::get_mut(&mut self.presence).is_some() {
             // Whoever asked for this end waits for it; who asks again does not want to.
             self.stop.store(false, Ordering::Relaxed);
             let _lookout = self.lookout();
@@ -373,35 +415,54 @@ impl One {
         self.care.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// On the thread of `shard`.
-    fn begin(
-        &self,
-        modules: &Modules,
-        shard: ShardId,
-        settings: &Settings,
-    ) -> Result<(), NoBeginning> {
+    /// On the thread of a shard that runs its code. Threads that are started again have a `child_init` of a reentrant module
+    /// again, whose threads each have handles of their own; one that expects a process would not expect a second.
+    fn begin(&self, modules: &Modules, settings: &Settings) -> Result<(), NoBeginning> {
         let at = |why: String| self.at.problem(why).to_string();
         let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
-        if !begun.insert(shard.0) {
+        if std::mem::replace(&mut *begun, true) && !self.is_reentrant {
             // The thread that the shard had before is over.
-            return match self.is_reentrant {
-                true => Ok(()),
-                false => modules
-                    .move_here(self.id)
-                    .map_err(|error| at(error.to_string()).into()),
-            };
+            let moved = modules.move_here(self.id);
+            return moved.map_err(|error| at(error.to_string()).into());
         }
         let registered = modules.child_init(self.id, PROC_BIN);
         let registered = registered.map_err(|error| at(error.to_string()))?;
-        let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut late = self.late();
         for registration in registered {
             may_take(&printable(&registration.name), self.name, settings).map_err(at)?;
             // Each shard's child_init registers the same.
-            if late.iter().all(|known| known.name != registration.name) {
-                late.push(registration);
+            let mut known = late.registrations.iter();
+            if known.all(|known| known.name != registration.name) {
+                late.registrations.push(registration);
             }
         }
         Ok(())
+    }
+
+    /// All that it registered so far, which a new engine has from now on.
+    fn known(&self) -> Vec<Registration> {
+        let mut late = self.late();
+        late.known = late.registrations.len();
+        [&self.registrations[..], &late.registrations].concat()
+    }
+
+    /// What the engine does not have yet, and has from now on.
+    fn news(&self) -> Vec<Registration> {
+        let mut late = self.late();
+        let all = late.registrations.len();
+        let known = std::mem::replace(&mut late.known, all);
+        late.registrations[known..].to_vec()
+    }
+
+    /// The names of all that it registered so far.
+    fn names(&self) -> Vec<Vec<u8>> {
+        let late = self.late();
+        let each = self.registrations.iter().chain(&late.registrations);
+        each.map(|each| each.name.to_vec()).collect()
+    }
+
+    fn late(&self) -> MutexGuard<'_, Late> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::dispatch::handler::{Context, Verdict};
+use crate::dispatch::handler::{Context, Handler, Verdict};
 use crate::dispatch::registry::NameReplaced;
 use crate::dispatch::schema_handler::SchemaHandler;
 use crate::loopback;

@@ -18,6 +18,8 @@ use super::HOME;
 pub(super) struct Resident {
     modules: Arc<Modules>,
     is_home: bool,
+    /// Says by being there that this shard has not ended.
+    _presence: Arc<()>,
 }
 
 /// What it is told.
@@ -51,10 +53,11 @@ pub(in crate::serve) struct Errands {
 }
 
 impl Resident {
-    pub(super) fn new(modules: Arc<Modules>, shard: ShardId) -> Self {
+    pub(super) fn new(modules: Arc<Modules>, shard: ShardId, presence: Arc<()>) -> Self {
         Self {
             modules,
             is_home: shard == HOME,
+            _presence: presence,
         }
     }
 }
