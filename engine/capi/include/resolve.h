@@ -10,6 +10,9 @@
 /* Always NULL here. */
 struct dns_node;
 
+/* Not for -std=c11 without _DEFAULT_SOURCE, which hides the resolver of the system; modules are compiled as gnu11. */
+#ifdef _DEFAULT_SOURCE
+
 /*
  * The addresses of a name or an address, IPv4's where there are any; NULL where there are none. Waits for the resolver: only for mod_init and
  * the like. The answer is the thread's until its next call in this file.
@@ -64,5 +67,7 @@ static inline struct hostent *sip_resolvehost(str *name, unsigned short *port, u
 		*proto = PROTO_UDP;
 	return resolvehost(text, 0);
 }
+
+#endif
 
 #endif

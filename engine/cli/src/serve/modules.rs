@@ -12,19 +12,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use binrush::abi::module::PROC_BIN;
-use binrush::bin::{Poison, Registration};
+use binrush::bin::{self, Poison, Registration};
 use binrush::handler::{CallbackCounts, CallbackTotals, Care, ModuleHandler};
 use binrush::loader::{Loader, ModuleId, Modules, Options, ParamError, Value};
 use binrush::running;
 use binrush::script::ModuleFunctions;
 use binrush::support::timers;
 use binrush_engine::config::{self, Excerpt, Libraries, LibraryStatement, Named};
+use binrush_engine::engine::estate::Group;
 use binrush_engine::engine::{Begun, SHARDS_MAX};
 use binrush_engine::event::Bus;
 use binrush_engine::{NameId, NoBeginning, Registry, ShardId};
@@ -301,7 +304,7 @@ impl Loaded {
         raised::tell_by(bus)
     }
 
-    /// Takes over what was registered by `child_init`, before anything is received.
+    /// Takes over what was registered by `child_init`, and has `bin_send` leave from where packets arrive, before any is received.
     pub(super) fn register_late(
         &self,
         begun: &mut Begun,
@@ -310,6 +313,7 @@ impl Loaded {
         self.unmixed().map_err(|mixed| anyhow!("{mixed}"))?;
         let idle = self.idle_overrides(&settings.libraries);
         settings.warnings.extend(idle);
+        bin::send_from(sources(begun)?);
         for one in &self.each {
             for registration in one.news() {
                 let care = one.care().clone();
@@ -471,6 +475,13 @@ impl Refused {
         let message = format!("{setting}: no {what} {:?} {missing}", named.name);
         Self::Config(named.at.problem(message).to_string())
     }
+}
+
+/// What `bin_send` leaves from: where this server listens, as the packets of a genuine node do (1.11 `bin_interface.c`).
+fn sources(begun: &Begun) -> anyhow::Result<Vec<(SocketAddr, OwnedFd)>> {
+    let estate = begun.estate().context("no sockets for bin_send")?;
+    let first = |group: Group| Some((group.addr, group.members.into_iter().next()?.socket));
+    Ok(estate.groups.into_iter().filter_map(first).collect())
 }
 
 /// Everything that statements say, in their order; and where each module's `loadmodule` stands, by its number.

@@ -1,8 +1,10 @@
 //! An engine whose shards have begun and receive nothing yet.
 
+use std::io;
 use std::time::Instant;
 
 use super::error::{ChangeError, StartError};
+use super::estate::Estate;
 use super::streams::StreamListener;
 use super::{Engine, OBEY_MAX};
 use crate::dispatch::handler::{Handler, ShardId};
@@ -55,6 +57,14 @@ impl Begun {
         let id = self.engine.enter_on(name, home, make)?;
         self.posted = self.engine.post_early(id, name);
         Ok(())
+    }
+
+    /// As [`Engine::estate`].
+    ///
+    /// # Errors
+    /// What dup(2) said, mostly `EMFILE`.
+    pub fn estate(&self) -> io::Result<Estate> {
+        self.engine.estate()
     }
 
     /// Has all shards receive.
