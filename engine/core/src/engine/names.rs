@@ -41,7 +41,7 @@ impl Engine {
         Ok(id)
     }
 
-    /// The same, with all packets of `name` handled on `home`: see [`Registry::keep_on_one_shard`].
+    /// The same, with all packets of `name` handled on `home`: see [`Registry::keep_on_one_shard`](crate::Registry::keep_on_one_shard).
     ///
     /// # Errors
     /// As [`register`](Self::register); and [`StartError::NoHome`], when there is no such shard.
