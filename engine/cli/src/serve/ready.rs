@@ -116,7 +116,9 @@ pub(super) fn text(
         backend.symbol(),
         rcvbuf.unwrap_or(0),
         if engine.gro() { "on" } else { "off" },
-        if handlers.is_empty() {
+        if handlers.is_empty() && !settings.taken.is_empty() {
+            "of modules".to_owned()
+        } else if handlers.is_empty() {
             "none".to_owned()
         } else if handlers.len() == built_in::all().count() {
             "for every known name".to_owned()

@@ -274,7 +274,11 @@ impl Assembly {
             return self.refuse(source, path.span, "the name of a module expected");
         }
         let name = stem(written);
-        let near = nearest(name, Part::ALL.map(Part::name)).and_then(Part::named);
+        // A name that goes on behind that of a part ("dialog_count") is no mistake.
+        let near = nearest(name, Part::ALL.map(Part::name));
+        let near = near
+            .filter(|near| !name.starts_with(*near))
+            .and_then(Part::named);
         if let Some(part) = near {
             let message = format!(
                 "{} is not built in, so it is loaded as a shared library; did you mean \"{part}\"?",
