@@ -68,7 +68,7 @@ fn relay(label: &str, from: Release, targets: usize, packets: usize) {
             release: Some(from),
         },
     };
-    let before = thread_ns();
+    let before = begun_thread_ns();
     let mut on_shard = Duration::ZERO;
     for some in (0..packets).collect::<Vec<_>>().chunks(64) {
         let began = Instant::now();
@@ -87,7 +87,7 @@ fn relay(label: &str, from: Release, targets: usize, packets: usize) {
     while relay.snapshot()[0].waiting > 0 {
         std::thread::sleep(Duration::from_millis(1));
     }
-    let busy = thread_ns() - before;
+    let busy = thread_ns().expect("it was there") - before;
     let ends = relay.stop(Duration::from_secs(1));
     assert!(
         ends.iter().all(|end| end.is_balanced() && end.waiting == 0),
@@ -128,16 +128,27 @@ fn contact(n: usize, release: Release) -> Vec<u8> {
     packet.seal().to_vec()
 }
 
+/// As [`thread_ns`], of a thread that was just started: it gives itself its name, once it runs.
+fn begun_thread_ns() -> u64 {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match thread_ns() {
+            Some(ns) => return ns,
+            None => assert!(Instant::now() < deadline, "no thread called relay"),
+        }
+        std::thread::yield_now();
+    }
+}
+
 /// Processor time of the relay's thread so far, in nanoseconds; the first field of its schedstat (Linux
-/// `Documentation/scheduler/sched-stats.rst`).
-fn thread_ns() -> u64 {
+/// `Documentation/scheduler/sched-stats.rst`). `None`: there is no thread of that name.
+fn thread_ns() -> Option<u64> {
     let tasks = fs::read_dir("/proc/self/task").expect("Linux");
     let of_relay = |path: &std::path::Path| {
         let name = fs::read_to_string(path.join("comm")).ok()?;
         (name.trim() == "relay").then(|| fs::read_to_string(path.join("schedstat")).ok())?
     };
-    let stat = tasks.flatten().find_map(|task| of_relay(&task.path()));
-    let stat = stat.expect("a thread of that name");
+    let stat = tasks.flatten().find_map(|task| of_relay(&task.path()))?;
     let first = stat.split(' ').next().expect("three fields");
-    first.parse().expect("a number")
+    Some(first.parse().expect("a number"))
 }
