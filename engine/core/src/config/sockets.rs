@@ -14,6 +14,8 @@ pub struct Sockets {
     set: SocketSet,
     /// One is not an address, so that nobody here knows what it stands for.
     is_open: bool,
+    /// Names with a tag, and the address that each stands for.
+    tagged: Vec<(String, String)>,
 }
 
 impl Sockets {
@@ -43,7 +45,10 @@ impl Sockets {
             // One that no record names is passed over: HEP, SMPP, MSRP.
             let is_named = self.name(&format!("{protocol}:{host}{port}"));
             if let Some(tag) = tag.filter(|_| is_named) {
-                self.is_open |= !self.name(&format!("{protocol}:{tag}"));
+                let tagged = format!("{protocol}:{tag}");
+                self.is_open |= !self.name(&tagged);
+                let address = format!("{protocol}:{host}{}", full_port(protocol, &port));
+                self.tagged.push((tagged, address));
             }
         }
     }
@@ -61,6 +66,12 @@ impl Sockets {
     #[must_use]
     pub fn know_all(&self) -> bool {
         self.is_open || self.set.is_empty()
+    }
+
+    /// The names with a tag (`udp:TAG`) and what a genuine node calls each of these sockets itself: `udp:192.0.2.1:5060`.
+    #[must_use]
+    pub fn tagged(&self) -> &[(String, String)] {
+        &self.tagged
     }
 
     /// Where records go back to by `map`. It has the sockets that are `named`; if none is, those to which the map leads, and
@@ -90,6 +101,17 @@ impl Sockets {
             self.set.insert(&name);
         }
         true
+    }
+}
+
+/// `port` with its colon, or the one that `protocol` has without (3.6 `config.h`, `SIP_PORT`, `SIPS_PORT`; RFC 7118 section 5.6 for ws and wss).
+fn full_port<'p>(protocol: &str, port: &'p str) -> &'p str {
+    match (port, protocol.to_ascii_lowercase().as_str()) {
+        ("", "tls") => ":5061",
+        ("", "ws") => ":80",
+        ("", "wss") => ":443",
+        ("", _) => ":5060",
+        _ => port,
     }
 }
 
@@ -130,6 +152,27 @@ mod tests {
         ] {
             assert!(!sockets.know(unknown.as_bytes()), "{unknown}");
         }
+    }
+
+    #[test]
+    fn a_tag_stands_for_an_address_with_its_port() {
+        let mut sockets = Sockets::default();
+        sockets.add(Some("udp"), "192.0.2.1", None, Some("vip"));
+        sockets.add(Some("tls"), "2001:db8::1", None, Some("safe"));
+        sockets.add(Some("tcp"), "192.0.2.2", Some(5080), Some("side"));
+        sockets.add(Some("hep_udp"), "192.0.2.3", None, Some("trace"));
+        sockets.add(Some("udp"), "192.0.2.4", None, None);
+        let tagged: Vec<_> = { sockets.tagged().iter() }
+            .map(|(name, address)| (name.as_str(), address.as_str()))
+            .collect();
+        assert_eq!(
+            tagged,
+            [
+                ("udp:vip", "udp:192.0.2.1:5060"),
+                ("tls:safe", "tls:[2001:db8::1]:5061"),
+                ("tcp:side", "tcp:192.0.2.2:5080"),
+            ]
+        );
     }
 
     #[test]
