@@ -62,7 +62,7 @@ pub trait Host: Send + Sync {
     /// Takes a line. May drop it when too many come, and counts that.
     fn log(&self, level: Level, text: &str);
 
-    /// Raises an event: for its subscribers, and for its `event_route`. Negative: nobody takes it, or there is no room.
+    /// Raises an event: for its subscribers, and for its `event_route`, if there are any. Negative: there is no room for it.
     fn raise(&self, event: &str, params: &Params<'_>) -> i32;
 
     /// Sends an event to `socket` from now on, for `expire` seconds or for ever. Negative: it is not possible, which it has said why.

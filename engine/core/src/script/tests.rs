@@ -141,7 +141,7 @@ impl Host for Double {
 
     fn raise(&self, event: &str, params: &Params<'_>) -> i32 {
         self.note(format!("raise {event} {params:?}"));
-        if event == "E_NOBODY" { -1 } else { 1 }
+        if event == "E_FULL" { -1 } else { 1 }
     }
 
     fn subscribe(&self, event: &str, socket: &str, expire: Option<u32>) -> i32 {

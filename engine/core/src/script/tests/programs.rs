@@ -304,12 +304,12 @@ fn lines_show_values_within_bounds_and_nothing_that_a_terminal_obeys() {
 #[test]
 fn events_are_raised_and_subscribed_to_by_the_process() {
     does(
-        "if (raise_event(\"E_X\", \"ip=$si\", \"plain\", \"n=$bin(type)\", \"=\")) yes(); raise_event(\"E_NOBODY\"); xlog(\"$rc\");
+        "if (raise_event(\"E_X\", \"ip=$si\", \"plain\", \"n=$bin(type)\", \"=\")) yes(); raise_event(\"E_FULL\"); xlog(\"$rc\");
          subscribe_event(\"E_X\", \"udp:127.0.0.1:8888\"); subscribe_event('E_X', 'unix:/tmp/x', 60); subscribe_event('E_X', '/x', \"0\");",
         &[
             "raise E_X [(Some(\"ip\"), \"192.0.2.9\"), (None, \"plain\"), (Some(\"n\"), \"2\"), (None, \"=\")]",
             "yes",
-            "raise E_NOBODY []",
+            "raise E_FULL []",
             "error: -1",
             "subscribe E_X udp:127.0.0.1:8888 None",
             "subscribe E_X unix:/tmp/x Some(60)",
