@@ -19,7 +19,7 @@ use crate::config::Excerpt;
 /// value     := number | string | variable | "null"
 /// ```
 ///
-/// Plain data. Which functions there are is known where modules are loaded: [`Program::link`](super::Program::link) asks for them.
+/// Plain data. Two are equal that do the same, wherever it stands: a comment makes no other script. Which functions there are is known where modules are loaded: [`Program::link`](super::Program::link) asks for them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Script {
     /// In the order of the text. A call of a route is an index into these.
@@ -28,8 +28,8 @@ pub struct Script {
     pub(crate) slots: usize,
 }
 
-/// A block.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A block. Where it stands makes no difference between two.
+#[derive(Debug, Clone)]
 pub(crate) struct Route {
     pub(crate) kind: Kind,
     /// What stands between its brackets; `None`: the request route, or the startup route.
@@ -61,8 +61,8 @@ pub(crate) enum Statement {
     Drop,
 }
 
-/// A call, and where it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A call, and where it stands, which makes no difference between two.
+#[derive(Debug, Clone)]
 pub(crate) struct Call {
     pub(crate) callee: Callee,
     pub(crate) excerpt: Excerpt,
@@ -201,6 +201,31 @@ impl Route {
         }
     }
 }
+
+impl PartialEq for Route {
+    fn eq(&self, other: &Self) -> bool {
+        // Each by name, so that a part that is new cannot be forgotten here.
+        let Self {
+            kind,
+            name,
+            seconds,
+            excerpt: _,
+            body,
+        } = self;
+        (kind, name, seconds, body) == (&other.kind, &other.name, &other.seconds, &other.body)
+    }
+}
+
+impl Eq for Route {}
+
+impl PartialEq for Call {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { callee, excerpt: _ } = self;
+        *callee == other.callee
+    }
+}
+
+impl Eq for Call {}
 
 impl Statement {
     /// The calls in it and in what it encloses, in the order of the text.

@@ -279,3 +279,17 @@ struct Command {
     #[command(flatten)]
     args: Args,
 }
+
+#[test]
+fn a_comment_beside_a_route_needs_no_restart_and_another_statement_does() {
+    let text = "route { xlog(\"a\"); }\n";
+    let settings = |name: &str, routes: &str| {
+        let text = format!("listen = bin:127.0.0.1:5566\n{routes}");
+        File::new(name, &text).settings("").unwrap()
+    };
+    let old = settings("script-old", text);
+    let commented = settings("script-commented", &format!("# What for.\n\n{text}"));
+    assert_eq!(old.needs_restart(&commented), [""; 0]);
+    let changed = settings("script-changed", &text.replace("\"a\"", "\"b\""));
+    assert_eq!(old.needs_restart(&changed), ["the script"]);
+}

@@ -127,3 +127,25 @@ fn homes_are_those_of_functions_that_a_route_can_reach() {
 fn the_bits_of_routes_are_those_of_1_11() {
     assert_eq!(Kind::ALL.map(Kind::flag), [1, 64, 128, 256]);
 }
+
+#[test]
+fn two_scripts_are_equal_that_do_the_same_wherever_it_stands() {
+    let script = |text: &str| read(text).unwrap_or_else(|error| panic!("{error}")).0;
+    let text = "route { if (yes(\"a\")) route(x); } route[x] { xlog(\"$ml\"); } timer_route[t, 5] { no(); }";
+    let moved = text.replace("{ ", "{\n    # Why.\n    ");
+    assert_eq!(script(text), script(&format!("# A comment.\n{moved}")));
+    for (what, by) in [
+        ("yes", "no"),
+        ("\"a\"", "\"b\""),
+        ("(x)", "(0)"),
+        ("[x]", "[X]"),
+        ("$ml", "$mb"),
+        ("t, 5", "t, 6"),
+        ("t, 5", "u, 5"),
+        ("timer_route[t, 5]", "event_route[t]"),
+        ("no();", ""),
+    ] {
+        let other = text.replace(what, by).replace("[X]", "[x] {} route[y]");
+        assert_ne!(script(text), script(&other), "{what} and {by}");
+    }
+}
