@@ -103,7 +103,7 @@ impl Scripts {
         let counts = self.counts.last();
         for entry in self.program.entries(Kind::Startup) {
             let scene = Scene::bare(Kind::Startup, self.keeper);
-            let end = runner.run(entry.at, &scene);
+            let end = runner.run(entry.at, &scene).without_packet();
             counts.into_iter().for_each(|counts| counts.add(end));
         }
     }
@@ -188,7 +188,7 @@ impl Front for Routes {
             timer.due = Some(if regular > now { regular } else { next });
             let at = timer.at;
             let scene = Scene::bare(Kind::Timer, self.shard);
-            let end = self.runner.run(at, &scene);
+            let end = self.runner.run(at, &scene).without_packet();
             self.count(end);
         }
         let Some(events) = &self.events else {
@@ -202,7 +202,7 @@ impl Front for Routes {
                 .find(|entry| entry.name.as_deref().map(str::as_bytes) == Some(&*event.name));
             if let Some(entry) = entry {
                 let scene = Scene::of_event(self.shard, &event);
-                let end = self.runner.run(entry.at, &scene);
+                let end = self.runner.run(entry.at, &scene).without_packet();
                 self.count(end);
             }
         }

@@ -36,6 +36,16 @@ pub(super) struct End {
     pub(super) incomparable: u32,
 }
 
+impl End {
+    /// The same of a run for no packet, where `drop` is `exit` (1.11 `action.c`: who runs timer and event routes does not ask).
+    pub(super) const fn without_packet(self) -> Self {
+        Self {
+            dropped: false,
+            ..self
+        }
+    }
+}
+
 /// What a `$var` holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Slot {

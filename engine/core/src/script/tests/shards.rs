@@ -122,3 +122,20 @@ fn numbers_of_events_are_numbers_for_routes_and_what_is_too_long_for_one_is_a_te
     assert_eq!(double.taken(), ["yes 0", said]);
     assert_eq!(scripts.counts().incomparable, 0);
 }
+
+#[test]
+fn only_packets_are_dropped_and_drop_is_exit_for_whatever_else_a_route_runs_for() {
+    let text = "startup_route { drop; yes(); } timer_route[t, 1] { drop; yes(); } event_route[E_X] { drop; yes(); } route { drop; }";
+    let (scripts, double, events) = scripts(text, 1, 0);
+    scripts.startup();
+    let mut front = front(&scripts, 0);
+    assert!(events.offer(&Event::new(b"E_X")));
+    for second in 0..2 {
+        front.turn(Timestamp::from_nanos(second * 1_000_000_000));
+    }
+    let counts = scripts.counts();
+    assert_eq!((counts.runs, counts.dropped), (3, 0));
+    assert!(double.taken().is_empty());
+    assert!(!admits(&mut *front, 1));
+    assert_eq!(scripts.counts().dropped, 1);
+}
