@@ -211,7 +211,7 @@ impl<'a> Linker<'a> {
         for (index, route) in self.script.routes.iter().enumerate() {
             let first = self.taken;
             self.place(number(index));
-            self.block(&route.body, true);
+            self.block(&route.body);
             self.ops.push(Op::Leave);
             routes.push(Entry {
                 kind: route.kind,
@@ -242,41 +242,23 @@ impl<'a> Linker<'a> {
         }
     }
 
-    /// Statements one behind the other. `is_last`: what they do last is what their route returns.
-    fn block(&mut self, statements: &'a [Statement], is_last: bool) {
+    /// Statements one behind the other; the code behind them is what the last one returns.
+    fn block(&mut self, statements: &'a [Statement]) {
         let Some((last, others)) = statements.split_last() else {
-            if is_last {
-                self.ops.push(Op::Code(1));
-            }
-            return;
+            return self.ops.push(Op::Code(1));
         };
         others.iter().for_each(|each| self.statement(each, false));
-        self.statement(last, is_last);
+        self.statement(last, true);
     }
 
+    /// `is_last`: of its block, so that what it returns counts.
     fn statement(&mut self, statement: &'a Statement, is_last: bool) {
         match statement {
             Statement::Call(call) => self.call(call),
             Statement::If {
                 branches,
                 otherwise,
-            } => {
-                let end = self.label();
-                for (index, (condition, then)) in branches.iter().enumerate() {
-                    let [yes, no] = [(); 2].map(|()| self.label());
-                    self.condition(condition, [yes, no, no]);
-                    self.place(yes);
-                    self.block(then, is_last);
-                    // Unless something follows, or an `if` that was false has to return something, there is nothing to jump over.
-                    let is_final = index + 1 == branches.len();
-                    if is_last || !is_final || !otherwise.is_empty() {
-                        self.ops.push(Op::Jump(end));
-                    }
-                    self.place(no);
-                }
-                self.block(otherwise, is_last);
-                self.place(end);
-            }
+            } => self.branches(branches, otherwise, is_last),
             Statement::Set { slot, value } => {
                 let (slot, operand) = (*slot, self.operand(value));
                 self.ops.push(Op::Set { slot, operand });
@@ -291,6 +273,40 @@ impl<'a> Linker<'a> {
             Statement::Exit => self.ops.push(Op::Exit),
             Statement::Drop => self.ops.push(Op::Drop),
         }
+    }
+
+    /// An `if` with all that `else if` adds.
+    ///
+    /// Where it does something, the code behind it is what that returned last. Where it does nothing, its block would go on with 1 (it is
+    /// true that it was done), while `$rc` is what the condition was: 1, 0, or -1 of one without an answer. An `else if` is a block of
+    /// its own, whose last statement it is. (1.11 `action.c`, IF_T: `ret` and `return_code`.)
+    fn branches(
+        &mut self,
+        branches: &'a [(Condition, Vec<Statement>)],
+        otherwise: &'a [Statement],
+        is_last: bool,
+    ) {
+        let end = self.label();
+        let tells = !is_last && branches.len() == 1 && otherwise.is_empty();
+        for (condition, then) in branches {
+            let [yes, no] = [(); 2].map(|()| self.label());
+            let wrong = if tells { self.label() } else { no };
+            let compares = self.compares.len();
+            self.condition(condition, [yes, no, wrong]);
+            self.place(yes);
+            self.block(then);
+            self.ops.push(Op::Jump(end));
+            if tells && self.compares.len() > compares {
+                self.place(wrong);
+                self.ops.extend([Op::Code(-1), Op::Jump(end)]);
+            }
+            self.place(no);
+        }
+        match tells {
+            true => self.ops.push(Op::Code(0)),
+            false => self.block(otherwise),
+        }
+        self.place(end);
     }
 
     fn call(&mut self, call: &'a Call) {

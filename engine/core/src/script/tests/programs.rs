@@ -251,6 +251,45 @@ fn routes_return_what_they_say_or_what_they_did_last() {
 }
 
 #[test]
+fn the_code_behind_an_if_is_that_of_its_block_or_of_its_condition_where_nothing_was_done() {
+    for (body, code) in [
+        ("if (two()) {}", 1),
+        ("if (two()) ;", 1),
+        ("if (no()) two();", 0),
+        ("if (no()) two(); else {}", 0),
+        ("if (!yes()) two();", 0),
+        ("if (two()) no();", -1),
+        ("if (no()) yes(); else two();", 2),
+        ("if ($ml < 0) two();", 0),
+        ("$var(a) = \"x\"; if ($var(a) == 5) two();", -1),
+        ("$var(a) = \"x\"; if (no() || !($var(a) == 5)) two();", -1),
+        ("$var(a) = \"x\"; if ($var(a) == 5) two(); else no(\"b\");", -1),
+        // What an `if` returns is not what it leaves: that it was done is true.
+        ("if (yes()) { if (no()) two(); }", 1),
+        ("if (yes()) { two(); if (no()) two(); }", 1),
+        ("if (no()) two(); else if (no()) two();", 1),
+        ("if (no()) two(); else if (yes()) {}", 1),
+        ("if (no()) two(); else { if (no()) two(); }", 1),
+        ("if (yes()) { if (no()) two(); xlog(\"$rc\"); }", 1),
+        ("route(a);", 1),
+    ] {
+        let text = format!("route {{ {body} xlog(\"$rc\"); }} route[a] {{ if (no()) two(); }}");
+        let (notes, _) = run(&text);
+        let said = format!("error: {code}");
+        assert_eq!(notes.last(), Some(&said), "{body}: {notes:?}");
+    }
+    // 0 ends the script only where somebody returns it.
+    does("if (no()) two(); yes();", &["no", "yes"]);
+    does(
+        "if (no()) two(); if ($rc == 0) yes(); return($rc); yes();",
+        &["no", "yes"],
+    );
+    let (notes, _) =
+        run("route { route(a); yes(); } route[a] { if (no()) two(); return($rc); }");
+    assert_eq!(notes, ["no 1"]);
+}
+
+#[test]
 fn only_drop_refuses_a_packet() {
     for (body, dropped) in [
         ("drop;", true),
