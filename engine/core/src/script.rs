@@ -32,10 +32,12 @@ pub(crate) mod format;
 mod functions;
 /// How much a line matters.
 mod level;
-/// Names to functions, trees to instructions.
+/// Trees to instructions.
 mod link;
 /// Instructions.
 mod program;
+/// Names to functions.
+mod resolve;
 /// Routes on shards.
 mod routes;
 /// The interpreter.
@@ -52,9 +54,10 @@ pub(crate) mod variable;
 pub use event::{EVENTS_MAX, Events};
 pub use functions::{FunctionId, Functions, Host, NoFunctions, Params, Prepared, Unresolved};
 pub use level::Level;
-pub(crate) use link::{BUILT_IN, called as called_routes, counted};
-pub use link::{LinkError, Wrong};
+pub(crate) use link::called as called_routes;
 pub use program::Program;
+pub(crate) use resolve::{BUILT_IN, counted};
+pub use resolve::{LinkError, Wrong};
 pub use routes::{ScriptCounts, Scripts};
 pub use run::{DEPTH_MAX, RAISE_PARAMS_MAX, STEPS_MAX};
 pub use scene::Scene;

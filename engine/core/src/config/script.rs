@@ -27,6 +27,8 @@ use parser::Parser;
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     routes: Vec<Route>,
+    /// The first route of each kind and name.
+    by_name: BTreeMap<(Kind, Option<String>), usize>,
     names: Names,
     warnings: Vec<(Place, String)>,
 }
@@ -114,14 +116,12 @@ impl Draft {
             Ok((name, seconds)) => (route.name, route.seconds) = (name, seconds),
             Err(problem) => problems.push(problem),
         }
-        let mut known = self.routes.iter();
-        let is_same = |known: &&Route| known.kind == kind && known.name == route.name;
+        let index = self.routes.len();
+        let first = self.by_name.entry((kind, route.name.clone()));
+        let first = *first.or_insert(index);
         // Timers may share a name, which nobody calls them by.
-        if kind != Kind::Timer
-            && problems.is_empty()
-            && let Some(before) = known.find(is_same)
-        {
-            let (title, place) = (route.title(), &before.excerpt.place);
+        if kind != Kind::Timer && problems.is_empty() && first != index {
+            let (title, place) = (route.title(), &self.routes[first].excerpt.place);
             let message = format!("{title} is there already, in {place}: another name expected");
             problems.push(source.problem(block.title, message));
         }
@@ -166,6 +166,7 @@ impl Draft {
             routes,
             names,
             mut warnings,
+            ..
         } = self;
         warnings.truncate(WARNINGS_MAX);
         let slots = names.slots.len();
@@ -178,9 +179,8 @@ impl Draft {
 
     /// The route that `route(name)` is.
     fn called(&self, name: &str) -> Option<usize> {
-        let name = (name != REQUEST_ROUTE).then_some(name);
-        let is_it = |route: &Route| route.kind == Kind::Request && route.name.as_deref() == name;
-        self.routes.iter().position(is_it)
+        let name = (name != REQUEST_ROUTE).then(|| name.to_owned());
+        self.by_name.get(&(Kind::Request, name)).copied()
     }
 
     fn no_such_route(&self, name: &str) -> String {

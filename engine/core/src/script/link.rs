@@ -1,32 +1,14 @@
-//! Names to functions, trees to instructions.
+//! Trees to instructions.
 
-use std::collections::BTreeSet;
-use std::fmt;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::functions::{FunctionId, Functions, Host, Unresolved};
+use super::Level;
+use super::functions::{FunctionId, Functions, Host};
 use super::program::{Compare, Entry, Log, Op, Program, Raise, Subscribe};
+use super::resolve::{LinkError, Wrong};
 use super::tree::{Call, Callee, Condition, Operand, Script, Statement};
-use super::{Kind, Level};
-use crate::config::{Excerpt, PROBLEMS_MAX, did_you_mean, quoted};
-
-/// A script that cannot run with the functions there are: its first problems.
-///
-/// Displayed as those of a configuration are: `file:line:column: what is wrong`, with the line and a mark below it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LinkError {
-    /// At least one, at most [`PROBLEMS_MAX`].
-    pub problems: Vec<Wrong>,
-}
-
-/// One call that is not possible.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wrong {
-    /// Where.
-    pub excerpt: Excerpt,
-    /// What is wrong, and what to do.
-    pub message: String,
-}
+use crate::config::PROBLEMS_MAX;
 
 impl Program {
     /// Finds the functions of `script` and prepares its calls, in the order of the text.
@@ -66,111 +48,6 @@ impl Program {
     }
 }
 
-impl Script {
-    /// What is wrong with calls of functions when there are those of `functions`.
-    #[must_use]
-    pub fn check(&self, functions: &dyn Functions) -> Vec<Wrong> {
-        self.resolve(functions).err().unwrap_or_default()
-    }
-
-    /// The calls of functions in the order of the text, each with its function.
-    fn resolve(&self, functions: &dyn Functions) -> Result<Vec<(&Call, FunctionId)>, Vec<Wrong>> {
-        let (mut found, mut problems) = (Vec::new(), Vec::new());
-        for route in &self.routes {
-            let mut calls = Vec::new();
-            route.body.iter().for_each(|each| each.calls(&mut calls));
-            for call in calls {
-                let Callee::Function { name, params } = &call.callee else {
-                    continue;
-                };
-                match functions.resolve(name, params.len(), route.kind) {
-                    Ok(function) => found.push((call, function)),
-                    Err(why) => {
-                        let is_first = problems.is_empty();
-                        problems.push(Wrong {
-                            excerpt: call.excerpt.clone(),
-                            message: told(name, params.len(), route.kind, why, functions, is_first),
-                        });
-                    }
-                }
-                if problems.len() == PROBLEMS_MAX {
-                    return Err(problems);
-                }
-            }
-        }
-        if problems.is_empty() {
-            Ok(found)
-        } else {
-            Err(problems)
-        }
-    }
-}
-
-/// What to say of a call of `name` with `count` parameters that is not possible.
-fn told(
-    name: &str,
-    count: usize,
-    kind: Kind,
-    why: Unresolved,
-    functions: &dyn Functions,
-    is_first: bool,
-) -> String {
-    let name = quoted(name);
-    match why {
-        Unresolved::Unknown => {
-            let known = functions.names();
-            let known = known.iter().map(|name| &**name).chain(BUILT_IN);
-            let near = did_you_mean(name.trim_matches('"'), known);
-            let what = match is_first {
-                true => {
-                    ": no module that is loaded has it (of a script for SIP, `binrush import` takes what is about BIN)"
-                }
-                false => "",
-            };
-            format!("there is no function {name}{what}{near}")
-        }
-        Unresolved::Count(counts) => {
-            format!(
-                "{name} takes {}, not {count}",
-                counted(&counts, "parameter")
-            )
-        }
-        Unresolved::Route(kinds) => {
-            let kinds: Vec<_> = kinds.into_iter().map(Kind::keyword).collect();
-            let kinds = match &kinds[..] {
-                [] => "in no route that there is here".to_owned(),
-                kinds => format!("only in {}", kinds.join(", ")),
-            };
-            format!("{name} may not be called in a {kind}: {kinds}")
-        }
-    }
-}
-
-/// `1 or 3 parameters`.
-pub(crate) fn counted(counts: &[usize], what: &str) -> String {
-    let all: Vec<_> = counts.iter().map(ToString::to_string).collect();
-    let plural = if counts == [1] { "" } else { "s" };
-    format!("{} {what}{plural}", all.join(" or "))
-}
-
-impl std::error::Error for LinkError {}
-
-impl fmt::Display for LinkError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.problems.iter().enumerate() {
-            if index > 0 {
-                f.write_str("\n")?;
-            }
-            let Wrong { excerpt, message } = problem;
-            write!(f, "{}: {message}\n{}", excerpt.place, excerpt.marked())?;
-        }
-        if self.problems.len() == PROBLEMS_MAX {
-            write!(f, "\nthere may be more: these are the first {PROBLEMS_MAX}")?;
-        }
-        Ok(())
-    }
-}
-
 /// A place in the instructions that is not known yet: an index of [`Linker::labels`].
 type Label = u32;
 
@@ -182,6 +59,8 @@ struct Linker<'a> {
     taken: usize,
     ops: Vec<Op>,
     operands: Vec<Operand>,
+    /// Where each of them is: a long script has many.
+    known: HashMap<Operand, u32>,
     compares: Vec<Compare>,
     logs: Vec<Log>,
     raises: Vec<Raise>,
@@ -197,6 +76,7 @@ impl<'a> Linker<'a> {
             taken: 0,
             ops: Vec::new(),
             operands: Vec::new(),
+            known: HashMap::new(),
             compares: Vec::new(),
             logs: Vec::new(),
             raises: Vec::new(),
@@ -384,12 +264,13 @@ impl<'a> Linker<'a> {
     }
 
     fn operand(&mut self, operand: &Operand) -> u32 {
-        let known = self.operands.iter().position(|known| known == operand);
-        let index = known.unwrap_or_else(|| {
-            self.operands.push(operand.clone());
-            self.operands.len() - 1
-        });
-        number(index)
+        if let Some(index) = self.known.get(operand) {
+            return *index;
+        }
+        let index = number(self.operands.len());
+        self.operands.push(operand.clone());
+        self.known.insert(operand.clone(), index);
+        index
     }
 
     fn label(&mut self) -> Label {
@@ -438,16 +319,3 @@ pub(crate) fn called(body: &[Statement]) -> BTreeSet<usize> {
 fn number(index: usize) -> u32 {
     u32::try_from(index).expect("a configuration is bounded")
 }
-
-/// What needs no module.
-pub(crate) const BUILT_IN: [&str; 9] = [
-    "xlog",
-    "raise_event",
-    "subscribe_event",
-    "route",
-    "if",
-    "else",
-    "return",
-    "exit",
-    "drop",
-];

@@ -1,5 +1,7 @@
 //! A script as it was written, with all names but those of functions resolved.
 
+use std::collections::BTreeSet;
+
 use super::format::Format;
 use super::variable::Variable;
 use super::{Kind, Level};
@@ -107,7 +109,7 @@ pub(crate) enum Condition {
     Or(Box<Self>, Box<Self>),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Operand {
     Null,
     Int(i32),
@@ -153,17 +155,14 @@ impl Script {
     /// The functions that it calls, each once, in the order of the text. Whether modules have them, [`check`](Self::check) finds out.
     #[must_use]
     pub fn functions(&self) -> Vec<&str> {
-        let (mut calls, mut names) = (Vec::new(), Vec::new());
+        let (mut calls, mut seen) = (Vec::new(), BTreeSet::new());
         let statements = self.routes.iter().flat_map(|route| &route.body);
         statements.for_each(|each| each.calls(&mut calls));
-        for call in calls {
-            if let Callee::Function { name, .. } = &call.callee
-                && !names.contains(&&**name)
-            {
-                names.push(&**name);
-            }
-        }
-        names
+        let names = calls.into_iter().filter_map(|call| match &call.callee {
+            Callee::Function { name, .. } => Some(&**name),
+            _ => None,
+        });
+        names.filter(|name| seen.insert(*name)).collect()
     }
 
     /// The events that it raises.

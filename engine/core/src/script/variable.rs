@@ -1,7 +1,7 @@
 //! Variables: those of a script, and what a packet or an event says.
 
 /// A variable, its name resolved.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Variable {
     /// `$var(name)`, by its number.
     Slot(u16),
@@ -30,7 +30,7 @@ pub(crate) enum Variable {
 /// | `$bin(cluster)` | no | the cluster it is of, a number; likewise |
 ///
 /// All are null where there is no packet: in startup, timer and event routes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Pseudo {
     Source,
     Protocol,
