@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::Kind;
 use super::functions::{FunctionId, Functions, Unresolved};
-use super::tree::{Call, Callee, Script};
+use super::link::called;
+use super::tree::{Call, Callee, Route, Script};
 use crate::config::{Excerpt, PROBLEMS_MAX, did_you_mean, quoted};
 
 /// A script that cannot run with the functions there are: its first problems.
@@ -38,22 +39,25 @@ impl Script {
         functions: &dyn Functions,
     ) -> Result<Vec<(&Call, FunctionId)>, Vec<Wrong>> {
         let (mut found, mut problems) = (Vec::new(), Vec::new());
-        for route in &self.routes {
+        let callers = self.callers();
+        for (route, callers) in self.routes.iter().zip(&callers) {
             let mut calls = Vec::new();
             route.body.iter().for_each(|each| each.calls(&mut calls));
             for call in calls {
                 let Callee::Function { name, params } = &call.callee else {
                     continue;
                 };
-                match functions.resolve(name, params.len(), route.kind) {
+                let wanted = Wanted {
+                    name,
+                    count: params.len(),
+                    functions,
+                };
+                match wanted.find(route, callers, problems.is_empty()) {
                     Ok(function) => found.push((call, function)),
-                    Err(why) => {
-                        let is_first = problems.is_empty();
-                        problems.push(Wrong {
-                            excerpt: call.excerpt.clone(),
-                            message: told(name, params.len(), route.kind, why, functions, is_first),
-                        });
-                    }
+                    Err(message) => problems.push(Wrong {
+                        excerpt: call.excerpt.clone(),
+                        message,
+                    }),
                 }
                 if problems.len() == PROBLEMS_MAX {
                     return Err(problems);
@@ -65,6 +69,61 @@ impl Script {
         } else {
             Err(problems)
         }
+    }
+
+    /// For each route, whence it is called, directly or by way of others: of each kind of route that runs by itself the first.
+    fn callers(&self) -> Vec<Vec<&Route>> {
+        let mut callers = vec![Vec::new(); self.routes.len()];
+        let calls: Vec<_> = self.routes.iter().map(|each| called(&each.body)).collect();
+        for kind in Kind::ALL {
+            let mut seen = vec![false; self.routes.len()];
+            for entry in self.entries(kind) {
+                let mut open = vec![entry];
+                while let Some(index) = open.pop() {
+                    if !std::mem::replace(&mut seen[index], true) {
+                        callers[index].push(&self.routes[entry]);
+                        open.extend(&calls[index]);
+                    }
+                }
+            }
+        }
+        callers
+    }
+}
+
+/// A function that is called.
+struct Wanted<'a> {
+    name: &'a str,
+    count: usize,
+    functions: &'a dyn Functions,
+}
+
+impl Wanted<'_> {
+    /// The function in a statement of `route`; or what is wrong, `is_first` of all.
+    ///
+    /// It has to be one of the route that it stands in, as in OpenSIPS (1.11 `sr_module.c`, `find_cmd_export_t`, asked by the block).
+    /// Other than there, it has to be one of all `callers` too: a function that was made for requests is not shown a message that is
+    /// none.
+    fn find(&self, route: &Route, callers: &[&Route], is_first: bool) -> Result<FunctionId, String> {
+        let Self {
+            name,
+            count,
+            functions,
+        } = self;
+        let told = |kind, why| told(name, *count, kind, why, *functions, is_first);
+        let found = functions.resolve(name, *count, route.kind);
+        let found = found.map_err(|why| told(route.kind, why))?;
+        for caller in callers.iter().filter(|caller| caller.kind != route.kind) {
+            let kind = caller.kind;
+            let wrong = match functions.resolve(name, *count, kind) {
+                Ok(function) if function == found => continue,
+                Ok(_) => format!("{} is another function in a {kind}", quoted(name)),
+                Err(why) => told(kind, why),
+            };
+            let (title, by, place) = (route.title(), caller.title(), &caller.excerpt.place);
+            return Err(format!("{wrong}; {title} is called from {by}, in {place}"));
+        }
+        Ok(found)
     }
 }
 

@@ -40,7 +40,7 @@ type Exported = (
     i32,
 );
 
-const EXPORTED: [Exported; 7] = [
+const EXPORTED: [Exported; 8] = [
     ("yes", &[0, 1, 2, 6], &Kind::ALL, None, 1),
     ("no", &[0, 1], &Kind::ALL, None, -1),
     ("end", &[0, 1], &Kind::ALL, None, 0),
@@ -54,6 +54,7 @@ const EXPORTED: [Exported; 7] = [
         1,
     ),
     ("nowhere", &[0], &[], None, 1),
+    ("bound", &[0], &Kind::ALL, Some("old"), 1),
 ];
 
 impl Double {

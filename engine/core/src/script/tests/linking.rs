@@ -62,6 +62,43 @@ fn calls_of_what_is_not_there_are_told_all_at_once_with_their_places() {
 }
 
 #[test]
+fn a_function_that_may_not_be_called_where_its_route_is_called_from_is_told_with_both_places() {
+    let (told, notes) = unlinked(
+        "timer_route[t, 1] { route(x); }\nroute[x] { route(y); }\nroute[y] { yes(); in_request(\"a\"); }\nevent_route[E_X] { route(y); }",
+    );
+    assert_eq!(
+        told,
+        "a.cfg:3:19: \"in_request\" may not be called in a timer_route: only in route; route[y] is called from timer_route[t, 1], in a.cfg:1:1\n  \
+         route[y] { yes(); in_request(\"a\"); }\n                    ^^^^^^^^^^^^^^^"
+    );
+    assert!(notes.is_empty(), "{notes:?}");
+    // It is of the block that it stands in, too, whoever calls that.
+    let (told, _) = unlinked("timer_route[t, 1] { route(x); } route[x] { in_timer(); }");
+    assert!(
+        told.starts_with("a.cfg:1:44: \"in_timer\" may not be called in a route: only in timer_route, startup_route\n"),
+        "{told}"
+    );
+    // What nobody calls, and what only packets come to, is as it stands.
+    program("route { route(x); } route[x] { in_request(\"a\"); } route[unused] { in_request(\"a\"); } timer_route[t, 1] { route(z); } route[z] { yes(); }");
+}
+
+#[test]
+fn a_long_script_is_read_and_linked_in_time_that_grows_with_it() {
+    // One by one this took minutes: each of so many constants, routes and calls among all others.
+    let constants: String = (0..100_000).map(|n| format!("$var(x) = {n};\n")).collect();
+    let routes: String = (0..20_000)
+        .map(|n| format!("route[r{n}] {{ f{n}(); }}\nevent_route[E_{n}] {{ route(r{n}); }}\n"))
+        .collect();
+    let (script, _) = read(&format!("route {{ {constants} }}\n{routes}")).unwrap();
+    assert_eq!(script.functions().len(), 20_000);
+    let (script, _) = read(&format!("route {{ {constants} }}")).unwrap();
+    let double = Arc::new(Double::default());
+    let (functions, host) = (Arc::clone(&double) as _, Arc::clone(&double) as _);
+    let program = Program::link(&script, functions, host).unwrap();
+    assert_eq!(program.operands.len(), 100_000);
+}
+
+#[test]
 fn what_a_function_says_of_its_parameters_is_told_and_the_others_are_freed() {
     let (told, notes) = unlinked("route { yes(\"a\"); no(\"bad\"); end(\"b\"); }");
     assert_eq!(
@@ -93,7 +130,7 @@ fn no_more_problems_are_told_than_anybody_reads() {
 #[test]
 fn homes_are_those_of_functions_that_a_route_can_reach() {
     let (program, _) = program(
-        "route { if ($ml > 0) route(a); } route[a] { route(b); } route[b] { route(a); in_request(\"x\"); }
+        "route { if ($ml > 0) route(a); } route[a] { route(b); } route[b] { route(a); bound(); }
          route[c] { in_request(\"y\"); } timer_route[t, 60] { in_timer(); route(b); } timer_route[u, 5] { yes(); }
          startup_route { in_timer(); } event_route[E_X] { xlog(\"x\"); }",
     );
