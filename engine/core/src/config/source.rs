@@ -1,8 +1,10 @@
 //! One file of a configuration: its text, and how a place in it is shown to a person.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -61,6 +63,8 @@ pub(super) struct Source {
     pub(super) text: String,
     /// Where each line begins.
     lines: Vec<usize>,
+    /// Where the password of each line is. Looked for once: a script may have all its calls in one line.
+    secrets: OnceCell<Vec<Option<Range<usize>>>>,
 }
 
 impl Source {
@@ -104,6 +108,7 @@ impl Source {
             path,
             text,
             lines,
+            secrets: OnceCell::new(),
         }
     }
 
@@ -122,11 +127,10 @@ impl Source {
         let start = span.start.min(self.text.len());
         // The first line begins at 0, so at least one begins at or before `start`.
         let line = self.lines.partition_point(|line| *line <= start);
-        let line_start = self.lines[line - 1];
-        let line_end = self
-            .lines
-            .get(line)
-            .map_or(self.text.len(), |next| next - 1);
+        let Range {
+            start: line_start,
+            end: line_end,
+        } = self.line(line - 1);
         let (before, rest) = (&self.text[line_start..start], &self.text[start..line_end]);
         let place = Place {
             file: Arc::clone(&self.name),
@@ -136,18 +140,28 @@ impl Source {
         let width = rest[..span.end.clamp(start, line_end) - start]
             .chars()
             .count();
+        let secrets = self.secrets.get_or_init(|| {
+            let lines = (0..self.lines.len()).map(|index| &self.text[self.line(index)]);
+            lines.map(password).collect()
+        });
+        let secret = secrets[line - 1].clone().unwrap_or_default();
         let line = self.text[line_start..line_end].trim_end_matches('\r');
-        Excerpt::new(place, line, before.len(), width)
+        Excerpt::new(place, line, (before.len(), width), &secret)
+    }
+
+    /// Where the line is that `lines` has at `index`, without its end.
+    fn line(&self, index: usize) -> Range<usize> {
+        let next = self.lines.get(index + 1);
+        self.lines[index]..next.map_or(self.text.len(), |next| next - 1)
     }
 }
 
 impl Excerpt {
-    /// Cuts `line` around its place, which begins at byte `at` and has `width` characters. Stars take the place of a
-    /// password, one for each character, so that the mark stays where it belongs.
-    fn new(place: Place, line: &str, at: usize, width: usize) -> Self {
+    /// Cuts `line` around its place, which begins at byte `at` and has `width` characters. Stars take the place of the
+    /// password at `secret`, one for each character, so that the mark stays where it belongs.
+    fn new(place: Place, line: &str, (at, width): (usize, usize), secret: &Range<usize>) -> Self {
         let at = at.min(line.len());
         let (before, rest) = line.split_at(at);
-        let secret = password(line).unwrap_or_default();
         let visible = |at: usize, c: char| match secret.contains(&at) {
             true => '*',
             false => printable(c),
