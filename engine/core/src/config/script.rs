@@ -220,7 +220,7 @@ impl Draft {
             let message = if !used[index] {
                 "nothing calls it"
             } else if reached_from(&direct)[index] {
-                "it calls itself, directly or by way of others: calls in each other end at a depth of 100, and return -1"
+                "it calls itself, directly or by way of others: calls in each other end at a depth of 99, and return -1"
             } else {
                 continue;
             };

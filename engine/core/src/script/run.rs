@@ -335,8 +335,9 @@ impl fmt::Debug for Runner {
     }
 }
 
-/// Calls of routes in each other, as in OpenSIPS (1.11 `config.h`, `ROUTE_MAX_REC_LEV`). One more returns -1.
-pub const DEPTH_MAX: usize = 100;
+/// Calls of routes in each other, as in OpenSIPS: `ROUTE_MAX_REC_LEV` (1.11 `config.h`) is 100, and the route that calls first is one of
+/// them (`action.c`, `run_actions`). One more returns -1.
+pub const DEPTH_MAX: usize = 99;
 
 /// Instructions of one run: some ten microseconds, or as long as the functions take that it calls.
 pub const STEPS_MAX: usize = 10_000;

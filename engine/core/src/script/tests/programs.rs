@@ -364,6 +364,18 @@ fn no_run_is_endless_and_none_too_deep() {
     assert_eq!(notes, ["error: -1"]);
     assert_eq!((end.too_deep, end.endless), (1, false));
 
+    // The one that begins and 99 calls in each other are as many as may be.
+    for (calls, said, too_deep) in [(99, "error: 7", 0), (100, "error: -1", 1)] {
+        let mut text = "route { route(r1); xlog(\"$rc\"); }".to_owned();
+        for n in 1..calls {
+            text += &format!("route[r{n}] {{ route(r{}); }}", n + 1);
+        }
+        text += &format!("route[r{calls}] {{ return(7); }}");
+        let (notes, end) = run(&text);
+        assert_eq!(notes, [said]);
+        assert_eq!((end.too_deep, end.endless), (too_deep, false), "{calls}");
+    }
+
     // Two calls in each of sixty: 2^60 of them.
     let mut text = "route { route(r0); xlog(\"never\"); }".to_owned();
     for n in 0..60 {

@@ -344,8 +344,8 @@ fn what_may_not_be_meant_is_warned_of() {
         (
             "route { route(a); } route[a] { route(b); } route[b] { if (no()) route(a); }",
             &[
-                "1:21: route[a]: it calls itself, directly or by way of others: calls in each other end at a depth of 100, and return -1",
-                "1:44: route[b]: it calls itself, directly or by way of others: calls in each other end at a depth of 100, and return -1",
+                "1:21: route[a]: it calls itself, directly or by way of others: calls in each other end at a depth of 99, and return -1",
+                "1:44: route[b]: it calls itself, directly or by way of others: calls in each other end at a depth of 99, and return -1",
             ],
         ),
         (
