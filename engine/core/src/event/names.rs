@@ -309,7 +309,7 @@ const CONTACT: &[(&str, &str)] = &[
     ("socket", "where it registered"),
     (
         "bflags",
-        "branch flags: a number; of nodes that send names, the names with a space between",
+        "branch flags, as bits; 0 also where a node sends their names, whose bits only that node knows",
     ),
     ("expires", "when, in seconds since 1970; 0: never"),
     ("callid", "Call-ID of the REGISTER"),
@@ -319,7 +319,8 @@ const CONTACT: &[(&str, &str)] = &[
     ("shtag", "nothing: packets do not tell it"),
 ];
 
-const CONTACT_2_1: &[&str] = &["aor", "address", "received", "callid", "cseq"];
+/// As they are created there, which is how they are told. (2.1 and 2.2 `modules/usrloc/udomain.c`, `ul_event_init`.)
+const CONTACT_2_1: &[&str] = &["address", "aor", "callid", "received", "cseq"];
 
 const GENERIC: &[(&str, &str)] = &[
     ("cluster_id", "the cluster"),

@@ -119,10 +119,6 @@ fn of_aor<'r>(aor: &Aor<'r>, is_old: bool) -> Vec<Param<'r>> {
 
 /// (3.6 `modules/usrloc/ul_evi.c`, `ul_raise_contact_event`; what a genuine node keeps nothing for is null there.)
 fn of_contact<'r>(contact: &Contact<'r>) -> Vec<Param<'r>> {
-    let bflags = match contact.cflag_names {
-        Some(names) => Param::str("bflags", names),
-        None => Param::int("bflags", contact.cflags.into()),
-    };
     vec![
         Param::str("domain", contact.domain),
         Param::str("aor", contact.aor),
@@ -132,7 +128,7 @@ fn of_contact<'r>(contact: &Contact<'r>) -> Vec<Param<'r>> {
         Param::int("qval", contact.q.into()),
         Param::str("user_agent", contact.user_agent),
         Param::str("socket", contact.socket),
-        bflags,
+        Param::int("bflags", contact.cflags.into()),
         Param::int("expires", contact.expires),
         Param::str("callid", contact.callid),
         Param::int("cseq", contact.cseq.into()),
@@ -142,13 +138,13 @@ fn of_contact<'r>(contact: &Contact<'r>) -> Vec<Param<'r>> {
     ]
 }
 
-/// (2.1 `modules/usrloc/udomain.c`, `ul_raise_contact_event`.)
+/// (2.1 `modules/usrloc/udomain.c`, `ul_event_init`: the order is that of creation, not the one in which values are set.)
 fn of_contact_2_1<'r>(contact: &Contact<'r>) -> Vec<Param<'r>> {
     vec![
-        Param::str("aor", contact.aor),
         Param::str("address", contact.uri),
-        or_null("received", contact.received),
+        Param::str("aor", contact.aor),
         Param::str("callid", contact.callid),
+        or_null("received", contact.received),
         Param::int("cseq", contact.cseq.into()),
     ]
 }
@@ -273,7 +269,7 @@ mod tests {
     fn the_old_form_has_the_parameters_of_its_time() {
         assert_eq!(
             written(CONTACT_UPDATE, What::Record(0), &contact(), Form::V1_11),
-            "E_UL_CONTACT_UPDATE\naor::alice\naddress::sip:alice@198.51.100.7:5060\nreceived::\ncallid::reg-1\ncseq::7\n\n"
+            "E_UL_CONTACT_UPDATE\naddress::sip:alice@198.51.100.7:5060\naor::alice\ncallid::reg-1\nreceived::\ncseq::7\n\n"
         );
         let aor = Record::Aor(Aor {
             domain: b"location",
@@ -318,15 +314,16 @@ mod tests {
     }
 
     #[test]
-    fn flags_that_came_by_name_are_told_by_name() {
+    fn flags_are_a_number_also_where_they_came_by_name() {
         let Record::Contact(contact) = contact() else {
             unreachable!();
         };
         let named = Record::Contact(Contact {
+            cflags: 0,
             cflag_names: Some(b"NAT PUSH"),
             ..contact
         });
-        let text = written(CONTACT_INSERT, What::Record(0), &named, Form::Text);
-        assert!(text.contains("\nbflags::NAT PUSH\n"), "{text}");
+        let text = written(CONTACT_INSERT, What::Record(0), &named, Form::JsonRpc);
+        assert!(text.contains(",\"bflags\":0,"), "{text}");
     }
 }
