@@ -341,6 +341,16 @@ fn serve_once(
     if let Some(bus) = &bus {
         settings.warnings.extend(events::start(bus, &settings)?);
     }
+    if let Some(bus) = &bus
+        && (modules.is_some() || settings.script.raised().next().is_some())
+    {
+        // Before any of their code runs there.
+        let bus = bus.clone();
+        registry.at_beginning(move |_| {
+            bus.raises_here();
+            Ok(())
+        });
+    }
     let wrong = modules.map(|modules| modules.tell_by(bus.as_ref()));
     settings.warnings.extend(wrong.into_iter().flatten());
     let resident = modules.map(|modules| modules.register(&mut registry, &settings));

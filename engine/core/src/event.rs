@@ -34,6 +34,8 @@ pub use subscriptions::{EXPIRE_DEFAULT, Expire, SUBSCRIPTIONS_MAX};
 mod bus;
 /// What became of events.
 mod counts;
+/// What is wanted.
+mod desk;
 /// Raising on the threads that handle packets.
 mod here;
 /// Who hears of events in this process.
@@ -42,6 +44,8 @@ mod listen;
 pub mod names;
 /// Events as the bytes of a ring.
 mod packed;
+/// Events on their way out.
+mod post;
 /// A subscriber's queue.
 mod queue;
 /// Datagrams as events.

@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use binrush_net::{Bell, Consumer, Producer, ring};
+use binrush_net::{Bell, Producer, ring};
 
-use super::counts::{BusSnapshot, EventFacts, SourceCounts, SubscriptionFacts};
+use super::counts::{BusSnapshot, EventFacts, Report, SourceCounts, Sources, SubscriptionFacts};
+use super::desk::Desk;
 use super::listen::Listener;
 use super::names::{EVENTS_MAX, EventId, PublishError, nearest};
 use super::packed::{self, What};
-use super::sender::{Desk, Runner};
+use super::sender::{Ring, Runner};
 use super::socket::{EventSocket, SocketError};
 use super::subscriptions::{Change, Expire, SUBSCRIPTIONS_MAX};
 use super::{Form, Param};
@@ -56,7 +57,7 @@ struct Owner {
 /// The life of the thread.
 enum Thread {
     /// It will have these.
-    ToStart(Runner),
+    ToStart(Box<Runner>),
     Running(JoinHandle<()>),
     Ended,
 }
@@ -68,10 +69,16 @@ pub(super) struct Shared {
     stop: AtomicBool,
     /// How long what waits may take to leave, once it is to stop.
     pub(super) drain: Mutex<Duration>,
+    /// What is wanted. Held for microseconds: nothing is sent, and nobody waited for, meanwhile.
     pub(super) desk: Mutex<Desk>,
+    /// Goes up with each change of the desk, under its lock. The `Release` of the change pairs with the `Acquire` of the thread, which
+    /// looks for each event behind its look at the ring.
+    generation: AtomicU64,
+    /// What became of events. Held no longer; behind `desk`, where both are.
+    pub(super) report: Mutex<Report>,
     /// Rings that the thread has not seen.
-    rings: Mutex<Vec<Consumer>>,
-    sources: Mutex<Vec<Arc<SourceCounts>>>,
+    rings: Mutex<Vec<Ring>>,
+    sources: Mutex<Sources>,
 }
 
 /// Where one thread raises events: lock-free, and without memory of its own once it raised its longest. It rings for nobody, as that
@@ -133,19 +140,11 @@ impl Bus {
     /// # Errors
     /// No descriptors for the bell and what waits for it.
     pub fn new(form: Form) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            bell: Bell::new()?,
-            wanted: [const { AtomicU64::new(0) }; EVENTS_MAX / 64],
-            stop: AtomicBool::new(false),
-            drain: Mutex::default(),
-            desk: Mutex::default(),
-            rings: Mutex::default(),
-            sources: Mutex::default(),
-        });
+        let shared = Shared::new()?;
         let runner = Runner::new(Arc::clone(&shared))?;
         Ok(Self(Arc::new(Owner {
             common: Mutex::new(shared.source()),
-            thread: Mutex::new(Thread::ToStart(runner)),
+            thread: Mutex::new(Thread::ToStart(Box::new(runner))),
             shared,
             form,
         })))
@@ -170,12 +169,6 @@ impl Bus {
         self.0.shared.source()
     }
 
-    /// One more where there are fewer than `most`.
-    pub(super) fn source_within(&self, most: usize) -> Option<Source> {
-        let has_room = lock(&self.0.shared.sources).len() < most;
-        has_room.then(|| self.source())
-    }
-
     /// Whether `source` is of this bus.
     pub(super) fn is_of(&self, source: &Source) -> bool {
         Arc::ptr_eq(&self.0.shared, &source.shared)
@@ -190,7 +183,7 @@ impl Bus {
         desk.listeners.push(listener);
         desk.settle(&self.0.shared);
         drop(desk);
-        // From now on it looks more often.
+        // It goes by that, and from now on it looks more often.
         self.0.shared.bell.ring_if_armed();
     }
 
@@ -227,6 +220,8 @@ impl Bus {
 
     /// Has each `event` told to `socket` from now on; `form`: as of [`Bus::new`]. The same pair again begins its time anew.
     ///
+    /// Takes a lock that is held for some microseconds at a time, also while events are told.
+    ///
     /// # Errors
     /// [`SubscribeError`].
     pub fn subscribe(
@@ -259,13 +254,8 @@ impl Bus {
     /// All events that can be subscribed to, by number.
     #[must_use]
     pub fn events(&self) -> Vec<EventFacts> {
-        let desk = self.desk();
-        let all = desk.names.all().map(|(id, name)| EventFacts {
-            id: id.index(),
-            name: name.to_owned(),
-            subscribers: desk.subscribers_of(id),
-        });
-        all.collect()
+        let view = self.desk().view();
+        view.events()
     }
 
     /// All subscriptions, or those of one event and of one socket, in the order in which they came.
@@ -283,8 +273,9 @@ impl Bus {
             Some(name) => Some(desk.names.find(name).ok_or_else(|| unknown(name, &desk))?),
             None => None,
         };
-        let now = MonotonicClock.now();
-        let facts = desk.facts(now, |each| {
+        let view = desk.view();
+        drop(desk);
+        let facts = view.facts(MonotonicClock.now(), |each| {
             event.is_none_or(|event| each.event == event)
                 && socket.as_ref().is_none_or(|socket| each.socket == *socket)
         });
@@ -295,16 +286,13 @@ impl Bus {
     #[must_use]
     pub fn snapshot(&self) -> BusSnapshot {
         let shared = &self.0.shared;
-        let mut snapshot = self.desk().snapshot(MonotonicClock.now());
+        let view = self.desk().view();
+        let mut snapshot = view.snapshot(MonotonicClock.now(), &lock(&shared.report));
         // Behind what the thread counted: so no event is seen at its end and not yet at its beginning.
-        let (mut given, mut dropped) = (0, 0);
-        for source in &*lock(&shared.sources) {
-            given += source.taken.load(Ordering::Acquire);
-            dropped += source.dropped.load(Ordering::Acquire);
-        }
-        snapshot.dropped += dropped;
-        snapshot.raised = given + dropped;
-        snapshot.waiting = given.saturating_sub(snapshot.taken);
+        let given = lock(&shared.sources).given();
+        snapshot.dropped += given.dropped;
+        snapshot.raised = given.taken + given.dropped;
+        snapshot.waiting = given.taken.saturating_sub(snapshot.taken);
         if matches!(*lock(&self.0.thread), Thread::Ended) {
             snapshot.close();
         }
@@ -349,11 +337,27 @@ impl Drop for Owner {
 }
 
 impl Shared {
+    pub(super) fn new() -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            bell: Bell::new()?,
+            wanted: [const { AtomicU64::new(0) }; EVENTS_MAX / 64],
+            stop: AtomicBool::new(false),
+            drain: Mutex::default(),
+            desk: Mutex::default(),
+            generation: AtomicU64::new(0),
+            report: Mutex::default(),
+            rings: Mutex::default(),
+            sources: Mutex::default(),
+        }))
+    }
+
     fn source(self: &Arc<Self>) -> Source {
         let (producer, consumer) = ring(RING_LEN);
-        let counts = Arc::new(SourceCounts::default());
-        lock(&self.rings).push(consumer);
-        lock(&self.sources).push(Arc::clone(&counts));
+        let counts = lock(&self.sources).begin();
+        lock(&self.rings).push(Ring {
+            consumer,
+            counts: Arc::clone(&counts),
+        });
         Source {
             shared: Arc::clone(self),
             producer,
@@ -363,8 +367,18 @@ impl Shared {
     }
 
     /// The rings that were made since the last call.
-    pub(super) fn new_rings(&self) -> Vec<Consumer> {
+    pub(super) fn new_rings(&self) -> Vec<Ring> {
         std::mem::take(&mut lock(&self.rings))
+    }
+
+    /// The ring of these is no more: nobody raises by it, and it is empty.
+    pub(super) fn forget(&self, counts: &Arc<SourceCounts>) {
+        lock(&self.sources).forget(counts);
+    }
+
+    /// Of the desk.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -377,12 +391,16 @@ impl Shared {
         word >> (event.index() % 64) & 1 == 1
     }
 
-    /// From now on those are wanted for which `wanted` says so. Who raises one meanwhile sees it or does not: nobody was told that
-    /// a subscription is there before it is.
-    pub(super) fn show_wanted(&self, wanted: impl Fn(usize) -> bool) {
-        for (place, word) in self.wanted.iter().enumerate() {
-            let bits = (0..64).filter(|bit| wanted(place * 64 + bit));
-            let bits = bits.fold(0_u64, |word, bit| word | 1 << bit);
+    /// From now on these are wanted, and no others. For who has the desk. Who raises one meanwhile sees it or does not: nobody was told
+    /// that a subscription is there before it is.
+    pub(super) fn show_wanted(&self, events: impl Iterator<Item = EventId>) {
+        let mut words = [0_u64; EVENTS_MAX / 64];
+        for event in events {
+            words[event.index() / 64] |= 1 << (event.index() % 64);
+        }
+        // Before: the thread has to know by then whom it tells.
+        self.generation.fetch_add(1, Ordering::Release);
+        for (word, bits) in self.wanted.iter().zip(words) {
             word.store(bits, Ordering::Relaxed);
         }
     }
@@ -440,6 +458,12 @@ impl Source {
     fn no_room(&self) -> Raised {
         SourceCounts::add(&self.counts.dropped);
         Raised::Dropped
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.counts.end();
     }
 }
 

@@ -1,8 +1,10 @@
 //! What became of events. Each count has one writer.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::Form;
+use super::socket::EventSocket;
 
 /// What one source gave. Written by its thread.
 #[derive(Debug, Default)]
@@ -10,6 +12,9 @@ pub(super) struct SourceCounts {
     pub(super) taken: AtomicU64,
     /// Its ring was full.
     pub(super) dropped: AtomicU64,
+    /// Nobody raises by it any more: what is said above stays, and so does what is in its ring. Its `Release` store pairs with the
+    /// load of [`is_over`](Self::is_over).
+    over: AtomicBool,
 }
 
 impl SourceCounts {
@@ -17,6 +22,62 @@ impl SourceCounts {
     #[inline]
     pub(super) fn add(count: &AtomicU64) {
         count.store(count.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
+    pub(super) fn end(&self) {
+        self.over.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+}
+
+/// All sources there are, and what those gave that are no more.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    all: Vec<Arc<SourceCounts>>,
+    former: Given,
+}
+
+/// What sources gave.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Given {
+    pub(super) taken: u64,
+    pub(super) dropped: u64,
+}
+
+impl Given {
+    fn add(&mut self, counts: &SourceCounts) {
+        self.taken += counts.taken.load(Ordering::Acquire);
+        self.dropped += counts.dropped.load(Ordering::Acquire);
+    }
+}
+
+impl Sources {
+    /// One more.
+    pub(super) fn begin(&mut self) -> Arc<SourceCounts> {
+        let counts = Arc::new(SourceCounts::default());
+        self.all.push(Arc::clone(&counts));
+        counts
+    }
+
+    /// One that [is over](SourceCounts::is_over) is no more.
+    pub(super) fn forget(&mut self, counts: &Arc<SourceCounts>) {
+        self.all.retain(|each| !Arc::ptr_eq(each, counts));
+        self.former.add(counts);
+    }
+
+    pub(super) fn given(&self) -> Given {
+        let mut given = self.former;
+        self.all.iter().for_each(|counts| given.add(counts));
+        given
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
     }
 }
 
@@ -30,6 +91,33 @@ pub(super) struct Tally {
     pub(super) unwritable: u64,
 }
 
+/// What the thread has to tell, as it was at the end of its last round.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    /// Events that were looked at.
+    pub(super) taken: u64,
+    pub(super) subscribers: Vec<Standing>,
+    /// Of those who want nothing any more.
+    pub(super) former: Tally,
+}
+
+/// One subscriber in it.
+#[derive(Debug, Clone)]
+pub(super) struct Standing {
+    pub(super) socket: EventSocket,
+    pub(super) tally: Tally,
+    pub(super) queued: u64,
+    pub(super) reach: Reach,
+    /// What the kernel said last that was no success.
+    pub(super) trouble: Arc<str>,
+}
+
+impl Report {
+    pub(super) fn of(&self, socket: &EventSocket) -> Option<&Standing> {
+        self.subscribers.iter().find(|each| each.socket == *socket)
+    }
+}
+
 /// How a subscriber is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reach {
@@ -40,6 +128,10 @@ pub enum Reach {
     Blocked,
     /// Nobody is there: it is tried again after a while, and what is for it waits.
     Gone,
+    /// This process may not write to its path; likewise.
+    Denied,
+    /// The kernel sends nothing there for another reason, such as no route; likewise.
+    Failing,
 }
 
 /// All events, at one moment.
@@ -106,6 +198,8 @@ pub struct EventFacts {
     pub name: String,
     /// How many subscribed.
     pub subscribers: usize,
+    /// How many [listen](super::Listen) in this process.
+    pub listeners: usize,
 }
 
 impl BusSnapshot {
@@ -120,7 +214,7 @@ impl BusSnapshot {
     /// Nobody looks at what waits any more.
     pub(super) fn close(&mut self) {
         self.dropped += std::mem::take(&mut self.waiting);
-        for each in &mut self.subscribers {
+        for each in self.subscribers.iter_mut().chain([&mut self.former]) {
             each.dropped += std::mem::take(&mut each.queued);
         }
     }
@@ -144,9 +238,37 @@ impl SubscriberSnapshot {
             ..Self::default()
         }
     }
+
+    /// Adds what became of events for another one.
+    pub(super) const fn add(&mut self, other: &Self) {
+        self.offered += other.offered;
+        self.sent += other.sent;
+        self.queued += other.queued;
+        self.dropped += other.dropped;
+        self.failed += other.failed;
+        self.unwritable += other.unwritable;
+    }
+}
+
+impl From<&Standing> for SubscriberSnapshot {
+    /// Without its subscriptions.
+    fn from(standing: &Standing) -> Self {
+        Self {
+            socket: standing.socket.to_string(),
+            reach: standing.reach,
+            trouble: standing.trouble.as_ref().into(),
+            ..Self::of(&standing.tally, standing.queued)
+        }
+    }
 }
 
 impl Tally {
+    /// One more that cannot be written in the form that is wanted.
+    pub(super) const fn cannot_be_written(&mut self) {
+        self.offered += 1;
+        self.unwritable += 1;
+    }
+
     /// Adds that of one who wants nothing any more, for whom so much waited.
     pub(super) const fn add(&mut self, other: &Self, queued: u64) {
         self.offered += other.offered;
@@ -165,6 +287,8 @@ impl Reach {
             Self::Up => "up",
             Self::Blocked => "blocked",
             Self::Gone => "gone",
+            Self::Denied => "denied",
+            Self::Failing => "failing",
         }
     }
 }

@@ -7,6 +7,8 @@
 //!
 //! `E_UL_CONTACT_REFRESH` and `E_UL_LATENCY_UPDATE` are raised by who registers and pings phones, which is nobody here.
 
+use std::sync::Arc;
+
 use super::Param;
 use super::write::is_name;
 
@@ -32,7 +34,8 @@ pub struct EventId(pub(super) u8);
 pub enum PublishError {
     /// It is not called like an event.
     #[error(
-        "{0:?} is no name of an event: letters, digits and _ expected, such as E_MY_EVENT, at most {NAME_LEN_MAX} characters"
+        "{0:?} is no name of an event: 1 to {NAME_LEN_MAX} visible characters of ASCII expected, such as E_MY_EVENT, none of them : , ' \" \
+         and no {{ at the beginning"
     )]
     Name(String),
     /// There are too many.
@@ -44,7 +47,7 @@ pub enum PublishError {
 
 /// The names of all events, by number.
 #[derive(Debug, Clone)]
-pub(super) struct Names(Vec<Box<str>>);
+pub(super) struct Names(Vec<Arc<str>>);
 
 impl EventId {
     /// A number below [`EVENTS_MAX`].
@@ -104,6 +107,11 @@ impl Names {
 
     pub(super) fn name(&self, id: EventId) -> &str {
         self.0.get(id.index()).map_or("", |name| name)
+    }
+
+    /// [`name`](Self::name), for who keeps it.
+    pub(super) fn shared(&self, id: EventId) -> Arc<str> {
+        self.0.get(id.index()).map(Arc::clone).unwrap_or_default()
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = (EventId, &str)> {

@@ -1,17 +1,19 @@
 //! A subscriber's queue, and the sockets that all are sent from.
 //!
-//! What can be sent at once is; what cannot waits, in order, as much as may. Who does not read is tried again soon, who is not there
-//! after a delay that doubles: a file that is looked for costs as much as some events.
+//! What can be sent at once is; what cannot waits, in order, as much as may. Who does not read is tried again soon, who cannot be
+//! reached after a delay that doubles: each try costs as much as an event. Only what the kernel will never take, because it is too
+//! long, is given up at once.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::libc;
 
-use super::counts::{Reach, SubscriberSnapshot, Tally};
+use super::counts::{Reach, Standing, Tally};
 use super::socket::EventSocket;
 use crate::clock::Timestamp;
 
@@ -28,7 +30,7 @@ pub(super) struct Subscriber {
     again: Timestamp,
     /// After the next failure.
     delay: Duration,
-    trouble: String,
+    trouble: Arc<str>,
 }
 
 /// What events are sent from; each is opened when it is needed first.
@@ -40,22 +42,16 @@ pub(super) struct Sockets {
 }
 
 impl Subscriber {
-    pub(super) const fn new(socket: EventSocket) -> Self {
+    pub(super) fn new(socket: EventSocket) -> Self {
         Self {
             socket,
-            tally: Tally {
-                offered: 0,
-                sent: 0,
-                dropped: 0,
-                failed: 0,
-                unwritable: 0,
-            },
+            tally: Tally::default(),
             waiting: VecDeque::new(),
             bytes: 0,
             reach: Reach::Up,
             again: Timestamp::from_nanos(0),
-            delay: GONE_MIN,
-            trouble: String::new(),
+            delay: AWAY_MIN,
+            trouble: Arc::default(),
         }
     }
 
@@ -94,29 +90,33 @@ impl Subscriber {
         }
         let Err(error) = sockets.send(&self.socket, datagram) else {
             self.tally.sent += 1;
-            (self.reach, self.delay) = (Reach::Up, GONE_MIN);
+            (self.reach, self.delay) = (Reach::Up, AWAY_MIN);
             return true;
         };
-        let is_unix = matches!(self.socket, EventSocket::Unix(_));
-        let pause = if is_blocked(&error) {
-            self.reach = Reach::Blocked;
-            BLOCKED
-        } else if is_unix && is_gone(&error) {
-            self.reach = Reach::Gone;
-            let delay = self.delay;
-            self.delay = (delay * 2).min(GONE_MAX);
-            delay
-        } else {
+        self.note(&error);
+        let Some(reach) = lack(&self.socket, &error) else {
             self.tally.failed += 1;
-            Duration::ZERO
+            return true;
         };
-        // Each time the same words, where nothing has changed.
-        let words = error.to_string();
-        if self.trouble != words {
-            self.trouble = words;
-        }
+        self.reach = reach;
+        let pause = match reach {
+            Reach::Blocked => BLOCKED,
+            _ => {
+                let delay = self.delay;
+                self.delay = (delay * 2).min(AWAY_MAX);
+                delay
+            }
+        };
         self.again = now.after(u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX));
-        pause.is_zero()
+        false
+    }
+
+    fn note(&mut self, error: &io::Error) {
+        let words = error.to_string();
+        // Each time the same words, where nothing has changed.
+        if *self.trouble != *words {
+            self.trouble = words.into();
+        }
     }
 
     /// When it is to be tried again; `None`: nothing waits.
@@ -128,12 +128,26 @@ impl Subscriber {
         self.waiting.len() as u64
     }
 
-    pub(super) fn snapshot(&self) -> SubscriberSnapshot {
-        SubscriberSnapshot {
-            socket: self.socket.to_string(),
+    /// How it is.
+    pub(super) fn standing(&self) -> Standing {
+        Standing {
+            socket: self.socket.clone(),
+            tally: self.tally,
+            queued: self.queued(),
             reach: self.reach,
-            trouble: self.trouble.clone(),
-            ..SubscriberSnapshot::of(&self.tally, self.queued())
+            trouble: Arc::clone(&self.trouble),
+        }
+    }
+
+    /// The same, in place of how it or another one was.
+    pub(super) fn stand(&self, standing: &mut Standing) {
+        if standing.socket != self.socket {
+            *standing = self.standing();
+            return;
+        }
+        (standing.tally, standing.queued, standing.reach) = (self.tally, self.queued(), self.reach);
+        if !Arc::ptr_eq(&standing.trouble, &self.trouble) {
+            standing.trouble = Arc::clone(&self.trouble);
         }
     }
 }
@@ -177,16 +191,28 @@ fn udp(to: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// It may be taken soon.
-fn is_blocked(error: &io::Error) -> bool {
-    let code = error.raw_os_error();
-    error.kind() == ErrorKind::WouldBlock
-        || matches!(code, Some(libc::ENOBUFS | libc::ENOMEM | libc::EINTR))
-}
-
-/// Nobody is at the path, or nobody who takes datagrams of us. (unix(7).)
-fn is_gone(error: &io::Error) -> bool {
-    error.raw_os_error() != Some(libc::EMSGSIZE)
+/// What `error` says of who is at `socket`; `None`: of the datagram alone, which is longer than any that the kernel takes.
+///
+/// Whatever else it says holds for the next one too. That nobody is at a port is not told: such an answer comes later, and no socket
+/// of ours is connected. (unix(7), udp(7).)
+fn lack(socket: &EventSocket, error: &io::Error) -> Option<Reach> {
+    let is_path = socket.path().is_some();
+    match error.raw_os_error() {
+        Some(libc::EMSGSIZE) => None,
+        Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM | libc::EINTR) => Some(Reach::Blocked),
+        Some(libc::EACCES | libc::EPERM) if is_path => Some(Reach::Denied),
+        // Nothing, a file, a stream, or what somebody left behind.
+        Some(
+            libc::ENOENT
+            | libc::ENOTDIR
+            | libc::ELOOP
+            | libc::ECONNREFUSED
+            | libc::ECONNRESET
+            | libc::ENOTSOCK
+            | libc::EPROTOTYPE,
+        ) if is_path => Some(Reach::Gone),
+        _ => Some(Reach::Failing),
+    }
 }
 
 /// Events that wait for one subscriber.
@@ -198,15 +224,22 @@ const QUEUE_BYTES: usize = 1 << 20;
 /// Until a reader that is too slow is tried again.
 const BLOCKED: Duration = Duration::from_millis(5);
 
-/// Until one that is not there is, first and at last.
-const GONE_MIN: Duration = Duration::from_millis(100);
-const GONE_MAX: Duration = Duration::from_secs(5);
+/// Until one that cannot be reached is, first and at last.
+const AWAY_MIN: Duration = Duration::from_millis(100);
+const AWAY_MAX: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
+    use super::super::counts::SubscriberSnapshot;
     use super::*;
     use std::fs;
     use std::path::PathBuf;
+
+    impl Subscriber {
+        fn snapshot(&self) -> SubscriberSnapshot {
+            SubscriberSnapshot::from(&self.standing())
+        }
+    }
 
     /// A path of one test's own.
     fn path(name: &str) -> PathBuf {
@@ -302,6 +335,67 @@ mod tests {
         let snapshot = subscriber.snapshot();
         assert_eq!((snapshot.failed, snapshot.sent), (1, 1));
         assert!(snapshot.is_balanced());
+    }
+
+    #[test]
+    fn who_cannot_be_reached_over_udp_is_tried_again_later_and_later_and_nothing_is_lost_before_there_is_no_room()
+     {
+        let mut sockets = Sockets::default();
+        // A socket that did not ask for it may not send there. (socket(7), `SO_BROADCAST`.)
+        let mut subscriber = Subscriber::new("udp:255.255.255.255:9".parse().unwrap());
+        let mut now = at(0);
+        for delay in [100, 200, 400] {
+            for _ in 0..10 {
+                subscriber.offer(now, b"event", &mut sockets);
+                subscriber.flush(now, &mut sockets);
+            }
+            now = now.after(delay * 1_000_000);
+            assert_eq!(subscriber.due(), Some(now), "tried once");
+        }
+        let snapshot = subscriber.snapshot();
+        assert_eq!(snapshot.reach, Reach::Failing);
+        assert_eq!(
+            (snapshot.queued, snapshot.failed, snapshot.sent),
+            (30, 0, 0)
+        );
+        assert!(snapshot.is_balanced() && snapshot.trouble.contains("ermission denied"));
+    }
+
+    #[test]
+    fn nobody_at_a_port_is_no_trouble_as_nobody_says_so() {
+        let reader = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut subscriber = Subscriber::new(EventSocket::Udp(reader.local_addr().unwrap()));
+        drop(reader);
+        let mut sockets = Sockets::default();
+        for _ in 0..5 {
+            subscriber.offer(at(0), b"event", &mut sockets);
+        }
+        let snapshot = subscriber.snapshot();
+        assert_eq!((snapshot.sent, snapshot.reach), (5, Reach::Up));
+    }
+
+    #[test]
+    fn what_the_kernel_says_is_told_apart() {
+        let path = EventSocket::Unix("/run/e.sock".into());
+        let port: EventSocket = "udp:127.0.0.1:9".parse().unwrap();
+        let says = |socket, code| lack(socket, &io::Error::from_raw_os_error(code));
+        for (code, at_path, at_port) in [
+            (libc::EMSGSIZE, None, None),
+            (libc::EAGAIN, Some(Reach::Blocked), Some(Reach::Blocked)),
+            (libc::ENOENT, Some(Reach::Gone), Some(Reach::Failing)),
+            (libc::ECONNREFUSED, Some(Reach::Gone), Some(Reach::Failing)),
+            (libc::EACCES, Some(Reach::Denied), Some(Reach::Failing)),
+            (libc::EPERM, Some(Reach::Denied), Some(Reach::Failing)),
+            (
+                libc::ENETUNREACH,
+                Some(Reach::Failing),
+                Some(Reach::Failing),
+            ),
+            (libc::EMFILE, Some(Reach::Failing), Some(Reach::Failing)),
+        ] {
+            let told = (says(&path, code), says(&port, code));
+            assert_eq!(told, (at_path, at_port), "{code}");
+        }
     }
 
     #[test]

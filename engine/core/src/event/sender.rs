@@ -3,6 +3,9 @@
 //! While events come it looks after them every millisecond, and while anybody is subscribed or listens every ten: nobody wakes it for what a
 //! shard raises, because a bell for each would cost more than all the rest, the fence before it included. When nobody does
 //! it sleeps until it is rung.
+//!
+//! It holds no lock while it tells events: what it goes by is its own ([`Post`]), and has the number of the desk that it was copied
+//! from, which is compared for each event. So an event that is raised behind a subscription is told to it.
 
 use std::io;
 use std::sync::Arc;
@@ -11,58 +14,24 @@ use std::time::Duration;
 use binrush_net::{Consumer, Interest, Poller, ReadyList};
 
 use super::bus::{Shared, lock};
-use super::counts::{BusSnapshot, SubscriberSnapshot, SubscriptionFacts, Tally};
-use super::listen::Listener;
-use super::names::{EventId, Names};
-use super::packed::{self, What};
-use super::queue::{Sockets, Subscriber};
-use super::records;
-use super::subscriptions::{Subscription, Subscriptions};
-use super::write::{WriteError, write};
-use super::{Event, Form};
+use super::counts::SourceCounts;
+use super::post::Post;
 use crate::clock::{Clock as _, MonotonicClock, Timestamp};
 
 /// What the thread has.
 pub(super) struct Runner {
     shared: Arc<Shared>,
-    consumers: Vec<Consumer>,
+    rings: Vec<Ring>,
+    /// The ring that is looked at first, so that each of them is.
+    first: usize,
+    post: Post,
     poller: Poller,
 }
 
-/// Names, subscriptions and their queues. Locked by the thread for some hundred events at a time, and by who asks.
-#[derive(Debug, Default)]
-pub(super) struct Desk {
-    pub(super) names: Names,
-    pub(super) subscriptions: Subscriptions,
-    subscribers: Vec<Subscriber>,
-    /// By event: how, and to whom.
-    routes: Vec<Vec<Route>>,
-    pub(super) listeners: Vec<Listener>,
-    sockets: Sockets,
-    /// Of those who want nothing any more.
-    former: Tally,
-    /// Events that were looked at.
-    taken: u64,
-    texts: Texts,
-}
-
-/// One event for one subscriber.
-#[derive(Debug, Clone, Copy)]
-struct Route {
-    form: Form,
-    /// Place among the subscribers.
-    to: usize,
-}
-
-/// One event in each form that anybody wants it in.
-#[derive(Debug, Default)]
-struct Texts([Text; Form::ALL.len()]);
-
-#[derive(Debug, Default)]
-struct Text {
-    bytes: Vec<u8>,
-    /// Of this event; `None`: nobody wanted it.
-    written: Option<Result<(), WriteError>>,
+/// What one source gives.
+pub(super) struct Ring {
+    pub(super) consumer: Consumer,
+    pub(super) counts: Arc<SourceCounts>,
 }
 
 impl Runner {
@@ -71,7 +40,9 @@ impl Runner {
         poller.add(&shared.bell, 0, Interest::READ)?;
         Ok(Self {
             shared,
-            consumers: Vec::new(),
+            rings: Vec::new(),
+            first: 0,
+            post: Post::default(),
             poller,
         })
     }
@@ -84,63 +55,86 @@ impl Runner {
             // Asked before the rings are: what was raised before the stop is told.
             let is_stopping = self.shared.is_stopping();
             let now = MonotonicClock.now();
-            let (came, due) = self.round(now);
-            if came == ROUND_MAX {
-                continue;
-            }
-            if came > 0 {
-                came_last = Some(now);
-            } else if is_stopping {
-                let drain = || now.after(nanos(*lock(&self.shared.drain)));
-                let deadline = *deadline.get_or_insert_with(drain);
-                if due.is_none() || now >= deadline {
-                    return;
+            match self.round(now) {
+                Came::More => continue,
+                Came::Some => came_last = Some(now),
+                Came::Nothing if is_stopping => {
+                    let drain = || now.after(nanos(*lock(&self.shared.drain)));
+                    let deadline = *deadline.get_or_insert_with(drain);
+                    // Subscriptions that end later are nothing to wait for.
+                    if self.post.next_try().is_none() || now >= deadline {
+                        return;
+                    }
                 }
+                Came::Nothing => {}
             }
             let is_busy = came_last.is_some_and(|last| now.nanos_since(last) < nanos(BUSY));
             if is_busy || is_stopping {
                 std::thread::sleep(NAP);
             } else {
-                self.sleep(&mut ready, now, due);
+                self.sleep(&mut ready);
             }
         }
     }
 
-    /// Some events of each ring to all who want them; how many of one ring there were at most, and when something is due that nobody
-    /// rings for.
-    fn round(&mut self, now: Timestamp) -> (usize, Option<Timestamp>) {
-        let Self {
-            shared, consumers, ..
-        } = self;
-        consumers.extend(shared.new_rings());
-        let mut desk = lock(&shared.desk);
-        desk.tend(now, shared);
-        let mut most = 0;
-        for consumer in consumers {
-            let mut came = 0;
-            while came < ROUND_MAX
+    /// Events of all rings to all who want them, as much as is a [`ROUND`]'s work, and says what became of them.
+    fn round(&mut self, now: Timestamp) -> Came {
+        self.rings.extend(self.shared.new_rings());
+        turn(&self.shared, &mut self.post, now);
+        self.post.flush(now);
+        let came = self.empty_rings(now);
+        self.rings.retain_mut(|ring| {
+            let is_over = ring.counts.is_over() && ring.consumer.is_empty();
+            if is_over {
+                self.shared.forget(&ring.counts);
+            }
+            !is_over
+        });
+        self.post.report(&mut lock(&self.shared.report));
+        came
+    }
+
+    /// A share of each ring in turn.
+    fn empty_rings(&mut self, now: Timestamp) -> Came {
+        let (mut came, mut work) = (Came::Nothing, 0);
+        let mut empty = 0;
+        while empty < self.rings.len() {
+            self.first = (self.first + 1) % self.rings.len();
+            let consumer = &mut self.rings[self.first].consumer;
+            let mut share = 0;
+            while share < SHARE
                 && let Some((stamp, bytes)) = consumer.peek()
             {
-                desk.tell(now, stamp, bytes);
+                // Behind the look at the ring: who subscribed before it was raised is known.
+                turn(&self.shared, &mut self.post, now);
+                work += 1 + self.post.tell(now, stamp, bytes);
                 consumer.pop();
-                came += 1;
+                share += 1;
             }
-            if came > 0 {
-                consumer.free();
+            if share == 0 {
+                empty += 1;
+                continue;
             }
-            most = most.max(came);
+            (came, empty) = (Came::Some, 0);
+            consumer.free();
+            if work >= ROUND {
+                return Came::More;
+            }
         }
-        (most, desk.due())
+        came
     }
 
-    fn sleep(&mut self, ready: &mut ReadyList, now: Timestamp, due: Option<Timestamp>) {
-        let is_heard = lock(&self.shared.desk).is_heard();
+    fn sleep(&mut self, ready: &mut ReadyList) {
         let bell = &self.shared.bell;
         bell.arm();
-        let is_empty = self.consumers.iter_mut().all(Consumer::is_empty);
-        if is_empty && !self.shared.is_stopping() {
-            let left = due.map(|due| Duration::from_nanos(due.nanos_since(now)));
-            let longest = if is_heard { LOOK } else { WAIT };
+        // All that follows is looked at behind that: whoever changes it from now on rings.
+        let is_known = self.shared.generation() == self.post.generation;
+        let is_empty = self.rings.iter_mut().all(|ring| ring.consumer.is_empty());
+        if is_known && is_empty && !self.shared.is_stopping() {
+            let now = MonotonicClock.now();
+            let due = self.post.next_try().into_iter().chain(self.post.next_end);
+            let left = { due.min() }.map(|due| Duration::from_nanos(due.nanos_since(now)));
+            let longest = if self.post.is_heard() { LOOK } else { WAIT };
             let most = left.unwrap_or(longest).clamp(NAP, longest);
             // Whatever fails, it looks again: a ring that is full says so in its counts.
             if self.poller.wait(ready, Some(most)).is_err() {
@@ -151,178 +145,40 @@ impl Runner {
     }
 }
 
-impl Desk {
-    /// Ends what is over, and tries what waits.
-    fn tend(&mut self, now: Timestamp, shared: &Shared) {
-        if self.subscriptions.expire(now) {
-            self.settle(shared);
-        }
-        for subscriber in &mut self.subscribers {
-            subscriber.flush(now, &mut self.sockets);
-        }
-    }
-
-    /// Goes by the subscriptions as they are now.
-    pub(super) fn settle(&mut self, shared: &Shared) {
-        let Self {
-            subscriptions,
-            subscribers,
-            former,
-            routes,
-            listeners,
-            ..
-        } = self;
-        let all = subscriptions.all();
-        subscribers.retain(|each| {
-            let is_there = all.iter().any(|wanted| wanted.socket == each.socket);
-            if !is_there {
-                former.add(&each.tally, each.queued());
-            }
-            is_there
-        });
-        routes.clear();
-        for wanted in all {
-            let there = { subscribers.iter() }.position(|each| each.socket == wanted.socket);
-            let to = there.unwrap_or_else(|| {
-                subscribers.push(Subscriber::new(wanted.socket.clone()));
-                subscribers.len() - 1
-            });
-            let index = wanted.event.index();
-            if routes.len() <= index {
-                routes.resize_with(index + 1, Vec::new);
-            }
-            let form = wanted.form;
-            routes[index].push(Route { form, to });
-        }
-        shared.show_wanted(|index| {
-            routes.get(index).is_some_and(|routes| !routes.is_empty())
-                || listeners.iter().any(|each| each.event.index() == index)
-        });
-    }
-
-    /// What stands in a ring, to whoever wants it now.
-    fn tell(&mut self, now: Timestamp, stamp: u64, bytes: &[u8]) {
-        self.taken += 1;
-        let Some((id, what)) = packed::unstamp(stamp) else {
-            return debug_assert!(false, "a source stamped it");
-        };
-        let name = self.names.name(id);
-        for each in self.listeners.iter().filter(|each| each.event == id) {
-            let event = event((id, name), what, bytes, each.form);
-            each.hears.hear(&event);
-        }
-        let Some(routes) = self.routes.get(id.index()) else {
-            return;
-        };
-        self.texts.begin();
-        for route in routes {
-            let subscriber = &mut self.subscribers[route.to];
-            match self.texts.get(route.form, (id, name), what, bytes) {
-                Some(text) => subscriber.offer(now, text, &mut self.sockets),
-                None => {
-                    subscriber.tally.offered += 1;
-                    subscriber.tally.unwritable += 1;
-                }
-            }
-        }
-    }
-
-    /// Whether events may come that somebody wants.
-    fn is_heard(&self) -> bool {
-        !self.subscribers.is_empty() || !self.listeners.is_empty()
-    }
-
-    /// When the next subscription ends, or a queue is tried again.
-    fn due(&self) -> Option<Timestamp> {
-        let queues = self.subscribers.iter().filter_map(Subscriber::due);
-        queues.chain(self.subscriptions.next_end()).min()
-    }
-
-    pub(super) fn subscribers_of(&self, id: EventId) -> usize {
-        self.routes.get(id.index()).map_or(0, Vec::len)
-    }
-
-    pub(super) fn facts(
-        &self,
-        now: Timestamp,
-        wanted: impl Fn(&Subscription) -> bool,
-    ) -> Vec<SubscriptionFacts> {
-        let all = self.subscriptions.all().iter();
-        let all = all.filter(|each| wanted(each) && each.until.is_none_or(|until| until > now));
-        let facts = all.map(|each| SubscriptionFacts {
-            event: self.names.name(each.event).to_owned(),
-            socket: each.socket.to_string(),
-            form: each.form,
-            // As many as it was asked for, at its beginning.
-            expires_in: each
-                .left(now)
-                .map(|left| left.as_nanos().div_ceil(1_000_000_000))
-                .map(|seconds| u64::try_from(seconds).unwrap_or(u64::MAX)),
-        });
-        facts.collect()
-    }
-
-    /// All but what sources count.
-    pub(super) fn snapshot(&self, now: Timestamp) -> BusSnapshot {
-        let subscribers = self.subscribers.iter().map(|each| SubscriberSnapshot {
-            subscriptions: self.facts(now, |wanted| wanted.socket == each.socket),
-            ..each.snapshot()
-        });
-        BusSnapshot {
-            taken: self.taken,
-            subscribers: subscribers.collect(),
-            former: SubscriberSnapshot::of(&self.former, 0),
-            ..BusSnapshot::default()
-        }
-    }
+/// What one round found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Came {
+    /// All rings are empty, and were.
+    Nothing,
+    /// They are now.
+    Some,
+    /// There may be more.
+    More,
 }
 
-impl Texts {
-    /// Another event comes.
-    fn begin(&mut self) {
-        for text in &mut self.0 {
-            text.written = None;
-        }
+/// Ends what is over, and goes by what is wanted now. Nothing to do, mostly: two loads.
+fn turn(shared: &Shared, post: &mut Post, now: Timestamp) {
+    let is_over = post.next_end.is_some_and(|end| end <= now);
+    if !is_over && shared.generation() == post.generation {
+        return;
     }
-
-    /// The event in `form`; `None`: it cannot be written.
-    fn get(
-        &mut self,
-        form: Form,
-        (id, name): (EventId, &str),
-        what: What,
-        bytes: &[u8],
-    ) -> Option<&[u8]> {
-        let Text {
-            bytes: out,
-            written,
-        } = &mut self.0[form as usize];
-        let written = written.get_or_insert_with(|| {
-            let event = event((id, name), what, bytes, form);
-            write(form, &event, out)
-        });
-        written.is_ok().then_some(&out[..])
+    let mut desk = lock(&shared.desk);
+    if desk.subscriptions.expire(now) {
+        desk.settle(shared);
     }
-}
-
-/// What stands in a ring, with the parameters of `form`.
-fn event<'b>((id, name): (EventId, &'b str), what: What, bytes: &'b [u8], form: Form) -> Event<'b> {
-    let event = match what {
-        What::Params => packed::unpack(bytes).map(|params| Event {
-            params,
-            ..Event::new(name.as_bytes())
-        }),
-        _ => records::event(id, name, what, bytes, form),
-    };
-    event.expect("a source packed it")
+    // It changes with the desk alone.
+    post.turn_to(&desk, shared.generation());
 }
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Events of one ring before those of the next, and before anybody else has the lock.
-const ROUND_MAX: usize = 256;
+/// Events and datagrams, before subscriptions that are over are looked for and counts are shown.
+const ROUND: usize = 512;
+
+/// Events of one ring before those of the next.
+const SHARE: usize = 32;
 
 /// Between two looks while events come.
 const NAP: Duration = Duration::from_millis(1);
@@ -335,3 +191,34 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// The longest sleep.
 const WAIT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::super::names::AOR_INSERT;
+    use super::super::subscriptions::Expire;
+    use super::super::{EventSocket, Form};
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_between_the_last_look_and_the_sleep_is_not_slept_over() {
+        let shared = Shared::new().unwrap();
+        let mut runner = Runner::new(Arc::clone(&shared)).unwrap();
+        assert_eq!(runner.round(MonotonicClock.now()), Came::Nothing);
+        let socket: EventSocket = "udp:127.0.0.1:9".parse().unwrap();
+        let now = MonotonicClock.now();
+        let mut desk = lock(&shared.desk);
+        let end = Expire::After(60);
+        { &mut desk.subscriptions }.set(now, AOR_INSERT, socket, Form::Text, end);
+        desk.settle(&shared);
+        drop(desk);
+        // Nobody is about to sleep yet.
+        shared.bell.ring_if_armed();
+        let begin = Instant::now();
+        runner.sleep(&mut ReadyList::new(1));
+        assert!(begin.elapsed() < WAIT / 2, "{:?}", begin.elapsed());
+        runner.round(MonotonicClock.now());
+        assert!(runner.post.is_heard() && runner.post.next_end.is_some());
+    }
+}

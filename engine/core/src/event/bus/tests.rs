@@ -373,14 +373,15 @@ fn a_thread_raises_by_a_source_of_its_own_and_by_that_of_the_right_bus() {
     let raise = |bus: &Bus, up| bus.raise_here(NODE_STATE_CHANGED, &node(up));
     let sources = |bus: &Bus| lock(&bus.0.shared.sources).len();
     assert_eq!(raise(&one, 0), Raised::Unwanted);
-    assert_eq!(sources(&one), 1, "for what nobody wants nothing is made");
+    one.raises_here();
+    assert_eq!((sources(&one), sources(&other)), (2, 1));
     for bus in [&one, &other] {
         bus.subscribe(NODE, &socket, Expire::Never, None).unwrap();
     }
     assert_eq!([raise(&one, 1), raise(&one, 2)], [Raised::Taken; 2]);
-    assert_eq!((sources(&one), sources(&other)), (2, 1));
+    // By what all have that said nothing.
     assert_eq!(raise(&other, 3), Raised::Taken);
-    assert_eq!((sources(&one), sources(&other)), (2, 2));
+    assert_eq!((sources(&one), sources(&other)), (2, 1));
     let mut heard: Vec<_> = (0..3).map(|_| next(&reader)).collect();
     heard.sort();
     let texts =
@@ -388,4 +389,133 @@ fn a_thread_raises_by_a_source_of_its_own_and_by_that_of_the_right_bus() {
     assert_eq!(heard, texts);
     let end = one.stop(Duration::from_secs(5));
     assert!(end.is_balanced() && end.raised == 2, "{end:?}");
+}
+
+#[test]
+fn threads_that_come_and_go_leave_nothing_behind_but_what_they_raised() {
+    let bus = bus();
+    let (reader, socket) = reader();
+    bus.subscribe(NODE, &socket, Expire::Never, None).unwrap();
+    for up in 0..40 {
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                if up % 2 == 0 {
+                    bus.raises_here();
+                }
+                assert_eq!(bus.raise_here(NODE_STATE_CHANGED, &node(up)), Raised::Taken);
+            });
+        });
+    }
+    for _ in 0..40 {
+        next(&reader);
+    }
+    until("their rings are given back", || {
+        lock(&bus.0.shared.sources).len() == 1
+    });
+    let end = bus.stop(Duration::from_secs(5));
+    assert!(end.is_balanced(), "{end:?}");
+    assert_eq!((end.raised, end.taken), (40, 40));
+}
+
+#[test]
+fn a_stop_waits_for_queues_and_not_for_the_end_of_subscriptions() {
+    let bus = bus();
+    let (reader, socket) = reader();
+    bus.subscribe(NODE, &socket, Expire::After(60), None)
+        .unwrap();
+    bus.raise(NODE_STATE_CHANGED, &node(1));
+    next(&reader);
+    let begin = Instant::now();
+    let end = bus.stop(Duration::from_secs(20));
+    assert!(begin.elapsed() < Duration::from_secs(10));
+    assert_eq!((end.subscribers[0].sent, end.taken), (1, 1));
+}
+
+/// Does not come back before it is told to.
+#[derive(Debug)]
+struct Stuck(Mutex<std::sync::mpsc::Receiver<()>>, AtomicBool);
+
+impl Listen for Stuck {
+    fn hear(&self, _: &Event<'_>) {
+        self.1.store(true, Ordering::Release);
+        let _ = lock(&self.0).recv();
+    }
+}
+
+#[test]
+fn nobody_who_asks_or_subscribes_waits_for_what_is_being_told() {
+    let bus = bus();
+    let (reader, socket) = reader();
+    let (go_on, waits) = std::sync::mpsc::channel();
+    let stuck = Arc::new(Stuck(Mutex::new(waits), AtomicBool::new(false)));
+    let slow = bus.listen("E_SLOW", Arc::clone(&stuck) as _).unwrap();
+    bus.raise(slow, &[]);
+    until("it is being told", || stuck.1.load(Ordering::Acquire));
+    // On a thread of its own: who waited would wait for ever.
+    let (asked, answers) = std::sync::mpsc::channel();
+    let asking = bus.clone();
+    let asks = thread::spawn(move || {
+        asking
+            .subscribe(NODE, &socket, Expire::Never, None)
+            .unwrap();
+        asking.publish("E_MINE").unwrap();
+        let raised = asking.raise(NODE_STATE_CHANGED, &node(1));
+        let snapshot = asking.snapshot();
+        let events = asking.events();
+        asked.send((raised, snapshot, events)).unwrap();
+    });
+    let answer = answers.recv_timeout(Duration::from_secs(20));
+    let (raised, snapshot, events) = answer.expect("nobody waits");
+    go_on.send(()).unwrap();
+    asks.join().unwrap();
+    assert_eq!((raised, snapshot.raised), (Raised::Taken, 2));
+    assert!(snapshot.is_balanced() && snapshot.subscribers.len() == 1);
+    assert_eq!(events[NODE_STATE_CHANGED.index()].subscribers, 1);
+    assert_eq!(
+        (
+            events[slow.index()].subscribers,
+            events[slow.index()].listeners
+        ),
+        (0, 1)
+    );
+    // It was raised behind the subscription, while the thread still went by what was there before.
+    assert!(next(&reader).starts_with(NODE));
+    assert!(bus.stop(Duration::from_secs(5)).is_balanced());
+}
+
+#[test]
+fn what_cannot_be_read_from_a_ring_is_counted_and_ends_nothing() {
+    let bus = bus();
+    let (reader, socket) = reader();
+    bus.subscribe(NODE, &socket, Expire::Never, None).unwrap();
+    let mut source = bus.source();
+    source.raise_record(NODE_STATE_CHANGED, What::Params, b"\x01");
+    source.raise_record(NODE_STATE_CHANGED, What::Removed, b"no record");
+    source.raise(NODE_STATE_CHANGED, &node(1));
+    assert!(next(&reader).ends_with("new_state::1\n\n"));
+    let end = bus.stop(Duration::from_secs(5));
+    assert!(end.is_balanced(), "{end:?}");
+    assert_eq!(
+        (end.subscribers[0].unwritable, end.subscribers[0].sent),
+        (2, 1)
+    );
+}
+
+#[test]
+fn who_leaves_is_among_the_former_with_what_waited_for_it() {
+    let bus = bus();
+    let socket = format!("unix:/binrush-nobody-{}.sock", std::process::id());
+    bus.subscribe(NODE, &socket, Expire::Never, None).unwrap();
+    bus.raise(NODE_STATE_CHANGED, &node(1));
+    until("it waits", || bus.snapshot().subscribers[0].queued == 1);
+    bus.subscribe(NODE, &socket, Expire::After(0), None)
+        .unwrap();
+    let left = bus.snapshot();
+    assert!(
+        left.is_balanced() && left.subscribers.is_empty(),
+        "{left:?}"
+    );
+    assert_eq!(left.former.offered, 1);
+    until("its queue is gone", || bus.snapshot().former.dropped == 1);
+    assert!(bus.stop(Duration::ZERO).is_balanced());
 }
