@@ -51,7 +51,7 @@ mod value;
 /// Names behind `$`.
 pub(crate) mod variable;
 
-pub use event::{EVENTS_MAX, Events};
+pub use event::{EVENT_BYTES_MAX, EVENTS_MAX, Events};
 pub use functions::{FunctionId, Functions, Host, NoFunctions, Params, Prepared, Unresolved};
 pub use level::Level;
 pub(crate) use link::called as called_routes;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_queue::ArrayQueue;
 
@@ -10,10 +10,14 @@ use crate::event::{Event, Listen, Param, Value};
 
 /// Events on their way to `event_route`: from whoever raises them to the shard that runs the routes.
 ///
-/// Takes only those that have a route, and no more than [`EVENTS_MAX`] at a time; others are dropped, and counted.
+/// Takes only those that have a route, and no more than [`EVENTS_MAX`] and [`EVENT_BYTES_MAX`] at a time; others are dropped, and
+/// counted.
 pub struct Events {
     routes: BTreeSet<String>,
-    queue: ArrayQueue<Event<'static>>,
+    /// Each with its bytes.
+    queue: ArrayQueue<(Event<'static>, usize)>,
+    /// Of what is in the queue, or on its way into it. Only a bound: nothing else depends on it.
+    bytes: AtomicUsize,
     /// Written by whoever raises, and read for counts: nothing else depends on it.
     dropped: AtomicU64,
 }
@@ -25,6 +29,7 @@ impl Events {
         Self {
             routes: routes.into_iter().map(ToOwned::to_owned).collect(),
             queue: ArrayQueue::new(EVENTS_MAX),
+            bytes: AtomicUsize::new(0),
             dropped: AtomicU64::new(0),
         }
     }
@@ -41,8 +46,11 @@ impl Events {
         if !has_route {
             return false;
         }
-        let taken = self.queue.push(kept(event)).is_ok();
+        let len = len_of(event);
+        let before = self.bytes.fetch_add(len, Ordering::Relaxed);
+        let taken = before + len <= EVENT_BYTES_MAX && self.queue.push((kept(event), len)).is_ok();
         if !taken {
+            self.bytes.fetch_sub(len, Ordering::Relaxed);
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
         taken
@@ -50,7 +58,9 @@ impl Events {
 
     /// The one that waits longest.
     pub(super) fn take(&self) -> Option<Event<'static>> {
-        self.queue.pop()
+        let (event, len) = self.queue.pop()?;
+        self.bytes.fetch_sub(len, Ordering::Relaxed);
+        Some(event)
     }
 
     /// How many found no room.
@@ -65,6 +75,19 @@ impl Listen for Events {
     fn hear(&self, event: &Event<'_>) {
         self.offer(event);
     }
+}
+
+/// Bytes of its name, and of names and values; a number counts as its longest.
+fn len_of(event: &Event<'_>) -> usize {
+    let of_param = |param: &Param<'_>| {
+        let value = match &param.value {
+            Value::Int(_) => INT_LEN,
+            Value::Str(text) => text.len(),
+            Value::Null => 0,
+        };
+        param.name.as_ref().map_or(0, |name| name.len()) + value
+    };
+    event.name.len() + event.params.iter().map(of_param).sum::<usize>()
 }
 
 /// A copy, in which numbers are such as scripts can count with; longer ones are texts.
@@ -98,3 +121,9 @@ impl fmt::Debug for Events {
 
 /// Events that may wait for their routes.
 pub const EVENTS_MAX: usize = 1024;
+
+/// Their bytes: of names, and of parameters.
+pub const EVENT_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes of a number in digits, at most.
+const INT_LEN: usize = 20;

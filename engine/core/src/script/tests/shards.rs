@@ -101,6 +101,26 @@ fn events_come_to_their_routes_with_their_parameters_and_a_full_queue_is_counted
 }
 
 #[test]
+fn long_events_that_wait_for_their_route_have_a_bound_in_bytes() {
+    let (scripts, double, events) = scripts("event_route[E_X] { yes(); }", 1, 0);
+    let mut front = front(&scripts, 0);
+    let long = vec![b'x'; 1 << 20];
+    let event = Event::new(b"E_X")
+        .with(Param::str("text", &long))
+        .with(Param::int("number", 1 << 40));
+    let fits = EVENT_BYTES_MAX / (long.len() + 100);
+    for _ in 0..2 {
+        for n in 0..fits + 3 {
+            assert_eq!(events.offer(&event), n < fits, "{n}");
+        }
+        // Room that was given back is all there again.
+        front.turn(Timestamp::from_nanos(1));
+        assert_eq!(double.taken().len(), fits);
+    }
+    assert_eq!(scripts.counts().events_dropped, 6);
+}
+
+#[test]
 fn numbers_of_events_are_numbers_for_routes_and_what_is_too_long_for_one_is_a_text() {
     let text = "event_route[E_X] { \
                     if ($param(state) == 1 && $param(none) == null) yes(); \
