@@ -19,7 +19,7 @@ mod json;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// It does not begin with the name of an event.
-    #[error("no event: a line with its name expected at the beginning")]
+    #[error("the name of an event expected as the first line")]
     NoName,
     /// Its end is missing: it was cut, or it is something else.
     #[error("the event has no end: an empty line expected as the last one")]

@@ -14,7 +14,11 @@
 //! | longest | [`LEN_MAX`](crate::event::write::LEN_MAX) | [`LEN_MAX_1_11`](crate::event::write::LEN_MAX_1_11) |
 //!
 //! So a text that came by [`Form::Text`](crate::event::Form::Text) is read back as what it was ([`read`](mod@crate::event::read)), and a reader that knows the rules of
-//! 1.11 alone takes it for the same unless a backslash stands before a quote. (1.11 `modules/event_datagram/event_datagram.c`,
+//! 1.11 alone takes it for the same unless a backslash stands before a quote.
+//!
+//! Names are written as they are. [`Form::Text`](crate::event::Form::Text) has none that could be taken for something else ([`is_name`](crate::event::write::is_name)), 1.11 only
+//! none that is empty or has a line feed, JSON-RPC any. In JSON this differs from cJSON in one thing: a text with a byte of 0 goes on
+//! behind it here, as `\\u0000`, and ends there in 3.6. (1.11 `modules/event_datagram/event_datagram.c`,
 //! `datagram_build_params`; the grammar in its README; 3.6 `evi/evi_transport.c`, `evi_build_payload` with `lib/cJSON.c`.)
 
 use std::fmt::Write as _;
@@ -25,7 +29,7 @@ use super::{Event, Form, Param, Value};
 pub const LEN_MAX: usize = 65_457;
 
 /// The longest of 1.11, whose buffer ends there. What is longer it does not send, or writes over what lies behind. (1.11
-/// `modules/event_datagram/datagram_fnc.h`, `DGRAM_BUFFER_SIZE`.)
+/// `modules/event_datagram/event_datagram.h`, `DGRAM_BUFFER_SIZE`.)
 pub const LEN_MAX_1_11: usize = 16_384;
 
 /// Why there is no datagram of an event.
@@ -43,10 +47,18 @@ pub enum WriteError {
     },
     /// A name that could not be told from other parts of the text.
     #[error(
-        "{name:?} is no name of an event or parameter: at least one character expected, none of ' \" , and line ends, no \"::\", \
-         no \":\" at the end, and no \"{{\" at the beginning"
+        "{name:?} is no name of an event or parameter in form text: at least one character expected, none of ' \" , and line ends, \
+         no \"::\", no \":\" at the end, and no \"{{\" at the beginning"
     )]
     Name {
+        /// The name.
+        name: String,
+    },
+    /// The same in form 1.11, which is less particular.
+    #[error(
+        "{name:?} is no name of an event or parameter in form 1.11: at least one character and no line feed expected"
+    )]
+    OldName {
         /// The name.
         name: String,
     },
@@ -69,7 +81,7 @@ impl Form {
 /// [`WriteError`]; then `out` is empty.
 pub fn write(form: Form, event: &Event<'_>, out: &mut Vec<u8>) -> Result<(), WriteError> {
     out.clear();
-    let written = check_names(event).and_then(|()| match form {
+    let written = check_names(form, event).and_then(|()| match form {
         Form::JsonRpc => json(event, out),
         Form::Text | Form::V1_11 => text(form, event, out),
     });
@@ -79,7 +91,7 @@ pub fn write(form: Form, event: &Event<'_>, out: &mut Vec<u8>) -> Result<(), Wri
     written
 }
 
-/// Whether `name` may be that of an event or a parameter.
+/// Whether `name` may be that of an event or a parameter in each form.
 #[must_use]
 pub fn is_name(name: &[u8]) -> bool {
     !name.is_empty()
@@ -89,15 +101,22 @@ pub fn is_name(name: &[u8]) -> bool {
         && !name.starts_with(b"{")
 }
 
-fn check_names(event: &Event<'_>) -> Result<(), WriteError> {
+fn check_names(form: Form, event: &Event<'_>) -> Result<(), WriteError> {
+    let is_right = |name: &[u8]| match form {
+        Form::Text => is_name(name),
+        Form::V1_11 => !name.is_empty() && !name.contains(&b'\n'),
+        Form::JsonRpc => true,
+    };
     let of_params = event.params.iter().filter_map(|param| param.name.as_ref());
-    let wrong = [&event.name].into_iter().chain(of_params);
-    match { wrong }.find(|name| !is_name(name)) {
-        None => Ok(()),
-        Some(name) => Err(WriteError::Name {
-            name: String::from_utf8_lossy(name).into_owned(),
-        }),
-    }
+    let mut all = [&event.name].into_iter().chain(of_params);
+    let Some(name) = all.find(|name| !is_right(name)) else {
+        return Ok(());
+    };
+    let name = String::from_utf8_lossy(name).into_owned();
+    Err(match form {
+        Form::V1_11 => WriteError::OldName { name },
+        Form::Text | Form::JsonRpc => WriteError::Name { name },
+    })
 }
 
 fn text(form: Form, event: &Event<'_>, out: &mut Vec<u8>) -> Result<(), WriteError> {
@@ -197,7 +216,7 @@ fn json(event: &Event<'_>, out: &mut Vec<u8>) -> Result<(), WriteError> {
     check_len(Form::JsonRpc, out)
 }
 
-/// As cJSON prints it: what is above ASCII as it is, whether it is UTF-8 or not.
+/// As cJSON prints it: what is above ASCII as it is, whether it is UTF-8 or not. Only that a byte of 0 does not end it.
 fn json_text(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     for byte in text {
@@ -416,17 +435,38 @@ mod tests {
 
     #[test]
     fn what_could_be_taken_for_something_else_is_no_name() {
-        for name in [
-            "", "a\nb", "a\"b", "a,b", "it's", "a\rb", "a::b", "a:", "{a", "::",
+        for (name, in_old) in [
+            ("", false),
+            ("a\nb", false),
+            ("a\"b", true),
+            ("a,b", true),
+            ("it's", true),
+            ("a\rb", true),
+            ("a::b", true),
+            ("a:", true),
+            ("{a", true),
+            ("::", true),
         ] {
             let named = Event::new(b"E_X").with(Param::str(name, b"1"));
             for event in [Event::new(name.as_bytes()), named] {
-                for form in Form::ALL {
-                    let error = write(form, &event, &mut Vec::new()).unwrap_err();
-                    assert!(matches!(error, WriteError::Name { .. }), "{error}");
-                }
+                let in_form = |form| write(form, &event, &mut Vec::new());
+                let error = in_form(Form::Text).unwrap_err();
+                assert!(matches!(error, WriteError::Name { .. }), "{error}");
+                assert_eq!(in_form(Form::V1_11).is_ok(), in_old, "{name}");
+                assert_eq!(in_form(Form::JsonRpc), Ok(()), "{name}");
             }
         }
         assert!(is_name(b"a:b c") && is_name(b"E_X"));
+    }
+
+    #[test]
+    fn names_are_told_as_they_are_by_who_takes_any() {
+        let event = Event::new(b"E_X").with(Param::str("it's, x:", b"1"));
+        assert_eq!(written(Form::V1_11, &event), "E_X\nit's, x:::1\n\n");
+        let event = Event::new(b"E,X").with(Param::str("a\"\n", b"1"));
+        assert_eq!(
+            written(Form::JsonRpc, &event),
+            r#"{"jsonrpc":"2.0","method":"E,X","params":{"a\"\n":"1"}}"#
+        );
     }
 }
