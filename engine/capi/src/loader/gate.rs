@@ -71,12 +71,17 @@ pub(crate) fn remove(module: &'static str) {
 impl Gate {
     /// Lets this thread in, if it is at home here. May be nested.
     pub(crate) fn pass(&self) -> Result<Pass<'_>, Elsewhere> {
-        let pass = self.pass_from_anywhere()?;
-        if self.is_home() {
-            Ok(pass)
-        } else {
-            Err(Elsewhere)
+        self.pass_if(Self::is_home)
+    }
+
+    /// Lets this thread in where `may` says so: before, since one that may not and is inside for a moment would turn away who may;
+    /// and behind, where home stays until the pass is given back.
+    fn pass_if(&self, may: impl Fn(&Self) -> bool) -> Result<Pass<'_>, Elsewhere> {
+        if !may(self) {
+            return Err(Elsewhere);
         }
+        let pass = self.pass_from_anywhere()?;
+        if may(self) { Ok(pass) } else { Err(Elsewhere) }
     }
 
     /// Lets this thread in, wherever home is, if nobody else is inside.
@@ -105,10 +110,8 @@ impl Gate {
 
     /// The same for good: for child_init. Later ones are for who is at home.
     pub(crate) fn settle(&self) -> Result<Pass<'_>, Elsewhere> {
-        let pass = self.pass_from_anywhere()?;
-        if self.is_settled.load(Ordering::Relaxed) && !self.is_home() {
-            return Err(Elsewhere);
-        }
+        let pass =
+            self.pass_if(|gate| !gate.is_settled.load(Ordering::Relaxed) || gate.is_home())?;
         self.home.store(mark(), Ordering::Relaxed);
         self.is_settled.store(true, Ordering::Relaxed);
         Ok(pass)
@@ -149,6 +152,7 @@ fn mark() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc;
     use std::thread;
 
     fn elsewhere<R: Send>(f: impl FnOnce() -> R + Send) -> R {
@@ -166,6 +170,31 @@ mod tests {
         assert!(elsewhere(|| gate.pass().is_err()), "it is not home");
         assert!(elsewhere(|| gate.pass_from_anywhere().is_ok()));
         assert!(gate.pass().is_ok());
+    }
+
+    #[test]
+    fn who_is_not_at_home_does_not_turn_away_who_is() {
+        let gate = Gate::default();
+        drop(gate.settle().unwrap());
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let (begun_tx, begun) = mpsc::channel();
+            let (gate, is_over) = (&gate, &is_over);
+            scope.spawn(move || {
+                let mut asked = 0_u64;
+                while !is_over.load(Ordering::Relaxed) {
+                    assert!(gate.pass().is_err() && gate.settle().is_err());
+                    if asked == 0 {
+                        begun_tx.send(()).unwrap();
+                    }
+                    asked += 1;
+                }
+            });
+            begun.recv().unwrap();
+            let turned_away = (0..1_000_000).filter(|_| gate.pass().is_err()).count();
+            is_over.store(true, Ordering::Relaxed);
+            assert_eq!(turned_away, 0);
+        });
     }
 
     #[test]
