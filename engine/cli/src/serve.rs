@@ -363,6 +363,9 @@ fn serve_once(
     settings
         .warnings
         .extend(confined.iter().flat_map(Confined::warnings));
+    // What modules send when they begin leaves from there too.
+    let wrong = modules.and_then(|modules| modules.send_from(bound.groups()));
+    settings.warnings.extend(wrong);
     let lookout = modules.map(Modules::lookout);
     let mut begun = match bound.begin(registry) {
         Ok(begun) => begun,

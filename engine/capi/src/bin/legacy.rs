@@ -223,8 +223,8 @@ pub fn flush() {
 /// Gives sockets that `bin_send` leaves from, each with the address that it is bound to, such as duplicates of what the host receives
 /// BIN by. The first one of a destination's family is used.
 ///
-/// For threads that have sent nothing yet, of whatever module, and do not listen themselves: so it is called before modules are
-/// initialised. A second call replaces what the first one gave.
+/// For all threads that do not listen themselves, from their next packet on. A second call replaces what the first one gave, which is
+/// closed when it returns: a thread that sends at that moment holds it until it has.
 pub fn send_from(sockets: Vec<(SocketAddr, OwnedFd)>) {
     outbox::send_from(sockets);
 }

@@ -1,15 +1,18 @@
-//! How datagrams of a thread leave: one socket for each address family, chosen when it is first needed.
+//! How datagrams of a thread leave: one socket for each address family, chosen when it is first needed, and anew when the host gives
+//! others.
 //!
 //! That is what the thread itself listens with; or else the first of that family that the host gave, so that packets come from where
-//! it listens, as those of `bin_listen` do; or else one of the kernel's defaults and of a port of its choice. Nothing waits for room: a
+//! it listens, as those of `bin_listen` do; or else one of the kernel's defaults and of a port of its choice. A socket of the host's is
+//! held while something is sent and no longer: a thread that never sends again keeps no listener open. Nothing waits for room: a
 //! shard may be sending. A queue is made when something is first queued: it takes 64 packets or 256 KiB of them, whichever is less,
 //! and is sent when it is full. A child of fork(2) drops what its parent queued.
 
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use binrush_net::{SendMmsg, Tx, TxBatch};
@@ -33,13 +36,26 @@ pub(crate) type Source = (SocketAddr, Arc<UdpSocket>);
 /// One address family.
 #[derive(Debug)]
 struct Way {
-    socket: Arc<UdpSocket>,
+    /// Where a socket of the kernel's choice is bound.
+    any: SocketAddr,
+    socket: Socket,
+    /// Which of the host's gifts it was chosen from.
+    generation: u64,
     queue: Option<Queue>,
 }
 
 #[derive(Debug)]
+enum Socket {
+    /// The host's, which may close it at any time.
+    Given(Weak<UdpSocket>),
+    /// This thread's.
+    Own(Arc<UdpSocket>),
+}
+
+#[derive(Debug)]
 struct Queue {
-    tx: SendMmsg<Arc<UdpSocket>>,
+    /// Told its socket each time.
+    tx: SendMmsg<RawFd>,
     batch: TxBatch,
     /// Who filled it.
     owner: Process,
@@ -67,7 +83,9 @@ impl Outbox {
     #[inline]
     pub(crate) fn send(&mut self, packet: &[u8], to: SocketAddr) -> io::Result<usize> {
         self.flush();
-        let sent = self.way(to).and_then(|way| way.send(packet, to));
+        let sent = self
+            .way(to)
+            .and_then(|(way, own)| way.send(own, packet, to));
         counts::add(
             if sent.is_ok() {
                 Count::Sent
@@ -86,8 +104,8 @@ impl Outbox {
     #[inline]
     pub(crate) fn queue(&mut self, packet: &[u8], to: SocketAddr) -> io::Result<()> {
         match self.way(to) {
-            Ok(way) => {
-                way.queue(packet, to);
+            Ok((way, own)) => {
+                way.queue(own, packet, to);
                 Ok(())
             }
             Err(error) => {
@@ -102,51 +120,69 @@ impl Outbox {
         [&mut self.v4, &mut self.v6]
             .into_iter()
             .flatten()
-            .map(Way::flush)
+            .map(|way| way.flush(self.own.as_ref()))
             .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
     }
 
+    /// The one to `to`, and what it may send from besides.
     #[inline]
-    fn way(&mut self, to: SocketAddr) -> io::Result<&mut Way> {
+    fn way(&mut self, to: SocketAddr) -> io::Result<(&mut Way, Option<&Source>)> {
         let (way, any) = match to {
             SocketAddr::V4(_) => (&mut self.v4, (Ipv4Addr::UNSPECIFIED, 0).into()),
             SocketAddr::V6(_) => (&mut self.v6, (Ipv6Addr::UNSPECIFIED, 0).into()),
         };
+        let own = self.own.as_ref();
         match way {
-            Some(way) => Ok(way),
-            None => Ok(way.insert(Way::open(any, self.own.as_ref())?)),
+            Some(way) => Ok((way, own)),
+            None => Ok((way.insert(Way::open(any, own)?), own)),
         }
     }
 }
 
 impl Way {
-    /// `any` is where a socket of the kernel's choice is bound.
     #[cold]
     fn open(any: SocketAddr, own: Option<&Source>) -> io::Result<Self> {
-        let given = GIVEN.read().unwrap_or_else(PoisonError::into_inner);
-        let bound = own
-            .into_iter()
-            .chain(&*given)
-            .find(|(local, _)| local.is_ipv4() == any.is_ipv4());
-        let socket = match bound {
-            Some((_, socket)) => Arc::clone(socket),
-            None => Arc::new(UdpSocket::bind(any)?),
-        };
+        let (socket, generation) = Socket::choose(any, own)?;
         Ok(Self {
+            any,
             socket,
+            generation,
             queue: None,
         })
     }
 
+    /// What to send from now: another one where the host gave others, or took back what it gave.
     #[inline]
-    fn send(&self, packet: &[u8], to: SocketAddr) -> io::Result<usize> {
+    fn socket(&mut self, own: Option<&Source>) -> io::Result<Arc<UdpSocket>> {
+        if self.generation == GENERATION.load(Ordering::Relaxed)
+            && let Some(socket) = self.socket.hold()
+        {
+            return Ok(socket);
+        }
+        self.choose_again(own)
+    }
+
+    #[cold]
+    fn choose_again(&mut self, own: Option<&Source>) -> io::Result<Arc<UdpSocket>> {
+        loop {
+            (self.socket, self.generation) = Socket::choose(self.any, own)?;
+            // Nothing: it was taken back a moment ago, so there are others now.
+            if let Some(socket) = self.socket.hold() {
+                return Ok(socket);
+            }
+        }
+    }
+
+    #[inline]
+    fn send(&mut self, own: Option<&Source>, packet: &[u8], to: SocketAddr) -> io::Result<usize> {
+        let socket = self.socket(own)?;
         let len = address_len(to);
         let to = SockaddrUnion::of(to);
         loop {
             // SAFETY: so many bytes, and an address of that length. (sendto(2))
             let sent = unsafe {
                 libc::sendto(
-                    self.socket.as_raw_fd(),
+                    socket.as_raw_fd(),
                     packet.as_ptr().cast(),
                     packet.len(),
                     libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
@@ -165,33 +201,66 @@ impl Way {
     }
 
     #[inline]
-    fn queue(&mut self, packet: &[u8], to: SocketAddr) {
-        let queue = self.queue.get_or_insert_with(|| Queue::new(&self.socket));
+    fn queue(&mut self, own: Option<&Source>, packet: &[u8], to: SocketAddr) {
+        let queue = self.queue.get_or_insert_with(Queue::new);
         queue.leave_to_parent();
         if !queue.batch.push(to, packet) {
-            queue.send();
+            self.flush(own);
+            let queue = self.queue.get_or_insert_with(Queue::new);
             let is_queued = queue.batch.push(to, packet);
             assert!(is_queued, "a datagram has room in an empty queue");
         }
-        if queue.batch.len() == QUEUE_LEN {
-            queue.send();
+        if self.queued() == QUEUE_LEN {
+            self.flush(own);
         }
     }
 
     #[inline]
-    fn flush(&mut self) -> (u64, u64) {
-        match &mut self.queue {
-            Some(queue) if !queue.batch.is_empty() => queue.send(),
-            _ => (0, 0),
+    fn flush(&mut self, own: Option<&Source>) -> (u64, u64) {
+        if self.queued() == 0 {
+            return (0, 0);
+        }
+        let socket = self.socket(own);
+        let queue = self.queue.as_mut();
+        queue.map_or((0, 0), |queue| queue.send(socket.ok().as_deref()))
+    }
+
+    fn queued(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.batch.len())
+    }
+}
+
+impl Socket {
+    /// What `own` or the host has for packets that leave from `any`, or a new one; and the generation of what the host has.
+    fn choose(any: SocketAddr, own: Option<&Source>) -> io::Result<(Self, u64)> {
+        let is_of_family = |(local, _): &&Source| local.is_ipv4() == any.is_ipv4();
+        let given = GIVEN.read().unwrap_or_else(PoisonError::into_inner);
+        // It changes with the lock alone.
+        let generation = GENERATION.load(Ordering::Relaxed);
+        let given = given.iter().find(is_of_family);
+        let socket = match (own.filter(is_of_family), given) {
+            (Some((_, own)), _) => Self::Own(Arc::clone(own)),
+            (None, Some((_, given))) => Self::Given(Arc::downgrade(given)),
+            (None, None) => Self::Own(Arc::new(UdpSocket::bind(any)?)),
+        };
+        Ok((socket, generation))
+    }
+
+    /// Open for as long as somebody has it. `None`: the host took it back.
+    #[inline]
+    fn hold(&self) -> Option<Arc<UdpSocket>> {
+        match self {
+            Self::Given(socket) => socket.upgrade(),
+            Self::Own(socket) => Some(Arc::clone(socket)),
         }
     }
 }
 
 impl Queue {
     #[cold]
-    fn new(socket: &Arc<UdpSocket>) -> Self {
+    fn new() -> Self {
         Self {
-            tx: SendMmsg::new(Arc::clone(socket)).with_patience(PATIENCE),
+            tx: SendMmsg::new(NOWHERE).with_patience(PATIENCE),
             batch: TxBatch::new(QUEUE_LEN, QUEUE_BYTES),
             owner: Process::this(),
         }
@@ -206,12 +275,26 @@ impl Queue {
         }
     }
 
-    fn send(&mut self) -> (u64, u64) {
+    /// Empties it; without a socket all of it has failed.
+    fn send(&mut self, socket: Option<&UdpSocket>) -> (u64, u64) {
         self.leave_to_parent();
-        let sent = self.tx.send(&mut self.batch);
-        counts::add(Count::Sent, sent.sent);
-        counts::add(Count::Failed, sent.failed);
-        (sent.sent, sent.failed)
+        let (sent, failed) = match socket {
+            Some(socket) => {
+                self.tx.change_socket(socket.as_raw_fd());
+                let sent = self.tx.send(&mut self.batch);
+                // Somebody else's may have that number behind it.
+                self.tx.change_socket(NOWHERE);
+                (sent.sent, sent.failed)
+            }
+            None => {
+                let failed = self.batch.len() as u64;
+                self.batch.clear();
+                (0, failed)
+            }
+        };
+        counts::add(Count::Sent, sent);
+        counts::add(Count::Failed, failed);
+        (sent, failed)
     }
 }
 
@@ -222,8 +305,9 @@ impl Drop for Outbox {
     }
 }
 
-/// Gives what threads send from that have not sent yet and do not listen themselves: sockets with the addresses that they are bound
-/// to. The first one of a destination's family is used, whichever others there are. (1.11 `bin_interface.c`: of the one of `bin_listen`)
+/// Gives what threads send from that do not listen themselves, instead of what was given before: sockets with the addresses that they
+/// are bound to. The first one of a destination's family is used, whichever others there are. (1.11 `bin_interface.c`: of the one of
+/// `bin_listen`) What was given before is closed when this returns, but where a thread is sending from it at that moment.
 pub(crate) fn send_from(sockets: Vec<(SocketAddr, OwnedFd)>) {
     let sockets = sockets
         .into_iter()
@@ -231,8 +315,9 @@ pub(crate) fn send_from(sockets: Vec<(SocketAddr, OwnedFd)>) {
         .collect();
     let mut given = GIVEN.write().unwrap_or_else(PoisonError::into_inner);
     let before = mem::replace(&mut *given, sockets);
+    GENERATION.fetch_add(1, Ordering::Relaxed);
     drop(given);
-    // Closed here where no thread sends from them, and without the lock.
+    // Closed here, and without the lock.
     drop(before);
 }
 
@@ -246,6 +331,12 @@ fn address_len(to: SocketAddr) -> libc::socklen_t {
 }
 
 static GIVEN: RwLock<Vec<Source>> = RwLock::new(Vec::new());
+
+/// How often it changed, so that who has chosen asks for no lock.
+static GENERATION: AtomicU64 = AtomicU64::new(0);
+
+/// No descriptor.
+const NOWHERE: RawFd = -1;
 
 /// For room, of a whole queue: no longer than a shard may take for something that is not a packet.
 const PATIENCE: Duration = Duration::from_millis(1);
@@ -361,13 +452,20 @@ mod tests {
         assert_eq!(source(), given_addr);
         outbox.send(b"own", to).unwrap();
         assert_eq!(source(), own_addr);
-        // Who has sent already goes on as before.
+        // Who has sent already, too.
         before.send(b"after", to).unwrap();
-        assert_ne!(source(), given_addr);
+        assert_eq!(source(), given_addr);
+        before.queue(b"waits", to).unwrap();
+        let (other, other_addr) = receiver("127.0.0.1");
+        send_from(vec![(other_addr, other.into())]);
+        // Whoever has sent from it, and does not send any more.
+        drop(UdpSocket::bind(given_addr).expect("the address is free again"));
+        assert_eq!(before.flush(), (1, 0));
+        assert_eq!(source(), other_addr);
         send_from(Vec::new());
         outbox.send_from_own(None);
         outbox.send(b"neither", to).unwrap();
-        assert!(![given_addr, own_addr].contains(&source()));
+        assert!(![given_addr, own_addr, other_addr].contains(&source()));
     }
 
     #[test]

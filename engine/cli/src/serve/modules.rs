@@ -12,13 +12,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use binrush::abi::module::PROC_BIN;
 use binrush::bin::{self, Poison, Registration};
 use binrush::handler::{CallbackCounts, CallbackTotals, Care, ModuleHandler};
@@ -304,7 +303,20 @@ impl Loaded {
         raised::tell_by(bus)
     }
 
-    /// Takes over what was registered by `child_init`, and has `bin_send` leave from where packets arrive, before any is received.
+    /// Has what modules send leave from the first of `groups` from now on, which is where this server listens, as the packets of a
+    /// genuine node do (1.11 `bin_interface.c`): before they begin, and whenever a listener went or came. The references are kept
+    /// until the next time, so one that is to be closed has to be away by then. What an operator should know.
+    pub(super) fn send_from(&self, groups: io::Result<Vec<Group>>) -> Option<String> {
+        let wrong = groups.as_ref().err().map(|error| {
+            format!("what modules send leaves from ports of the kernel's choice: {error}")
+        });
+        let groups = groups.unwrap_or_default().into_iter();
+        let first = |group: Group| Some((group.addr, group.members.into_iter().next()?.socket));
+        bin::send_from(groups.filter_map(first).collect());
+        wrong
+    }
+
+    /// Takes over what was registered by `child_init`, before any packet is received.
     pub(super) fn register_late(
         &self,
         begun: &mut Begun,
@@ -313,7 +325,6 @@ impl Loaded {
         self.unmixed().map_err(|mixed| anyhow!("{mixed}"))?;
         let idle = self.idle_overrides(&settings.libraries);
         settings.warnings.extend(idle);
-        bin::send_from(sources(begun)?);
         for one in &self.each {
             for registration in one.news() {
                 let care = one.care().clone();
@@ -475,13 +486,6 @@ impl Refused {
         let message = format!("{setting}: no {what} {:?} {missing}", named.name);
         Self::Config(named.at.problem(message).to_string())
     }
-}
-
-/// What `bin_send` leaves from: where this server listens, as the packets of a genuine node do (1.11 `bin_interface.c`).
-fn sources(begun: &Begun) -> anyhow::Result<Vec<(SocketAddr, OwnedFd)>> {
-    let estate = begun.estate().context("no sockets for bin_send")?;
-    let first = |group: Group| Some((group.addr, group.members.into_iter().next()?.socket));
-    Ok(estate.groups.into_iter().filter_map(first).collect())
 }
 
 /// Everything that statements say, in their order; and where each module's `loadmodule` stands, by its number.

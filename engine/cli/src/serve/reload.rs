@@ -83,6 +83,11 @@ impl Server<'_> {
         let reloaded = self
             .engine
             .reload_with(&engine.listen, access, &engine.streams);
+        // Also where it failed: what was closed all the same is not to stay open because modules send from it.
+        if let Some(modules) = self.modules {
+            let groups = self.engine.estate().map(|estate| estate.groups);
+            warnings.extend(modules.send_from(groups));
+        }
         if let Some(probe) = &self.probe {
             let listeners = self.engine.listeners().map(|listener| listener.addr);
             probe.admit(self.engine.access(), listeners);

@@ -4,6 +4,7 @@
 //! in between, before there are threads that would keep it: rights and rules of Landlock belong to a thread and are
 //! inherited by those that it starts (capabilities(7), landlock(7)).
 
+use std::io;
 use std::sync::Arc;
 
 use binrush_net::{NetStat, PollStreams, RecvMmsg, Uring, UringStreams, allowed_cores};
@@ -11,7 +12,7 @@ use binrush_net::{NetStat, PollStreams, RecvMmsg, Uring, UringStreams, allowed_c
 use super::backend;
 use super::begun::Begun;
 use super::error::{StartError, Warning};
-use super::estate::Estate;
+use super::estate::{Estate, Group};
 use super::gate::Gate;
 use super::listener::{Listener, SocketOptions};
 use super::streams::{self, StreamListener, StreamSide};
@@ -101,6 +102,14 @@ impl Engine {
 }
 
 impl Bound {
+    /// References to the sockets for datagrams that were asked for, in that order: for who sends from them.
+    ///
+    /// # Errors
+    /// What dup(2) said, mostly `EMFILE`.
+    pub fn groups(&self) -> io::Result<Vec<Group>> {
+        self.listeners.iter().map(Listener::group).collect()
+    }
+
     /// Starts the shards and returns when all of them are about to receive.
     ///
     /// # Errors

@@ -37,6 +37,11 @@ impl<S: AsRawFd> SendMmsg<S> {
         self.delivery.wait_at_most(patience);
         self
     }
+
+    /// Sends from `socket` from now on, as from the one before.
+    pub fn change_socket(&mut self, socket: S) {
+        self.socket = socket;
+    }
 }
 
 impl<S: AsRawFd> Tx for SendMmsg<S> {
