@@ -25,6 +25,8 @@ mod names;
 mod refused;
 /// Routes that call functions.
 mod routes;
+/// What modules send, and where it leaves from.
+mod sending;
 /// Under valgrind.
 mod valgrind;
 

@@ -6,18 +6,18 @@
 //!                └─▶ Verdict ─▶ ledger; CallbackCounts ─▶ metrics, log
 //! ```
 //!
-//! The engine sees to it that all packets of a name come to one shard, where its module is not reentrant; nothing here knows.
+//! The engine sees to it that all packets of a name come to one shard, where its module is not reentrant; nothing here knows. What
+//! callbacks queue goes out where whoever runs them has its turn ([`bin::flush`](crate::bin::flush)).
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use binrush_engine::{Context, Handler, Origin, Timestamp, Verdict};
+use binrush_engine::{Context, Handler, Origin, Verdict};
 use binrush_wire::Packet;
 
 use crate::bin::delivery::{self, Poison, deliver};
-use crate::bin::flush;
 use crate::bin::registrations::{Callback, Registration};
 use crate::running::enter;
 use ticks::Ticks;
@@ -102,12 +102,6 @@ impl Handler for ModuleHandler {
         // What the callback made of a packet that it read wrongly, it did: so it is handled, and counted as misread besides.
         place.called(delivered.misread);
         Verdict::Handled
-    }
-
-    /// What callbacks queued by `bin_send_batch` waits no longer than until here.
-    fn turn(&mut self, _: Timestamp) -> bool {
-        flush();
-        false
     }
 }
 

@@ -1,9 +1,7 @@
 use super::*;
 
 use std::io::Write as _;
-use std::net::{TcpStream, UdpSocket};
-
-use binrush_wire::Packet;
+use std::net::TcpStream;
 
 /// Packets of a name, each of another record.
 fn numbered(name: &str, numbers: std::ops::Range<i32>) -> impl Iterator<Item = Vec<u8>> + '_ {
@@ -140,29 +138,4 @@ fn a_pointer_that_is_kept_is_found_by_the_poison() {
     let found = ["poisoned", "intact"].map(|name| statistic(&page, "kept", name));
     assert_eq!(found[0].zip(found[1]).map(|(a, b)| a + b), Some(9.0));
     assert!(server.stop("TERM")["balanced"] == true);
-}
-
-#[test]
-fn what_a_callback_sends_leaves_from_where_the_server_listens() {
-    let Some(workshop) = Workshop::new("modules-echo", &["echo"]) else {
-        return;
-    };
-    let server = workshop.serve("loadmodule \"echo.so\"");
-    let peer = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
-    let patience = Some(Duration::from_secs(20));
-    peer.set_read_timeout(patience).expect("it is set");
-    let port = peer.local_addr().expect("it is bound").port();
-    let mut buffer = [0; 64];
-    let mut builder = Builder::new(Generation::Legacy, &mut buffer, b"echo", 7, 0).expect("fits");
-    builder.push_int(port.into()).expect("it fits");
-    let asked = builder.seal().to_vec();
-    server.send_all(std::iter::once(asked));
-    let mut answer = [0; 64];
-    let (len, from) = peer.recv_from(&mut answer).expect("an answer");
-    assert_eq!(from, server.addr);
-    let packet = Packet::parse(Generation::Legacy, &answer[..len]).expect("a packet");
-    assert_eq!((packet.name(), packet.command()), (&b"echoed"[..], 7));
-    assert_eq!(packet.fields().pop_int(), Ok(port.into()));
-    let total = server.stop("TERM");
-    assert_eq!(total["balanced"], true, "{total}");
 }

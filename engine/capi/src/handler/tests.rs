@@ -1,12 +1,11 @@
 use super::*;
-use crate::abi::base::{BinPacket, ReceiveInfo, SockaddrUnion, Str};
-use crate::bin::legacy::{bin_init, bin_pop_int, bin_pop_str, bin_send_batch};
+use crate::abi::base::{BinPacket, ReceiveInfo, Str};
+use crate::bin::legacy::{bin_pop_int, bin_pop_str};
 use crate::running::current;
 use binrush_engine::bin::Sender;
 use binrush_engine::{Engine, EngineConfig, Outcome, Registry, Snapshot};
 use binrush_wire::{Builder, Generation};
 use std::ffi::{c_int, c_void};
-use std::net::UdpSocket;
 use std::sync::Mutex;
 use std::thread;
 
@@ -110,39 +109,6 @@ fn a_callback_that_takes_too_long_is_counted_where_there_is_a_budget() {
     assert_eq!((totals.calls, totals.over_budget), (2, 0));
     let (totals, _) = run(Callback::Legacy(dawdles), None, 2);
     assert_eq!((totals.over_budget, totals.longest), (0, Duration::ZERO));
-}
-
-#[test]
-fn what_a_callback_queued_goes_out_at_the_next_turn() {
-    let sink = UdpSocket::bind("127.0.0.1:0").unwrap();
-    sink.set_nonblocking(true).unwrap();
-    let to = SockaddrUnion::of(sink.local_addr().unwrap());
-    let registration = Registration {
-        name: (*b"greeting").into(),
-        callback: Callback::Legacy(pops),
-    };
-    let care = Care {
-        module: "queuer",
-        counts: Arc::new(CallbackCounts::new(1)),
-        budget: None,
-        poison: Poison::Off,
-    };
-    let mut handler = ModuleHandler::new(&registration, &care);
-    let name = Str {
-        s: c"greeting".as_ptr().cast_mut(),
-        len: 8,
-    };
-    // SAFETY: a string and an address that are there.
-    unsafe {
-        assert_eq!(bin_init(&name, 1), 0);
-        assert_eq!(bin_send_batch(&to), 24);
-    }
-    assert!(sink.recv(&mut [0; 32]).is_err());
-    assert!(!handler.turn(Timestamp::from_nanos(0)));
-    sink.set_nonblocking(false).unwrap();
-    sink.set_read_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
-    assert_eq!(sink.recv(&mut [0; 32]).unwrap(), 24);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use binrush::bin::flush;
 use binrush::loader::Modules;
 use binrush::support::mi::MiReply;
 use binrush::support::statistics::Statistic;
@@ -14,7 +15,7 @@ use binrush_wire::Packet;
 
 use super::HOME;
 
-/// Runs what it is told to, and timers when they are due, on the home shard.
+/// Runs what it is told to, and timers when they are due, on the home shard; sends what is queued, on every shard.
 pub(super) struct Resident {
     modules: Arc<Modules>,
     is_home: bool,
@@ -91,9 +92,12 @@ impl Handler for Resident {
     }
 
     /// Timers of all modules, of reentrant ones too: in OpenSIPS each runs in one process. One at a time, so that packets come in
-    /// between.
+    /// between. Behind them goes out what was queued on this shard by `bin_send_batch`, whether a callback, a timer, a command or a
+    /// function of a route did that.
     fn turn(&mut self, _: Timestamp) -> bool {
-        self.is_home && self.modules.run_timers(Instant::now())
+        let more = self.is_home && self.modules.run_timers(Instant::now());
+        flush();
+        more
     }
 }
 
