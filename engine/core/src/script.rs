@@ -60,7 +60,7 @@ pub(crate) use resolve::{BUILT_IN, counted};
 pub use resolve::{LinkError, Wrong};
 pub use routes::{ScriptCounts, Scripts};
 pub use run::{DEPTH_MAX, RAISE_PARAMS_MAX, STEPS_MAX};
-pub use scene::Scene;
+pub use scene::{RunId, Scene};
 pub use tree::Script;
 
 /// When a route runs.

@@ -1,7 +1,8 @@
 //! What a route runs for, as functions see it.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::fmt::{self, Write as _};
+use std::marker::PhantomData;
 
 use binrush_wire::{Generation, Packet, Trailer};
 
@@ -15,6 +16,7 @@ use crate::event::Event;
 pub struct Scene<'a> {
     kind: Kind,
     shard: ShardId,
+    run: RunId,
     /// The packet, and what it came by.
     packet: Option<(&'a Packet<'a>, &'a Origin)>,
     event: Option<&'a Event<'a>>,
@@ -24,13 +26,39 @@ pub struct Scene<'a> {
     trailer: OnceCell<Option<Trailer>>,
 }
 
+/// The number of a run: no other run of its thread has it, so it does not leave that.
+///
+/// For functions that keep something from one call to the next of the same run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunId {
+    number: u64,
+    of_thread: PhantomData<*const ()>,
+}
+
+impl RunId {
+    #[inline]
+    fn next() -> Self {
+        thread_local! {
+            static RUNS: Cell<u64> = const { Cell::new(0) };
+        }
+        let number = RUNS.get().wrapping_add(1);
+        RUNS.set(number);
+        Self {
+            number,
+            of_thread: PhantomData,
+        }
+    }
+}
+
 impl<'a> Scene<'a> {
     /// Nothing came: a startup or a timer route on `shard`.
     #[must_use]
-    pub const fn bare(kind: Kind, shard: ShardId) -> Self {
+    #[inline]
+    pub fn bare(kind: Kind, shard: ShardId) -> Self {
         Self {
             kind,
             shard,
+            run: RunId::next(),
             packet: None,
             event: None,
             source: OnceCell::new(),
@@ -40,7 +68,7 @@ impl<'a> Scene<'a> {
 
     /// `packet` came.
     #[must_use]
-    pub const fn of_packet(shard: ShardId, origin: &'a Origin, packet: &'a Packet<'a>) -> Self {
+    pub fn of_packet(shard: ShardId, origin: &'a Origin, packet: &'a Packet<'a>) -> Self {
         Self {
             packet: Some((packet, origin)),
             ..Self::bare(Kind::Request, shard)
@@ -49,7 +77,7 @@ impl<'a> Scene<'a> {
 
     /// `event` was raised.
     #[must_use]
-    pub const fn of_event(shard: ShardId, event: &'a Event<'a>) -> Self {
+    pub fn of_event(shard: ShardId, event: &'a Event<'a>) -> Self {
         Self {
             event: Some(event),
             ..Self::bare(Kind::Event, shard)
@@ -66,6 +94,12 @@ impl<'a> Scene<'a> {
     #[must_use]
     pub const fn shard(&self) -> ShardId {
         self.shard
+    }
+
+    /// The run that it is for: all calls of one are shown the same scene, and each run has one of its own.
+    #[must_use]
+    pub const fn run(&self) -> RunId {
+        self.run
     }
 
     /// The packet that came.
@@ -152,4 +186,18 @@ fn trailer(packet: &Packet<'_>) -> Option<Trailer> {
         return Some(Trailer::new(cluster, source, 0));
     }
     fields.pop_trailer().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_run_of_a_thread_has_a_number_of_its_own() {
+        let runs = [Kind::Startup, Kind::Timer, Kind::Timer];
+        let runs = runs.map(|kind| Scene::bare(kind, ShardId(0)).run());
+        assert!(runs[0] != runs[1] && runs[1] != runs[2] && runs[0] != runs[2]);
+        let scene = Scene::bare(Kind::Startup, ShardId(0));
+        assert_eq!(scene.run(), scene.run());
+    }
 }
