@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use binrush_engine::Origin;
-use binrush_engine::script::{FunctionId, Functions, Kind, Prepared, Scene, Unresolved};
+use binrush_engine::script::{FunctionId, Functions, Kind, Prepared, RunId, Scene, Unresolved};
 
 use crate::abi::base::ReceiveInfo;
 use crate::bin::delivery::PROTO_BIN;
@@ -44,9 +44,16 @@ struct Site(Call);
 // may run on several threads at once.
 unsafe impl Sync for Site {}
 
+/// A message, and the run whose calls are shown it: they share what they write there, and nobody else sees it.
+#[derive(Debug, Default)]
+struct Shown {
+    message: Message,
+    to: Option<RunId>,
+}
+
 thread_local! {
     /// What functions that are called on this thread are shown; made at the first call.
-    static MESSAGE: RefCell<Message> = RefCell::new(Message::new());
+    static SHOWN: RefCell<Shown> = RefCell::default();
 }
 
 impl ModuleFunctions {
@@ -132,20 +139,25 @@ impl Functions for ModuleFunctions {
 
 impl Prepared for Site {
     fn call(&self, scene: &Scene<'_>) -> i32 {
-        let packet = scene.packet().map_or(&[][..], |packet| packet.bytes());
-        let origin = received(scene);
-        MESSAGE.with(|message| match message.try_borrow_mut() {
-            Ok(mut message) => run(&self.0, &mut message, origin, packet),
+        SHOWN.with(|shown| match shown.try_borrow_mut() {
+            Ok(mut shown) => self.0.run(shown.to(scene)),
             // A function that runs a script: its own message is in use.
-            Err(_) => run(&self.0, &mut Message::new(), origin, packet),
+            Err(_) => self.0.run(Shown::default().to(scene)),
         })
     }
 }
 
-fn run(call: &Call, message: &mut Message, origin: ReceiveInfo, packet: &[u8]) -> i32 {
-    message.set_origin(origin);
-    message.set_packet(packet);
-    call.run(message)
+impl Shown {
+    /// The message of a run, made with its first call: a packet whose route calls nothing is not copied.
+    #[inline]
+    fn to(&mut self, scene: &Scene<'_>) -> &mut Message {
+        if self.to != Some(scene.run()) {
+            let packet = scene.packet().map_or(&[][..], |packet| packet.bytes());
+            self.message.show(received(scene), packet);
+            self.to = Some(scene.run());
+        }
+        &mut self.message
+    }
 }
 
 /// Where the packet of `scene` came from, as far as that is known; all zero where none came.

@@ -58,8 +58,12 @@ struct lump_rpl;
 struct msg_callback;
 
 /*
- * Stands for the BIN packet that a route runs for: `rcv` tells where it came from, `buf` and `len` are its bytes, which must not be
- * written to. Everything else is 0: there is no SIP message, and nothing that would parse one.
+ * Stands for the BIN packet that a route runs for: `rcv` tells where it came from, `buf` and `len` are a copy of its bytes, behind which
+ * stands a 0 that `len` does not count. Everything else is 0: there is no SIP message, and nothing that would parse one. Where no packet
+ * came, as in a timer_route, `buf` is an empty text.
+ *
+ * A function may write to all of it. Those that the same run of the script calls afterwards see that, also of other modules; for the next
+ * packet it is made anew, and memory that somebody hung there is not freed.
  */
 struct sip_msg {
 	unsigned int id;

@@ -112,10 +112,7 @@ impl Call {
             running::enter(self.module, || say(Level::Error, what));
             return -1;
         }
-        let raw = &mut *message.raw;
-        // Again with each call: one before may have written there.
-        raw.buf = message.packet.as_mut_ptr().cast();
-        raw.len = u32::try_from(message.packet.len()).unwrap_or(u32::MAX);
+        let raw: *mut SipMsg = &raw mut *message.raw;
         let [a, b, c, d, e, f] = self.parameters.map(<*mut c_void>::cast);
         running::enter(self.module, || {
             // SAFETY: the module's own function, called as `cmd_function` is; parameters that it does not take are NULL. The
@@ -147,12 +144,15 @@ impl Drop for Call {
     }
 }
 
-/// A `struct sip_msg` that stands for a packet: where it came from, and its bytes during a [call](Call::run); everything else
-/// is zero. One is enough for all packets of a thread.
+/// A `struct sip_msg` that stands for a packet, and may be used again for the next one.
+///
+/// It [shows](Self::show) where the packet came from and a copy of its bytes; everything else is zero then. What functions write into
+/// it stays for those that are called with it afterwards, as in OpenSIPS, where one message goes through a whole script.
 #[derive(Debug)]
 pub struct Message {
     raw: Box<SipMsg>,
-    /// A copy of the packet, which functions may write to: in C it is a `char *`, and some end texts with a 0 there.
+    /// A copy of the packet, which functions may write to: in C it is a `char *`, and some end texts with a 0 there. Another 0 stands
+    /// behind it.
     packet: Vec<u8>,
 }
 
@@ -160,25 +160,30 @@ pub struct Message {
 unsafe impl Send for Message {}
 
 impl Message {
-    /// A message from nowhere.
+    /// A message from nowhere, with no bytes.
     pub fn new() -> Self {
-        // SAFETY: numbers, pointers and arrays of them, all of which may be zero.
-        let raw = unsafe { Box::<SipMsg>::new_zeroed().assume_init() };
-        Self {
-            raw,
-            packet: Vec::with_capacity(PACKET_MAX),
-        }
+        let mut message = Self {
+            // SAFETY: numbers, pointers and arrays of them, all of which may be zero.
+            raw: unsafe { Box::<SipMsg>::new_zeroed().assume_init() },
+            packet: Vec::with_capacity(PACKET_MAX + 1),
+        };
+        message.show(ReceiveInfo::new(None, None, 0), &[]);
+        message
     }
 
-    /// Copies a packet, for all functions that are called with it. What they write there stays until the next one.
-    pub fn set_packet(&mut self, packet: &[u8]) {
+    /// Makes it the message of `packet`, which came from `origin`: nothing is left of the one before. Copies the packet, and puts a 0
+    /// behind it that is none of its bytes: code of OpenSIPS relies on that. (1.11 `receive.c`, `receive_msg`; `udp_server.c`)
+    #[inline]
+    pub fn show(&mut self, origin: ReceiveInfo, packet: &[u8]) {
         self.packet.clear();
+        self.packet.reserve(packet.len() + 1);
         self.packet.extend_from_slice(packet);
-    }
-
-    /// Says where the next packets come from.
-    pub fn set_origin(&mut self, origin: ReceiveInfo) {
+        self.packet.push(0);
+        // SAFETY: it is ours, and all of it may be zero.
+        unsafe { ptr::write_bytes(&raw mut *self.raw, 0, 1) };
         self.raw.rcv = origin;
+        self.raw.buf = self.packet.as_mut_ptr().cast();
+        self.raw.len = u32::try_from(packet.len()).unwrap_or(u32::MAX);
     }
 }
 

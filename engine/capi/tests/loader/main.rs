@@ -8,6 +8,8 @@ mod life;
 mod loading;
 /// What modparam sets.
 mod parameters;
+/// Functions that routes call.
+mod routes;
 /// Functions of the routing script.
 mod script;
 /// Commands, statistics, events and lines for the log.

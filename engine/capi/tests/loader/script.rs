@@ -27,7 +27,7 @@ fn answer(modules: &Modules, name: &str, parameters: &[&str]) -> c_int {
 
 fn message_of(packet: &[u8]) -> Message {
     let mut message = Message::new();
-    message.set_packet(packet);
+    message.show(ReceiveInfo::new(None, None, 1), packet);
     message
 }
 
@@ -71,9 +71,8 @@ fn the_tutorials_functions_share_a_name_and_differ_in_parameters_and_routes() {
     assert_eq!((count("fixed"), count("freed")), (1, 0));
     let mut message = Message::new();
     let source = "192.0.2.1:5566".parse().expect("an address");
-    message.set_origin(ReceiveInfo::new(Some(source), None, 1));
     let packet = b"P4CK and what follows";
-    message.set_packet(packet);
+    message.show(ReceiveInfo::new(Some(source), None, 1), packet);
     assert_eq!(call.run(&mut message), 1);
     assert_eq!(said(), "good morning world x3, yours");
     let seen: *const u8 = variable(&library, "tutorial_packet");
