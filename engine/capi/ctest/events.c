@@ -20,8 +20,8 @@ static int mod_init(void)
 
 static struct mi_root *raise_event(struct mi_root *params, void *param)
 {
-	str callid = {"callid", 6}, number = {"number", 6}, nothing = {"nothing", 7};
-	str value = {"a\0b", 3}, empty = {NULL, 0};
+	str callid = {"callid", 6}, number = {"number", 6}, nothing = {"nothing", 7}, empty = {"empty", 5}, unset = {"unset", 5};
+	str value = {"a\0b", 3}, null = {NULL, 0}, none = {"", 0};
 	int negative = -5, bare = 7;
 	evi_params_p list;
 	evi_params_t own = {0, 0, 0};
@@ -32,7 +32,8 @@ static struct mi_root *raise_event(struct mi_root *params, void *param)
 		return init_mi_tree(202, MI_SSTR("nobody wants it"));
 	list = evi_get_params();
 	if (list == NULL || evi_param_add_str(list, &callid, &value) != 0 || evi_param_add_int(list, &number, &negative) != 0 ||
-		evi_param_add_int(list, NULL, &bare) != 0 || evi_param_add_str(list, &nothing, &empty) != 0)
+		evi_param_add_int(list, NULL, &bare) != 0 || evi_param_add_str(list, &nothing, &null) != 0 ||
+		evi_param_add_str(list, &empty, &none) != 0 || evi_param_create(list, &unset) == NULL)
 		return init_mi_tree(500, MI_SSTR("no parameters"));
 	if (evi_param_add(list, &number, &bare, 0) != -1 || evi_param_set_int(NULL, &bare) != -1)
 		return init_mi_tree(500, MI_SSTR("odd parameters"));

@@ -31,6 +31,9 @@ pub enum EventValue {
     Int(i32),
     /// A text, which may be empty.
     Str(Vec<u8>),
+    /// A text whose address is NULL, or nothing at all: `null` where that can be said. (3.6 `evi/evi_transport.c`,
+    /// `payload_add_params`.)
+    Null,
 }
 
 /// Takes events, on the threads that raise them. It must not block.
@@ -97,11 +100,12 @@ pub unsafe extern "C" fn evi_publish_event(name: Str) -> c_int {
         if name.is_empty() || name.len() > NAME_MAX {
             return ERROR;
         }
-        let of_name = |event: &Published| event.name.get_or_init(|| name.to_owned()) == name;
-        let place = EVENTS.iter().position(of_name);
+        // Asked first: what nobody can tell of takes no place from others.
         if SINK.get().is_some_and(|sink| !sink.publish(name)) {
             return ERROR;
         }
+        let of_name = |event: &Published| event.name.get_or_init(|| name.to_owned()) == name;
+        let place = EVENTS.iter().position(of_name);
         place
             .and_then(|place| c_int::try_from(place).ok())
             .unwrap_or(ERROR)
@@ -195,9 +199,16 @@ unsafe fn copied(params: *const EviParams) -> Vec<(Option<Vec<u8>>, EventValue)>
         let value = if found.flags & EVI_INT_VAL != 0 {
             // SAFETY: as above: the flags say that it is a number.
             EventValue::Int(unsafe { found.val.n })
-        } else {
+        } else if found.flags & EVI_STR_VAL != 0 {
             // SAFETY: as above: the flags say that it is a text.
-            EventValue::Str(unsafe { bytes(found.val.s) }.to_vec())
+            let text = unsafe { found.val.s };
+            match text.s.is_null() {
+                true => EventValue::Null,
+                // SAFETY: as above.
+                false => EventValue::Str(unsafe { bytes(text) }.to_vec()),
+            }
+        } else {
+            EventValue::Null
         };
         copied.push(((!name.is_empty()).then(|| name.to_vec()), value));
         param = found.next;

@@ -96,6 +96,7 @@ impl Sink for &'static Joint {
             value: match value {
                 EventValue::Int(number) => Value::Int((*number).into()),
                 EventValue::Str(text) => Value::Str(text.into()),
+                EventValue::Null => Value::Null,
             },
         });
         let params: Vec<_> = params.collect();
@@ -124,6 +125,7 @@ mod tests {
             params: vec![
                 (Some(b"a".to_vec()), EventValue::Int(-5)),
                 (None, EventValue::Str(b"b".to_vec())),
+                (Some(b"c".to_vec()), EventValue::Null),
             ],
         };
         let published = || ["E_MINE", "no name"].map(str::to_owned).into_iter();
@@ -152,7 +154,7 @@ mod tests {
             assert!(joint.raise(event()));
             let mut buffer = [0; 64];
             let len = reader.recv(&mut buffer).expect("an event");
-            assert_eq!(&buffer[..len], b"E_MINE\na::-5\nb\n\n");
+            assert_eq!(&buffer[..len], b"E_MINE\na::-5\nb\nc::\n\n");
             assert_eq!(bus.stop(Duration::from_secs(5)).raised, 1);
         }
     }
