@@ -1,4 +1,5 @@
-//! The families about events: labels are sockets of subscribers, of which there is a limited number.
+//! The families about events: labels are sockets of subscribers, of which there is a limited number, and `former` for all who want
+//! nothing any more.
 
 use binrush_engine::event::{BusSnapshot, Reach, SubscriberSnapshot};
 use prometheus::proto::{Metric, MetricFamily};
@@ -21,7 +22,12 @@ pub(super) fn families(events: Option<&BusSnapshot>) -> Vec<MetricFamily> {
     };
     let all =
         ALL.map(|(name, help, value)| counters(name, help, [counter(&[], value(events) as f64)]));
-    let counted = COUNTERS.map(|(name, help, value)| counters(name, help, of(value, counter)));
+    let counted = COUNTERS.map(|(name, help, value)| {
+        let former = (events.former.offered > 0)
+            .then(|| counter(&[("socket", "former")], value(&events.former) as f64));
+        let samples = of(value, counter).into_iter().chain(former);
+        counters(name, help, samples.collect::<Vec<_>>())
+    });
     let shown = GAUGES.map(|(name, help, value)| gauges(name, help, of(value, gauge)));
     let waiting = gauges(
         "binrush_events_waiting",
