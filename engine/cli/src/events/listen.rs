@@ -1,8 +1,10 @@
 //! `binrush events listen`: binds a socket and prints what arrives.
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, Write as _};
 use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,14 +16,15 @@ use binrush_engine::event::read::{ReadError, read_as};
 use binrush_engine::event::{EXPIRE_DEFAULT, Event, EventSocket, Form, Param, Value};
 use serde_json::json;
 
-use super::Asking;
-use crate::control::message::{Request, Subscribe};
+use super::{Asking, Told, UNREADABLE};
+use crate::control::message::{Request, Subscribe, SubscribersList};
 use crate::signal::stop_flag;
 use crate::text::{Escaped, Harmless};
 
 /// Bind a socket and print the events that arrive there, in any form, until interrupted
 ///
-/// With --event it subscribes to these by itself, goes on to do so, and ends the subscriptions when it ends.
+/// With --event it subscribes to these by itself, goes on to do so, and ends the subscriptions when it ends. Those that were there
+/// before it, as the server's configuration has them, it leaves as they are.
 #[derive(Debug, clap::Args)]
 pub(super) struct ListenArgs {
     /// Where to; a path is removed at the end.
@@ -36,9 +39,14 @@ pub(super) struct ListenArgs {
     #[arg(long, value_name = "text|1.11|jsonrpc", requires = "event")]
     form: Option<Form>,
 
-    /// What arrives was written by 1.8 to 3.0, where backslashes before quotes mean something else.
+    /// What arrives was written by 1.8 to 3.0, where backslashes before quotes mean something else. A `binrush serve` is asked
+    /// at its control socket which of its events are.
     #[arg(long)]
     compat: bool,
+
+    /// Rights of a path: who may write to it may send. The server is mostly another user.
+    #[arg(long, value_name = "OCTAL", default_value = "666", value_parser = mode)]
+    mode: u32,
 
     /// End after so many events.
     #[arg(long, value_name = "N")]
@@ -67,23 +75,35 @@ impl Drop for OwnPath {
     }
 }
 
+/// What the server tells us here, as far as it was asked.
+#[derive(Debug, Default)]
+struct Subscriptions {
+    /// That this command made.
+    ours: BTreeSet<String>,
+    /// Events in the form of 1.11.
+    old: BTreeSet<String>,
+}
+
 pub(super) fn run(args: &ListenArgs) -> anyhow::Result<ExitCode> {
     let stop = stop_flag()?;
-    let socket = Socket::bind(&args.socket)?;
-    args.subscribe(EXPIRE_DEFAULT)?;
-    let mut subscribed = Instant::now();
+    let socket = Socket::bind(&args.socket, args.mode)?;
+    let mut subscriptions = Subscriptions::default();
+    match subscriptions.renew(args) {
+        // Whoever sends what arrives may be no server of ours.
+        Err(_) if args.event.is_empty() => {}
+        renewed => renewed?,
+    }
+    let mut renewed = Instant::now();
     eprintln!("listening at {}", Harmless(&args.socket.to_string()));
-    let form = match args.compat || args.form == Some(Form::V1_11) {
-        true => Form::V1_11,
-        false => Form::Text,
-    };
     let mut buffer = vec![0; BUFFER_LEN];
     let (mut left, mut stdout) = (args.count, io::stdout().lock());
     while !stop.load(Ordering::Relaxed) && left != Some(0) {
-        if subscribed.elapsed() >= RENEW {
-            subscribed = Instant::now();
+        if renewed.elapsed() >= RENEW {
+            renewed = Instant::now();
             // The server may be away, and come back.
-            if let Err(error) = args.subscribe(EXPIRE_DEFAULT) {
+            if let Err(error) = subscriptions.renew(args)
+                && !args.event.is_empty()
+            {
                 eprintln!("warning: {error:#}");
             }
         }
@@ -92,7 +112,8 @@ pub(super) fn run(args: &ListenArgs) -> anyhow::Result<ExitCode> {
             Err(error) if is_nothing(&error) => continue,
             Err(error) => return Err(error).context("cannot receive"),
         };
-        let read = read_as(form, datagram);
+        let is_old = args.compat || subscriptions.is_old(datagram);
+        let read = read_as(if is_old { Form::V1_11 } else { Form::Text }, datagram);
         let shown = match args.asking.json {
             true => json(datagram, &read),
             false => text(datagram, &read),
@@ -101,28 +122,91 @@ pub(super) fn run(args: &ListenArgs) -> anyhow::Result<ExitCode> {
         stdout.flush()?;
         left = left.map(|left| left - 1);
     }
-    // Who does not answer now does not tell either.
-    let _ = args.subscribe(0);
+    subscriptions.end(args);
     Ok(ExitCode::SUCCESS)
 }
 
-impl ListenArgs {
-    fn subscribe(&self, expire: u32) -> anyhow::Result<()> {
-        for event in &self.event {
-            let request = Request::EventSubscribe(Subscribe {
-                event: event.clone(),
-                socket: self.socket.to_string(),
-                expire: Some(expire),
-                form: self.form.map(|form| form.symbol().to_owned()),
-            });
-            self.asking.ask(&request)?;
+impl Subscriptions {
+    /// Subscribes to what nobody else has the server tell us, and finds out in which form all that comes is.
+    fn renew(&mut self, args: &ListenArgs) -> anyhow::Result<()> {
+        if !args.event.is_empty() {
+            let there = args.told()?;
+            for event in &args.event {
+                let found = { there.iter() }.find(|(known, ..)| known == event);
+                if self.is_ours_to_make(event, found.map(|(.., left)| *left)) {
+                    args.subscribe(event, EXPIRE_DEFAULT)?;
+                    self.ours.insert(event.clone());
+                } else {
+                    self.ours.remove(event);
+                }
+            }
         }
+        let old = args.told()?.into_iter();
+        let old = old.filter(|(_, form, _)| form == Form::V1_11.symbol());
+        self.old = old.map(|(event, ..)| event).collect();
         Ok(())
+    }
+
+    /// `found`: it is there, for so many seconds, or without an end. What somebody else made and ends soon would be missed.
+    fn is_ours_to_make(&self, event: &str, found: Option<Option<u64>>) -> bool {
+        match found {
+            None => true,
+            Some(None) => false,
+            Some(Some(left)) => self.ours.contains(event) || left <= 2 * RENEW.as_secs(),
+        }
+    }
+
+    /// Whether the event that `datagram` begins with is told in the form of 1.11.
+    fn is_old(&self, datagram: &[u8]) -> bool {
+        let name = datagram.split(|byte| *byte == b'\n').next();
+        let name = name.and_then(|name| str::from_utf8(name).ok());
+        name.is_some_and(|name| self.old.contains(name))
+    }
+
+    fn end(&self, args: &ListenArgs) {
+        for event in &self.ours {
+            // Who does not answer now does not tell either.
+            let _ = args.subscribe(event, 0);
+        }
     }
 }
 
+impl ListenArgs {
+    fn subscribe(&self, event: &str, expire: u32) -> anyhow::Result<()> {
+        let request = Request::EventSubscribe(Subscribe {
+            event: event.to_owned(),
+            socket: self.socket.to_string(),
+            expire: Some(expire),
+            form: self.form.map(|form| form.symbol().to_owned()),
+        });
+        self.asking.ask(&request).map(drop)
+    }
+
+    /// What the server tells us: events, forms, and seconds until their end.
+    fn told(&self) -> anyhow::Result<Vec<(String, String, Option<u64>)>> {
+        let request = Request::SubscribersList(SubscribersList {
+            event: None,
+            socket: Some(self.socket.to_string()),
+        });
+        let mut answer = self.asking.ask(&request)?;
+        let told = answer.remove("subscribers").unwrap_or_default();
+        let told: Vec<Told> = serde_json::from_value(told).context(UNREADABLE)?;
+        let all = told.into_iter().flat_map(|each| each.subscriptions);
+        let facts = all.map(|each| (each.event, each.form, each.expires_in));
+        Ok(facts.collect())
+    }
+}
+
+/// Rights in octal digits.
+fn mode(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok();
+    { mode.filter(|mode| *mode <= 0o777) }
+        .ok_or_else(|| "octal digits up to 777 expected, such as 660".to_owned())
+}
+
 impl Socket {
-    fn bind(socket: &EventSocket) -> anyhow::Result<Self> {
+    /// `mode`: of a path.
+    fn bind(socket: &EventSocket, mode: u32) -> anyhow::Result<Self> {
         let shown = socket.to_string();
         let cannot = || format!("cannot listen at {}", Harmless(&shown));
         Ok(match socket {
@@ -134,11 +218,11 @@ impl Socket {
             EventSocket::Unix(path) => {
                 make_room(path).with_context(cannot)?;
                 let socket = UnixDatagram::bind(path).with_context(cannot)?;
+                let own = OwnPath(path.clone());
+                // A mask of the shell's would let nobody else in, and the kernel lets no other user in without one. (unix(7).)
+                fs::set_permissions(path, Permissions::from_mode(mode)).with_context(cannot)?;
                 socket.set_read_timeout(Some(PATIENCE))?;
-                Self::Unix {
-                    socket,
-                    _path: OwnPath(path.clone()),
-                }
+                Self::Unix { socket, _path: own }
             }
         })
     }
@@ -261,7 +345,7 @@ mod tests {
             "{\"bytes\":59,\"event\":\"E_X\",\"form\":\"jsonrpc\",\"params\":[{\"name\":\"n\",\"value\":-5},{\"name\":\"s\",\"value\":null}]}\n"
         );
         let wrong = b"\x1bno event";
-        assert!(text(wrong, &read(wrong)).starts_with("no event: no event: a line"));
+        assert!(text(wrong, &read(wrong)).starts_with("no event: the name of an event"));
         assert!(json(wrong, &read(wrong)).starts_with("{\"bytes\":9,\"error\":"));
     }
 
@@ -271,16 +355,48 @@ mod tests {
         let path = folder.path().join("e.sock");
         let socket = EventSocket::Unix(path.clone());
         drop(UnixDatagram::bind(&path).unwrap());
-        let ours = Socket::bind(&socket).unwrap_or_else(|error| panic!("{error:#}"));
-        let error = |socket: &EventSocket| match Socket::bind(socket) {
+        let ours = Socket::bind(&socket, 0o640).unwrap_or_else(|error| panic!("{error:#}"));
+        let error = |socket: &EventSocket| match Socket::bind(socket, 0o640) {
             Ok(_) => panic!("it is taken"),
             Err(error) => format!("{error:#}"),
         };
         assert!(error(&socket).contains("somebody else listens there"));
+        let rights = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(rights & 0o777, 0o640);
         drop(ours);
         assert!(!path.exists(), "it goes with its owner");
         fs::write(&path, "a file").unwrap();
         assert!(error(&socket).contains("no socket"));
         assert_eq!(fs::read(&path).unwrap(), b"a file");
+    }
+
+    #[test]
+    fn what_somebody_else_subscribed_to_is_left_to_him_unless_it_ends_soon() {
+        let mut subscriptions = Subscriptions::default();
+        subscriptions.ours.insert("E_OURS".to_owned());
+        let ours = |event, found| subscriptions.is_ours_to_make(event, found);
+        assert!(ours("E_X", None) && ours("E_OURS", Some(Some(3570))));
+        assert!(!ours("E_X", Some(Some(3570))) && ours("E_X", Some(Some(40))));
+        // A server that was started anew has it from its configuration.
+        assert!(!ours("E_X", Some(None)) && !ours("E_OURS", Some(None)));
+    }
+
+    #[test]
+    fn each_event_is_read_in_the_form_that_the_server_said() {
+        let old = ["E_OLD".to_owned()].into();
+        let subscriptions = Subscriptions {
+            old,
+            ..Subscriptions::default()
+        };
+        assert!(subscriptions.is_old(b"E_OLD\na::b\n\n"));
+        assert!(!subscriptions.is_old(b"E_NEW\na::E_OLD\n\n") && !subscriptions.is_old(b""));
+    }
+
+    #[test]
+    fn rights_are_octal() {
+        assert_eq!(mode("660"), Ok(0o660));
+        for wrong in ["", "8", "1000", "-1", "rw"] {
+            assert!(mode(wrong).unwrap_err().contains("octal"), "{wrong}");
+        }
     }
 }
