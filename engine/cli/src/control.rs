@@ -36,7 +36,7 @@ use tokio::time::{sleep, timeout};
 
 use commands::{Command, Reply};
 use facts::Cluster;
-use message::{Answer, REQUEST_LEN_MAX, RaiseEvent, Request, Subscribe, SubscribersList};
+use message::{Answer, REQUEST_LEN_MAX, RaiseEvent, Raised, Request, Subscribe, SubscribersList};
 use place::Place;
 use records::{Page, Question, Table};
 
@@ -107,11 +107,11 @@ pub(crate) trait Answers: Send + Sync {
         Err(NO_EVENTS.to_owned())
     }
 
-    /// Raises an event; to how many it goes.
+    /// Raises an event; to whom it goes.
     ///
     /// # Errors
     /// As [`subscribe`](Self::subscribe).
-    fn raise(&self, asked: &RaiseEvent) -> Result<usize, String> {
+    fn raise(&self, asked: &RaiseEvent) -> Result<Raised, String> {
         let _ = asked;
         Err(NO_EVENTS.to_owned())
     }
@@ -284,7 +284,7 @@ impl Desk {
                 Err(why) => Answer::Error(why),
             },
             Request::RaiseEvent(asked) => match self.answers.raise(&asked) {
-                Ok(count) => Answer::Raised(count),
+                Ok(told) => Answer::Raised(told),
                 Err(why) => Answer::Error(why),
             },
             Request::Commands {} => Answer::Commands(self.answers.commands()),

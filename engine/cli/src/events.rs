@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::control::client::{ask, default_path};
-use crate::control::message::{RaiseEvent, Request, Subscribe, SubscribersList};
+use crate::control::message::{RaiseEvent, Raised, Request, Subscribe, SubscribersList};
 use crate::text::{Harmless, counted};
 use listen::ListenArgs;
 
@@ -110,6 +110,8 @@ struct Asking {
 struct Listed {
     name: String,
     subscribers: u64,
+    #[serde(default)]
+    routes: u64,
 }
 
 /// One subscriber of it.
@@ -202,12 +204,25 @@ impl RaiseArgs {
         if self.asking.json {
             return line(&answer);
         }
-        let count = answer.get("raised").and_then(Value::as_u64);
+        let told: Raised = serde_json::from_value(answer.into()).context(UNREADABLE)?;
         let event = Harmless(&self.event);
-        Ok(match count.context(UNREADABLE)? {
-            0 => format!("{event}: nobody wants it\n"),
-            count => format!("{event}: told to {}\n", counted(count, "subscriber")),
+        Ok(match (told.raised, told.routes) {
+            (0, 0) => format!("{event}: nobody wants it\n"),
+            (count, 0) => format!("{event}: told to {}\n", counted(count, "subscriber")),
+            (count, routes) => format!(
+                "{event}: told to {} and {}\n",
+                counted(count, "subscriber"),
+                in_words(routes)
+            ),
         })
+    }
+}
+
+/// So many routes.
+fn in_words(routes: u64) -> String {
+    match routes {
+        1 => "a route".to_owned(),
+        more => counted(more, "route"),
     }
 }
 
@@ -235,9 +250,11 @@ fn param(word: &str) -> (Option<String>, Value) {
 fn text(events: &[Listed], told: &[Told]) -> String {
     let mut text = String::new();
     for event in events {
-        let who = match event.subscribers {
-            0 => "nobody".to_owned(),
-            count => counted(count, "subscriber"),
+        let who = match (event.subscribers, event.routes) {
+            (0, 0) => "nobody".to_owned(),
+            (0, routes) => in_words(routes),
+            (count, 0) => counted(count, "subscriber"),
+            (count, routes) => format!("{} and {}", counted(count, "subscriber"), in_words(routes)),
         };
         text.push_str(&format!(
             "{:<32} {who}\n",
@@ -337,9 +354,11 @@ mod tests {
 
     #[test]
     fn a_list_shows_events_and_who_is_told_of_them() {
-        let events = [("E_X", 1), ("E_Y", 0)].map(|(name, subscribers)| Listed {
+        let events = [("E_X", 1, 0), ("E_Y", 0, 0), ("E_Z", 0, 1), ("E_W", 2, 2)];
+        let events = events.map(|(name, subscribers, routes)| Listed {
             name: name.to_owned(),
             subscribers,
+            routes,
         });
         let told = Told {
             socket: "unix:/run/e\u{1b}.sock".to_owned(),
@@ -359,9 +378,9 @@ mod tests {
         assert_eq!(
             text(&events, &[told]),
             format!(
-                "{:<32} 1 subscriber\n{:<32} nobody\nunix:/run/e\\u{{1b}}.sock gone (No such file or directory (os error 2)), sent 5, queued 2, \
+                "{:<32} 1 subscriber\n{:<32} nobody\n{:<32} a route\n{:<32} 2 subscribers and 2 routes\nunix:/run/e\\u{{1b}}.sock gone (No such file or directory (os error 2)), sent 5, queued 2, \
                  unwritable 1\n  {:<30} text for 60 s\n",
-                "E_X", "E_Y", "E_X"
+                "E_X", "E_Y", "E_Z", "E_W", "E_X"
             )
         );
         assert_eq!(text(&[], &[]), "nobody is told\n");

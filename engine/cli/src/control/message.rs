@@ -12,7 +12,7 @@
 //! {"ask":"event_subscribe","event":"E_X","socket":"/s"}      {"version":1,"subscribed":"added"}
 //! {"ask":"subscribers_list"}                                  {"version":1,"subscribers":[...]}
 //! {"ask":"events_list"}                                       {"version":1,"events":[...]}
-//! {"ask":"raise_event","event":"E_X","params":[["a",1]]}     {"version":1,"raised":2}
+//! {"ask":"raise_event","event":"E_X","params":[["a",1]]}     {"version":1,"raised":2,"routes":1}
 //! {"ask":"records","table":"1/dialog-dlg-repl"}               {"version":1,"page":{"records":[...],"next":{...},...}}
 //! ```
 
@@ -113,6 +113,16 @@ pub(crate) struct RaiseEvent {
     pub(crate) params: Vec<(Option<String>, Value)>,
 }
 
+/// Who was told of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Raised {
+    /// Subscribers.
+    pub(crate) raised: u64,
+    /// Routes of the server's own script.
+    #[serde(default)]
+    pub(crate) routes: u64,
+}
+
 /// What it comes to.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -125,10 +135,11 @@ pub(super) enum Answer {
     Subscribed(&'static str),
     Subscribers(Value),
     Events(Value),
-    Raised(usize),
     Commands(Vec<Command>),
     Reply(Reply),
     Error(String),
+    #[serde(untagged)]
+    Raised(Raised),
 }
 
 /// Around every answer. The version changes when a key changes its meaning or goes; new ones may come without.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{Errands, cluster, events, handover};
 use crate::control::commands::{Command, Reply};
-use crate::control::message::{RaiseEvent, Subscribe, SubscribersList};
+use crate::control::message::{RaiseEvent, Raised, Subscribe, SubscribersList};
 use crate::control::records::{Page, Question, Table};
 use crate::control::{Answers, Control};
 use crate::tally;
@@ -138,7 +138,7 @@ impl Answers for Known {
         self.bus().map(events::events)
     }
 
-    fn raise(&self, asked: &RaiseEvent) -> Result<usize, String> {
+    fn raise(&self, asked: &RaiseEvent) -> Result<Raised, String> {
         events::raise(self.bus()?, asked)
     }
 

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::losses::Loss;
 use super::ready::More;
 use super::settings::Settings;
-use crate::control::message::{RaiseEvent, Subscribe, SubscribersList};
+use crate::control::message::{self, RaiseEvent, Subscribe, SubscribersList};
 use crate::text::counted;
 
 /// One whose thread has not started; `None`: `event_datagram` is not loaded, and no route hears of events.
@@ -210,26 +210,31 @@ pub(super) fn subscribers(bus: &Bus, asked: &SubscribersList) -> Result<Value, S
 /// As `events_list` of MI.
 pub(super) fn events(bus: &Bus) -> Value {
     let all = bus.events().into_iter();
-    all.map(|each| json!({ "id": each.id, "name": each.name, "subscribers": each.subscribers }))
-        .collect()
+    let shown = all.map(|each| {
+        json!({
+            "id": each.id, "name": each.name, "subscribers": each.subscribers, "routes": each.listeners,
+        })
+    });
+    shown.collect()
 }
 
-/// As `raise_event` of MI; one that nobody knows is published, as by a script. To how many subscribers it goes.
-pub(super) fn raise(bus: &Bus, asked: &RaiseEvent) -> Result<usize, String> {
+/// As `raise_event` of MI; one that nobody knows is published, as by a script. To whom it goes.
+pub(super) fn raise(bus: &Bus, asked: &RaiseEvent) -> Result<message::Raised, String> {
     let id = bus
         .publish(&asked.event)
         .map_err(|error| error.to_string())?;
     let params: Vec<Param<'_>> = asked.params.iter().map(param).collect::<Result<_, _>>()?;
-    match bus.raise(id, &params) {
-        Raised::Unwanted => Ok(0),
-        Raised::Dropped => Err("there is no room for it just now".to_owned()),
-        Raised::Taken => {
-            let all = bus.events().into_iter();
-            Ok({ all }
-                .find(|each| each.id == id.index())
-                .map_or(0, |each| each.subscribers))
-        }
-    }
+    let facts = match bus.raise(id, &params) {
+        Raised::Unwanted => None,
+        Raised::Dropped => return Err("there is no room for it just now".to_owned()),
+        Raised::Taken => { bus.events().into_iter() }.find(|each| each.id == id.index()),
+    };
+    // Who listens in this process are the routes of its script.
+    let told = facts.map_or((0, 0), |facts| (facts.subscribers, facts.listeners));
+    Ok(message::Raised {
+        raised: told.0 as u64,
+        routes: told.1 as u64,
+    })
 }
 
 fn param((name, value): &(Option<String>, Value)) -> Result<Param<'_>, String> {
@@ -312,17 +317,27 @@ fn counts(each: &SubscriberSnapshot) -> Map<String, Value> {
     }
 }
 
-/// What happens to subscribers: whether they are there, and what they did not get. Each is told of once in [`QUIET`] at most.
+/// What happens to subscribers: whether they can be reached, and what they did not get; and what was lost before it came to any of
+/// them. Each is told of once in [`QUIET`] at most.
 #[derive(Debug, Default)]
 pub(super) struct News {
     told: Vec<Told>,
+    lost: Lost,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Told {
     socket: String,
-    is_gone: bool,
+    /// Why not; `Up` also while it is blocked, which is nothing to tell of unless something is lost.
+    away: Reach,
     missed: u64,
+    at: Option<Instant>,
+}
+
+/// Events for which there was no room on their way to the thread that tells them: as far as that was told.
+#[derive(Debug, Clone, Default)]
+struct Lost {
+    count: u64,
     at: Option<Instant>,
 }
 
@@ -351,6 +366,7 @@ impl News {
             });
             due.extend(self.told[place].due(now, each));
         }
+        due.extend(self.lost.due(now, snapshot.dropped));
         due
     }
 }
@@ -358,16 +374,23 @@ impl News {
 impl Told {
     fn due(&mut self, now: Instant, each: &SubscriberSnapshot) -> Option<Notice> {
         let missed = each.dropped + each.failed + each.unwritable;
-        let is_gone = each.reach == Reach::Gone;
-        let turned = is_gone != self.is_gone;
-        let is_quiet = |at: Instant| now.saturating_duration_since(at) < QUIET;
-        if !turned && missed == self.missed || self.at.is_some_and(is_quiet) {
+        let away = match each.reach {
+            Reach::Up | Reach::Blocked => Reach::Up,
+            away => away,
+        };
+        let turned = away != self.away;
+        if !turned && missed == self.missed || is_quiet(self.at, now) {
             return None;
         }
-        let state = match (turned, is_gone) {
-            (false, _) => String::new(),
-            (true, false) => " is there again".to_owned(),
-            (true, true) => format!(" is not there: {}", each.trouble),
+        let trouble = &each.trouble;
+        let state = match away {
+            _ if !turned => String::new(),
+            Reach::Up | Reach::Blocked => " is there again".to_owned(),
+            Reach::Gone => format!(" is not there: {trouble}"),
+            Reach::Denied => format!(
+                " is not for this server, which needs the rights to pass the folders and to write to the socket: {trouble}"
+            ),
+            Reach::Failing => format!(" cannot be reached: {trouble}"),
         };
         let more = missed.saturating_sub(self.missed);
         let lack = match more {
@@ -380,8 +403,9 @@ impl Told {
                 each.unwritable
             ),
         };
-        (self.is_gone, self.missed, self.at) = (is_gone, missed, Some(now));
-        let warning = if is_gone || more > 0 { "warning: " } else { "" };
+        (self.away, self.missed, self.at) = (away, missed, Some(now));
+        let is_warning = away != Reach::Up || more > 0;
+        let warning = if is_warning { "warning: " } else { "" };
         Some(Notice {
             text: format!("{warning}events to {}{state}{lack}", each.socket),
             json: json!({ "socket": each.socket, "state": each.reach.symbol(), "missed": more }),
@@ -389,7 +413,28 @@ impl Told {
     }
 }
 
-/// How long a subscriber is not told of again.
+impl Lost {
+    fn due(&mut self, now: Instant, count: u64) -> Option<Notice> {
+        let more = count.saturating_sub(self.count);
+        if more == 0 || is_quiet(self.at, now) {
+            return None;
+        }
+        (self.count, self.at) = (count, Some(now));
+        let lost = counted(more, "event");
+        Some(Notice {
+            text: format!(
+                "warning: events: {lost} lost for all who wanted them, as they came faster than they are told ({count} in all)"
+            ),
+            json: json!({ "socket": null, "lost": more }),
+        })
+    }
+}
+
+fn is_quiet(told: Option<Instant>, now: Instant) -> bool {
+    told.is_some_and(|at| now.saturating_duration_since(at) < QUIET)
+}
+
+/// How long a subscriber, or a loss, is not told of again.
 const QUIET: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

@@ -180,11 +180,12 @@ fn subscribers_are_listed_and_events_are_raised_by_who_asks() {
         let event = event.to_owned();
         raise(&bus, &RaiseEvent { event, params })
     };
-    assert_eq!(raised("E_PIKE_BLOCKED", params()), Ok(0));
+    let told = |raised, routes| Ok(message::Raised { raised, routes });
+    assert_eq!(raised("E_PIKE_BLOCKED", params()), told(0, 0));
     let text = asked("E_PIKE_BLOCKED", None, Some("text"));
     assert_eq!(subscribe(&bus, &text), Ok("added"));
     assert_eq!(subscribe(&bus, &text), Ok("refreshed"));
-    assert_eq!(raised("E_PIKE_BLOCKED", params()), Ok(1));
+    assert_eq!(raised("E_PIKE_BLOCKED", params()), told(1, 0));
     let mut buffer = [0; 256];
     let len = reader.recv(&mut buffer).unwrap();
     assert_eq!(
@@ -223,6 +224,16 @@ fn subscribers_are_listed_and_events_are_raised_by_who_asks() {
     let all = events(&bus);
     assert_eq!(all[0]["name"], "E_UL_AOR_INSERT");
     assert_eq!(all[0]["subscribers"], 1);
+    // A route hears what no subscriber does.
+    let route = binrush_engine::script::Events::new(["E_ROUTED"]);
+    bus.listen("E_ROUTED", std::sync::Arc::new(route)).unwrap();
+    assert_eq!(raised("E_ROUTED", params()), told(0, 1));
+    let all = events(&bus);
+    let routed = all.as_array().unwrap().last().unwrap();
+    assert_eq!(
+        (&routed["name"], &routed["routes"]),
+        (&json!("E_ROUTED"), &json!(1))
+    );
 }
 
 #[test]
@@ -245,6 +256,12 @@ fn a_subscriber_is_told_of_when_it_goes_and_comes_and_when_it_misses_events() {
         let due = news.due(start + at, snapshot).into_iter();
         due.map(|each| each.text).collect::<Vec<_>>()
     };
+    // Each time late enough for the next line.
+    let mut turns = 2;
+    let mut quiet = || {
+        turns += 1;
+        QUIET * turns
+    };
     assert!(due(Duration::ZERO, &snapshot).is_empty());
     let each = &mut snapshot.subscribers[0];
     (each.reach, each.trouble) = (Reach::Gone, "No such file or directory".into());
@@ -255,13 +272,35 @@ fn a_subscriber_is_told_of_when_it_goes_and_comes_and_when_it_misses_events() {
     assert!(due(QUIET * 3 / 2, &snapshot).is_empty(), "too early");
     let missed = "warning: events to unix:/run/e.sock: 3 events not told (dropped 3, failed 0, unwritable 0 in all)";
     assert_eq!(due(QUIET * 2, &snapshot), [missed]);
+    // Why it cannot be reached is told when it is another reason.
+    for (reach, words) in [
+        (
+            Reach::Denied,
+            "is not for this server, which needs the rights",
+        ),
+        (Reach::Failing, "cannot be reached: No such file"),
+    ] {
+        let each = &mut snapshot.subscribers[0];
+        each.reach = reach;
+        let told = due(quiet(), &snapshot);
+        assert!(told.len() == 1 && told[0].contains(words), "{told:?}");
+    }
     snapshot.subscribers[0].reach = Reach::Up;
     let again = "events to unix:/run/e.sock is there again";
-    assert_eq!(due(QUIET * 3, &snapshot), [again]);
+    assert_eq!(due(quiet(), &snapshot), [again]);
+    // What is lost before it comes to anybody is told too, and no more often.
+    (snapshot.raised, snapshot.dropped) = (14, 5);
+    let lost = "warning: events: 5 events lost for all who wanted them, as they came faster than they are told (5 in all)";
+    let at = quiet();
+    assert_eq!(due(at, &snapshot), [lost]);
+    (snapshot.raised, snapshot.dropped) = (15, 6);
+    assert!(due(at + QUIET / 2, &snapshot).is_empty(), "too early");
+    let lost = "warning: events: 1 event lost for all who wanted them, as they came faster than they are told (6 in all)";
+    assert_eq!(due(quiet(), &snapshot), [lost]);
     assert_eq!(
         lines(&snapshot),
         [
-            "events: raised 9 = told 9 + dropped 0",
+            "events: raised 15 = told 9 + dropped 6",
             "events to unix:/run/e.sock: offered 9 = sent 5 + queued 1 + dropped 3"
         ]
     );
