@@ -118,7 +118,7 @@ impl Gate {
     }
 
     /// Whether the module's end was reached: none of its code is to run any more.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.stage.load(Ordering::Acquire) == OVER
     }
 
@@ -126,6 +126,11 @@ impl Gate {
     pub(super) fn is_home(&self) -> bool {
         let home = self.home.load(Ordering::Relaxed);
         home == 0 || home == mark() || self.is_reentrant.load(Ordering::Relaxed)
+    }
+
+    /// Whether several threads may be inside at once.
+    pub(crate) fn is_reentrant(&self) -> bool {
+        self.is_reentrant.load(Ordering::Relaxed)
     }
 
     pub(super) fn make_reentrant(&self) {

@@ -41,7 +41,7 @@ pub(crate) struct Taken;
 
 /// One that is registered. It stays as long as the process: C has its address.
 struct Entry {
-    /// Who registered it: modules, or, as `None`, a program. Several where it is shared.
+    /// Who registered it: modules, or, as `None`, a program. Several where it is shared; nobody where they are over.
     owners: Vec<Option<&'static str>>,
     module: String,
     name: String,
@@ -52,6 +52,11 @@ struct Entry {
 }
 
 impl Entry {
+    /// Whether somebody answers for it.
+    fn is_there(&self) -> bool {
+        !self.owners.is_empty()
+    }
+
     fn is_of(&self, owner: Option<&'static str>) -> bool {
         let address = |name: Option<&'static str>| name.map(str::as_ptr);
         let mut owners = self.owners.iter();
@@ -103,7 +108,9 @@ unsafe fn add(
 ) -> Result<(), Taken> {
     let is_function = flags & STAT_IS_FUNC != 0;
     let mut entries = entries();
-    let same = |entry: &&mut Entry| entry.module == module && entry.name.eq_ignore_ascii_case(name);
+    let same = |entry: &&mut Entry| {
+        entry.is_there() && entry.module == module && entry.name.eq_ignore_ascii_case(name)
+    };
     if let Some(entry) = entries.iter_mut().find(same) {
         if !shared || is_function {
             return Err(Taken);
@@ -152,13 +159,14 @@ unsafe fn add(
     Ok(())
 }
 
-/// Forgets those of a module that is over, and of nobody else; what C has of them stays where it is.
+/// Forgets those of a module that is over, and of nobody else; what C has of them stays where it is. That a function is nobody's any
+/// more is remembered: C may ask for its value for ever.
 pub(crate) fn remove_all(owner: &'static str) {
     entries().retain_mut(|entry| {
         entry
             .owners
             .retain(|of| of.is_none_or(|of| !ptr::eq(of, owner)));
-        !entry.owners.is_empty()
+        entry.is_there() || matches!(entry.source, Source::Function(..))
     });
 }
 
@@ -204,18 +212,22 @@ pub(crate) fn read(wanted: impl Fn(&'static str) -> bool) -> Vec<Statistic> {
 /// # Safety
 /// It may be called with `context`.
 unsafe fn ask(owner: &'static str, function: StatFunction, context: *mut c_void) -> Option<u64> {
-    let _pass = gate::of(owner).map(Gate::pass).transpose().ok()?;
+    let gate = gate::of(owner);
+    let _pass = gate.map(Gate::pass).transpose().ok()?;
+    if gate.is_some_and(Gate::is_over) {
+        return None;
+    }
     // SAFETY: what this function asks for, and no other thread is in the module.
     Some(running::enter(owner, || unsafe { function(context) }))
 }
 
-/// The module that registered a statistic.
-fn owner_of(seen: &StatVar) -> Option<&'static str> {
+/// Who registered a statistic: a module, or, as `Some(None)`, a program. `None`: nobody who is there.
+fn owner_of(seen: &StatVar) -> Option<Option<&'static str>> {
     let entries = entries();
     let mut found = entries
         .iter()
         .filter(|entry| ptr::eq(entry.seen.0.cast_const().cast(), seen));
-    *found.next()?.owners.first()?
+    found.next()?.owners.first().copied()
 }
 
 /// Registers a statistic `name` under `module`, and writes its address to `pointer`; with `STAT_IS_FUNC` `pointer` is the
@@ -298,12 +310,13 @@ pub unsafe extern "C" fn get_stat(name: *const Str) -> *mut StatVar {
         let entries = entries();
         let found = entries
             .iter()
-            .find(|e| e.name.as_bytes().eq_ignore_ascii_case(name));
+            .find(|e| e.is_there() && e.name.as_bytes().eq_ignore_ascii_case(name));
         found.map_or(ptr::null_mut(), |entry| entry.seen.0.cast())
     })
 }
 
-/// The value of a statistic, 0 for NULL. Safe from any thread: where a function tells it, 0 on another thread than that of its module.
+/// The value of a statistic, 0 for NULL. Safe from any thread: where a function tells it, 0 on another thread than that of its module,
+/// and once that is over.
 ///
 /// # Safety
 /// `statistic` is NULL or was registered.
@@ -322,8 +335,9 @@ pub unsafe extern "C" fn binrush_stat_value(statistic: *const StatVar) -> c_ulon
             // SAFETY: to be called with what it was registered with.
             return unsafe {
                 match owner_of(statistic) {
-                    Some(owner) => ask(owner, function, statistic.context).unwrap_or(0),
-                    None => function(statistic.context),
+                    Some(Some(owner)) => ask(owner, function, statistic.context).unwrap_or(0),
+                    Some(None) => function(statistic.context),
+                    None => 0,
                 }
             };
         }
@@ -419,7 +433,13 @@ mod tests {
             assert_eq!(value(), 0);
             drop(end);
         });
-        remove_all(owner);
         gate::remove(owner);
+        // SAFETY: as above.
+        let kept = unsafe { get_stat(&raw const name) };
+        remove_all(owner);
+        // SAFETY: it stays.
+        assert_eq!(unsafe { binrush_stat_value(kept) }, 0, "its module is over");
+        // SAFETY: as above.
+        assert!(unsafe { get_stat(&raw const name) }.is_null());
     }
 }
