@@ -81,7 +81,7 @@ static mi_export_t commands[] = {
 static int mod_init(void)
 {
 	/* Another of this name is refused; the first stays. */
-	if (register_mi_cmd(nothing, "mi_registered", 0, 0, 0, 0, "mi") != 0)
+	if (register_mi_cmd(nothing, "mi_registered", 0, 0, mi_child_init, 0, "mi") != 0)
 		return -1;
 	return register_mi_cmd(nothing, "mi_registered", 0, 0, 0, 0, "mi") == -1 ? 0 : -2;
 }

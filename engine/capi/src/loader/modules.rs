@@ -335,14 +335,15 @@ fn begin(module: &Module, rank: c_int) -> Result<(), InitError> {
         let module = module.name.to_owned();
         return Err(InitError::Child { module, rank, code });
     }
-    for command in &module.exports.commands {
+    // They may register others: nothing is locked. (1.11 `mi/mi.c`, `init_mi_child`: all that are registered)
+    for command in mi::all_of(module.name) {
         let Some(init) = command.init else { continue };
         // SAFETY: the module's own function, called as `mi_child_init_f` is.
         let code = running::enter(module.name, || unsafe { init() });
         if code != 0 {
             return Err(InitError::Command {
                 module: module.name.to_owned(),
-                command: command.name.clone(),
+                command: command.name,
                 code,
             });
         }

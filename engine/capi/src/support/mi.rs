@@ -74,6 +74,15 @@ pub(crate) fn each(mut look: impl FnMut(Option<&'static str>, &Command)) {
     }
 }
 
+/// The commands of `owner` as they are now, whoever's table they come from.
+pub(crate) fn all_of(owner: &'static str) -> Vec<Command> {
+    let commands = commands();
+    let own = commands
+        .iter()
+        .filter(|(of, _)| of.is_some_and(|of| ptr::eq(of, owner)));
+    own.map(|(_, command)| command.clone()).collect()
+}
+
 /// The command `name`.
 pub(crate) fn find(name: &str) -> Option<Entry> {
     let commands = commands();
@@ -143,7 +152,9 @@ pub unsafe extern "C" fn register_mi_cmd(
             param: Address(param),
             init,
         };
-        add(running::current(), command).map_or(-1, |()| 0)
+        // On a thread that a module started it is whose code it is.
+        let owner = running::current_or_at((code as *const c_void).addr());
+        add(owner, command).map_or(-1, |()| 0)
     })
 }
 

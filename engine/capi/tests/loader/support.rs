@@ -37,7 +37,8 @@ fn a_command_answers_with_a_tree() {
     let mi = id(&modules, "mi");
     assert_eq!(modules.command_owner("mi_echo"), Some(mi));
     modules.child_init(mi, PROC_BIN).expect("it can start");
-    assert_eq!(variable::<c_int>(&workshop.path("mi.so"), "mi_children"), 1);
+    // Of one in its table, and of one that it registered itself.
+    assert_eq!(variable::<c_int>(&workshop.path("mi.so"), "mi_children"), 2);
 
     let reply = modules
         .run_command("mi_echo", &["one", "", "t\"o"])
