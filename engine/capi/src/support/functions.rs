@@ -6,9 +6,12 @@ use std::ptr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::ended;
+use super::log::{Level, say};
 use crate::abi::module::{CmdExport, CmdFunction};
 use crate::border::border;
 use crate::loader::Exports;
+use crate::loader::gate::{self, Gate};
+use crate::running;
 
 /// One module's.
 struct Known {
@@ -43,8 +46,9 @@ fn known() -> MutexGuard<'static, Vec<Known>> {
     KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The function `name` with `param_no` parameters that may be called from all routes of `flags`, of any module: NULL when
-/// there is none.
+/// The function `name` with `param_no` parameters that may be called from all routes of `flags`, of the module that was loaded last
+/// of those that have one: NULL when there is none; and, which the log tells, where a reentrant module asks and the function is of one
+/// that is not: its callbacks would call it on all threads.
 ///
 /// # Safety
 /// `name` is NULL or ends with 0.
@@ -143,13 +147,28 @@ unsafe fn find(
     // SAFETY: what this function asks for.
     let name = unsafe { ended(name) }?.to_bytes();
     let param_no = usize::try_from(param_no).ok()?;
-    let known = known();
-    let of_module = known
-        .iter()
-        .filter(|known| module.is_none_or(|module| known.module.as_bytes() == module));
-    let mut functions = of_module.flat_map(|known| &known.functions);
-    let (_, _, _, entry, code) = functions.find(|(n, count, routes, _, _)| {
-        n.as_bytes() == name && *count == param_no && routes & flags == flags
-    })?;
-    Some((*entry, *code))
+    let (owner, entry, code) = {
+        let known = known();
+        // (1.11 `sr_module.c`, `register_module`, `find_cmd_export_t`: the list grows at its head)
+        let of_module = known
+            .iter()
+            .rev()
+            .filter(|known| module.is_none_or(|module| known.module.as_bytes() == module));
+        let mut functions =
+            of_module.flat_map(|known| known.functions.iter().map(|each| (known.module, each)));
+        let (owner, found) = functions.find(|(_, (n, count, routes, _, _))| {
+            n.as_bytes() == name && *count == param_no && routes & flags == flags
+        })?;
+        (owner, found.3, found.4)
+    };
+    let is_reentrant = |module: &&'static str| gate::of(module).is_some_and(Gate::is_reentrant);
+    if running::current().is_some_and(|asking| is_reentrant(&asking)) && !is_reentrant(&owner) {
+        let name = name.escape_ascii();
+        let what = format!(
+            "function \"{name}\" is not given: module {owner} is not reentrant, and who asks is"
+        );
+        say(Level::Error, &what);
+        return None;
+    }
+    Some((entry, code))
 }

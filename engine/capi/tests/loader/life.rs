@@ -6,7 +6,7 @@ use std::thread;
 
 use binrush::abi::module::PROC_BIN;
 use binrush::bin::registrations::{Callback, Registration};
-use binrush::loader::{InitError, Loader, Value};
+use binrush::loader::{InitError, Loader, Modules, Value};
 
 use crate::workshop::{Workshop, compile_with, id, source, text, variable};
 
@@ -165,6 +165,52 @@ fn modules_find_the_functions_and_parameters_of_others() {
     };
     // What fails is told by the code.
     workshop.modules(&["tutorial", "binding"]);
+}
+
+/// The modules of `asks.c` under these names, numbered from 1, loaded and not initialised.
+fn asking(workshop: &Workshop, names: [&str; 3]) -> Modules {
+    let mut loader = Loader::new(workshop.options());
+    for (name, number) in names.into_iter().zip(1..) {
+        let library = workshop.path(&format!("{name}.so"));
+        let flags = [format!("-DWHO=\"{name}\""), format!("-DNUMBER={number}")];
+        compile_with(
+            &source("asks"),
+            &library,
+            &flags.each_ref().map(|flag| &**flag),
+        );
+        loader.load(None, text(&library)).expect("it is a module");
+    }
+    loader.finish()
+}
+
+#[test]
+fn of_several_functions_with_one_name_that_of_the_module_loaded_last_is_found() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let names = ["asks1", "asks2", "asks3"];
+    let modules = asking(&workshop, names);
+    modules.init().expect("each is in order");
+    let found =
+        names.map(|name| variable::<c_int>(&workshop.path(&format!("{name}.so")), "asks_found"));
+    assert_eq!(found, [3; 3]);
+}
+
+#[test]
+fn a_reentrant_module_is_not_given_a_function_that_belongs_to_one_thread() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let lines = crate::support::lines();
+    let names = ["asks4", "asks5", "asks6"];
+    let modules = asking(&workshop, names);
+    modules.make_reentrant(id(&modules, "asks4"));
+    modules.init().expect("each is in order");
+    let found =
+        names.map(|name| variable::<c_int>(&workshop.path(&format!("{name}.so")), "asks_found"));
+    assert_eq!(found, [0, 3, 3]);
+    let refused = "asks4: error: function \"given\" is not given: module asks6 is not reentrant, and who asks is";
+    assert_eq!(lines(), [refused; 2]);
 }
 
 #[test]
