@@ -19,7 +19,7 @@ mod crash;
 /// Looking at the threads.
 mod watch;
 
-pub use crash::tell_of_crashes;
+pub use crash::{ending, tell_of_crashes};
 pub use watch::{Hanging, Watch};
 
 /// Runs `f`, code of `module`; the name is leaked once for each library that is loaded. Calls may be nested.
@@ -60,8 +60,9 @@ pub(crate) fn current_or_at(address: usize) -> Option<&'static str> {
     current().or_else(|| module_at(address))
 }
 
-/// Says which file a module came from, by the text that [`enter`] is given. One that is not told is reported without its file;
-/// and so are those behind the first [`MODULES_MAX`].
+/// Says which file a module came from, by the text that [`enter`] is given; a library that has no name yet is called by its file. One
+/// that is not told is reported without its file when it crashes, and not at all when it hangs; and so are those behind the first
+/// [`MODULES_MAX`].
 pub fn comes_from(module: &'static str, file: &str) {
     let entry = || Known {
         module,
@@ -92,7 +93,9 @@ impl<'a> Inside<'a> {
         // One word, so that a signal never finds half of it; and not before the name is where it says.
         compiler_fence(Ordering::Release);
         let before = MODULE.replace(name);
-        Slot::of_this_thread(|slot| slot.note(Some(name)));
+        if before.is_null() {
+            Slot::of_this_thread(|slot| slot.note(Some(name)));
+        }
         Self {
             before,
             name: PhantomData,
@@ -104,16 +107,19 @@ impl Drop for Inside<'_> {
     #[inline]
     fn drop(&mut self) {
         MODULE.set(self.before);
-        Slot::of_this_thread(|slot| slot.note(current()));
+        if self.before.is_null() {
+            Slot::of_this_thread(|slot| slot.note(None));
+        }
     }
 }
 
 /// What other threads see of one.
 struct Slot {
     is_taken: AtomicBool,
-    /// Changes with each beginning and each end. Written by its thread alone.
+    /// Changes with each beginning and each end, but for those inside of another call: who goes round for ever and calls others
+    /// on the way does not return either. Written by its thread alone.
     changes: AtomicU64,
-    /// Where the name of the module begins; null: none. With `changes` it is read by who can do with an answer that is not of one
+    /// Where the name of the module begins that was entered first; null: none. With `changes` it is read by who can do with an answer that is not of one
     /// moment: what has not changed for a second is of one.
     module: AtomicPtr<u8>,
     /// What its thread is called.
@@ -191,7 +197,8 @@ type Placed = (&'static str, Range<usize>);
 
 static PLACED: [OnceLock<Placed>; MODULES_MAX] = [const { OnceLock::new() }; MODULES_MAX];
 
-static KNOWN: [OnceLock<Known>; MODULES_MAX] = [const { OnceLock::new() }; MODULES_MAX];
+/// Each is there twice: by its file while it is opened, and by its name.
+static KNOWN: [OnceLock<Known>; 2 * MODULES_MAX] = [const { OnceLock::new() }; 2 * MODULES_MAX];
 
 /// Threads that are looked after: every shard there can be, readers, and those beside them.
 const THREADS_MAX: usize = 128;

@@ -4,6 +4,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use binrush::running;
 use clap::Parser;
 
 use output::Output;
@@ -107,13 +108,15 @@ fn main() -> ExitCode {
         Command::Bench(args) => Err(external::become_program("binrush-bench", &args)),
         Command::Tune(args) => Err(external::become_program("binrush-tune", &args)),
     };
-    result.unwrap_or_else(|error| {
+    let code = result.unwrap_or_else(|error| {
         // A reader that is stuck must not keep the process; there is nobody left to tell of it.
         if let Ok(stderr) = Output::start(io::stderr()) {
             let _ = stderr.finish(format!("error: {error:#}"));
         }
         ExitCode::FAILURE
-    })
+    });
+    running::ending();
+    code
 }
 
 /// Success, when the error is only that `head` or a pager has seen enough. For commands whose output is all

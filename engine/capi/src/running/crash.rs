@@ -12,8 +12,12 @@ use std::{io, ptr};
 use super::{current, file_of, module_at};
 
 /// From now on a crash inside of a module's code is told, in one line on standard error: `module NAME (FILE) crashed: SIGSEGV at
-/// 0x0 on thread shard0`. Crashes elsewhere go the way that they went before. And a module that ends the process with exit(3) is
-/// told of too: `module NAME (FILE) called exit on thread shard0`, and the status is 70. Once in the life of a process.
+/// 0x0 on thread shard0`. Crashes elsewhere go the way that they went before. A signal that another process sent meanwhile is told as
+/// such: `this process was ended by SIGABRT from process PID while in module NAME (FILE) on thread shard0`.
+///
+/// And who ends the process with exit(3) is told of too: `module NAME (FILE) called exit on thread shard0`, or `exit was called on
+/// thread NAME` where nobody knows whose thread it is; and the status is 70. So whoever calls this says that the process is
+/// [`ending`] before its `main` returns. Nobody hears of _exit(2). Once in the life of a process.
 ///
 /// # Errors
 /// What sigaction(2) or atexit(3) said, each time anew.
@@ -39,17 +43,45 @@ fn at_exit() -> io::Result<()> {
     }
 }
 
+/// This process ends by itself: what calls exit(3) from now on outside of a module's code, such as the end of `main`, may.
+pub fn ending() {
+    IS_ENDING.store(true, Ordering::Relaxed);
+}
+
+static IS_ENDING: AtomicBool = AtomicBool::new(false);
+
 /// Called by exit(3), on the thread that called that.
 extern "C" fn exited() {
-    let Some(module) = current() else {
+    if current().is_none() && IS_ENDING.load(Ordering::Relaxed) {
         return;
-    };
-    let mut line = Line::of(module);
-    line.push(b" called exit");
+    }
+    let mut line = Line::new();
+    match current().or_else(caller) {
+        Some(module) => {
+            line.push_module(module);
+            line.push(b" called exit");
+        }
+        None => line.push(b"exit was called"),
+    }
     line.push_thread();
     line.write();
     // SAFETY: ends the process; nobody's status is a success that a module made up.
     unsafe { libc::_exit(STATUS_EXITED) };
+}
+
+/// The module that has code on the stack of this thread, on one that it started. Not for signal handlers.
+#[cfg(target_env = "gnu")]
+fn caller() -> Option<&'static str> {
+    let mut frames = [ptr::null_mut(); 32];
+    // SAFETY: room for so many (backtrace(3)).
+    let count = unsafe { libc::backtrace(frames.as_mut_ptr(), 32) };
+    let count = usize::try_from(count).unwrap_or(0);
+    frames[..count].iter().find_map(|at| module_at(at.addr()))
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn caller() -> Option<&'static str> {
+    None
 }
 
 /// "An internal software error has been detected" (sysexits.h, EX_SOFTWARE).
@@ -97,16 +129,8 @@ extern "C" fn told(number: c_int, info: *mut libc::siginfo_t, context: *mut c_vo
         // What is done below ends the process, so not before that line is written.
         wait_for_line();
     } else if let (Some(signal), Some(module)) = (signal, module) {
-        let mut line = Line::of(module);
-        line.push(b" crashed: ");
-        line.push(signal.name);
-        if number != libc::SIGABRT && !info.is_null() {
-            line.push(b" at 0x");
-            // SAFETY: the kernel gives a siginfo_t to a handler with SA_SIGINFO; of these signals it has an address.
-            line.push_hex(unsafe { (*info).si_addr() }.addr());
-        }
-        line.push_thread();
-        line.write();
+        // SAFETY: the kernel gives a siginfo_t to a handler with SA_SIGINFO.
+        Line::of(signal, module, unsafe { info.as_ref() }).write();
         WRITTEN.store(true, Ordering::Release);
     }
     let default = |number| {
@@ -122,12 +146,25 @@ extern "C" fn told(number: c_int, info: *mut libc::siginfo_t, context: *mut c_vo
         _ => default(number),
     }
     // SAFETY: as above.
-    let was_sent = info.is_null() || unsafe { (*info).si_code } <= 0;
+    let was_sent = unsafe { info.as_ref() }.is_none_or(is_sent);
     if was_sent {
         // SAFETY: it waits until this handler returns, and then does what it does now.
         unsafe { libc::raise(number) };
     }
     // What an instruction brought about comes again with that instruction, its address as it was.
+}
+
+/// By a process, not by an instruction. (sigaction(2), `si_code`)
+fn is_sent(info: &libc::siginfo_t) -> bool {
+    info.si_code <= 0
+}
+
+/// The process that sent it, if it was another one.
+fn sender(info: &libc::siginfo_t) -> Option<usize> {
+    // SAFETY: of a signal that was sent it has the sender; getpid(2) always succeeds.
+    let (sender, ours) = unsafe { (info.si_pid(), libc::getpid()) };
+    let is_another = is_sent(info) && sender != ours;
+    is_another.then(|| usize::try_from(sender).unwrap_or(0))
 }
 
 /// Where the thread was; 0 where nobody knows how to ask.
@@ -172,17 +209,40 @@ impl Line {
         }
     }
 
-    /// `module NAME (FILE)`.
-    fn of(module: &str) -> Self {
+    /// What `signal` did while this thread was in `module`.
+    fn of(signal: &Signal, module: &str, info: Option<&libc::siginfo_t>) -> Self {
         let mut line = Self::new();
-        line.push(b"module ");
-        line.push(module.as_bytes());
-        if let Some(file) = file_of(module) {
-            line.push(b" (");
-            line.push(file.as_bytes());
-            line.push(b")");
+        if let Some(sender) = info.and_then(sender) {
+            line.push(b"this process was ended by ");
+            line.push(signal.name);
+            line.push(b" from process ");
+            line.push_number(sender, 10);
+            line.push(b" while in ");
+            line.push_module(module);
+        } else {
+            line.push_module(module);
+            line.push(b" crashed: ");
+            line.push(signal.name);
+            if let Some(info) = info.filter(|_| signal.number != libc::SIGABRT) {
+                line.push(b" at 0x");
+                // SAFETY: of these signals it has an address.
+                line.push_number(unsafe { info.si_addr() }.addr(), 16);
+            }
         }
+        line.push_thread();
         line
+    }
+
+    /// `module NAME (FILE)`.
+    fn push_module(&mut self, module: &str) {
+        self.push(b"module ");
+        self.push(module.as_bytes());
+        // What has no name yet is called by its file.
+        if let Some(file) = file_of(module).filter(|file| *file != module) {
+            self.push(b" (");
+            self.push(file.as_bytes());
+            self.push(b")");
+        }
     }
 
     fn push(&mut self, bytes: &[u8]) {
@@ -193,14 +253,14 @@ impl Line {
         self.len += bytes.len();
     }
 
-    fn push_hex(&mut self, number: usize) {
-        let mut digits = [b'0'; 16];
+    fn push_number(&mut self, number: usize, base: usize) {
+        let mut digits = [b'0'; 20];
         let mut rest = number;
         let mut at = digits.len();
         loop {
             at -= 1;
-            digits[at] = b"0123456789abcdef"[rest & 15];
-            rest >>= 4;
+            digits[at] = b"0123456789abcdef"[rest % base];
+            rest /= base;
             if rest == 0 || at == 0 {
                 break;
             }
@@ -219,6 +279,9 @@ impl Line {
 
     fn write(&mut self) {
         self.bytes[self.len] = b'\n';
+        if !has_room() {
+            return;
+        }
         // SAFETY: `len + 1` bytes are there; nobody is left to be told that it failed.
         unsafe {
             libc::write(
@@ -229,6 +292,19 @@ impl Line {
         };
     }
 }
+
+/// Whether standard error takes a line now: nobody waits for a reader that is stuck, so that the process ends whoever reads.
+fn has_room() -> bool {
+    let mut stderr = libc::pollfd {
+        fd: libc::STDERR_FILENO,
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    // SAFETY: one descriptor; safe in a signal handler (signal-safety(7)).
+    unsafe { libc::poll(&raw mut stderr, 1, PATIENCE_MS) > 0 }
+}
+
+const PATIENCE_MS: c_int = 100;
 
 static CRASHED: AtomicBool = AtomicBool::new(false);
 
@@ -261,12 +337,17 @@ mod tests {
     fn a_line_is_cut_where_there_is_no_more_room() {
         let mut line = Line::new();
         line.push(b"at 0x");
-        line.push_hex(0);
+        line.push_number(0, 16);
         line.push(b" 0x");
-        line.push_hex(usize::MAX);
+        line.push_number(usize::MAX, 16);
         line.push(b" 0x");
-        line.push_hex(0xABC0);
-        assert_eq!(&line.bytes[..line.len], b"at 0x0 0xffffffffffffffff 0xabc0");
+        line.push_number(0xABC0, 16);
+        line.push(b" ");
+        line.push_number(usize::MAX, 10);
+        assert_eq!(
+            &line.bytes[..line.len],
+            b"at 0x0 0xffffffffffffffff 0xabc0 18446744073709551615"
+        );
         line.push(&[b'x'; 2000]);
         assert_eq!(line.len, line.bytes.len() - 1);
     }

@@ -125,4 +125,31 @@ mod tests {
         drop(end);
         sleeper.unwrap().join().unwrap();
     }
+
+    #[test]
+    fn a_call_that_goes_round_for_ever_and_calls_others_is_told() {
+        let (step_tx, step) = mpsc::channel::<()>();
+        let (done_tx, done) = mpsc::channel();
+        let (name, other) = ("goes-round", "is-asked");
+        comes_from(name, "/x/goes-round.so");
+        let caller = thread::spawn(move || {
+            enter(name, || {
+                while step.recv().is_ok() {
+                    enter(other, || ());
+                    done_tx.send(()).unwrap();
+                }
+            });
+        });
+        let start = Instant::now();
+        let mut watch = Watch::new(start);
+        let mut look = |seconds| {
+            step_tx.send(()).unwrap();
+            done.recv().unwrap();
+            let hanging = watch.look(start + Duration::from_secs(seconds), Duration::from_secs(2));
+            hanging.into_iter().any(|each| each.module == "goes-round")
+        };
+        assert_eq!([0, 1, 2, 3].map(&mut look), [false, false, true, true]);
+        drop(step_tx);
+        caller.join().unwrap();
+    }
 }
