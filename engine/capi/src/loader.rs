@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use crate::abi::module;
 use crate::bin::registrations::{Registration, collecting};
 use crate::running;
+use crate::support::log::{Level, say};
 use crate::support::{functions, mi, statistics, timers};
 
 /// A call of a script function, its parameters prepared.
@@ -124,7 +125,7 @@ impl Loader {
     /// An absolute path is taken as it is; otherwise `mpath` + `x.so`, and, where there is none, `mpath` + `x/x.so`. The file
     /// and each directory on the way there, that of each link included, must belong to root or to the user that we run as, and
     /// nobody else may write there. Libraries that the module itself needs are found by the dynamic linker, by RUNPATH and
-    /// LD_LIBRARY_PATH, and nobody looks whose they are.
+    /// LD_LIBRARY_PATH: that one of them belongs to somebody else is told by the log, when its constructors have run.
     ///
     /// # Errors
     /// The module is not there, not to be trusted, cannot be opened, is no module, was made for another server, is there
@@ -140,7 +141,12 @@ impl Loader {
             return Err(LoadError::SameName { file, name, other });
         }
         let name: &'static str = exports.name.clone().leak();
+        for suspect in library.suspects() {
+            let what = format!("it needs a library that others can replace: {suspect}");
+            running::enter(name, || say(Level::Warning, &what));
+        }
         functions::add(name, &exports);
+        running::comes_from(name, library.label());
         running::lies_in(name, library.addresses());
         let registered = library.keep();
         self.modules.push(Module {

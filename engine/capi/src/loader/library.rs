@@ -1,18 +1,19 @@
 //! A shared library, opened and looked at. (OpenSIPS 1.11 `sr_module.c`, `sr_load_module`)
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{OsStr, c_char, c_int, c_void};
 use std::fs;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 use std::ptr::NonNull;
 use std::slice;
 use std::sync::{Mutex, PoisonError};
 
 use libloading::os::unix::{Library as Opened, RTLD_NOW};
 
-use super::{LoadError, Options};
+use super::{LoadError, Options, trust};
 use crate::abi::module::ModuleExports;
 use crate::bin::registrations::{Registration, collecting};
 use crate::running;
@@ -29,6 +30,8 @@ pub(super) struct Library {
     identity: Identity,
     /// What its constructors registered for BIN packets.
     registered: Vec<Registration>,
+    /// What is wrong with libraries that were opened with it.
+    suspects: Vec<LoadError>,
 }
 
 /// Device and inode: the dynamic linker knows a library by them, whatever it is called.
@@ -47,13 +50,26 @@ impl Library {
         }
         // How it calls itself is not known yet.
         let label: &'static str = file.display().to_string().leak();
+        running::comes_from(label, label);
+        let before = libraries();
         let (opened, registered) = collecting(|| open(file, label, RTLD_NOW));
+        let opened = opened?;
+        let exports = symbol(file, &opened)?;
+        if lies_in(exports).is_none_or(|found| found != identity) {
+            // dlsym(3) looks into what the library needs, too.
+            let file = file.to_owned();
+            return Err(LoadError::NoExports { file });
+        }
+        let news = libraries().into_iter().filter(|one| !before.contains(one));
+        let news = news.filter(|one| one != file);
+        let suspects = news.filter_map(|one| trust::check(&one, options.vouched.as_deref()).err());
         let library = Self {
             file: file.to_owned(),
             label,
-            exports: symbol(file, &*opened?)?,
+            exports,
             identity,
             registered,
+            suspects: suspects.collect(),
         };
         running::enter(label, || library.check_version(options))?;
         // Only now it is known that there are flags at that place.
@@ -114,6 +130,11 @@ impl Library {
         search.1
     }
 
+    /// What is wrong with libraries that it needs, of those that were not there before: whoever can write to one runs code as we do.
+    pub(super) fn suspects(&self) -> &[LoadError] {
+        &self.suspects
+    }
+
     /// What [`running::enter`] is told while the tables are read.
     pub(super) fn label(&self) -> &'static str {
         self.label
@@ -160,6 +181,37 @@ fn symbol(file: &Path, opened: &Opened) -> Result<NonNull<ModuleExports>, LoadEr
     })
 }
 
+/// The library that `exports` is in.
+fn lies_in(exports: NonNull<ModuleExports>) -> Option<Identity> {
+    let info = library_at(exports.as_ptr().cast_const().cast())?;
+    // SAFETY: a text that ends with 0, which is there as long as the library.
+    let name = unsafe { ended(info.dli_fname) }?;
+    identity(Path::new(OsStr::from_bytes(name.to_bytes()))).ok()
+}
+
+/// Where the libraries of this process come from, as far as they come from files.
+fn libraries() -> Vec<PathBuf> {
+    let mut names: Vec<PathBuf> = Vec::new();
+    // SAFETY: the function is called with `names`, and with nothing else, before this returns.
+    unsafe { libc::dl_iterate_phdr(Some(note_name), (&raw mut names).cast()) };
+    names
+}
+
+/// Called for each library that is loaded. `names` is a list.
+unsafe extern "C" fn note_name(
+    info: *mut libc::dl_phdr_info,
+    _: usize,
+    names: *mut c_void,
+) -> c_int {
+    // SAFETY: by contract of dl_iterate_phdr(3), and what `libraries` gave to it, which is looked at by nobody else.
+    let (name, names) = unsafe { (ended((*info).dlpi_name), &mut *names.cast::<Vec<PathBuf>>()) };
+    // The program has no name, and what the kernel put there no slash.
+    let file = name.filter(|name| name.to_bytes().contains(&b'/'));
+    let file = file.map(|file| absolute(OsStr::from_bytes(file.to_bytes())));
+    names.extend(file.and_then(Result::ok));
+    0
+}
+
 /// What dlerror(3) said, without the path that stands in our message already.
 fn reason(file: &Path, error: &libloading::Error) -> String {
     let mut said = error.to_string();
@@ -174,14 +226,17 @@ fn reason(file: &Path, error: &libloading::Error) -> String {
 
 /// Whether `address` lies in a segment of the library that `symbol` is in.
 fn in_library_of(symbol: *const c_void, address: *const c_void) -> bool {
-    let base = |address: *const c_void| {
-        // SAFETY: plain data, of which zeros are a value.
-        let mut info: libc::Dl_info = unsafe { MaybeUninit::zeroed().assume_init() };
-        // SAFETY: it compares the address with those of the segments that are loaded, and looks at nothing there.
-        let found = unsafe { libc::dladdr(address, &raw mut info) };
-        (found != 0).then_some(info.dli_fbase)
-    };
+    let base = |address| library_at(address).map(|info| info.dli_fbase);
     base(address).is_some_and(|found| base(symbol) == Some(found))
+}
+
+/// The library that has a segment at `address`.
+fn library_at(address: *const c_void) -> Option<libc::Dl_info> {
+    // SAFETY: plain data, of which zeros are a value.
+    let mut info: libc::Dl_info = unsafe { MaybeUninit::zeroed().assume_init() };
+    // SAFETY: it compares the address with those of the segments that are loaded, and looks at nothing there.
+    let found = unsafe { libc::dladdr(address, &raw mut info) };
+    (found != 0).then_some(info)
 }
 
 /// Called for each library that is loaded: 1 ends the search. `search` is an address and what its library covers.

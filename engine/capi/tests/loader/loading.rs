@@ -27,6 +27,49 @@ fn said<T>(workshop: &Workshop, outcome: Result<T, LoadError>) -> String {
 }
 
 #[test]
+fn the_exports_of_a_library_that_it_needs_make_no_module_of_it() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let needed = workshop.module("null_tables");
+    let library = workshop.path("needs.so");
+    let flags = ["-Wl,--no-as-needed", text(&needed)];
+    compile_with(&source("no_exports"), &library, &flags);
+    let loaded = Loader::new(workshop.options()).load(None, text(&library));
+    assert!(
+        matches!(loaded, Err(LoadError::NoExports { .. })),
+        "{loaded:?}"
+    );
+}
+
+#[test]
+fn a_library_that_a_module_needs_and_others_can_replace_is_told() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let lines = crate::support::lines();
+    let open = workshop.folder("open");
+    let needed = open.join("libneeded.so");
+    compile(&source("no_exports"), &needed);
+    set_mode(&open, 0o777);
+    let library = workshop.path("leans.so");
+    let flags = ["-Wl,--no-as-needed", text(&needed)];
+    compile_with(&source("null_tables"), &library, &flags);
+    let loaded = Loader::new(workshop.options()).load(None, text(&library));
+    loaded.expect("it is a module");
+    let said = lines();
+    let [said] = &said[..] else {
+        panic!("{said:?}");
+    };
+    let expected = format!(
+        "null_tables: warning: it needs a library that others can replace: module {} is not to be trusted: {} can be written by everybody",
+        needed.display(),
+        open.display()
+    );
+    assert!(said.starts_with(&expected), "{said}");
+}
+
+#[test]
 fn a_module_is_found_by_its_path_in_the_folder_and_in_one_of_its_own() {
     let Some(workshop) = Workshop::open() else {
         return;
