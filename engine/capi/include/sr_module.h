@@ -64,6 +64,13 @@ typedef int (*mod_proc_wrapper)(void);
  * other has it once: another thread runs its code from then on, one at a time as before, and thread-local variables that child_init
  * set are not set there.
  *
+ * What child_init registers for packets is of its thread: where each child_init of a reentrant module registers one name, each thread
+ * calls what its own gave, with its own copy of `att`. Of two with one name in one child_init the last one is called.
+ *
+ * No function of a module may end its thread (pthread_exit, or being cancelled) nor leave by longjmp or by a C++ exception: there are
+ * frames of the server below it, and the process is aborted. Nor may any thread of a module end the process: who calls exit is told, and
+ * the status is 70; _exit ends everything without a word, packets that are queued included.
+ *
  * Reentrant means that callbacks run on all threads at the same time. Commands, timers and functions of statistics run on the first of
  * them, also while callbacks run on others. No packet name may be registered both by a reentrant module and by one that is not.
  */
@@ -133,7 +140,11 @@ struct module_exports {
 	child_init_function init_child_f;
 };
 
-/* Functions of modules that are loaded, those loaded later too once mod_init runs: NULL when there is none. */
+/*
+ * Functions of modules that are loaded, those loaded later too once mod_init runs, of which the one loaded last is asked first: NULL when
+ * there is none. NULL as well, which the log tells, when a reentrant module asks and the function is of one that is not: it may run on one
+ * thread alone.
+ */
 cmd_function find_export(char *name, int param_no, int flags);
 cmd_function find_mod_export(char *module, char *name, int param_no, int flags);
 cmd_export_t *find_cmd_export_t(char *name, int param_no, int flags);
