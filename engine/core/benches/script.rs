@@ -11,9 +11,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use binrush_engine::dispatch::front::Front;
+use binrush_engine::event::Param;
 use binrush_engine::script::{
-    Events, FunctionId, Functions, Host, Kind, Level, Params, Prepared, Program, Scene, Script,
-    Scripts, Unresolved,
+    Events, FunctionId, Functions, Host, Kind, Level, Prepared, Program, Scene, Script, Scripts,
+    Unresolved,
 };
 use binrush_engine::{Origin, ShardId};
 use binrush_wire::{Builder, Generation, Packet, Trailer};
@@ -55,7 +56,7 @@ impl Host for Yes {
         black_box(text);
     }
 
-    fn raise(&self, _: &str, _: &Params<'_>) -> i32 {
+    fn raise(&self, _: usize, _: &str, _: &[Param<'_>]) -> i32 {
         1
     }
 
@@ -67,9 +68,10 @@ impl Host for Yes {
 fn front(text: &str) -> Box<dyn Front> {
     let script = Script::read(Path::new("bench.cfg"), text.into());
     let (script, _) = script.unwrap_or_else(|error| panic!("{error}"));
-    let program = Program::link(&script, Arc::new(Yes), Arc::new(Yes));
+    let program = Program::link(&script, Arc::new(Yes));
     let program = program.unwrap_or_else(|error| panic!("{error}"));
-    let scripts = Scripts::new(program, Arc::new(Events::new([])), 1, ShardId(0));
+    let events = Arc::new(Events::new([]));
+    let scripts = Scripts::new(program, Arc::new(Yes), events, 1, ShardId(0));
     scripts.fronts()(ShardId(0)).expect("there is a request route")
 }
 

@@ -52,7 +52,7 @@ mod value;
 pub(crate) mod variable;
 
 pub use event::{EVENT_BYTES_MAX, EVENTS_MAX, Events};
-pub use functions::{FunctionId, Functions, Host, NoFunctions, Params, Prepared, Unresolved};
+pub use functions::{FunctionId, Functions, Host, NoFunctions, Prepared, Unresolved};
 pub use level::Level;
 pub(crate) use link::called as called_routes;
 pub use program::Program;

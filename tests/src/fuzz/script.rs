@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use binrush_engine::config::{ConfigError, PROBLEMS_MAX};
 use binrush_engine::event::{Event, Param};
 use binrush_engine::script::{
-    Events, FunctionId, Functions, Host, Kind, Level, Params, Prepared, Program, Scene, Script,
-    Scripts, Unresolved,
+    Events, FunctionId, Functions, Host, Kind, Level, Prepared, Program, Scene, Script, Scripts,
+    Unresolved,
 };
 use binrush_engine::{Origin, ShardId, Timestamp};
 use binrush_wire::{Builder, Generation, Packet};
@@ -147,7 +147,8 @@ impl Host for Module {
         assert!(text.len() <= 4096, "{} bytes", text.len());
     }
 
-    fn raise(&self, _: &str, params: &Params<'_>) -> i32 {
+    fn raise(&self, index: usize, name: &str, params: &[Param<'_>]) -> i32 {
+        assert!(index < 1000 && name.starts_with(|c: char| c.is_ascii_graphic()));
         assert!(params.len() <= 5);
         1
     }
@@ -176,9 +177,8 @@ pub(super) fn ends(data: &[u8]) {
         Err(error) => return refused(&error, lines),
     };
     let module = Arc::new(Module::default());
-    let (functions, host) = (Arc::clone(&module) as _, Arc::clone(&module) as _);
-    match Program::link(&script, functions, host) {
-        Ok(program) => run(program, &script),
+    match Program::link(&script, Arc::clone(&module) as _) {
+        Ok(program) => run(program, &module, &script),
         Err(error) => {
             assert!((1..=PROBLEMS_MAX).contains(&error.problems.len()));
             assert!(!error.to_string().is_empty());
@@ -202,10 +202,11 @@ fn refused(error: &ConfigError, lines: usize) {
 }
 
 /// Runs all that runs by itself.
-fn run(program: Program, script: &Script) {
+fn run(program: Program, module: &Arc<Module>, script: &Script) {
     let events = Arc::new(Events::new(script.events()));
     let homes = program.homes().count();
-    let scripts = Scripts::new(program, Arc::clone(&events), 1, ShardId(0));
+    let (host, heard) = (Arc::clone(module) as _, Arc::clone(&events));
+    let scripts = Scripts::new(program, host, heard, 1, ShardId(0));
     scripts.startup();
     let Some(mut front) = scripts.fronts()(ShardId(0)) else {
         return;

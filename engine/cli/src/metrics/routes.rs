@@ -13,6 +13,7 @@ pub(super) fn families(counts: &Counts) -> [MetricFamily; 5] {
         ("endless", routes.endless),
         ("too_deep", routes.too_deep),
         ("incomparable", routes.incomparable),
+        ("overlong", routes.overlong),
     ];
     let faults = faults.map(|(why, value)| counter(&[("why", why)], value as f64));
     [
@@ -28,7 +29,7 @@ pub(super) fn families(counts: &Counts) -> [MetricFamily; 5] {
         ),
         counters(
             "binrush_script_faults_total",
-            "Runs that were ended after too many steps, calls that were too deep, comparisons of a text with a number.",
+            "Runs that were ended after too many steps, calls that were too deep, comparisons of a text with a number, events that were too long.",
             faults,
         ),
         one(

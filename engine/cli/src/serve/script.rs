@@ -1,18 +1,16 @@
 //! Routing scripts: what they say, raise and subscribe to, and what they did.
 
-use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use binrush_engine::Registry;
 use binrush_engine::event::names::EventId;
-use binrush_engine::event::{Bus, Expire, Listen, Param, Raised, Value as EventValue};
+use binrush_engine::event::{Bus, Expire, Listen, Param, Raised};
 use binrush_engine::script::{
-    Events, Functions, Host, Kind, Level, NoFunctions, Params, Program, RAISE_PARAMS_MAX, Script,
-    ScriptCounts, Scripts,
+    Events, Functions, Host, Kind, Level, NoFunctions, Program, Script, ScriptCounts, Scripts,
 };
 use crossbeam_queue::ArrayQueue;
 use serde_json::{Map, Value, json};
@@ -27,8 +25,6 @@ use crate::text::counted;
 /// preparing the calls did: behind all shards, and before the modules end.
 pub(super) struct Linked<'m> {
     program: Arc<Program>,
-    events: Arc<Events>,
-    voice: Arc<Voice>,
     modules: Option<&'m Loaded>,
     /// The request route can reach code that belongs to the home shard.
     is_bound: bool,
@@ -44,23 +40,30 @@ pub(super) struct Routes {
     told_at: Option<Instant>,
 }
 
-/// What scripts say, on its way from the shards to whoever prints it: neither waits for the other.
+/// What the scripts of one run say and raise.
 struct Voice {
     least: Level,
-    lines: ArrayQueue<(Level, String)>,
-    /// Written by shards, read for counts.
-    dropped: AtomicU64,
-    /// Of the run that goes on; `None`: nobody hears of anything. Written between runs alone, so a reader finds it free.
-    heard: RwLock<Option<Heard>>,
+    lines: Lines,
+    /// `None`: nobody hears of anything.
+    heard: Option<Heard>,
     /// `event_datagram` is loaded.
     has_subscribers: bool,
+}
+
+/// What scripts say, on its way from the shards to whoever prints it: neither waits for the other.
+struct Lines {
+    waiting: ArrayQueue<(Level, String)>,
+    /// Their memory, when they are printed.
+    spare: ArrayQueue<String>,
+    /// Written by shards, read for counts.
+    dropped: AtomicU64,
 }
 
 /// Who hears of what scripts raise.
 struct Heard {
     bus: Bus,
-    /// The events that routes raise.
-    raised: BTreeMap<String, EventId>,
+    /// The numbers of the events that the program raises.
+    raised: Vec<EventId>,
 }
 
 /// What routes did.
@@ -81,25 +84,15 @@ pub(super) fn link<'m>(
     if script.is_empty() {
         return Ok(None);
     }
-    let events = Arc::new(Events::new(script.events()));
-    let voice = Arc::new(Voice {
-        least: settings.script_log,
-        lines: ArrayQueue::new(LINES_MAX),
-        dropped: AtomicU64::new(0),
-        heard: RwLock::new(None),
-        has_subscribers: settings.events.is_some(),
-    });
     let functions: Arc<dyn Functions> = match modules {
         Some(modules) => Arc::new(modules.functions()),
         None => Arc::new(NoFunctions),
     };
-    let program = Program::link(script, functions, Arc::clone(&voice) as _);
+    let program = Program::link(script, functions);
     let program = Arc::new(program.map_err(|error| error.to_string())?);
     let linked = Linked {
         is_bound: is_bound(&program, settings)?,
         program,
-        events,
-        voice,
         modules,
     };
     Ok(Some(linked))
@@ -135,15 +128,18 @@ impl Linked<'_> {
         registry: &mut Registry,
         bus: Option<&Bus>,
     ) -> anyhow::Result<Routes> {
-        let heard = bus.map(|bus| Heard::by(bus, &settings.script, &self.events));
-        *self
-            .voice
-            .heard
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = heard.transpose()?;
+        let events = Arc::new(Events::new(settings.script.events()));
+        let program = &self.program;
+        let heard = bus.map(|bus| Heard::by(bus, program.raised(), &settings.script, &events));
+        let voice = Arc::new(Voice {
+            least: settings.script_log,
+            lines: Lines::new(),
+            heard: heard.transpose()?,
+            has_subscribers: settings.events.is_some(),
+        });
         let shards = settings.engine.shard_count() + settings.engine.readers;
-        let (program, events) = (Arc::clone(&self.program), Arc::clone(&self.events));
-        let scripts = Arc::new(Scripts::new(program, events, shards.into(), HOME));
+        let (program, host) = (Arc::clone(program), Arc::clone(&voice) as _);
+        let scripts = Arc::new(Scripts::new(program, host, events, shards.into(), HOME));
         registry.front(scripts.fronts());
         if self.is_bound {
             registry.keep_all_on_one_shard(HOME);
@@ -157,7 +153,7 @@ impl Linked<'_> {
         });
         Ok(Routes {
             scripts,
-            voice: Arc::clone(&self.voice),
+            voice,
             told: 0,
             told_at: None,
         })
@@ -174,24 +170,63 @@ impl Drop for Linked<'_> {
 }
 
 impl Heard {
-    /// Joins the events of a script with those of the process: what its routes raise has numbers, and they hear what they are for.
-    fn by(bus: &Bus, script: &Script, events: &Arc<Events>) -> anyhow::Result<Self> {
+    /// Joins the events of a script with those of the process: what its routes raise has numbers, so that it can be subscribed to before
+    /// anything is raised, and they hear what they are for.
+    fn by(
+        bus: &Bus,
+        raised: &[String],
+        script: &Script,
+        events: &Arc<Events>,
+    ) -> anyhow::Result<Self> {
         for name in script.events() {
             let listener = Arc::clone(events) as Arc<dyn Listen>;
             bus.listen(name, listener)
                 .with_context(|| format!("event_route[{name}]"))?;
         }
-        let numbered = |name: &str| {
-            let id = bus.publish(name).context("raise_event")?;
-            Ok((name.to_owned(), id))
-        };
+        let numbers = raised.iter().map(|name| bus.publish(name));
         Ok(Self {
             bus: bus.clone(),
-            raised: script
-                .raised()
-                .map(numbered)
-                .collect::<anyhow::Result<_>>()?,
+            raised: numbers.collect::<Result<_, _>>().context("raise_event")?,
         })
+    }
+}
+
+impl Lines {
+    fn new() -> Self {
+        Self {
+            waiting: ArrayQueue::new(LINES_MAX),
+            spare: ArrayQueue::new(LINES_MAX),
+            dropped: AtomicU64::new(0),
+        }
+    }
+
+    /// Brings a line on its way. Takes memory only where no line before left any.
+    fn push(&self, level: Level, text: &str) {
+        let mut line = self.spare.pop().unwrap_or_default();
+        line.push_str(text);
+        if let Err((_, line)) = self.waiting.push((level, line)) {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.give_back(line);
+        }
+    }
+
+    /// Shows the line that waits longest; whether there is one.
+    fn show(&self, show: impl FnOnce(Level, &str)) -> bool {
+        let Some((level, line)) = self.waiting.pop() else {
+            return false;
+        };
+        show(level, &line);
+        self.give_back(line);
+        true
+    }
+
+    /// Keeps the memory of a line, unless it is much.
+    fn give_back(&self, mut line: String) {
+        line.clear();
+        if line.capacity() <= LINE_KEPT {
+            // There are no more than wait.
+            drop(self.spare.push(line));
+        }
     }
 }
 
@@ -208,9 +243,14 @@ pub(super) fn more(settings: &Settings) -> More {
 impl Routes {
     /// What was said since the last time, in one text; `None`: nothing.
     pub(super) fn lines(&mut self, now: Instant, json: bool) -> Option<String> {
-        let said = std::iter::from_fn(|| self.voice.lines.pop()).take(LINES_MAX);
-        let mut lines: Vec<_> = said.map(|(level, text)| line(level, &text, json)).collect();
-        let dropped = self.voice.dropped.load(Ordering::Relaxed);
+        let mut lines = Vec::new();
+        for _ in 0..LINES_MAX {
+            let show = |level, text: &str| lines.push(line(level, text, json));
+            if !self.voice.lines.show(show) {
+                break;
+            }
+        }
+        let dropped = self.voice.lines.dropped.load(Ordering::Relaxed);
         let is_quiet = |at: Instant| now.saturating_duration_since(at) < QUIET;
         if dropped > self.told && !self.told_at.is_some_and(is_quiet) {
             let more = counted(dropped - self.told, "line");
@@ -224,7 +264,7 @@ impl Routes {
     pub(super) fn counts(&self) -> Counts {
         Counts {
             routes: self.scripts.counts(),
-            lines_dropped: self.voice.dropped.load(Ordering::Relaxed),
+            lines_dropped: self.voice.lines.dropped.load(Ordering::Relaxed),
         }
     }
 }
@@ -235,33 +275,14 @@ impl Host for Voice {
     }
 
     fn log(&self, level: Level, text: &str) {
-        if self.lines.push((level, text.to_owned())).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        self.lines.push(level, text);
     }
 
-    fn raise(&self, event: &str, params: &Params<'_>) -> i32 {
-        let Ok(heard) = self.heard.try_read() else {
+    fn raise(&self, index: usize, _: &str, params: &[Param<'_>]) -> i32 {
+        let Some(heard) = &self.heard else {
             return -1;
         };
-        let heard = heard.as_ref();
-        let known = heard.and_then(|heard| Some((&heard.bus, heard.raised.get(event)?)));
-        let Some((bus, id)) = known else {
-            return -1;
-        };
-        if !bus.wants(*id) {
-            return 1;
-        }
-        let none = || Param::str("", b"");
-        let mut said: [Param<'_>; RAISE_PARAMS_MAX] = std::array::from_fn(|_| none());
-        debug_assert!(params.len() <= RAISE_PARAMS_MAX, "as many as a script has");
-        for ((name, value), param) in params.iter().zip(&mut said) {
-            *param = match name {
-                Some(name) => Param::str(name, value.as_bytes()),
-                None => Param::unnamed(EventValue::Str(value.as_bytes().into())),
-            };
-        }
-        match bus.raise_here(*id, &said[..params.len().min(RAISE_PARAMS_MAX)]) {
+        match heard.bus.raise_here(heard.raised[index], params) {
             // Nobody has to be there (1.11 `evi/event_interface.c`, evi_raise_script_event).
             Raised::Taken | Raised::Unwanted => 1,
             Raised::Dropped => -1,
@@ -274,11 +295,8 @@ impl Host for Voice {
             None | Some(0) => Expire::Never,
             Some(seconds) => Expire::After(seconds),
         };
-        let heard = self.heard.try_read().ok();
-        let heard = heard.as_deref().and_then(Option::as_ref);
-        let bus = heard
-            .filter(|_| self.has_subscribers)
-            .map(|heard| &heard.bus);
+        let heard = self.heard.as_ref().filter(|_| self.has_subscribers);
+        let bus = heard.map(|heard| &heard.bus);
         let wrong = match bus.map(|bus| bus.subscribe(event, socket, expire, None)) {
             Some(Ok(_)) => return 1,
             Some(Err(error)) => error.to_string(),
@@ -297,7 +315,7 @@ impl fmt::Debug for Voice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Voice")
             .field("least", &self.least)
-            .field("waiting", &self.lines.len())
+            .field("waiting", &self.lines.waiting.len())
             .finish_non_exhaustive()
     }
 }
@@ -311,6 +329,7 @@ impl Counts {
             endless,
             too_deep,
             incomparable,
+            overlong,
             events_dropped,
         } = self.routes;
         let ran = counted(runs, "run");
@@ -319,6 +338,7 @@ impl Counts {
             ("endless", endless),
             ("too deep", too_deep),
             ("incomparable", incomparable),
+            ("overlong", overlong),
             ("events dropped", events_dropped),
             ("lines dropped", self.lines_dropped),
         ] {
@@ -337,11 +357,12 @@ impl Counts {
             endless,
             too_deep,
             incomparable,
+            overlong,
             events_dropped,
         } = self.routes;
         json!({
             "runs": runs, "dropped": dropped, "endless": endless, "too_deep": too_deep,
-            "incomparable": incomparable, "events_dropped": events_dropped, "lines_dropped": self.lines_dropped,
+            "incomparable": incomparable, "overlong": overlong, "events_dropped": events_dropped, "lines_dropped": self.lines_dropped,
         })
     }
 }
@@ -357,6 +378,9 @@ fn line(level: Level, text: &str, json: bool) -> String {
 /// Lines that may wait to be printed, which is done fifty times a second.
 const LINES_MAX: usize = 4096;
 
+/// Bytes of a line whose memory is kept for another one.
+const LINE_KEPT: usize = 1024;
+
 /// How long nothing is said of lines that are lost after something was.
 const QUIET: Duration = Duration::from_secs(10);
 
@@ -365,7 +389,7 @@ mod tests {
     use std::net::UdpSocket;
 
     use binrush_engine::config::EventsConfig;
-    use binrush_engine::event::Form;
+    use binrush_engine::event::{Form, Value as EventValue};
 
     use super::*;
 
@@ -442,12 +466,16 @@ mod tests {
         let text = "event_route[E_X] { xlog(\"x\"); } route { raise_event(\"E_X\"); raise_event(\"E_Y\", \"a=1\", \"b\"); }";
         let (routes, bus) = routes_of(text, true);
         let voice = &routes.voice;
-        let params = [(Some("a"), "1"), (None, "b")];
-        assert_eq!(voice.raise("E_X", &params), 1, "its route wants it");
-        assert_eq!(voice.raise("E_Y", &params), 1, "nobody wants it");
+        // By their place among what the script raises.
+        let raise = |index| {
+            let unnamed = Param::unnamed(EventValue::Str(b"b".into()));
+            voice.raise(index, "", &[Param::int("a", 1), unnamed])
+        };
+        assert_eq!(raise(0), 1, "its route wants it");
+        assert_eq!(raise(1), 1, "nobody wants it");
         let (reader, socket) = subscriber();
         assert_eq!(voice.subscribe("E_Y", &socket, None), 1);
-        assert_eq!(voice.raise("E_Y", &params), 1);
+        assert_eq!(raise(1), 1);
         assert_eq!(next(&reader), "E_Y\na::1\nb\n\n");
         let told = bus.stop(Duration::from_secs(5));
         assert_eq!((told.raised, told.taken), (2, 2));

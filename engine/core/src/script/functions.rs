@@ -2,6 +2,7 @@
 
 use super::scene::Scene;
 use super::{Kind, Level};
+use crate::event::Param;
 
 /// What modules export to scripts.
 ///
@@ -62,15 +63,13 @@ pub trait Host: Send + Sync {
     /// Takes a line. May drop it when too many come, and counts that.
     fn log(&self, level: Level, text: &str);
 
-    /// Raises an event: for its subscribers, and for its `event_route`, if there are any. Negative: there is no room for it.
-    fn raise(&self, event: &str, params: &Params<'_>) -> i32;
+    /// Raises the event `name`, which is the one at `index` of [`Program::raised`](super::Program::raised): for its subscribers, and for
+    /// its `event_route`, if there are any. Negative: there is no room for it.
+    fn raise(&self, index: usize, name: &str, params: &[Param<'_>]) -> i32;
 
     /// Sends an event to `socket` from now on, for `expire` seconds or for ever. Negative: it is not possible, which it has said why.
     fn subscribe(&self, event: &str, socket: &str, expire: Option<u32>) -> i32;
 }
-
-/// What an event says: values with names or without, in their order, as text.
-pub type Params<'a> = [(Option<&'a str>, &'a str)];
 
 /// No module has any.
 #[derive(Debug, Clone, Copy, Default)]

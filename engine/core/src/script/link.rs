@@ -4,10 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Level;
-use super::functions::{FunctionId, Functions, Host};
-use super::program::{Compare, Entry, Log, Op, Program, Raise, Subscribe};
+use super::functions::{FunctionId, Functions};
+use super::program::{Compare, Entry, Log, Op, Program, Raise, Subscribe, Told};
 use super::resolve::{LinkError, Wrong};
-use super::tree::{Call, Callee, Condition, Operand, Script, Statement};
+use super::tree::{Call, Callee, Condition, Operand, Said, Script, Statement};
 use crate::config::PROBLEMS_MAX;
 
 impl Program {
@@ -16,14 +16,10 @@ impl Program {
     /// # Errors
     /// Calls of what is not there, or not in such a route, or not with so many parameters; and what a function says of its
     /// parameters. What was prepared by then is taken back.
-    pub fn link(
-        script: &Script,
-        functions: Arc<dyn Functions>,
-        host: Arc<dyn Host>,
-    ) -> Result<Self, LinkError> {
+    pub fn link(script: &Script, functions: Arc<dyn Functions>) -> Result<Self, LinkError> {
         let found = script.resolve(&*functions);
         let resolved = found.map_err(|problems| LinkError { problems })?;
-        let mut program = Linker::new(script, &resolved).program(functions, host);
+        let mut program = Linker::new(script, &resolved).program(functions);
         let mut problems = Vec::new();
         for (call, function) in &resolved {
             let Callee::Function { name, params } = &call.callee else {
@@ -64,6 +60,9 @@ struct Linker<'a> {
     compares: Vec<Compare>,
     logs: Vec<Log>,
     raises: Vec<Raise>,
+    /// The events of these, and where each is.
+    raised: Vec<String>,
+    numbered: HashMap<&'a str, u32>,
     subscribes: Vec<Subscribe>,
     labels: Vec<u32>,
 }
@@ -80,13 +79,15 @@ impl<'a> Linker<'a> {
             compares: Vec::new(),
             logs: Vec::new(),
             raises: Vec::new(),
+            raised: Vec::new(),
+            numbered: HashMap::new(),
             subscribes: Vec::new(),
             // The first labels are those of the routes, so that calls need not know yet where these are.
             labels: vec![0; script.routes.len()],
         }
     }
 
-    fn program(mut self, functions: Arc<dyn Functions>, host: Arc<dyn Host>) -> Program {
+    fn program(mut self, functions: Arc<dyn Functions>) -> Program {
         let mut routes = Vec::new();
         for (index, route) in self.script.routes.iter().enumerate() {
             let first = self.taken;
@@ -112,13 +113,13 @@ impl<'a> Linker<'a> {
             compares: self.compares.into(),
             logs: self.logs.into(),
             raises: self.raises.into(),
+            raised: self.raised.into(),
             subscribes: self.subscribes.into(),
             calls: Vec::with_capacity(self.resolved.len()),
             called: called.collect(),
             routes: routes.into(),
             slots: self.script.slots,
             functions,
-            host,
         }
     }
 
@@ -198,8 +199,8 @@ impl<'a> Linker<'a> {
                 Op::Log(number(self.logs.len() - 1))
             }
             Callee::Raise { event, params } => {
-                let (event, params) = (event.clone(), params.clone());
-                self.raises.push(Raise { event, params });
+                let raise = self.raise(event, params);
+                self.raises.push(raise);
                 Op::Raise(number(self.raises.len() - 1))
             }
             Callee::Subscribe {
@@ -220,6 +221,23 @@ impl<'a> Linker<'a> {
             }
         };
         self.ops.push(op);
+    }
+
+    fn raise(&mut self, event: &'a str, params: &'a [(Option<String>, Said)]) -> Raise {
+        let params = params.iter().map(|(name, said)| {
+            let told = match said {
+                Said::Value(operand) => Told::Operand(self.operand(operand)),
+                Said::Bytes(format) => Told::Bytes(format.clone()),
+            };
+            (name.clone(), told)
+        });
+        let params = params.collect();
+        let next = number(self.raised.len());
+        let event = *self.numbered.entry(event).or_insert_with(|| {
+            self.raised.push(event.to_owned());
+            next
+        });
+        Raise { event, params }
     }
 
     /// Goes on at one of `yes`, `no`, and where the condition has no answer: what cannot be compared makes the whole of it

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Kind;
 use super::format::Format;
-use super::functions::{FunctionId, Functions, Host, Prepared};
+use super::functions::{FunctionId, Functions, Prepared};
 use super::level::Level;
 use super::tree::{Comparison, Operand};
 
@@ -20,6 +20,8 @@ pub struct Program {
     pub(super) compares: Box<[Compare]>,
     pub(super) logs: Box<[Log]>,
     pub(super) raises: Box<[Raise]>,
+    /// The names of the events that it raises, each once.
+    pub(super) raised: Box<[String]>,
     pub(super) subscribes: Box<[Subscribe]>,
     /// Calls of functions, in the order of the text, and what each calls.
     pub(super) calls: Vec<Box<dyn Prepared>>,
@@ -27,7 +29,6 @@ pub struct Program {
     pub(super) routes: Box<[Entry]>,
     pub(super) slots: usize,
     pub(super) functions: Arc<dyn Functions>,
-    pub(super) host: Arc<dyn Host>,
 }
 
 /// An instruction. *Code* is what was returned last. Targets are indices of instructions.
@@ -88,8 +89,18 @@ pub(super) struct Log {
 
 #[derive(Debug)]
 pub(super) struct Raise {
-    pub(super) event: String,
-    pub(super) params: Vec<(Option<String>, Format)>,
+    /// Among the events that the program raises.
+    pub(super) event: u32,
+    /// Names, and what is told.
+    pub(super) params: Vec<(Option<String>, Told)>,
+}
+
+#[derive(Debug)]
+pub(super) enum Told {
+    /// What an operand is worth.
+    Operand(u32),
+    /// Values side by side.
+    Bytes(Format),
 }
 
 #[derive(Debug)]
@@ -124,6 +135,13 @@ impl Program {
         let entries = self.routes.iter().enumerate();
         let entries = entries.filter(|(_, route)| route.is_entry);
         entries.map(|(index, route)| (route.kind, &*route.title, self.homes_of(index)))
+    }
+
+    /// The events that it raises, each once. A [`Host`](super::Host) is told of one by its place among these, so that it need not look
+    /// for it.
+    #[must_use]
+    pub fn raised(&self) -> &[String] {
+        &self.raised
     }
 
     fn homes_of(&self, route: usize) -> BTreeSet<&str> {

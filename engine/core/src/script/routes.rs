@@ -8,6 +8,7 @@ use binrush_wire::Packet;
 
 use super::Kind;
 use super::event::Events;
+use super::functions::Host;
 use super::program::Program;
 use super::run::{End, Runner};
 use super::scene::Scene;
@@ -19,12 +20,17 @@ use crate::dispatch::handler::{Origin, ShardId};
 #[derive(Debug)]
 pub struct Scripts {
     program: Arc<Program>,
+    host: Hosting,
     events: Arc<Events>,
     /// Where timer and event routes run.
     keeper: ShardId,
     /// By shard, readers behind owners; the last is that of the startup route.
     counts: Arc<[RouteCounts]>,
 }
+
+/// Who is asked for what a program does not do itself.
+#[derive(Clone)]
+struct Hosting(Arc<dyn Host>);
 
 /// What routes of one thread did. Written by that thread only, read by others: relaxed, because nothing else depends on it.
 #[derive(Debug, Default)]
@@ -34,6 +40,7 @@ struct RouteCounts {
     endless: AtomicU64,
     too_deep: AtomicU64,
     incomparable: AtomicU64,
+    overlong: AtomicU64,
 }
 
 /// What routes did so far.
@@ -49,6 +56,8 @@ pub struct ScriptCounts {
     pub too_deep: u64,
     /// Comparisons of a text with a number.
     pub incomparable: u64,
+    /// Events that were not raised because they were longer than any event may be.
+    pub overlong: u64,
     /// Events that found no room on their way to their routes.
     pub events_dropped: u64,
 }
@@ -72,11 +81,12 @@ struct Timer {
 }
 
 impl Scripts {
-    /// For so many `shards`, readers included, of which `keeper` runs timer and event routes: it has to be where the modules are
+    /// What `host` does for them, for so many `shards`, readers included, of which `keeper` runs timer and event routes: it has to be where the modules are
     /// that these can reach ([`Program::homes`]).
     #[must_use]
     pub fn new(
         program: impl Into<Arc<Program>>,
+        host: Arc<dyn Host>,
         events: Arc<Events>,
         shards: usize,
         keeper: ShardId,
@@ -84,6 +94,7 @@ impl Scripts {
         let counts = (0..=shards).map(|_| RouteCounts::default());
         Self {
             program: program.into(),
+            host: Hosting(host),
             events,
             keeper,
             counts: counts.collect(),
@@ -99,7 +110,7 @@ impl Scripts {
     /// Runs `startup_route`, on this thread: before the engine starts, or at the [beginning](crate::Registry::at_beginning) of the
     /// keeper, so that no packet is received before it.
     pub fn startup(&self) {
-        let mut runner = Runner::new(Arc::clone(&self.program));
+        let mut runner = Runner::new(Arc::clone(&self.program), Arc::clone(&self.host.0));
         let counts = self.counts.last();
         for entry in self.program.entries(Kind::Startup) {
             let scene = Scene::bare(Kind::Startup, self.keeper);
@@ -113,6 +124,7 @@ impl Scripts {
     pub fn fronts(&self) -> impl Fn(ShardId) -> Option<Box<dyn Front>> + Send + Sync + use<> {
         let (program, events) = (Arc::clone(&self.program), Arc::clone(&self.events));
         let (counts, keeper) = (Arc::clone(&self.counts), self.keeper);
+        let Hosting(host) = self.host.clone();
         move |shard| {
             // The last counts are not a shard's.
             if shard.index() + 1 >= counts.len() {
@@ -130,7 +142,7 @@ impl Scripts {
                 request: program.entries(Kind::Request).next().map(|each| each.at),
                 timers: timers.map(|each| timer(each.seconds, each.at)).collect(),
                 events: has_events.then(|| Arc::clone(&events)),
-                runner: Runner::new(Arc::clone(&program)),
+                runner: Runner::new(Arc::clone(&program), Arc::clone(&host)),
                 shard,
                 counts: Arc::clone(&counts),
             };
@@ -152,6 +164,7 @@ impl Scripts {
             endless: sum(|counts| &counts.endless),
             too_deep: sum(|counts| &counts.too_deep),
             incomparable: sum(|counts| &counts.incomparable),
+            overlong: sum(|counts| &counts.overlong),
             events_dropped: self.events.dropped(),
         }
     }
@@ -222,7 +235,14 @@ impl RouteCounts {
             add(&self.endless, end.endless.into());
             add(&self.too_deep, end.too_deep.into());
             add(&self.incomparable, end.incomparable.into());
+            add(&self.overlong, end.overlong.into());
         }
+    }
+}
+
+impl fmt::Debug for Hosting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Host")
     }
 }
 

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::format::{Format, Piece};
-use super::level::Level;
-use super::program::{Compare, Op, Program};
+use super::functions::Host;
+use super::program::{Compare, Op, Program, Told};
 use super::scene::Scene;
 use super::tree::Operand;
 use super::value::{Short, Value};
@@ -19,8 +19,16 @@ pub(super) struct Runner {
     slots: Box<[Slot]>,
     /// Where routes go back to.
     stack: Box<[u32; DEPTH_MAX]>,
-    /// What a line or an event's values are made in.
+    host: Arc<dyn Host>,
+    paper: Paper,
+}
+
+/// What is told is written here first.
+struct Paper {
+    /// A line.
     text: String,
+    /// Values of an event that stand side by side.
+    bytes: Vec<u8>,
 }
 
 /// What a run came to.
@@ -34,6 +42,8 @@ pub(super) struct End {
     pub(super) too_deep: u32,
     /// Comparisons of a text with a number, which made their conditions false.
     pub(super) incomparable: u32,
+    /// Events whose values were longer than any event may be, and which were not raised.
+    pub(super) overlong: u32,
 }
 
 impl End {
@@ -56,13 +66,21 @@ enum Slot {
 }
 
 impl Runner {
-    /// All its memory is taken here, but for that of long texts.
+    /// All its memory is taken here.
     #[must_use]
-    pub(super) fn new(program: Arc<Program>) -> Self {
+    pub(super) fn new(program: Arc<Program>, host: Arc<dyn Host>) -> Self {
+        let values = program.raises.iter().flat_map(|raise| &raise.params);
+        let mut bytes = values.filter(|(_, told)| matches!(told, Told::Bytes(_)));
+        let has_bytes = bytes.next().is_some();
+        let has_lines = !program.logs.is_empty();
         Self {
             slots: vec![Slot::Null; program.slots].into(),
             stack: Box::new([0; DEPTH_MAX]),
-            text: String::with_capacity(TEXT_MAX),
+            host,
+            paper: Paper {
+                text: String::with_capacity(if has_lines { TEXT_MAX } else { 0 }),
+                bytes: Vec::with_capacity(if has_bytes { VALUES_MAX } else { 0 }),
+            },
             program,
         }
     }
@@ -79,7 +97,8 @@ impl Runner {
             program,
             slots,
             stack,
-            text,
+            host,
+            paper,
         } = self;
         let program = &**program;
         slots.fill(Slot::Null);
@@ -156,7 +175,7 @@ impl Runner {
                 // Whoever wants to hear of packets pays for it: out of the way of the rest.
                 Op::Log(_) | Op::Raise(_) | Op::Subscribe(_) => {
                     let frame = Frame::new(program, slots, code, scene);
-                    code = frame.tell(op, text);
+                    code = frame.tell(op, &**host, paper, &mut end);
                     if code == 0 {
                         return end;
                     }
@@ -167,6 +186,9 @@ impl Runner {
         end
     }
 }
+
+/// An event's values are longer than any event may be.
+struct Overlong;
 
 /// What operands are worth at one moment of a run.
 struct Frame<'r> {
@@ -229,66 +251,102 @@ impl<'r> Frame<'r> {
 
     /// What the process does for scripts.
     #[inline(never)]
-    fn tell(&self, op: Op, text: &mut String) -> i32 {
-        text.clear();
+    fn tell(&self, op: Op, host: &dyn Host, paper: &mut Paper, end: &mut End) -> i32 {
         match op {
             Op::Log(index) => {
                 let log = &self.program.logs[index as usize];
-                if self.program.host.wants(log.level) {
-                    self.write(&log.text, text, TEXT_MAX);
-                    self.log(log.level, text);
+                if host.wants(log.level) {
+                    paper.text.clear();
+                    self.write(&log.text, &mut paper.text);
+                    // Scripts end their lines themselves, and so does whoever prints them.
+                    host.log(log.level, paper.text.trim_end_matches(['\n', '\r']));
                 }
                 1
             }
-            Op::Raise(index) => self.raise(index, text),
+            Op::Raise(index) => {
+                paper.bytes.clear();
+                self.raise(index, host, &mut paper.bytes)
+                    .unwrap_or_else(|Overlong| {
+                        end.overlong += 1;
+                        -1
+                    })
+            }
             Op::Subscribe(index) => {
                 let subscribe = &self.program.subscribes[index as usize];
                 let (event, socket) = (&subscribe.event, &subscribe.socket);
-                let host = &self.program.host;
                 host.subscribe(event, socket, subscribe.expire)
             }
             _ => unreachable!("whoever calls looked at it"),
         }
     }
 
-    /// Scripts end their lines themselves, and so does whoever prints them.
-    fn log(&self, level: Level, text: &str) {
-        let line = text.trim_end_matches(['\n', '\r']);
-        self.program.host.log(level, line);
-    }
-
-    fn raise(&self, index: u32, text: &mut String) -> i32 {
+    /// Raises an event that says what its values are: numbers as such, and bytes as they are.
+    fn raise(&self, index: u32, host: &dyn Host, bytes: &mut Vec<u8>) -> Result<i32, Overlong> {
         let raise = &self.program.raises[index as usize];
         let mut ends = [0; RAISE_PARAMS_MAX];
-        for ((_, value), end) in raise.params.iter().zip(&mut ends) {
-            self.write(value, text, VALUES_MAX);
-            *end = text.len();
+        for ((_, told), end) in raise.params.iter().zip(&mut ends) {
+            if let Told::Bytes(format) = told {
+                self.join(format, bytes)?;
+            }
+            *end = bytes.len();
         }
-        let mut params = [(None, ""); RAISE_PARAMS_MAX];
+        let mut params = [const { Param::unnamed(event::Value::Null) }; RAISE_PARAMS_MAX];
         let mut from = 0;
-        for (((name, _), end), param) in raise.params.iter().zip(ends).zip(&mut params) {
-            *param = (name.as_deref(), &text[from..end]);
+        for (((name, told), end), param) in raise.params.iter().zip(ends).zip(&mut params) {
+            param.name = name.as_ref().map(|name| name.as_bytes().into());
+            param.value = match told {
+                Told::Bytes(_) => event::Value::Str(bytes[from..end].into()),
+                Told::Operand(operand) => match self.operand(*operand) {
+                    Value::Null => event::Value::Null,
+                    Value::Int(value) => event::Value::Int(value.into()),
+                    Value::Text(text) => event::Value::Str(text.into()),
+                },
+            };
             from = end;
         }
-        let count = raise.params.len().min(RAISE_PARAMS_MAX);
-        self.program.host.raise(&raise.event, &params[..count])
+        let params = &params[..raise.params.len().min(RAISE_PARAMS_MAX)];
+        let event = raise.event as usize;
+        Ok(host.raise(event, &self.program.raised[event], params))
     }
 
-    /// Writes what `format` is worth behind `text`, up to `most` bytes of it in all, cut between characters. What comes from the
-    /// wire is escaped where it is not printable.
-    fn write(&self, format: &'r Format, text: &mut String, most: usize) {
+    /// Adds what `format` is worth to `bytes`, side by side.
+    fn join(&self, format: &'r Format, bytes: &mut Vec<u8>) -> Result<(), Overlong> {
+        for piece in &format.pieces {
+            let number;
+            let more = match piece {
+                Piece::Text(plain) => plain.as_bytes(),
+                Piece::Variable(variable) => match self.variable(variable) {
+                    Value::Null => NULL.as_bytes(),
+                    Value::Int(value) => {
+                        number = Short::of(value);
+                        number.as_bytes()
+                    }
+                    Value::Text(text) => text,
+                },
+            };
+            if bytes.len() + more.len() > VALUES_MAX {
+                return Err(Overlong);
+            }
+            bytes.extend_from_slice(more);
+        }
+        Ok(())
+    }
+
+    /// Writes what `format` is worth as a line, which is cut between characters where it gets too long. What comes from the wire is
+    /// escaped where it is not printable.
+    fn write(&self, format: &'r Format, line: &mut String) {
         for piece in &format.pieces {
             let had_room = match piece {
-                Piece::Text(plain) => push(text, most, plain.chars()),
+                Piece::Text(plain) => push(line, plain.chars()),
                 Piece::Variable(variable) => match self.variable(variable) {
-                    Value::Null => push(text, most, NULL.chars()),
+                    Value::Null => push(line, NULL.chars()),
                     Value::Int(value) => {
                         let value = Short::of(value);
-                        push(text, most, value.as_bytes().iter().copied().map(char::from))
+                        push(line, value.as_bytes().iter().copied().map(char::from))
                     }
                     Value::Text(bytes) => match str::from_utf8(bytes) {
-                        Ok(known) => push(text, most, known.chars().flat_map(shown)),
-                        Err(_) => push(text, most, bytes.escape_ascii().map(char::from)),
+                        Ok(known) => push(line, known.chars().flat_map(shown)),
+                        Err(_) => push(line, bytes.escape_ascii().map(char::from)),
                     },
                 },
             };
@@ -300,11 +358,11 @@ impl<'r> Frame<'r> {
 }
 
 /// Adds characters while there is room for them; whether there was for all.
-fn push(text: &mut String, most: usize, mut characters: impl Iterator<Item = char>) -> bool {
+fn push(line: &mut String, mut characters: impl Iterator<Item = char>) -> bool {
     characters.all(|c| {
-        let has_room = text.len() + c.len_utf8() <= most;
+        let has_room = line.len() + c.len_utf8() <= TEXT_MAX;
         if has_room {
-            text.push(c);
+            line.push(c);
         }
         has_room
     })
@@ -345,7 +403,7 @@ pub const STEPS_MAX: usize = 10_000;
 /// Bytes of a line, as the default of OpenSIPS (`xlog_buf_size`).
 const TEXT_MAX: usize = 4096;
 
-/// Bytes of all values of an event that a script raises.
+/// Bytes of all values of an event that are put together: more than the longest event has that can be sent.
 const VALUES_MAX: usize = 64 << 10;
 
 /// Parameters of an event that a script raises.

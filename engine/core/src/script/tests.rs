@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::event::{Param, Value};
 
 /// Which functions there are, in which routes, and how they are prepared and freed.
 mod linking;
@@ -140,8 +141,17 @@ impl Host for Double {
         self.note(format!("{level}: {text}"));
     }
 
-    fn raise(&self, event: &str, params: &Params<'_>) -> i32 {
-        self.note(format!("raise {event} {params:?}"));
+    fn raise(&self, index: usize, event: &str, params: &[Param<'_>]) -> i32 {
+        let said = params.iter().map(|param| {
+            let name = param.name.as_deref().unwrap_or_default().escape_ascii();
+            match &param.value {
+                Value::Int(value) => format!(" {name}={value}"),
+                Value::Str(text) => format!(" {name}='{}'", text.escape_ascii()),
+                Value::Null => format!(" {name}=null"),
+            }
+        });
+        let said: String = said.collect();
+        self.note(format!("raise {index} {event}{said}"));
         if event == "E_FULL" { -1 } else { 1 }
     }
 
@@ -164,8 +174,7 @@ pub(super) fn read(text: &str) -> Result<(Script, Vec<String>), String> {
 pub(super) fn program(text: &str) -> (Program, Arc<Double>) {
     let (script, _) = read(text).unwrap_or_else(|error| panic!("{error}"));
     let double = Arc::new(Double::default());
-    let (functions, host) = (Arc::clone(&double) as _, Arc::clone(&double) as _);
-    let program = Program::link(&script, functions, host);
+    let program = Program::link(&script, Arc::clone(&double) as _);
     let program = program.unwrap_or_else(|error| panic!("{error}"));
     double.taken();
     (program, double)

@@ -80,7 +80,7 @@ pub(crate) enum Callee {
     },
     Raise {
         event: String,
-        params: Vec<(Option<String>, Format)>,
+        params: Vec<(Option<String>, Said)>,
     },
     Subscribe {
         event: String,
@@ -92,6 +92,15 @@ pub(crate) enum Callee {
         name: String,
         params: Vec<String>,
     },
+}
+
+/// What an event says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// What something is worth, as it is.
+    Value(Operand),
+    /// What stands side by side, as bytes.
+    Bytes(Format),
 }
 
 /// What may stand behind `if`. An operand by itself is true unless it is null, 0 or empty.

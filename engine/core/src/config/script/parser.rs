@@ -7,8 +7,8 @@ use crate::config::error::{Problem, did_you_mean, quoted};
 use crate::config::lexer::{Lexeme, Lexer, Token};
 use crate::config::source::{Place, Source, Span};
 use crate::config::syntax::integer;
-use crate::script::format::Format;
-use crate::script::tree::{Call, Callee, Operand, Statement};
+use crate::script::format::{Format, Piece};
+use crate::script::tree::{Call, Callee, Operand, Said, Statement};
 use crate::script::variable::{Pseudo, VARIABLES, Variable};
 use crate::script::{BUILT_IN, Level, RAISE_PARAMS_MAX, counted};
 
@@ -348,7 +348,7 @@ impl<'a, 'n> Parser<'a, 'n> {
     }
 
     /// `name=text`, or a text without a name.
-    fn named(&mut self, param: &Param) -> Result<(Option<String>, Format), Problem> {
+    fn named(&mut self, param: &Param) -> Result<(Option<String>, Said), Problem> {
         let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let named = param.text.split_once('=');
         let named = named.filter(|(name, _)| !name.is_empty() && name.chars().all(is_name));
@@ -357,7 +357,13 @@ impl<'a, 'n> Parser<'a, 'n> {
             None => (None, &param.text[..]),
         };
         let format = Format::read(text, |name| self.variable(name, param.span))?;
-        Ok((name, format))
+        // What stands alone says what it is.
+        let said = match <[_; 1]>::try_from(format.pieces) {
+            Ok([Piece::Variable(variable)]) => Said::Value(Operand::Variable(variable)),
+            Ok([Piece::Text(text)]) => Said::Value(constant(text)),
+            Err(pieces) => Said::Bytes(Format { pieces }),
+        };
+        Ok((name, said))
     }
 
     fn format(&mut self, param: &Param) -> Result<Format, Problem> {
@@ -552,6 +558,14 @@ impl<'a, 'n> Parser<'a, 'n> {
 fn is_number(word: &str) -> bool {
     let digits = word.strip_prefix('-').unwrap_or(word);
     digits.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// A number that is written as numbers are, or a text.
+fn constant(text: String) -> Operand {
+    match text.parse::<i32>() {
+        Ok(value) if value.to_string() == text => Operand::Int(value),
+        _ => Operand::Text(text),
+    }
 }
 
 /// Statements that OpenSIPS has besides.

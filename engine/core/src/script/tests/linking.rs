@@ -5,8 +5,7 @@ use super::*;
 fn unlinked(text: &str) -> (String, Vec<String>) {
     let (script, _) = read(text).unwrap_or_else(|error| panic!("{error}"));
     let double = Arc::new(Double::default());
-    let (functions, host) = (Arc::clone(&double) as _, Arc::clone(&double) as _);
-    let error = Program::link(&script, functions, host).expect_err(text);
+    let error = Program::link(&script, Arc::clone(&double) as _).expect_err(text);
     (error.to_string(), double.taken())
 }
 
@@ -17,8 +16,7 @@ fn each_call_is_prepared_once_in_order_and_freed_in_the_other_one() {
     )
     .unwrap();
     let double = Arc::new(Double::default());
-    let (functions, host) = (Arc::clone(&double) as _, Arc::clone(&double) as _);
-    let program = Program::link(&script, functions, host).unwrap();
+    let program = Program::link(&script, Arc::clone(&double) as _).unwrap();
     assert_eq!(
         double.taken(),
         [
@@ -93,8 +91,7 @@ fn a_long_script_is_read_and_linked_in_time_that_grows_with_it() {
     assert_eq!(script.functions().len(), 20_000);
     let (script, _) = read(&format!("route {{ {constants} }}")).unwrap();
     let double = Arc::new(Double::default());
-    let (functions, host) = (Arc::clone(&double) as _, Arc::clone(&double) as _);
-    let program = Program::link(&script, functions, host).unwrap();
+    let program = Program::link(&script, Arc::clone(&double) as _).unwrap();
     assert_eq!(program.operands.len(), 100_000);
 }
 

@@ -26,7 +26,7 @@ fn origin() -> Origin {
 fn run(text: &str) -> (Vec<String>, End) {
     let (program, double) = program(text);
     let at = program.entries(Kind::Request).next().expect("a route").at;
-    let mut runner = Runner::new(Arc::new(program));
+    let mut runner = Runner::new(Arc::new(program), Arc::clone(&double) as _);
     let (frame, origin) = (frame(), origin());
     let packet = Packet::parse(Generation::Modern, &frame).unwrap();
     let scene = Scene::of_packet(ShardId(0), &origin, &packet);
@@ -346,15 +346,62 @@ fn events_are_raised_and_subscribed_to_by_the_process() {
         "if (raise_event(\"E_X\", \"ip=$si\", \"plain\", \"n=$bin(type)\", \"=\")) yes(); raise_event(\"E_FULL\"); xlog(\"$rc\");
          subscribe_event(\"E_X\", \"udp:127.0.0.1:8888\"); subscribe_event('E_X', 'unix:/tmp/x', 60); subscribe_event('E_X', '/x', \"0\");",
         &[
-            "raise E_X [(Some(\"ip\"), \"192.0.2.9\"), (None, \"plain\"), (Some(\"n\"), \"2\"), (None, \"=\")]",
+            "raise 0 E_X ip='192.0.2.9' ='plain' n=2 ='='",
             "yes",
-            "raise E_FULL []",
+            "raise 1 E_FULL",
             "error: -1",
             "subscribe E_X udp:127.0.0.1:8888 None",
             "subscribe E_X unix:/tmp/x Some(60)",
             "subscribe E_X /x Some(0)",
         ],
     );
+}
+
+#[test]
+fn an_event_says_values_as_they_are_and_puts_bytes_side_by_side() {
+    let (notes, end) = run(
+        "route { $var(t) = \"4\"; $var(n) = -5; raise_event(\"E_A\", \"n=4\", \"n=-5\", \"n=05\", \"4\", \"n=99999999999\");
+         raise_event(\"E_B\", \"a=$bin(type)\", \"a=$var(t)\", \"a=$var(n)\", \"a=$param(x)\", \"a=\");
+         raise_event(\"E_A\", \"$bin(type)\", \"a=$bin(type)$var(n)\", \"a=x$param(x)\", \"a=$$5\", \"a=$si:$pr\"); }",
+    );
+    assert_eq!(
+        notes,
+        [
+            "raise 0 E_A n=4 n=-5 n='05' =4 n='99999999999'",
+            "raise 1 E_B a=2 a='4' a=-5 a=null a=''",
+            "raise 0 E_A =2 a='2-5' a='x<null>' a='$5' a='192.0.2.9:bin'",
+        ]
+    );
+    assert_eq!(end, End::default());
+    // What a line would show as escapes goes out as it came.
+    let (notes, _) = run("route { raise_event(\"E_A\", \"$mb\", \"m=$mb$mb\"); }");
+    let packet = frame().escape_ascii().to_string();
+    assert_eq!(
+        notes,
+        [format!("raise 0 E_A ='{packet}' m='{packet}{packet}'")]
+    );
+}
+
+#[test]
+fn an_event_that_is_longer_than_any_may_be_is_counted_and_not_cut() {
+    let half = "x".repeat(30_000);
+    for (text, overlong) in [
+        (format!("a={half}$ml\", \"b={half}$ml"), 0),
+        (format!("a={half}$ml\", \"b={half}$ml\", \"c={half}$ml"), 1),
+    ] {
+        let text = format!("route {{ raise_event(\"E_X\", \"{text}\"); xlog(\"$rc\"); }}");
+        let (notes, end) = run(&text);
+        let said = if overlong == 0 {
+            "error: 1"
+        } else {
+            "error: -1"
+        };
+        assert_eq!(notes.last().map(|note| &**note), Some(said));
+        assert_eq!(
+            (notes.len(), end.overlong),
+            (2 - overlong as usize, overlong)
+        );
+    }
 }
 
 #[test]
@@ -394,7 +441,7 @@ fn a_packet_that_does_not_say_something_has_null_for_it() {
         "route { xlog(\"$si $pr $bin(name) $bin(type) $bin(version) $bin(node) $bin(cluster) $ml\"); } route[0x] {}",
     );
     let at = program.entries(Kind::Request).next().unwrap().at;
-    let mut runner = Runner::new(Arc::new(program));
+    let mut runner = Runner::new(Arc::new(program), Arc::clone(&double) as _);
     let mut buffer = [0; 64];
     let mut builder = Builder::new(Generation::Legacy, &mut buffer, b"ul", 1, 0).unwrap();
     builder.push_str(b"x").unwrap();

@@ -10,7 +10,13 @@ fn scripts(text: &str, shards: usize, keeper: u16) -> (Scripts, Arc<Double>, Arc
     let (program, double) = program(text);
     let (script, _) = read(text).unwrap();
     let events = Arc::new(Events::new(script.events()));
-    let scripts = Scripts::new(program, Arc::clone(&events), shards, ShardId(keeper));
+    let scripts = Scripts::new(
+        program,
+        Arc::clone(&double) as _,
+        Arc::clone(&events),
+        shards,
+        ShardId(keeper),
+    );
     (scripts, double, events)
 }
 
