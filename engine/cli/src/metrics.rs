@@ -491,12 +491,15 @@ mod tests {
         let mut counts = script::Counts::default();
         (counts.routes.runs, counts.routes.dropped) = (9, 4);
         (counts.routes.too_deep, counts.lines_dropped) = (2, 3);
+        (counts.routes.events_offered, counts.routes.events_run) = (6, 5);
         let page = read(&status().scripted(Some(counts)));
         for (name, labels, value) in [
             ("binrush_script_runs_total", &[][..], 9.0),
             ("binrush_script_dropped_packets_total", &[], 4.0),
             ("binrush_script_faults_total", &[("why", "too_deep")], 2.0),
             ("binrush_script_faults_total", &[("why", "endless")], 0.0),
+            ("binrush_script_events_offered_total", &[], 6.0),
+            ("binrush_script_events_run_total", &[], 5.0),
             ("binrush_script_events_dropped_total", &[], 0.0),
             ("binrush_script_lines_dropped_total", &[], 3.0),
         ] {

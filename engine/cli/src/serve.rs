@@ -201,7 +201,8 @@ struct Closing {
     told: Option<BusSnapshot>,
     bus: Option<Bus>,
     /// What the routes did.
-    routes: Option<script::Counts>,
+    /// They hear what is told until the end of [`bus`](Self::bus).
+    routes: Option<Routes>,
     measured: Option<Report>,
     /// What callbacks of modules came to.
     modules: Vec<metrics::Module>,

@@ -6,7 +6,7 @@ use super::family::{counter, counters};
 use crate::serve::script::Counts;
 
 /// All of them, where there is a script.
-pub(super) fn families(counts: &Counts) -> [MetricFamily; 5] {
+pub(super) fn families(counts: &Counts) -> [MetricFamily; 7] {
     let routes = &counts.routes;
     let one = |name, help, value: u64| counters(name, help, [counter(&[], value as f64)]);
     let faults = [
@@ -31,6 +31,16 @@ pub(super) fn families(counts: &Counts) -> [MetricFamily; 5] {
             "binrush_script_faults_total",
             "Runs that were ended after too many steps, calls that were too deep, comparisons of a text with a number, events that were too long.",
             faults,
+        ),
+        one(
+            "binrush_script_events_offered_total",
+            "Events that have a route.",
+            routes.events_offered,
+        ),
+        one(
+            "binrush_script_events_run_total",
+            "Events whose route ran.",
+            routes.events_run,
         ),
         one(
             "binrush_script_events_dropped_total",

@@ -52,6 +52,10 @@ impl Closing {
         self.totals.is_balanced()
             && relay::is_told(&self.relayed)
             && self.told.as_ref().is_none_or(BusSnapshot::is_balanced)
+            && self
+                .routes
+                .as_ref()
+                .is_none_or(|each| each.counts().is_balanced())
     }
 }
 
@@ -167,7 +171,7 @@ impl Server<'_> {
             relay,
             told: None,
             bus,
-            routes: routes.as_ref().map(Routes::counts),
+            routes,
             measured: probe.map(Probe::finish),
             modules: modules.map(Modules::counts).unwrap_or_default(),
             watched: Ok(()),
@@ -281,6 +285,7 @@ fn last(closing: &Closing, json: bool, more: Value) -> String {
         ..
     } = closing;
     let balanced = closing.is_balanced();
+    let routes = routes.as_ref().map(Routes::counts);
     if json {
         let mut counts = tally::json(totals);
         if !relayed.is_empty() {

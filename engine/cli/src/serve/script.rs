@@ -321,6 +321,12 @@ impl fmt::Debug for Voice {
 }
 
 impl Counts {
+    /// Whether each event that came for a route is in one counter, now that no route runs.
+    pub(super) const fn is_balanced(&self) -> bool {
+        let routes = &self.routes;
+        routes.events_offered == routes.events_run + routes.events_dropped + routes.events_left
+    }
+
     /// What became of packets and runs, in a line.
     pub(super) fn line(&self) -> String {
         let ScriptCounts {
@@ -330,7 +336,10 @@ impl Counts {
             too_deep,
             incomparable,
             overlong,
+            events_offered,
+            events_run,
             events_dropped,
+            events_left,
         } = self.routes;
         let ran = counted(runs, "run");
         let mut text = format!("script: {ran}, {} dropped", counted(dropped, "packet"));
@@ -339,11 +348,20 @@ impl Counts {
             ("too deep", too_deep),
             ("incomparable", incomparable),
             ("overlong", overlong),
-            ("events dropped", events_dropped),
             ("lines dropped", self.lines_dropped),
         ] {
             if count > 0 {
                 text.push_str(&format!(", {name} {count}"));
+            }
+        }
+        if events_offered > 0 {
+            text.push_str(&format!(
+                ", events offered {events_offered} = run {events_run}"
+            ));
+            for (name, count) in [("dropped", events_dropped), ("left", events_left)] {
+                if count > 0 {
+                    text.push_str(&format!(" + {name} {count}"));
+                }
             }
         }
         text
@@ -358,11 +376,15 @@ impl Counts {
             too_deep,
             incomparable,
             overlong,
+            events_offered,
+            events_run,
             events_dropped,
+            events_left,
         } = self.routes;
         json!({
             "runs": runs, "dropped": dropped, "endless": endless, "too_deep": too_deep,
-            "incomparable": incomparable, "overlong": overlong, "events_dropped": events_dropped, "lines_dropped": self.lines_dropped,
+            "incomparable": incomparable, "overlong": overlong, "lines_dropped": self.lines_dropped,
+            "events_offered": events_offered, "events_run": events_run, "events_dropped": events_dropped, "events_left": events_left,
         })
     }
 }

@@ -14,7 +14,9 @@ pub trait Front: Send {
     /// Each packet is shown once, on the shard that handles it; what handlers make of one for others (parts of a sync) as well.
     fn admits(&mut self, origin: &Origin, packet: &Packet<'_>) -> bool;
 
-    /// Time has passed: does what is due without a packet. Called ten times a second, later where batches take longer, and not any more
-    /// once the shard ends. On shards that own nothing, too.
-    fn turn(&mut self, now: Timestamp);
+    /// Time has passed: does what is due without a packet. `true`: there is more to do, or may be soon.
+    ///
+    /// Called ten times a second, and about a millisecond after it answered `true`; later where batches take longer, and not any more
+    /// once the shard ends. May take some hundred microseconds, which packets wait for. On shards that own nothing, too.
+    fn turn(&mut self, now: Timestamp) -> bool;
 }

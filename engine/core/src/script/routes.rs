@@ -1,5 +1,6 @@
 //! Routes on shards: in front of handlers, and in turns.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +10,7 @@ use binrush_wire::Packet;
 use super::Kind;
 use super::event::Events;
 use super::functions::Host;
-use super::program::Program;
+use super::program::{Entry, Program};
 use super::run::{End, Runner};
 use super::scene::Scene;
 use crate::clock::Timestamp;
@@ -41,6 +42,8 @@ struct RouteCounts {
     too_deep: AtomicU64,
     incomparable: AtomicU64,
     overlong: AtomicU64,
+    /// Events that came to their routes.
+    events: AtomicU64,
 }
 
 /// What routes did so far.
@@ -58,8 +61,14 @@ pub struct ScriptCounts {
     pub incomparable: u64,
     /// Events that were not raised because they were longer than any event may be.
     pub overlong: u64,
-    /// Events that found no room on their way to their routes.
+    /// Events that have a route; each comes to one of the next three.
+    pub events_offered: u64,
+    /// Those whose route ran.
+    pub events_run: u64,
+    /// Those that found no room on their way.
     pub events_dropped: u64,
+    /// Those that are on their way still.
+    pub events_left: u64,
 }
 
 /// One shard's routes.
@@ -71,6 +80,8 @@ struct Routes {
     /// None but on the shard that keeps them.
     timers: Vec<Timer>,
     events: Option<Arc<Events>>,
+    /// Where their routes begin.
+    entries: BTreeMap<Box<[u8]>, u32>,
 }
 
 struct Timer {
@@ -137,11 +148,15 @@ impl Scripts {
                 due: None,
             };
             let timers = program.entries(Kind::Timer).filter(|_| keeps);
-            let has_events = keeps && program.entries(Kind::Event).next().is_some();
+            let entries = program.entries(Kind::Event).filter(|_| keeps);
+            let named = |each: &Entry| Some((each.name.as_deref()?.as_bytes().into(), each.at));
+            let entries: BTreeMap<_, _> = entries.filter_map(named).collect();
+            let has_events = !entries.is_empty();
             let routes = Routes {
                 request: program.entries(Kind::Request).next().map(|each| each.at),
                 timers: timers.map(|each| timer(each.seconds, each.at)).collect(),
                 events: has_events.then(|| Arc::clone(&events)),
+                entries,
                 runner: Runner::new(Arc::clone(&program), Arc::clone(&host)),
                 shard,
                 counts: Arc::clone(&counts),
@@ -165,7 +180,10 @@ impl Scripts {
             too_deep: sum(|counts| &counts.too_deep),
             incomparable: sum(|counts| &counts.incomparable),
             overlong: sum(|counts| &counts.overlong),
+            events_offered: self.events.offered(),
+            events_run: sum(|counts| &counts.events),
             events_dropped: self.events.dropped(),
+            events_left: self.events.left() as u64,
         }
     }
 }
@@ -188,7 +206,14 @@ impl Front for Routes {
         !end.dropped
     }
 
-    fn turn(&mut self, now: Timestamp) {
+    fn turn(&mut self, now: Timestamp) -> bool {
+        self.run_timers(now);
+        self.run_events()
+    }
+}
+
+impl Routes {
+    fn run_timers(&mut self, now: Timestamp) {
         for index in 0..self.timers.len() {
             let timer = &mut self.timers[index];
             let next = now.after(timer.interval_ns);
@@ -204,31 +229,36 @@ impl Front for Routes {
             let end = self.runner.run(at, &scene).without_packet();
             self.count(end);
         }
+    }
+
+    /// Runs the routes of some events that wait. Whether there may be more soon: behind one comes another, mostly, and the next turn but
+    /// this is a tenth of a second away.
+    fn run_events(&mut self) -> bool {
         let Some(events) = &self.events else {
-            return;
+            return false;
         };
         let events = Arc::clone(events);
-        for event in std::iter::from_fn(|| events.take()).take(EVENTS_A_TURN) {
-            let program = Arc::clone(self.runner.program());
-            let mut entries = program.entries(Kind::Event);
-            let entry = entries
-                .find(|entry| entry.name.as_deref().map(str::as_bytes) == Some(&*event.name));
-            if let Some(entry) = entry {
+        let (mut count, mut steps) = (0, 0);
+        while count < EVENTS_A_TURN && steps < STEPS_A_TURN {
+            let Some(event) = events.take() else {
+                break;
+            };
+            if let Some(at) = self.entries.get(&*event.name) {
                 let scene = Scene::of_event(self.shard, &event);
-                let end = self.runner.run(entry.at, &scene).without_packet();
+                let end = self.runner.run(*at, &scene).without_packet();
                 self.count(end);
             }
+            steps += self.runner.steps();
+            count += 1;
         }
+        add(&self.counts[self.shard.index()].events, count);
+        count > 0 || !events.is_empty()
     }
 }
 
 impl RouteCounts {
     #[inline]
     fn add(&self, end: End) {
-        let add = |counter: &AtomicU64, more: u64| {
-            let now = counter.load(Ordering::Relaxed);
-            counter.store(now.wrapping_add(more), Ordering::Relaxed);
-        };
         add(&self.runs, 1);
         if end != End::default() {
             add(&self.dropped, end.dropped.into());
@@ -238,6 +268,13 @@ impl RouteCounts {
             add(&self.overlong, end.overlong.into());
         }
     }
+}
+
+/// Adds to a counter that no other thread writes.
+#[inline]
+fn add(counter: &AtomicU64, more: u64) {
+    let now = counter.load(Ordering::Relaxed);
+    counter.store(now.wrapping_add(more), Ordering::Relaxed);
 }
 
 impl fmt::Debug for Hosting {
@@ -255,5 +292,9 @@ impl fmt::Debug for Routes {
     }
 }
 
-/// Events that have their route run in one turn, ten of which are in a second: packets wait meanwhile.
-const EVENTS_A_TURN: usize = 128;
+/// Events that have their route run in one turn, while packets wait. The next turn is a millisecond later, so that 128 000 of them are run
+/// in a second where nothing else is done.
+const EVENTS_A_TURN: u64 = 128;
+
+/// Instructions of their routes in one turn, the last run not among them: some hundred microseconds.
+const STEPS_A_TURN: usize = 10_000;

@@ -21,6 +21,7 @@ pub(super) struct Runner {
     stack: Box<[u32; DEPTH_MAX]>,
     host: Arc<dyn Host>,
     paper: Paper,
+    steps: usize,
 }
 
 /// What is told is written here first.
@@ -81,37 +82,45 @@ impl Runner {
                 text: String::with_capacity(if has_lines { TEXT_MAX } else { 0 }),
                 bytes: Vec::with_capacity(if has_bytes { VALUES_MAX } else { 0 }),
             },
+            steps: 0,
             program,
         }
     }
 
-    /// What it runs.
-    #[must_use]
-    pub(super) const fn program(&self) -> &Arc<Program> {
-        &self.program
+    /// Runs from the instruction `at` to the end of the script.
+    #[inline]
+    pub(super) fn run(&mut self, at: u32, scene: &Scene<'_>) -> End {
+        let mut end = End::default();
+        self.steps = self.steps_of(at, scene, &mut end);
+        end
     }
 
-    /// Runs from the instruction `at` to the end of the script.
-    pub(super) fn run(&mut self, at: u32, scene: &Scene<'_>) -> End {
+    /// The instructions of the last run.
+    pub(super) const fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// Runs, and says how many instructions that took.
+    fn steps_of(&mut self, at: u32, scene: &Scene<'_>, end: &mut End) -> usize {
         let Self {
             program,
             slots,
             stack,
             host,
             paper,
+            ..
         } = self;
         let program = &**program;
         slots.fill(Slot::Null);
-        let mut end = End::default();
         let (mut at, mut depth, mut code) = (at as usize, 0, 1);
-        for _ in 0..STEPS_MAX {
+        for step in 1..=STEPS_MAX {
             let op = program.ops[at];
             at += 1;
             match op {
                 Op::Function(call) => {
                     code = program.calls[call as usize].call(scene);
                     if code == 0 {
-                        return end;
+                        return step;
                     }
                 }
                 Op::Enter(target) => match stack.get_mut(depth) {
@@ -127,7 +136,7 @@ impl Runner {
                 },
                 Op::Leave => {
                     if depth == 0 || code == 0 {
-                        return end;
+                        return step;
                     }
                     depth -= 1;
                     at = stack[depth] as usize;
@@ -167,23 +176,23 @@ impl Runner {
                     let frame = Frame::new(program, slots, code, scene);
                     code = frame.operand(operand).as_code();
                 }
-                Op::Exit => return end,
+                Op::Exit => return step,
                 Op::Drop => {
                     end.dropped = true;
-                    return end;
+                    return step;
                 }
                 // Whoever wants to hear of packets pays for it: out of the way of the rest.
                 Op::Log(_) | Op::Raise(_) | Op::Subscribe(_) => {
                     let frame = Frame::new(program, slots, code, scene);
-                    code = frame.tell(op, &**host, paper, &mut end);
+                    code = frame.tell(op, &**host, paper, end);
                     if code == 0 {
-                        return end;
+                        return step;
                     }
                 }
             }
         }
         end.endless = true;
-        end
+        STEPS_MAX
     }
 }
 

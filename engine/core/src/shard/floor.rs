@@ -140,10 +140,10 @@ impl<T: Tx> Floor<T> {
         }
     }
 
-    /// Lets what stands in front of the handlers do what is due; whether there is anything.
-    pub(super) fn turn_front(&mut self, now: Timestamp) -> bool {
+    /// Lets what stands in front of the handlers do what is due; whether it has more to do. `None`: nothing stands there.
+    pub(super) fn turn_front(&mut self, now: Timestamp) -> Option<bool> {
         let front = self.handlers.front();
-        front.map(|front| front.turn(now)).is_some()
+        front.map(|front| front.turn(now))
     }
 
     /// Lets a handler do what is due; whether it has more to do.

@@ -117,7 +117,9 @@ impl Front for Drops {
         packet.command() != self.0
     }
 
-    fn turn(&mut self, _: Timestamp) {}
+    fn turn(&mut self, _: Timestamp) -> bool {
+        false
+    }
 }
 
 fn stopped() -> Arc<Life> {

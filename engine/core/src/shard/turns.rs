@@ -1,8 +1,8 @@
 //! What handlers do without a packet.
 //!
 //! ```text
-//!   each tenth of a second ─▶ all handlers ──┐
-//!   a millisecond after `true` ─▶ those ─────┴▶ waiting ─▶ one in each round of the shard, behind the batch
+//!   each tenth of a second ─▶ what stands in front; all handlers ──┐
+//!   a millisecond after `true` ─▶ it again; those of them ─────────┴▶ waiting ─▶ one in each round of the shard, behind the batch
 //! ```
 //!
 //! No clock is read to find out that it is not time yet: what a batch ended with, or a sleep, is recent enough.
@@ -30,6 +30,8 @@ pub(super) struct Turns {
     all_at: Timestamp,
     /// When those that have more to do have theirs.
     more_at: Timestamp,
+    /// When what stands in front of them has its own, if it has more to do.
+    front_at: Option<Timestamp>,
     /// When there is something to do at all: the earliest of these.
     due: Timestamp,
 }
@@ -45,6 +47,7 @@ impl Turns {
             from: 0,
             all_at: first,
             more_at: first,
+            front_at: None,
             due: first,
         }
     }
@@ -64,6 +67,19 @@ impl Turns {
     /// How long nobody has.
     pub(super) const fn left(&self) -> Duration {
         Duration::from_nanos(self.due.nanos_since(self.now))
+    }
+
+    /// Whether what stands in front of the handlers has its turn now.
+    fn takes_front(&mut self) -> bool {
+        let is_due = |at: &Timestamp| self.now >= *at;
+        is_due(&self.all_at) || self.front_at.as_ref().is_some_and(is_due)
+    }
+
+    /// It had its turn, which ended `now`.
+    fn had_front(&mut self, now: Timestamp, has_more: bool) {
+        self.now = now;
+        self.front_at = has_more.then(|| now.after(MORE_NS));
+        self.look();
     }
 
     /// Who has his turn now, of those that `all` says.
@@ -108,26 +124,27 @@ impl Turns {
         } else {
             self.all_at
         };
+        if let Some(at) = self.front_at {
+            self.due = self.due.min(at);
+        }
     }
 }
 
 impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
-    /// Gives one handler its turn.
+    /// Gives what stands in front of the handlers its turn, if it is time, and one of them.
     #[cold]
     pub(super) fn give_turn(&mut self) {
+        let is_for_front = self.turns.takes_front();
         let floor = &mut self.floor;
-        let mut begins = false;
-        let next = self.turns.take(|| {
-            begins = true;
-            floor.with_turns()
-        });
-        if begins {
+        let next = self.turns.take(|| floor.with_turns());
+        if is_for_front {
             let now = self.clock.now();
-            if self.floor.turn_front(now) {
-                let end = self.clock.now();
+            let has_more = self.floor.turn_front(now);
+            let end = self.clock.now();
+            if has_more.is_some() {
                 self.floor.ledger.worked(end.nanos_since(now));
-                self.turns.note(end);
             }
+            self.turns.had_front(end, has_more == Some(true));
         }
         let Some(name) = next else {
             return;

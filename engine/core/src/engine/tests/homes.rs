@@ -88,7 +88,9 @@ impl Front for Watching {
         true
     }
 
-    fn turn(&mut self, _: Timestamp) {}
+    fn turn(&mut self, _: Timestamp) -> bool {
+        false
+    }
 }
 
 #[test]

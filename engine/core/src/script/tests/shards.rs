@@ -97,11 +97,11 @@ fn events_come_to_their_routes_with_their_parameters_and_a_full_queue_is_counted
     for n in 0..EVENTS_MAX + 3 {
         assert_eq!(events.offer(&Event::new(b"E_Y")), n < EVENTS_MAX);
     }
-    for turn in 0..8 {
-        front.turn(Timestamp::from_nanos(2 + turn));
+    for turn in 0..EVENTS_MAX as u64 / 128 {
+        assert!(front.turn(Timestamp::from_nanos(2 + turn)), "more may come");
         assert_eq!(double.taken().len(), 128);
     }
-    front.turn(Timestamp::from_nanos(20));
+    assert!(!front.turn(Timestamp::from_nanos(1_000)), "none came");
     assert!(double.taken().is_empty());
     assert_eq!(scripts.counts().events_dropped, 3);
 }
@@ -124,6 +124,83 @@ fn long_events_that_wait_for_their_route_have_a_bound_in_bytes() {
         assert_eq!(double.taken().len(), fits);
     }
     assert_eq!(scripts.counts().events_dropped, 6);
+}
+
+#[test]
+fn events_are_run_some_at_a_time_and_what_is_left_is_counted() {
+    let long = "yes(); ".repeat(2000);
+    let text = format!("event_route[E_LONG] {{ {long} }} event_route[E_X] {{ }}");
+    let (scripts, double, events) = scripts(&text, 1, 0);
+    let mut front = front(&scripts, 0);
+    for name in ["E_LONG", "E_X"] {
+        for _ in 0..10 {
+            assert!(events.offer(&Event::new(name.as_bytes())));
+        }
+    }
+    let mut ran = Vec::new();
+    for turn in 0..2 {
+        assert!(front.turn(Timestamp::from_nanos(turn)));
+        ran.push(double.taken().len() / 2000);
+    }
+    assert_eq!(ran, [5, 5], "10 000 steps, and what they began");
+    let counts = scripts.counts();
+    let books = [
+        counts.events_offered,
+        counts.events_run,
+        counts.events_dropped,
+        counts.events_left,
+    ];
+    assert_eq!(books, [20, 10, 0, 10]);
+    assert!(
+        front.turn(Timestamp::from_nanos(2)),
+        "it ran some, so there may be more"
+    );
+    assert!(!front.turn(Timestamp::from_nanos(3)));
+    let counts = scripts.counts();
+    assert_eq!((counts.events_run, counts.events_left), (20, 0));
+}
+
+/// Raises what its routes raise to themselves, twice each time.
+struct Echo(Arc<Events>);
+
+impl Host for Echo {
+    fn wants(&self, _: Level) -> bool {
+        false
+    }
+
+    fn log(&self, _: Level, _: &str) {}
+
+    fn raise(&self, _: usize, name: &str, _: &[Param<'_>]) -> i32 {
+        let event = Event::new(name.as_bytes());
+        i32::from(self.0.offer(&event) | self.0.offer(&event))
+    }
+
+    fn subscribe(&self, _: &str, _: &str, _: Option<u32>) -> i32 {
+        -1
+    }
+}
+
+#[test]
+fn an_event_that_raises_itself_is_bounded_counted_and_keeps_no_packet_from_its_handler() {
+    let text = "event_route[E_X] { raise_event(\"E_X\"); } route { }";
+    let (program, _) = program(text);
+    let events = Arc::new(Events::new(["E_X"]));
+    let host = Arc::new(Echo(Arc::clone(&events)));
+    let scripts = Scripts::new(program, host, Arc::clone(&events), 1, ShardId(0));
+    let mut front = front(&scripts, 0);
+    events.offer(&Event::new(b"E_X"));
+    let mut most = 0;
+    for turn in 0..200 {
+        let before = scripts.counts().events_run;
+        assert!(front.turn(Timestamp::from_nanos(turn)));
+        most = most.max(scripts.counts().events_run - before);
+        assert!(admits(&mut *front, 1));
+    }
+    let counts = scripts.counts();
+    assert_eq!((most, counts.events_left), (128, EVENTS_MAX as u64));
+    assert_eq!(counts.events_offered, 1 + 2 * counts.events_run);
+    let fates = counts.events_run + counts.events_dropped + counts.events_left;
+    assert_eq!(counts.events_offered, fates);
 }
 
 #[test]

@@ -128,8 +128,8 @@ impl Front for Busy {
         true
     }
 
-    fn turn(&mut self, now: Timestamp) {
-        Handler::turn(self, now);
+    fn turn(&mut self, now: Timestamp) -> bool {
+        Handler::turn(self, now)
     }
 }
 
@@ -285,6 +285,36 @@ fn a_shard_that_owns_nothing_gives_turns_to_those_that_it_calls() {
     let lived = live(350, [], &handlers, ShardId(1));
     assert!(lived.turns("ul").is_empty());
     assert_eq!(lived.turns("clusterer-internal").len(), 3);
+}
+
+#[test]
+fn what_stands_in_front_goes_on_within_milliseconds_and_keeps_nobody_from_anything() {
+    let greedy = [(FRONT, u32::MAX, 200_000), ("ul", 3, 100_000)];
+    let arrivals = (0..).map(|n| n * 300_000).take(3500);
+    for arrivals in [arrivals.collect(), Vec::new()] {
+        let is_idle = arrivals.is_empty();
+        let lived = live(1050, arrivals, &greedy, ShardId(0));
+        let turns = lived.turns(FRONT);
+        assert!(
+            (400..=800).contains(&turns.len()),
+            "{} of {is_idle}",
+            turns.len()
+        );
+        for pair in turns.windows(2) {
+            assert!(pair[1] - pair[0] <= 3, "{pair:?}");
+        }
+        assert_eq!(
+            lived.turns("ul").len(),
+            13,
+            "ten times, and three times more"
+        );
+        let packets = lived.log.iter().filter(|(.., what)| *what == What::Packet);
+        assert_eq!(packets.count() > 3000, !is_idle);
+    }
+    // As soon as it has no more to do the shard sleeps as long as before.
+    let lived = live(1050, [], &[(FRONT, 20, 10_000), ("ul", 0, 0)], ShardId(0));
+    assert_eq!(lived.turns(FRONT).len(), 30);
+    assert!(lived.waits.len() <= 33 + 20, "{:?}", lived.waits);
 }
 
 #[test]
