@@ -4,7 +4,7 @@
 //! out at the end. Other than statements outside of routes, what is wrong with one in a route does not hide what is wrong
 //! with the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::error::{
@@ -193,42 +193,87 @@ impl Draft {
         )
     }
 
-    /// Tells of routes that call themselves, and of those that nothing calls.
+    /// Tells of routes that call themselves, of those that nothing calls, and of calls that are dear or without an end where they
+    /// stand.
     fn tell_of_calls(&mut self) {
-        let calls: Vec<_> = self
-            .routes
-            .iter()
-            .map(|route| called_routes(&route.body))
-            .collect();
-        let reached_from = |first: &[usize]| {
-            let mut reached = vec![false; calls.len()];
-            let mut open = first.to_vec();
-            while let Some(index) = open.pop() {
-                if !std::mem::replace(&mut reached[index], true) {
-                    open.extend(&calls[index]);
-                }
-            }
-            reached
-        };
-        let entries: Vec<usize> = (0..self.routes.len())
-            .filter(|index| self.routes[*index].is_entry())
-            .collect();
-        let used = reached_from(&entries);
-        // Each question costs a walk over all of them.
-        for index in (0..calls.len()).take(ROUTES_LOOKED_AT) {
-            let direct: Vec<usize> = calls[index].iter().copied().collect();
+        let calls = self.routes.iter().map(|route| called_routes(&route.body));
+        let calls: Vec<_> = calls.collect();
+        let entries = (0..self.routes.len()).filter(|index| self.routes[*index].is_entry());
+        let used = reached(&calls, entries);
+        let request = (0..self.routes.len()).filter(|index| {
+            let route = &self.routes[*index];
+            route.is_entry() && route.kind == Kind::Request
+        });
+        let by_packets = reached(&calls, request);
+        let echoes = self.echoes(&calls);
+        let mut warnings = Vec::new();
+        for (index, route) in self.routes.iter().enumerate() {
+            // Each question costs a walk over all of them.
+            let calls_itself = || {
+                let direct = calls[index].iter().copied();
+                index < ROUTES_LOOKED_AT && reached(&calls, direct)[index]
+            };
             let message = if !used[index] {
                 "nothing calls it"
-            } else if reached_from(&direct)[index] {
+            } else if calls_itself() {
                 "it calls itself, directly or by way of others: calls in each other end at a depth of 99, and return -1"
+            } else if echoes[index] {
+                "it raises its own event, directly or by way of others: one follows the other without an end"
             } else {
-                continue;
+                ""
             };
-            let route = &self.routes[index];
-            let message = format!("{}: {message}", route.title());
-            self.warnings.push((route.excerpt.place.clone(), message));
+            if !message.is_empty() {
+                let message = format!("{}: {message}", route.title());
+                warnings.push((route.excerpt.place.clone(), message));
+            }
+            let mut inside = Vec::new();
+            if by_packets[index] {
+                route.body.iter().for_each(|each| each.calls(&mut inside));
+            }
+            for call in inside {
+                if let Callee::Subscribe { .. } = &call.callee {
+                    let message = "subscribe_event for each packet: it waits for a lock and makes texts, which a packet should not; \
+                                   startup_route and timer_route are its place";
+                    warnings.push((call.excerpt.place.clone(), message.to_owned()));
+                }
+            }
+        }
+        self.warnings.extend(warnings);
+    }
+
+    /// For each route whether it is an event route that may raise its own event, by way of other event routes too.
+    fn echoes(&self, calls: &[BTreeSet<usize>]) -> Vec<bool> {
+        let routes = self.routes.iter().enumerate();
+        let entries = routes.filter(|(_, route)| route.kind == Kind::Event);
+        let entries = entries.filter_map(|(index, route)| Some((route.name.as_deref()?, index)));
+        let entries: BTreeMap<&str, usize> = entries.take(ROUTES_LOOKED_AT).collect();
+        let mut following = calls.to_vec();
+        for (route, following) in self.routes.iter().zip(&mut following) {
+            let mut inside = Vec::new();
+            route.body.iter().for_each(|each| each.calls(&mut inside));
+            following.extend(inside.into_iter().filter_map(|call| match &call.callee {
+                Callee::Raise { event, .. } => entries.get(&**event),
+                _ => None,
+            }));
+        }
+        let mut echoes = vec![false; self.routes.len()];
+        for index in entries.into_values() {
+            echoes[index] = reached(&following, following[index].iter().copied())[index];
+        }
+        echoes
+    }
+}
+
+/// Which routes are come to from `first`, themselves among them.
+fn reached(calls: &[BTreeSet<usize>], first: impl IntoIterator<Item = usize>) -> Vec<bool> {
+    let mut reached = vec![false; calls.len()];
+    let mut open: Vec<_> = first.into_iter().collect();
+    while let Some(index) = open.pop() {
+        if !std::mem::replace(&mut reached[index], true) {
+            open.extend(&calls[index]);
         }
     }
+    reached
 }
 
 /// The name in the brackets of a block, and the seconds of a timer.

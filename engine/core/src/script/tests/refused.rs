@@ -36,6 +36,14 @@ fn what_is_no_statement_is_told_with_its_place() {
             "1:17: a parameter: a string in quotes, a number or a variable, expected, not \")\"",
         ),
         (
+            "yes(\"a\",,\"b\");",
+            "1:17: a parameter: a string in quotes, a number or a variable, expected, not \",\"",
+        ),
+        (
+            "yes(,\"a\");",
+            "1:13: a parameter: a string in quotes, a number or a variable, expected, not \",\"",
+        ),
+        (
             "yes(1,2,3,4,5,6,7);",
             "1:9: yes: at most 6 parameters expected, not 7",
         ),
@@ -357,6 +365,22 @@ fn what_may_not_be_meant_is_warned_of() {
         (
             "route { if (yes() || (no() && two())) two(); if (no() && no() || two()) two(); }",
             &[],
+        ),
+        (
+            "event_route[E_X] { if (yes()) route(a); } route[a] { raise_event(\"E_Y\"); } event_route[E_Y] { raise_event(\"E_X\"); raise_event(\"E_Z\"); } \
+             event_route[E_Z] { yes(); } event_route[E_W] { raise_event(\"E_W\"); } route { raise_event(\"E_X\"); }",
+            &[
+                "1:1: event_route[E_X]: it raises its own event, directly or by way of others: one follows the other without an end",
+                "1:76: event_route[E_Y]: it raises its own event, directly or by way of others: one follows the other without an end",
+                "1:165: event_route[E_W]: it raises its own event, directly or by way of others: one follows the other without an end",
+            ],
+        ),
+        (
+            "startup_route { subscribe_event(\"E_X\", \"/x\"); route(a); } route { if (yes()) route(b); } route[a] { subscribe_event(\"E_X\", \"/x\"); }\n\
+             route[b] { subscribe_event(\"E_X\", \"/x\"); }",
+            &[
+                "2:12: subscribe_event for each packet: it waits for a lock and makes texts, which a packet should not; startup_route and timer_route are its place",
+            ],
         ),
     ] {
         let (_, found) = read(text).unwrap_or_else(|error| panic!("{error}"));
