@@ -184,7 +184,8 @@ fn scripts_of_words_in_any_order_are_refused_or_end() {
         let words = dice.bytes(len);
         fuzz::script(&[&[1], &words[..]].concat());
     }
-    let whole = b"\0route { if (f(\"a\") && $ml > 5 || !g()) { xlog(\"$bin(name)\"); route(a); } } route[a] { $var(x) = $rc; drop; }";
+    let whole = b"\0route { if (f(\"a\") && $ml > 5 || !g()) { xlog(\"$bin(name) $bin(node) $si\"); \
+        raise_event(\"E_X\", \"$bin(cluster)\", \"b=$mb$si\"); route(a); } } route[a] { $var(x) = $rc; drop; } event_route[E_X] { f(); }";
     fuzz::script(whole);
     for at in 1..whole.len() {
         for byte in *b"{}();\"$&!=#'\n" {

@@ -4,17 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use binrush_engine::config::{ConfigError, PROBLEMS_MAX};
+use binrush_engine::config::{ConfigError, PROBLEMS_MAX, Place};
 use binrush_engine::event::{Event, Param};
 use binrush_engine::script::{
     Events, FunctionId, Functions, Host, Kind, Level, Prepared, Program, Scene, Script, Scripts,
     Unresolved,
 };
 use binrush_engine::{Origin, ShardId, Timestamp};
-use binrush_wire::{Builder, Generation, Packet};
+use binrush_wire::{Builder, Generation, Packet, Trailer};
 
 /// All that a script may be made of, and some that it may not.
-const WORDS: [&str; 64] = [
+const WORDS: [&str; 71] = [
     "route {",
     "route[a] {",
     "route[b] {",
@@ -71,11 +71,18 @@ const WORDS: [&str; 64] = [
     "$ml",
     "$bin(type)",
     "$rc",
+    "$bin(name)",
+    "$bin(version)",
+    "$bin(node)",
+    "$bin(cluster)",
+    "$pr",
+    "$mb",
     "$param(1)",
     "$nothing",
     "xlog(\"$mb $var(x)\");",
     "xlog(\"L_DBG\", \"x\");",
     "raise_event(\"E_X\", \"a=$ml\");",
+    "raise_event(\"E_X\", \"$bin(node)\", \"b=$mb$si\");",
     "subscribe_event(\"E_X\", \"/x\");",
     "# }",
     "\"",
@@ -171,17 +178,21 @@ pub(super) fn ends(data: &[u8]) {
             words.collect::<Vec<_>>().join(" ").into_bytes()
         }
     };
-    let lines = 1 + text.iter().filter(|byte| **byte == b'\n').count();
+    let shown = String::from_utf8_lossy(&text).into_owned();
+    let lines: Vec<&str> = shown.split('\n').collect();
     let script = match Script::read(Path::new("fuzz.cfg"), text) {
         Ok((script, _)) => script,
-        Err(error) => return refused(&error, lines),
+        Err(error) => return refused(&error, &lines),
     };
     let module = Arc::new(Module::default());
     match Program::link(&script, Arc::clone(&module) as _) {
         Ok(program) => run(program, &module, &script),
         Err(error) => {
             assert!((1..=PROBLEMS_MAX).contains(&error.problems.len()));
-            assert!(!error.to_string().is_empty());
+            for problem in &error.problems {
+                assert!(!problem.message.is_empty());
+                is_there(&problem.excerpt.place, &problem.excerpt.marked(), &lines);
+            }
         }
     }
     assert_eq!(
@@ -191,14 +202,37 @@ pub(super) fn ends(data: &[u8]) {
     );
 }
 
-fn refused(error: &ConfigError, lines: usize) {
+fn refused(error: &ConfigError, lines: &[&str]) {
     let problems = error.problems();
     assert!((1..=PROBLEMS_MAX).contains(&problems.len()), "{error}");
     for problem in problems {
         let place = problem.place().expect("it is in the text");
-        assert!((1..=lines).contains(&(place.line as usize)), "{error}");
         assert!(!problem.message().is_empty());
+        let told = problem.to_string();
+        let marked: Vec<&str> = told.rsplitn(3, '\n').take(2).collect();
+        is_there(place, &[marked[1], marked[0]].join("\n"), lines);
     }
+}
+
+/// Asserts that `place` is in the text, and that what is `marked` below a line is below what is shown of it.
+fn is_there(place: &Place, marked: &str, lines: &[&str]) {
+    let line = (place.line as usize).checked_sub(1);
+    let line = line.and_then(|index| lines.get(index));
+    let line = line.unwrap_or_else(|| panic!("{place} of {} lines", lines.len()));
+    let columns = line.chars().count() + 1;
+    assert!((1..=columns).contains(&(place.column as usize)), "{place}");
+    let (shown, mark) = marked.split_once('\n').expect("two lines");
+    let mark = mark.trim_start_matches(' ');
+    assert!(
+        !mark.is_empty() && mark.bytes().all(|byte| byte == b'^'),
+        "{marked}"
+    );
+    let before = marked.len() - shown.len() - 1 - mark.len();
+    let length = shown.chars().count();
+    assert!(
+        before <= length && mark.len() <= (length - before).max(1),
+        "{marked}"
+    );
 }
 
 /// Runs all that runs by itself.
@@ -212,20 +246,41 @@ fn run(program: Program, module: &Arc<Module>, script: &Script) {
         return;
     };
     assert!(homes > 0, "something runs");
-    let mut buffer = [0; 64];
-    let builder = Builder::new(Generation::Legacy, &mut buffer, b"ul", 1, 0);
-    let mut builder = builder.expect("it fits");
-    let packet = Packet::parse(Generation::Legacy, builder.seal()).expect("it was made");
-    let before = scripts.counts();
-    let admits = front.admits(&Origin::Datagram, &packet);
-    let after = scripts.counts();
-    assert_eq!(
-        after.runs - before.runs,
-        u64::from(script.has_request_route())
-    );
-    assert_eq!(after.dropped - before.dropped, u64::from(!admits));
+    let stream = Origin::Stream {
+        peer: [192, 0, 2, 9].into(),
+        generation: Generation::Modern,
+        release: None,
+    };
+    let trailer = Some(Trailer::new(1, 3, 2));
+    for (origin, generation, name, trailer) in [
+        (Origin::Datagram, Generation::Legacy, &b"ul"[..], None),
+        (stream, Generation::Modern, b"dialog-dlg-repl", trailer),
+        (stream, Generation::Modern, b"dialog-dlg-repl", None),
+        (stream, Generation::Modern, b"clusterer-internal", trailer),
+        (stream, Generation::Modern, b"clusterer-internal", None),
+    ] {
+        let mut buffer = [0; 128];
+        let builder = Builder::new(generation, &mut buffer, name, 1, 1);
+        let mut builder = builder.expect("it fits");
+        builder.push_str(b"a\xff\n").expect("it fits");
+        if let Some(trailer) = trailer {
+            builder.push_trailer(trailer).expect("it fits");
+        }
+        let packet = Packet::parse(generation, builder.seal()).expect("it was made");
+        let before = scripts.counts();
+        let admits = front.admits(&origin, &packet);
+        let after = scripts.counts();
+        assert_eq!(
+            after.runs - before.runs,
+            u64::from(script.has_request_route())
+        );
+        assert_eq!(after.dropped - before.dropped, u64::from(!admits));
+    }
     for second in 0..3 {
         events.offer(&Event::new(b"E_X").with(Param::str("a", b"1")));
         front.turn(Timestamp::from_nanos(second * 1_000_000_000));
     }
+    let counts = scripts.counts();
+    let fates = counts.events_run + counts.events_dropped + counts.events_left;
+    assert_eq!(counts.events_offered, fates);
 }
