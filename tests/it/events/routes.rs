@@ -1,5 +1,7 @@
 //! Events between routes, stores and subscribers.
 
+use binrush_engine::event::Param;
+
 use super::*;
 
 /// A socket at a path that hears, and what it is called.
@@ -43,6 +45,107 @@ fn a_route_raises_an_event_for_each_packet_and_a_subscriber_of_its_startup_route
     assert_eq!(count(events, "raised"), 3, "{events}");
     assert_eq!(count(&events["subscribers"][0], "sent"), 3, "{events}");
     assert_eq!(count(&total["script"], "events_dropped"), 0, "{total}");
+}
+
+#[test]
+fn the_longest_event_of_a_script_goes_out_whole_and_a_longer_one_is_counted() {
+    let folder = Scratch::new("events-longest");
+    let (ear, socket) = at_path(&folder);
+    // The name, `a::`, line ends and the value are 65457 bytes at most.
+    let values = [65_447, 65_448, 65_449].map(|len| "x".repeat(len));
+    let mut raises = String::new();
+    for value in &values {
+        raises.push_str(&format!(
+            "raise_event(\"E_X\", \"a={value}\");\n$var(v) = \"{value}\";\nraise_event(\"E_X\", \"a=$var(v)\");\n"
+        ));
+    }
+    let half = "x".repeat(32_700);
+    raises.push_str(&format!(
+        "raise_event(\"E_X\", \"a={half}$rc\", \"b={half}$rc\", \"c={half}$rc\");\nxlog(\"L_NOTICE\", \"raised $rc\");\n"
+    ));
+    let routes = format!("startup_route {{\nsubscribe_event(\"E_X\", \"{socket}\");\n{raises}}}\n");
+    let server = telling(&folder, "127.43.14.1", &routes);
+    let mut buffer = vec![0; 70_000];
+    for value in [0, 0, 1, 1] {
+        let len = ear.recv(&mut buffer).expect("an event");
+        let expected = format!("E_X\na::{}\n\n", values[value]);
+        assert_eq!((len, 65_456 + value), (expected.len(), len));
+        assert!(buffer[..len] == *expected.as_bytes());
+    }
+    let (events, total) = server.stop_after("TERM");
+    let said = events.iter().find(|event| event["event"] == "xlog");
+    assert_eq!(said.map(|line| &line["text"]), Some(&json!("raised -1")));
+    assert_eq!(total["events"]["balanced"], true, "{total}");
+    let subscriber = &total["events"]["subscribers"][0];
+    assert_eq!(count(subscriber, "sent"), 4, "{subscriber}");
+    assert_eq!(count(subscriber, "unwritable"), 2, "{subscriber}");
+    assert_eq!(count(&total["script"], "overlong"), 1, "{total}");
+}
+
+#[test]
+fn many_events_a_second_come_to_their_route_and_numbers_are_numbers_there() {
+    let folder = Scratch::new("events-many");
+    let routes = "route { raise_event(\"E_PACKET\", \"type=$bin(type)\", \"four=4\", \"packet=$mb\"); }\n\
+         event_route[E_PACKET] { if ($param(type) == 7 && $param(four) == 4) exit; xlog(\"$param(type)\"); }\n";
+    let server = telling(&folder, "127.43.15.1", routes);
+    let packet = legacy(b"dialog", 7, &[b"\xff\n\\n"]);
+    // More than wait at a time, and faster than ten times a second some.
+    for _ in 0..40 {
+        (0..200).for_each(|_| server.send(&packet));
+        server.wait_until_read();
+    }
+    let (events, total) = server.stop_after("TERM");
+    assert!(!events.iter().any(|event| event["event"] == "xlog"));
+    let script = &total["script"];
+    assert_eq!(count(script, "events_offered"), 8000, "{script}");
+    assert_eq!(count(script, "events_dropped"), 0, "{script}");
+    assert_eq!(count(script, "incomparable"), 0, "{script}");
+    let fates = count(script, "events_run") + count(script, "events_left");
+    assert_eq!(fates, 8000, "{script}");
+    assert_eq!(total["balanced"], true, "{total}");
+}
+
+#[test]
+fn what_a_script_raises_is_heard_byte_by_byte_in_every_form() {
+    for (form, ip) in [("text", "127.43.16.1"), ("jsonrpc", "127.43.17.1")] {
+        let folder = Scratch::new(&format!("events-bytes-{form}"));
+        let (ear, socket) = at_path(&folder);
+        let routes = format!(
+            "modparam(\"binrush\", \"subscribe_event\", \"E_PACKET {socket} 600 {form}\")\n\
+             startup_route {{ raise_event(\"E_PACKET\"); }}\n\
+             route {{ raise_event(\"E_PACKET\", \"type=$bin(type)\", \"name=$bin(name)\", \"both=$bin(name):$bin(type)\", \"none=$bin(node)\"); }}\n"
+        );
+        let server = telling(&folder, ip, &routes);
+        assert!(next(&ear).contains("E_PACKET"));
+        // A line end, and the two characters that stand for one.
+        for name in ["a\nb", "a\\nb", "'\",\\"] {
+            server.send(&legacy(name.as_bytes(), 4, &[b"x"]));
+            let text = next(&ear);
+            let event = read(text.as_bytes()).expect("it was written");
+            // Texts have no numbers, and nothing to say that there is nothing.
+            let (number, none) = match form {
+                "text" => (Told::Str(b"4".into()), Told::Str(b"".into())),
+                _ => (Told::Int(4), Told::Null),
+            };
+            let both = format!("{name}:4").into_bytes();
+            let said = [
+                ("type", number),
+                ("name", Told::Str(name.as_bytes().into())),
+                ("both", Told::Str(both.into())),
+                ("none", none),
+            ];
+            let param = |(name, value): (&str, Told<'static>)| Param {
+                name: Some(name.as_bytes().to_vec().into()),
+                value,
+            };
+            let expected = Event {
+                params: said.map(param).into(),
+                ..Event::new(b"E_PACKET")
+            };
+            assert_eq!(event, expected, "{text}");
+        }
+        server.stop_after("TERM");
+    }
 }
 
 #[test]
