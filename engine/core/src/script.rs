@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   config ─▶ Script: routes as written ─▶ Program::link: functions found, calls prepared ─▶ Program, immutable
-//!                                               Functions, Host ┘                              │ Arc
+//!                                                     Functions ┘                              │ Arc
 //!   startup_route ◀── Scripts::startup, before anything comes                                ├─▶ Runner of each shard
 //!   route         ◀── Front::admits, for each packet in front of its handler                   │   (registers, nothing shared)
 //!   timer_route, event_route ◀── Front::turn of one shard, between two batches ◀── Events        │ Host: raise_event
@@ -12,15 +12,25 @@
 //! The language is the operators' own, a subset of OpenSIPS's: blocks, calls, `if` on what they return, `$var`, and what a packet says
 //! of itself ([`Script`](crate::script::Script) has the grammar). What it does is what OpenSIPS 1.11 does (`action.c`, `route.c`):
 //!
-//! - A function returns a number: 0 ends the whole script, more is true, less is false. `$rc` is the last one.
+//! - A function returns a number: 0 ends the whole script, more is true, less is false. `$rc` is the last one. Behind an `if` that did
+//!   nothing it is 1 or 0, as its condition was, and -1 where that had no answer.
 //! - A route returns what its `return` says, or what it did last returned. `return(0)` ends the whole script, as `exit` does.
 //! - `drop` in a request route refuses the packet, which is counted; however else the script ends, the packet goes on to its handler.
 //! - `&&` and `||` bind alike, from left to right, and `!` binds more: so says `cfg.y` from 1.10 to 4.0, other than in most languages.
 //! - A `$var` is null when a route begins to run for something. (There it keeps what the process put into it last.)
 //!
+//! - `xlog` returns 1, as from 2.4 on. (1.11 leaves -5 there.)
+//!
+//! Others than in OpenSIPS a function has to be one of all kinds of routes that its route is called from, not only of the block that
+//! it stands in.
+//!
 //! A run allocates nothing, takes no lock, reads no clock, and ends: after [`STEPS_MAX`](crate::script::STEPS_MAX) steps, and no deeper than
 //! [`DEPTH_MAX`](crate::script::DEPTH_MAX) calls.
-//! What went wrong that way is counted, and the packet goes on.
+//! What went wrong that way is counted, and the packet goes on. What functions do is theirs, and the [`Host`](crate::script::Host)'s is:
+//!
+//! - `xlog`: a copy of the line into a bounded queue without locks, in memory of lines before.
+//! - `raise_event`: one relaxed load where nobody wants the event; else a copy into the thread's ring, which is made for its first.
+//! - `subscribe_event`: a lock, and memory. `check` warns of it where packets come by.
 
 use std::fmt;
 
