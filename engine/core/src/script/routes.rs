@@ -243,6 +243,8 @@ impl Routes {
             let Some(event) = events.take() else {
                 break;
             };
+            // Before whatever its route does: one that does not come back is in the books.
+            self.counts[self.shard.index()].add_event();
             if let Some(at) = self.entries.get(&*event.name) {
                 let scene = Scene::of_event(self.shard, &event);
                 let end = self.runner.run(*at, &scene).without_packet();
@@ -251,12 +253,15 @@ impl Routes {
             steps += self.runner.steps();
             count += 1;
         }
-        add(&self.counts[self.shard.index()].events, count);
         count > 0 || !events.is_empty()
     }
 }
 
 impl RouteCounts {
+    fn add_event(&self) {
+        add(&self.events, 1);
+    }
+
     #[inline]
     fn add(&self, end: End) {
         add(&self.runs, 1);
@@ -294,7 +299,7 @@ impl fmt::Debug for Routes {
 
 /// Events that have their route run in one turn, while packets wait. The next turn is a millisecond later, so that 128 000 of them are run
 /// in a second where nothing else is done.
-const EVENTS_A_TURN: u64 = 128;
+const EVENTS_A_TURN: usize = 128;
 
 /// Instructions of their routes in one turn, the last run not among them: some hundred microseconds.
 const STEPS_A_TURN: usize = 10_000;
