@@ -104,7 +104,12 @@ impl Wanted<'_> {
     /// It has to be one of the route that it stands in, as in OpenSIPS (1.11 `sr_module.c`, `find_cmd_export_t`, asked by the block).
     /// Other than there, it has to be one of all `callers` too: a function that was made for requests is not shown a message that is
     /// none.
-    fn find(&self, route: &Route, callers: &[&Route], is_first: bool) -> Result<FunctionId, String> {
+    fn find(
+        &self,
+        route: &Route,
+        callers: &[&Route],
+        is_first: bool,
+    ) -> Result<FunctionId, String> {
         let Self {
             name,
             count,

@@ -77,7 +77,9 @@ fn a_function_that_may_not_be_called_where_its_route_is_called_from_is_told_with
         "{told}"
     );
     // What nobody calls, and what only packets come to, is as it stands.
-    program("route { route(x); } route[x] { in_request(\"a\"); } route[unused] { in_request(\"a\"); } timer_route[t, 1] { route(z); } route[z] { yes(); }");
+    program(
+        "route { route(x); } route[x] { in_request(\"a\"); } route[unused] { in_request(\"a\"); } timer_route[t, 1] { route(z); } route[z] { yes(); }",
+    );
 }
 
 #[test]

@@ -263,7 +263,10 @@ fn the_code_behind_an_if_is_that_of_its_block_or_of_its_condition_where_nothing_
         ("if ($ml < 0) two();", 0),
         ("$var(a) = \"x\"; if ($var(a) == 5) two();", -1),
         ("$var(a) = \"x\"; if (no() || !($var(a) == 5)) two();", -1),
-        ("$var(a) = \"x\"; if ($var(a) == 5) two(); else no(\"b\");", -1),
+        (
+            "$var(a) = \"x\"; if ($var(a) == 5) two(); else no(\"b\");",
+            -1,
+        ),
         // What an `if` returns is not what it leaves: that it was done is true.
         ("if (yes()) { if (no()) two(); }", 1),
         ("if (yes()) { two(); if (no()) two(); }", 1),
@@ -284,8 +287,7 @@ fn the_code_behind_an_if_is_that_of_its_block_or_of_its_condition_where_nothing_
         "if (no()) two(); if ($rc == 0) yes(); return($rc); yes();",
         &["no", "yes"],
     );
-    let (notes, _) =
-        run("route { route(a); yes(); } route[a] { if (no()) two(); return($rc); }");
+    let (notes, _) = run("route { route(a); yes(); } route[a] { if (no()) two(); return($rc); }");
     assert_eq!(notes, ["no 1"]);
 }
 
