@@ -22,6 +22,8 @@ use crate::receiver::{Receiver, count};
 
 /// Routes that raise events, subscribe to them and hear of them.
 mod routes;
+/// Those who are told.
+mod subscribers;
 
 /// A `serve` at `ip` that tells events, with `more` in its configuration.
 fn telling(folder: &Scratch, ip: &str, more: &str) -> Receiver {
@@ -193,7 +195,8 @@ fn later(bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn the_command_subscribes_lists_raises_and_listens() {
     let folder = Scratch::new("events-cli");
-    let server = telling(&folder, "127.43.2.1", "");
+    let route = "event_route[E_HEARD] { xlog(\"L_NOTICE\", \"heard\"); }\n";
+    let mut server = telling(&folder, "127.43.2.1", route);
     let control = folder.path("control.sock");
     let events = |args: &[&str]| {
         let all = [&["events"], args, &["--control", &control]].concat();
@@ -219,6 +222,9 @@ fn the_command_subscribes_lists_raises_and_listens() {
     });
     let raised = events(&["raise", "E_PIKE_BLOCKED", "ip=192.168.2.11", "n=-5"]).ok();
     assert_eq!(raised.text(), "E_PIKE_BLOCKED: nobody wants it\n");
+    let heard = events(&["raise", "E_HEARD"]).ok();
+    assert_eq!(heard.text(), "E_HEARD: told to 0 subscribers and a route\n");
+    assert_eq!(server.process.event("xlog")["text"], "heard");
     let subscribed = events(&[
         "subscribe",
         "E_PIKE_BLOCKED",
@@ -249,7 +255,7 @@ fn the_command_subscribes_lists_raises_and_listens() {
         .iter()
         .map(|each| &each["name"])
         .collect();
-    assert_eq!(names.len(), KNOWN.len() + 1);
+    assert_eq!(names.len(), KNOWN.len() + 2);
     assert_eq!(listed["subscribers"][0]["sent"], 1);
     server.send(&legacy(b"ul", 1, &[b"location", b"alice"]));
     assert_eq!(

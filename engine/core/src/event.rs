@@ -12,7 +12,8 @@
 //! and modules [publish](crate::event::Bus::publish) theirs. How they look on the wire says [`write`](mod@crate::event::write), and [`read`](mod@crate::event::read) reads all of it.
 //!
 //! **Never in the way.** Who raises copies some bytes into a ring and goes on; where nobody subscribed it does not even do that.
-//! Sockets belong to one thread and never block: a subscriber that takes nothing has a queue with an end.
+//! Sockets belong to one thread and never block: a subscriber that takes nothing has a queue with an end. That thread goes by a
+//! copy of what is wanted, so nobody who subscribes or asks waits for what is being told.
 //!
 //! **The books.** Of what was raised while somebody wanted it `raised = taken + dropped + waiting`; of what was taken each
 //! subscriber has `offered = sent + queued + dropped + failed + unwritable`.

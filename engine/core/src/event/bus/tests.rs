@@ -6,7 +6,8 @@ use binrush_store::model::{Contact, Dialog, Matching};
 use binrush_store::{Family, Limits, Now, Store};
 
 use super::super::names::{AOR_INSERT, DLG_STATE_CHANGED, NODE_STATE_CHANGED, PUBLISHED};
-use super::super::{Event, Listen, Records, Value};
+use super::super::read::read;
+use super::super::{Event, Listen, Reach, Records, Value};
 use super::*;
 
 fn bus() -> Bus {
@@ -130,7 +131,7 @@ fn a_reader_at_a_path_that_goes_and_comes_back_gets_what_was_raised_meanwhile() 
         .unwrap();
     let reach = || bus.snapshot().subscribers[0].reach;
     bus.raise(NODE_STATE_CHANGED, &node(1));
-    until("it is missed", || reach() == super::super::Reach::Gone);
+    until("it is missed", || reach() == Reach::Gone);
     bus.raise(NODE_STATE_CHANGED, &node(0));
     let reader = UnixDatagram::bind(&path).unwrap();
     reader
@@ -141,7 +142,7 @@ fn a_reader_at_a_path_that_goes_and_comes_back_gets_what_was_raised_meanwhile() 
         let len = reader.recv(&mut buffer).unwrap();
         assert!(buffer[..len].ends_with(&[b':', state, b'\n', b'\n']));
     }
-    until("it is there", || reach() == super::super::Reach::Up);
+    until("it is there", || reach() == Reach::Up);
     std::fs::remove_file(&path).unwrap();
     assert!(bus.stop(Duration::from_secs(5)).is_balanced());
 }
@@ -207,6 +208,54 @@ fn what_finds_no_room_in_a_ring_is_dropped_and_counted_and_what_waits_at_the_sta
     let end = bus.stop(Duration::from_secs(5));
     assert!(end.is_balanced(), "{end:?}");
     assert_eq!((end.taken, end.dropped), (taken, 100 - taken));
+}
+
+/// Raises an event of each length around the longest for `socket`, and hears what comes of it by `receive`.
+fn longest_for(socket: &str, receive: &dyn Fn(&mut [u8]) -> io::Result<usize>) {
+    let bus = bus();
+    let mine = bus.publish("E_MINE").unwrap();
+    bus.subscribe("E_MINE", socket, Expire::Never, None)
+        .unwrap();
+    let beside = "E_MINE\nt::\n\n".len();
+    let mut buffer = vec![0; 70_000];
+    for len in [65_456, 65_457] {
+        let text: Vec<u8> = (b'a'..=b'z').cycle().take(len - beside).collect();
+        bus.raise(mine, &[Param::str("t", &text)]);
+        let received = receive(&mut buffer).expect("an event");
+        assert_eq!(received, len);
+        let event = read(&buffer[..len]).unwrap();
+        assert_eq!(event.params, [Param::str("t", &text)]);
+    }
+    let text = vec![b'x'; 65_458 - beside];
+    bus.raise(mine, &[Param::str("t", &text)]);
+    bus.raise(mine, &[]);
+    let received = receive(&mut buffer).expect("the next one");
+    assert_eq!(&buffer[..received], b"E_MINE\n\n");
+    let end = bus.stop(Duration::from_secs(5));
+    let of = &end.subscribers[0];
+    assert_eq!((of.offered, of.sent, of.unwritable), (4, 3, 1), "{end:?}");
+}
+
+#[test]
+fn the_longest_events_come_whole_by_every_kind_of_socket_and_what_is_longer_does_not() {
+    let (v4, socket) = reader();
+    longest_for(&socket, &|buffer| v4.recv(buffer));
+    let path = std::env::temp_dir().join(format!("binrush-long-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let unix = UnixDatagram::bind(&path).unwrap();
+    let patience = Some(Duration::from_secs(20));
+    unix.set_read_timeout(patience).unwrap();
+    longest_for(&format!("unix:{}", path.display()), &|buffer| {
+        unix.recv(buffer)
+    });
+    std::fs::remove_file(&path).unwrap();
+    let Ok(v6) = UdpSocket::bind("[::1]:0") else {
+        return eprintln!("SKIPPED the longest events over IPv6: no IPv6 here");
+    };
+    v6.set_read_timeout(patience).unwrap();
+    longest_for(&format!("udp:{}", v6.local_addr().unwrap()), &|buffer| {
+        v6.recv(buffer)
+    });
 }
 
 #[test]
@@ -275,6 +324,8 @@ fn a_store_raises_one_event_for_each_change_that_is_applied() {
         let event = |_| next(&reader).lines().next().unwrap().to_owned();
         (0..count).map(event).collect::<Vec<_>>()
     };
+    // As 2.1 and 3.6 tell them: contacts behind their AoR when it comes, and before it when it goes. (`modules/usrloc/udomain.c`,
+    // `insert_urecord`, `delete_urecord`; `urecord.c`, `mem_remove_ucontact`.)
     assert_eq!(
         names(5),
         [
