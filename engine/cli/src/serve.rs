@@ -220,6 +220,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
+    let lookout = modules::look_out(&settings, &signals.stop);
     // Before any socket: a module that cannot be used costs nothing that runs.
     let modules = match Modules::load(&mut settings, &signals.stop) {
         Ok(modules) => modules,
@@ -237,6 +238,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
+    drop(lookout);
     let taken = begin_with(&args, &mut settings, &mut service)?;
     let parts = (&signals, modules, linked.as_ref());
     receive(&args, settings, parts, &mut service, taken, || {

@@ -1,5 +1,7 @@
 use super::*;
 
+use crate::process::command;
+
 #[test]
 fn a_crash_names_the_module_and_its_file() {
     let Some(workshop) = Workshop::new("modules-segfault", &["segfault"]) else {
@@ -96,21 +98,89 @@ fn a_server_whose_module_does_not_begin_ends_when_it_is_asked_to_and_names_it() 
     let Some(workshop) = Workshop::new("modules-stays", &["stays"]) else {
         return;
     };
-    for (place, thread) in [("mod_init", "main"), ("child_init", "shard0")] {
-        let mark = workshop.path(place);
-        let lines = format!(
-            "loadmodule \"stays.so\"\nmodparam(\"stays\", \"where\", \"{place}\")\n\
-             modparam(\"stays\", \"mark\", \"{mark}\")\nmodparam(\"binrush\", \"confine\", \"off\")\n"
-        );
-        let server = Running::start(&workshop.args(&workshop.config(&lines)));
+    for (place, thread) in [
+        ("constructor", "main"),
+        ("modparam", "main"),
+        ("mod_init", "main"),
+        ("fixup", "main"),
+        ("child_init", "shard0"),
+    ] {
+        let (lines, mark) = staying(&workshop, place);
+        let mut command = command(&workshop.args(&workshop.config(&lines)));
+        if place == "constructor" {
+            command.env("STAYS_MARK", &mark);
+        }
+        let server = Running::start_command(command);
         wait_until("the module to be in it", || Path::new(&mark).exists());
         let ended = server.stop("TERM").exits(3);
+        let file = workshop.path("stays.so");
+        // It has no name before it is open.
+        let module = match place {
+            "constructor" => file,
+            _ => format!("stays ({file})"),
+        };
         let told = format!(
-            "error: module stays ({}) does not return on {thread}, for 2 s by now; ended where it is",
-            workshop.path("stays.so")
+            "error: module {module} does not return on {thread}, for 2 s by now; ended where it is"
         );
         assert!(ended.stderr.contains(&told), "{}", ended.stderr);
     }
+}
+
+/// A configuration in which `stays.c` stays at `place`, and the file that says that it does.
+fn staying(workshop: &Workshop, place: &str) -> (String, String) {
+    let mark = workshop.path(place);
+    let lines = format!(
+        "loadmodule \"stays.so\"\nmodparam(\"stays\", \"where\", \"{place}\")\n\
+         modparam(\"stays\", \"mark\", \"{mark}\")\nmodparam(\"stays\", \"here\", 1)\n\
+         modparam(\"binrush\", \"confine\", \"off\")\nroute {{ stays(\"x\"); }}\n"
+    );
+    (lines, mark)
+}
+
+#[test]
+fn a_module_that_does_not_end_is_named_and_is_left_where_it_is_by_another_signal() {
+    let Some(workshop) = Workshop::new("modules-ends", &["stays"]) else {
+        return;
+    };
+    for place in ["free_fixup", "destroy"] {
+        let (lines, mark) = staying(&workshop, place);
+        let told = workshop.path("told");
+        // Where one can look while it runs.
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "exec \"$0\" \"$@\" 2>\"$TOLD\""])
+            .arg(binary())
+            .args(workshop.args(&workshop.config(&lines)))
+            .env("TOLD", &told);
+        let server = Receiver::of(Running::start_command(command));
+        server.process.signal("TERM");
+        wait_until("the module to be in it", || Path::new(&mark).exists());
+        let warning = format!(
+            "warning: module stays ({}) does not return on main, for 2 s by now\n",
+            workshop.path("stays.so")
+        );
+        let said = || fs::read_to_string(&told).unwrap_or_default();
+        wait_until("it to be told", || said().contains(&warning));
+        server.process.stop("TERM").exits(3);
+        assert_eq!(said().matches("warning: ").count(), 1, "{}", said());
+    }
+}
+
+#[test]
+fn a_crash_in_a_function_that_a_route_calls_names_the_module() {
+    let Some(workshop) = Workshop::new("modules-falls", &["stays"]) else {
+        return;
+    };
+    let server = workshop.serve("loadmodule \"stays.so\"\nroute { falls(); }\n");
+    server.send(&packet("any", 1, "x", 1));
+    let ended = server.process.finish();
+    use std::os::unix::process::ExitStatusExt as _;
+    assert_eq!(ended.status.signal(), Some(SIGSEGV), "{}", ended.stderr);
+    let told = format!(
+        "module stays ({}) crashed: SIGSEGV at 0x0 on thread shard0\n",
+        workshop.path("stays.so")
+    );
+    assert_eq!(ended.stderr, told);
 }
 
 const SIGSEGV: i32 = 11;

@@ -38,7 +38,6 @@ use super::{cluster, ready};
 use crate::metrics;
 use crate::text::counted;
 use errand::Resident;
-use lookout::Lookout;
 
 /// Commands, statistics and timers, run where modules are.
 mod errand;
@@ -53,6 +52,7 @@ pub(super) use errand::Errands;
 pub(super) use news::News;
 
 /// Modules that are loaded and initialised, once in the life of the process. Dropping it ends them.
+pub(super) use lookout::Lookout;
 pub(super) struct Loaded {
     modules: Arc<Modules>,
     each: Vec<Arc<One>>,
@@ -100,7 +100,7 @@ pub(super) enum Refused {
 impl Loaded {
     /// Loads, sets parameters and initialises, in the order of the configuration. `None`: it names no libraries. Names that modules
     /// take from built-in parts are those of `settings` no longer, and what an operator should know is among its warnings.
-    /// A module that does not return is named, and keeps nobody from ending the process who sets `stop`.
+    /// To be called while somebody [looks out](look_out).
     pub(super) fn load(
         settings: &mut Settings,
         stop: &Arc<AtomicBool>,
@@ -117,9 +117,6 @@ impl Loaded {
         let (modules, places) = load(&libraries)?;
         let modules = Arc::new(modules);
         let each: Vec<_> = modules.ids().map(|id| (id, modules.name(id))).collect();
-        for (id, name) in &each {
-            running::comes_from(name, &modules.file(*id).display().to_string());
-        }
         for wanted in &libraries.reentrant {
             if each.iter().all(|(_, name)| *name != wanted.name) {
                 return Err(Refused::named(wanted, "reentrant", "module", "is loaded"));
@@ -137,11 +134,8 @@ impl Loaded {
         }
         // Before `mod_init`, where they are registered: the resident of the home shard runs them.
         timers::serve();
-        let lookout = Lookout::start(stop);
         let registered = modules.init();
-        // One of them is the lookout, which is still there.
-        let theirs = threads().saturating_sub(alone + 1);
-        drop(lookout);
+        let theirs = threads().saturating_sub(alone);
         if settings.confine && theirs > 0 {
             settings.warnings.push(format!(
                 "{} that modules started before child_init keep all rights: confined are those that start later",
@@ -410,6 +404,18 @@ impl Loaded {
     pub(super) fn lookout(&self) -> Lookout {
         Lookout::start(&self.stop)
     }
+
+    /// The same at the end: whoever asked for this end waits for it; who asks again does not want to.
+    pub(super) fn last_lookout(&self) -> Lookout {
+        self.stop.store(false, Ordering::Relaxed);
+        self.lookout()
+    }
+}
+
+/// Looks after the modules of `settings` until it is dropped, if there are any: one that does not return is named, and keeps nobody
+/// from ending the process who sets `stop`.
+pub(super) fn look_out(settings: &Settings, stop: &Arc<AtomicBool>) -> Option<Lookout> {
+    (!settings.libraries.is_empty()).then(|| Lookout::start(stop))
 }
 
 impl Drop for Loaded {
@@ -417,9 +423,7 @@ impl Drop for Loaded {
         // Whoever has one yet did not end and may be inside a module: it goes on until the process ends, and nobody else may run
         // code of modules. `get_mut` sees what was done before the last of them was dropped.
         if Arc::get_mut(&mut self.presence).is_some() {
-            // Whoever asked for this end waits for it; who asks again does not want to.
-            self.stop.store(false, Ordering::Relaxed);
-            let _lookout = self.lookout();
+            let _lookout = self.last_lookout();
             self.modules.destroy();
         }
     }

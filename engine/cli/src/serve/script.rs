@@ -15,7 +15,7 @@ use binrush_engine::script::{
 use crossbeam_queue::ArrayQueue;
 use serde_json::{Map, Value, json};
 
-use super::modules::{HOME, Loaded};
+use super::modules::{HOME, Loaded, Lookout};
 use super::ready::More;
 use super::settings::Settings;
 use crate::output::event;
@@ -28,6 +28,8 @@ pub(super) struct Linked<'m> {
     modules: Option<&'m Loaded>,
     /// The request route can reach code that belongs to the home shard.
     is_bound: bool,
+    /// Looks after what taking back runs of modules: the last to go.
+    lookout: Option<Lookout>,
 }
 
 /// The routes of a server, and what they say.
@@ -94,6 +96,7 @@ pub(super) fn link<'m>(
         is_bound: is_bound(&program, settings)?,
         program,
         modules,
+        lookout: None,
     };
     Ok(Some(linked))
 }
@@ -162,6 +165,7 @@ impl Linked<'_> {
 
 impl Drop for Linked<'_> {
     fn drop(&mut self) {
+        self.lookout = self.modules.map(Loaded::last_lookout);
         // What a shard that does not come back may be using stays as it is.
         if self.modules.is_some_and(|modules| !modules.come_back()) {
             std::mem::forget(Arc::clone(&self.program));

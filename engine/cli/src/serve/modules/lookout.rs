@@ -1,7 +1,8 @@
 //! Modules that do not return while nobody else looks: at their beginning and at their end.
 //!
-//! The main thread runs `mod_init` and `destroy`, and waits for `child_init`. So this is a thread beside it, which names who hangs,
-//! and ends the process when that is asked for meanwhile: a flag that a signal sets would be seen by nobody.
+//! The main thread runs everything from the constructors of a library to the fixups of a script, and `free_fixup` and `destroy`, and
+//! waits for `child_init`. So this is a thread beside it, which names who hangs, and ends the process when that is asked for meanwhile:
+//! a flag that a signal sets would be seen by nobody.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,18 +16,27 @@ use signal_hook::low_level;
 use super::news::{HANGS, stays};
 use crate::signal::IMPATIENT;
 
-/// Looks until it is dropped, which waits for its thread.
+/// Looks until it is dropped, which waits for its thread. While there is one, another one does nothing.
 #[derive(Debug)]
 pub(in crate::serve) struct Lookout {
+    is_first: bool,
     /// Nothing is ever sent.
     over: Option<Sender<()>>,
-    /// `None`: there was no thread to be had, and nobody looks.
+    /// `None`: another one looks, or there was no thread to be had.
     thread: Option<JoinHandle<()>>,
 }
 
 impl Lookout {
     /// From now on. `stop`: SIGTERM or SIGINT came.
     pub(in crate::serve) fn start(stop: &Arc<AtomicBool>) -> Self {
+        let is_first = !LOOKS.swap(true, Ordering::AcqRel);
+        if !is_first {
+            return Self {
+                is_first,
+                over: None,
+                thread: None,
+            };
+        }
         let (over_tx, over) = mpsc::channel();
         let stop = Arc::clone(stop);
         let look = move || {
@@ -49,6 +59,7 @@ impl Lookout {
         };
         let thread = thread::Builder::new().name("lookout".into()).spawn(look);
         Self {
+            is_first,
             over: Some(over_tx),
             thread: thread.ok(),
         }
@@ -61,8 +72,14 @@ impl Drop for Lookout {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+        if self.is_first {
+            LOOKS.store(false, Ordering::Release);
+        }
     }
 }
+
+/// Somebody does.
+static LOOKS: AtomicBool = AtomicBool::new(false);
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_millis(100);

@@ -109,10 +109,14 @@ fn hangs(each: &Hanging) -> String {
 
 /// The same wherever it is.
 pub(super) fn stays(each: &Hanging) -> String {
+    // What has no name yet is called by its file.
+    let file = match each.file == each.module {
+        true => String::new(),
+        false => format!(" ({})", each.file),
+    };
     format!(
-        "module {} ({}) does not return on {}, for {} s by now",
+        "module {}{file} does not return on {}, for {} s by now",
         each.module,
-        each.file,
         each.thread,
         each.lasted.as_secs()
     )
