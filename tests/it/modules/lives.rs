@@ -76,6 +76,31 @@ fn a_life_that_goes_on_with_its_own_sockets_counts_its_own_callbacks() {
     assert_eq!(count(&total, "received"), 5, "{total}");
 }
 
+#[test]
+fn a_name_of_two_modules_stays_with_the_one_that_had_it_in_the_life_before() {
+    let Some(workshop) = Workshop::new("modules-same", &["shards", "twice", "failing_child"])
+    else {
+        return;
+    };
+    // child_init of the first one comes behind mod_init of the second.
+    let lines = "loadmodule \"shards.so\"\nmodparam(\"shards\", \"late_name\", \"twice\")\n\
+                 loadmodule \"twice.so\"\n";
+    let mut server = workshop.serve(lines);
+    server.send(&packet("twice", 1, "x", 1));
+    wait_for(&server, "shards", "late", 1.0);
+    let config = fs::read_to_string(workshop.scratch.path("binrush.cfg")).expect("it is there");
+    let failing = format!("{config}loadmodule \"failing_child.so\"\n");
+    let mut heir = workshop.args(&workshop.scratch.file("failing.cfg", failing.as_bytes()));
+    heir.push("--handover".to_owned());
+    run(&heir).exits(1).says(&["failing_child"]);
+    server.process.event("total");
+    assert_eq!(server.process.event("handover")["done"], false);
+    server.ready = server.process.event("ready");
+    server.send(&packet("twice", 1, "x", 2));
+    wait_for(&server, "shards", "late", 2.0);
+    server.stop_after("TERM");
+}
+
 #[track_caller]
 fn total_of(ended: &Finished) -> Value {
     let lines = ended.json();

@@ -125,6 +125,20 @@ fn what_child_init_registers_is_called_too() {
 }
 
 #[test]
+fn of_two_callbacks_with_one_name_in_one_child_init_the_last_is_called() {
+    let Some(workshop) = Workshop::new("modules-twice", &["twice"]) else {
+        return;
+    };
+    let lines = "loadmodule \"twice.so\"\nmodparam(\"twice\", \"in_child\", 1)\n";
+    for reentrant in ["", "modparam(\"binrush\", \"reentrant\", \"twice\")\n"] {
+        let server = workshop.serve(&format!("{lines}{reentrant}"));
+        server.send_all(numbered("twice", 0..20));
+        wait_for(&server, "twice", "later", 20.0);
+        server.stop("TERM");
+    }
+}
+
+#[test]
 fn a_pointer_that_is_kept_is_found_by_the_poison() {
     let Some(workshop) = Workshop::new("modules-kept", &["kept"]) else {
         return;

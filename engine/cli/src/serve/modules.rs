@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::anyhow;
 use binrush::abi::module::PROC_BIN;
 use binrush::bin::{self, Poison, Registration};
-use binrush::handler::{CallbackCounts, CallbackTotals, Care, ModuleHandler};
+use binrush::handler::{CallbackCounts, CallbackTotals, Care};
 use binrush::loader::{Loader, ModuleId, Modules, Options, ParamError, Value};
 use binrush::running;
 use binrush::script::ModuleFunctions;
@@ -38,9 +38,12 @@ use super::{cluster, ready};
 use crate::metrics;
 use crate::text::counted;
 use errand::Resident;
+use late::{Entry, Late};
 
 /// Commands, statistics and timers, run where modules are.
 mod errand;
+/// What `child_init` registered, shard by shard.
+mod late;
 /// Modules that do not return from their beginning or their end.
 mod lookout;
 /// What is told of modules while they run.
@@ -49,10 +52,10 @@ mod news;
 mod raised;
 
 pub(super) use errand::Errands;
+pub(super) use lookout::Lookout;
 pub(super) use news::News;
 
 /// Modules that are loaded and initialised, once in the life of the process. Dropping it ends them.
-pub(super) use lookout::Lookout;
 pub(super) struct Loaded {
     modules: Arc<Modules>,
     each: Vec<Arc<One>>,
@@ -78,14 +81,6 @@ struct One {
     late: Mutex<Late>,
     /// `child_init` was called, and says no more where that is done once in the life of the process.
     begun: Mutex<bool>,
-}
-
-/// What `child_init` registered, once for all shards. It stays: shards that are started again have it from the start.
-#[derive(Debug, Default)]
-struct Late {
-    registrations: Vec<Registration>,
-    /// How many of them the engine has.
-    known: usize,
 }
 
 /// Why a server with these modules does not start: in words, with the place in the configuration where there is one.
@@ -258,11 +253,16 @@ impl Loaded {
     ) -> anyhow::Result<NameId> {
         for one in &self.each {
             one.care().counts = Arc::new(CallbackCounts::new(SHARDS_MAX));
-            // Also those of an earlier run, whose child_init is not called again where a module is not reentrant.
-            for registration in one.known() {
+        }
+        // Those of child_init, which are of an earlier run and are not told again where a module is not reentrant, come behind all of
+        // mod_init, as they did there: of two with one name the last has it.
+        let first = self.each.iter().map(|one| (one, one.initial()));
+        let late = self.each.iter().map(|one| (one, one.known()));
+        for (one, entries) in first.chain(late) {
+            for entry in entries {
+                let name = entry.name().to_vec();
                 let care = one.care().clone();
-                let name = registration.name.clone();
-                registry.register(&name, move |_| ModuleHandler::new(&registration, &care))?;
+                registry.register(&name, move |shard| entry.handler(shard, &care))?;
                 if !one.is_reentrant {
                     registry.keep_on_one_shard(&name, HOME);
                 }
@@ -279,7 +279,7 @@ impl Loaded {
                     shard == HOME
                 };
                 match is_at_home {
-                    true => one.begin(&modules, &settings),
+                    true => one.begin(&modules, shard, &settings),
                     false => Ok(()),
                 }
             });
@@ -320,10 +320,10 @@ impl Loaded {
         let idle = self.idle_overrides(&settings.libraries);
         settings.warnings.extend(idle);
         for one in &self.each {
-            for registration in one.news() {
+            for entry in one.news() {
                 let care = one.care().clone();
-                let name = registration.name.clone();
-                let make = move |_| ModuleHandler::new(&registration, &care);
+                let name = entry.name().to_vec();
+                let make = move |shard| entry.handler(shard, &care);
                 let registered = match one.is_reentrant {
                     true => begun.register(&name, make),
                     false => begun.register_on(&name, HOME, make),
@@ -436,7 +436,12 @@ impl One {
 
     /// On the thread of a shard that runs its code. Threads that are started again have a `child_init` of a reentrant module
     /// again, whose threads each have handles of their own; one that expects a process would not expect a second.
-    fn begin(&self, modules: &Modules, settings: &Settings) -> Result<(), NoBeginning> {
+    fn begin(
+        &self,
+        modules: &Modules,
+        shard: ShardId,
+        settings: &Settings,
+    ) -> Result<(), NoBeginning> {
         let at = |why: String| self.at.problem(why).to_string();
         let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
         if std::mem::replace(&mut *begun, true) && !self.is_reentrant {
@@ -446,38 +451,38 @@ impl One {
         }
         let registered = modules.child_init(self.id, PROC_BIN);
         let registered = registered.map_err(|error| at(error.to_string()))?;
-        let mut late = self.late();
-        for registration in registered {
+        for registration in &registered {
             may_take(&printable(&registration.name), self.name, settings).map_err(at)?;
-            // Each shard's child_init registers the same.
-            let mut known = late.registrations.iter();
-            if known.all(|known| known.name != registration.name) {
-                late.registrations.push(registration);
-            }
         }
+        self.late().add(shard, registered);
         Ok(())
     }
 
-    /// All that it registered so far, which a new engine has from now on.
-    fn known(&self) -> Vec<Registration> {
-        let mut late = self.late();
-        late.known = late.registrations.len();
-        [&self.registrations[..], &late.registrations].concat()
+    /// What `mod_init` registered.
+    fn initial(&self) -> Vec<Entry> {
+        let each = self.registrations.iter().cloned();
+        each.map(|each| Entry::new(HOME, each)).collect()
+    }
+
+    /// All that `child_init` registered so far, which a new engine has from now on.
+    fn known(&self) -> Vec<Entry> {
+        self.late().all()
     }
 
     /// What the engine does not have yet, and has from now on.
-    fn news(&self) -> Vec<Registration> {
-        let mut late = self.late();
-        let all = late.registrations.len();
-        let known = std::mem::replace(&mut late.known, all);
-        late.registrations[known..].to_vec()
+    fn news(&self) -> Vec<Entry> {
+        self.late().news()
     }
 
     /// The names of all that it registered so far.
     fn names(&self) -> Vec<Vec<u8>> {
-        let late = self.late();
-        let each = self.registrations.iter().chain(&late.registrations);
-        each.map(|each| each.name.to_vec()).collect()
+        let mut names: Vec<_> = self
+            .registrations
+            .iter()
+            .map(|each| each.name.to_vec())
+            .collect();
+        names.extend(self.late().names());
+        names
     }
 
     fn late(&self) -> MutexGuard<'_, Late> {
