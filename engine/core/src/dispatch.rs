@@ -41,6 +41,8 @@ pub struct Table {
     names: Box<[(Box<[u8]>, NameId)]>,
     /// The names whose packets are handled where they are cut: a bit for each [`NameId`].
     local: u64,
+    /// Those that no packet leads to, likewise.
+    residents: u64,
     /// The names whose packets are all handled on one shard, and on which.
     homes: Box<[(NameId, ShardId)]>,
     /// The shard that handles all packets of all names, of those that nobody is registered for too.
@@ -71,6 +73,7 @@ impl Table {
     pub(crate) fn new(
         names: impl IntoIterator<Item = (Box<[u8]>, NameId, Option<ShardId>)>,
         of_all: Option<ShardId>,
+        residents: u64,
     ) -> Self {
         let (mut known, mut homes, mut local) = (Vec::new(), Vec::new(), 0);
         for (name, id, home) in names {
@@ -85,6 +88,7 @@ impl Table {
         Self {
             names: known.into(),
             local,
+            residents,
             homes: homes.into(),
             of_all,
         }
@@ -124,9 +128,9 @@ impl Table {
         !self.homes.is_empty() || self.of_all.is_some()
     }
 
-    /// Those names, a bit for each [`NameId`].
-    pub(crate) const fn local(&self) -> u64 {
-        self.local
+    /// Whose handlers have something to do on shards that own nothing, a bit for each [`NameId`]: those of local names and residents.
+    pub(crate) const fn everywhere(&self) -> u64 {
+        self.local | self.residents
     }
 
     /// The number of `name`, compared byte by byte as OpenSIPS does; `None` when nobody is registered for it.

@@ -36,8 +36,8 @@ pub trait Handler: Send {
     ///
     /// Called ten times a second, and about a millisecond after it answered `true`; later where batches take longer. May take
     /// 200 us: one handler has its turn in each round of the shard, so packets come in between. On shards that own nothing only the
-    /// handlers of [local](crate::dispatch::Table::is_local) names have turns, as others are never called there. Not called any more
-    /// once the shard ends.
+    /// handlers of [local](crate::dispatch::Table::is_local) names and [residents](crate::Registry::resident) have turns, as others are
+    /// never called there. Not called any more once the shard ends.
     fn turn(&mut self, now: Timestamp) -> bool {
         let _ = now;
         false

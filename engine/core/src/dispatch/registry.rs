@@ -123,7 +123,7 @@ impl Registry {
         })
     }
 
-    /// Makes what `make` returns a handler that no packet leads to: it has its [turns](Handler::turn), and is
+    /// Makes what `make` returns a handler that no packet leads to: it has its [turns](Handler::turn) on every shard, and is
     /// [told](Handler::tell) messages by the number that this answers. `called` is for people, and may be the name of a
     /// packet.
     ///
@@ -231,11 +231,14 @@ impl Registry {
     /// The table of this moment.
     #[must_use]
     pub fn table(&self) -> Table {
+        let residents = self.with_ids().filter(|(_, entry)| entry.is_resident);
+        let residents = residents.fold(0, |all, (id, _)| all | 1 << id.index());
         Table::new(
             self.with_ids()
                 .filter(|(_, entry)| entry.make.is_some() && !entry.is_resident)
                 .map(|(id, entry)| (entry.name.clone(), id, entry.home)),
             self.home,
+            residents,
         )
     }
 

@@ -136,7 +136,7 @@ impl<T: Tx> Floor<T> {
         if self.id.0 < self.steering.shards() {
             all
         } else {
-            all & self.table.local()
+            all & self.table.everywhere()
         }
     }
 

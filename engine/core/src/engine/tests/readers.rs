@@ -1,7 +1,8 @@
 //! Threads that read connections and own no records.
 
 use super::*;
-use crate::dispatch::handler::{self, Handler};
+use crate::clock::Timestamp;
+use crate::dispatch::handler::{self, Handler, ShardId};
 use crate::stream::StreamLimits;
 use binrush_net::{TcpOptions, TcpSocket};
 use std::any::Any;
@@ -392,4 +393,28 @@ fn handlers_hear_what_other_threads_tell_them_in_order_until_the_engine_stops() 
         }
     }
     assert_eq!(gone.load(Ordering::Relaxed), 3, "one on each shard");
+}
+
+#[test]
+fn a_resident_has_turns_on_shards_that_own_nothing_too() {
+    struct Resident(ShardId, mpsc::Sender<ShardId>);
+    impl Handler for Resident {
+        fn handle(&mut self, _: &mut Context<'_>, _: &Packet<'_>) -> Verdict {
+            unreachable!("no packet leads here")
+        }
+        fn turn(&mut self, _: Timestamp) -> bool {
+            self.1.send(self.0).is_ok_and(|()| false)
+        }
+    }
+    let (turns_tx, turns) = mpsc::channel();
+    let mut registry = registry();
+    let make = move |shard| Resident(shard, turns_tx.clone());
+    registry.resident("modules", make).unwrap();
+    let engine = Engine::start(with_readers(1), registry).unwrap();
+    let mut missing = vec![ShardId(0), ShardId(1), ShardId(2)];
+    while !missing.is_empty() {
+        let shard = turns.recv_timeout(Duration::from_secs(10)).unwrap();
+        missing.retain(|each| *each != shard);
+    }
+    engine.stop().unwrap();
 }
