@@ -1,7 +1,10 @@
 /*
- * Functions of the routing script that write all over the message that they are shown, and say what they find there.
+ * Functions of the routing script that write all over the message that they are shown, and say what they find there; and one that takes
+ * its time.
  */
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "sr_module.h"
 
@@ -64,11 +67,22 @@ static int has(const struct sip_msg *msg, const char *text)
 	return strstr(msg->buf, text) != NULL ? 1 : -1;
 }
 
+/* Takes so many milliseconds. */
+static int dawdle(const struct sip_msg *msg, const char *ms)
+{
+	struct timespec a_while = {0, 1000000L * atoi(ms)};
+
+	(void)msg;
+	nanosleep(&a_while, NULL);
+	return 1;
+}
+
 static cmd_export_t cmds[] = {
 	{"scribble", (cmd_function)scribble, 0, 0, 0, REQUEST_ROUTE | TIMER_ROUTE},
 	{"divert", (cmd_function)divert, 0, 0, 0, REQUEST_ROUTE},
 	{"look", (cmd_function)look, 0, 0, 0, REQUEST_ROUTE | TIMER_ROUTE},
 	{"letters", (cmd_function)letters, 0, 0, 0, REQUEST_ROUTE | TIMER_ROUTE},
+	{"dawdle", (cmd_function)dawdle, 1, 0, 0, REQUEST_ROUTE | STARTUP_ROUTE | TIMER_ROUTE | EVENT_ROUTE},
 	{"has", (cmd_function)has, 1, 0, 0, REQUEST_ROUTE},
 	{0, 0, 0, 0, 0, 0}
 };

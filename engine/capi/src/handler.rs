@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use binrush_engine::{Context, Handler, Origin, Verdict};
+use binrush_engine::{Context, Handler, Origin, ShardId, Verdict};
 use binrush_wire::Packet;
 
 use crate::bin::delivery::{self, Poison, deliver};
@@ -22,7 +22,7 @@ use crate::bin::registrations::{Callback, Registration};
 use crate::running::enter;
 use ticks::Ticks;
 
-/// What callbacks came to.
+/// What callbacks and functions came to.
 mod counts;
 /// Time that is cheap to read.
 mod ticks;
@@ -33,20 +33,26 @@ pub use counts::{CallbackCounts, CallbackTotals};
 pub struct ModuleHandler {
     module: &'static str,
     callback: Callback,
-    counts: Arc<CallbackCounts>,
-    /// A counter, and its ticks that a callback may take.
-    budget: Option<(Ticks, u64)>,
+    meter: Meter,
     poison: Poison,
 }
 
-/// What is the same for all callbacks of a module.
+/// What code of a module may take, and where that is counted.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    counts: Arc<CallbackCounts>,
+    /// A counter, and its ticks that a call may take.
+    budget: Option<(Ticks, u64)>,
+}
+
+/// What is the same for all callbacks of a module, and for its functions in routes.
 #[derive(Debug, Clone)]
 pub struct Care {
     /// The module, by the text that [`enter`] is given.
     pub module: &'static str,
-    /// Where calls are counted; at least as many shards as own records.
+    /// Where calls are counted; at least as many shards as own records, and readers behind them where routes run there.
     pub counts: Arc<CallbackCounts>,
-    /// A callback that takes longer is counted. `None`: no clock is read.
+    /// A call that takes longer is counted. `None`: no clock is read.
     pub budget: Option<Duration>,
     /// Whether popped memory is overwritten when a callback has returned.
     pub poison: Poison,
@@ -56,15 +62,10 @@ impl ModuleHandler {
     /// Of what a module registered. Measures the processor's counter the first time there is a budget, which takes two milliseconds.
     #[must_use]
     pub fn new(registration: &Registration, care: &Care) -> Self {
-        let budget = care.budget.map(|budget| {
-            let ticks = Ticks::get();
-            (ticks, ticks.of(budget))
-        });
         Self {
             module: care.module,
             callback: registration.callback.clone(),
-            counts: Arc::clone(&care.counts),
-            budget,
+            meter: Meter::new(care),
             poison: care.poison,
         }
     }
@@ -84,11 +85,48 @@ impl ModuleHandler {
     }
 }
 
+impl Meter {
+    pub(crate) fn new(care: &Care) -> Self {
+        let budget = care.budget.map(|budget| {
+            let ticks = Ticks::get();
+            (ticks, ticks.of(budget))
+        });
+        Self {
+            counts: Arc::clone(&care.counts),
+            budget,
+        }
+    }
+
+    /// Before a call: when it begins, where somebody wants to know.
+    #[inline]
+    pub(crate) fn begin(&self) -> Option<u64> {
+        self.budget.map(|(ticks, _)| ticks.now())
+    }
+
+    /// How long a call took that began there, and how long it may take, in ticks.
+    #[inline]
+    fn took(&self, begin: Option<u64>) -> Option<(u64, u64)> {
+        let (ticks, budget) = self.budget?;
+        Some((ticks.now().wrapping_sub(begin?), budget))
+    }
+
+    /// Behind a call of a function that began there, on the thread of `shard`.
+    #[inline]
+    pub(crate) fn function(&self, shard: ShardId, begin: Option<u64>) {
+        let took = self.took(begin);
+        let place = self.counts.of(shard.index());
+        debug_assert!(place.is_some(), "routes run on shards");
+        if let Some(place) = place {
+            place.function(took);
+        }
+    }
+}
+
 impl Handler for ModuleHandler {
     fn handle(&mut self, context: &mut Context<'_>, packet: &Packet<'_>) -> Verdict {
-        let begin = self.budget.map(|(ticks, _)| ticks.now());
+        let begin = self.meter.begin();
         let delivered = self.deliver(context, packet);
-        let Some(place) = self.counts.of(context.shard().index()) else {
+        let Some(place) = self.meter.counts.of(context.shard().index()) else {
             debug_assert!(false, "packets are handled by shards that own records");
             return Verdict::Handled;
         };
@@ -96,8 +134,8 @@ impl Handler for ModuleHandler {
             place.not_called();
             return Verdict::UnknownVersion;
         }
-        if let (Some(begin), Some((ticks, budget))) = (begin, self.budget) {
-            place.took(ticks.now().wrapping_sub(begin), budget);
+        if let Some((ticks, budget)) = self.meter.took(begin) {
+            place.took(ticks, budget);
         }
         // What the callback made of a packet that it read wrongly, it did: so it is handled, and counted as misread besides.
         place.called(delivered.misread);

@@ -16,6 +16,7 @@ use binrush_engine::script::{FunctionId, Functions, Kind, Prepared, RunId, Scene
 
 use crate::abi::base::ReceiveInfo;
 use crate::bin::delivery::PROTO_BIN;
+use crate::handler::{Care, Meter};
 use crate::loader::{Call, Function, Message, Modules};
 
 /// The functions that modules export to scripts.
@@ -32,12 +33,24 @@ pub struct ModuleFunctions {
 #[derive(Debug)]
 struct Known {
     function: Function,
-    is_reentrant: bool,
+    terms: Terms,
+}
+
+/// How functions of a module are called.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// On any thread, and by several at once.
+    pub is_reentrant: bool,
+    /// What a call may take, and where calls are counted: as callbacks are.
+    pub care: Care,
 }
 
 /// One place of a script that calls a function.
 #[derive(Debug)]
-struct Site(Call);
+struct Site {
+    call: Call,
+    meter: Meter,
+}
 
 // SAFETY: shards that run the script share it, and all that they do with it is `Call::run`, which lets the one thread of its module in
 // and no other. Of a module that is reentrant the configuration says that its functions, with the parameters that their fixups made,
@@ -57,14 +70,13 @@ thread_local! {
 }
 
 impl ModuleFunctions {
-    /// Those of `modules`, which are initialised. `is_reentrant` tells of a module's name whether its functions may be called on any
-    /// thread.
-    pub fn new(modules: &Arc<Modules>, is_reentrant: impl Fn(&str) -> bool) -> Self {
+    /// Those of `modules`, which are initialised; `terms` are those of a module's name.
+    pub fn new(modules: &Arc<Modules>, terms: impl Fn(&str) -> Terms) -> Self {
         let mut functions: Vec<_> = modules
             .functions()
             .into_iter()
             .map(|function| Known {
-                is_reentrant: is_reentrant(function.module),
+                terms: terms(function.module),
                 function,
             })
             .collect();
@@ -128,22 +140,28 @@ impl Functions for ModuleFunctions {
         let known = self.known(function);
         let params: Vec<&[u8]> = params.iter().map(String::as_bytes).collect();
         let call = self.modules.prepare(known.function.id, &params);
-        Ok(Box::new(Site(call.map_err(|error| error.to_string())?)))
+        Ok(Box::new(Site {
+            call: call.map_err(|error| error.to_string())?,
+            meter: Meter::new(&known.terms.care),
+        }))
     }
 
     fn home(&self, function: FunctionId) -> Option<&str> {
         let known = self.known(function);
-        (!known.is_reentrant).then_some(known.function.module)
+        (!known.terms.is_reentrant).then_some(known.function.module)
     }
 }
 
 impl Prepared for Site {
     fn call(&self, scene: &Scene<'_>) -> i32 {
-        SHOWN.with(|shown| match shown.try_borrow_mut() {
-            Ok(mut shown) => self.0.run(shown.to(scene)),
+        let begin = self.meter.begin();
+        let code = SHOWN.with(|shown| match shown.try_borrow_mut() {
+            Ok(mut shown) => self.call.run(shown.to(scene)),
             // A function that runs a script: its own message is in use.
-            Err(_) => self.0.run(Shown::default().to(scene)),
-        })
+            Err(_) => self.call.run(Shown::default().to(scene)),
+        });
+        self.meter.function(scene.shard(), begin);
+        code
     }
 }
 

@@ -95,6 +95,38 @@ fn functions_are_prepared_called_freed_and_ended_on_the_thread_of_their_module()
 }
 
 #[test]
+fn functions_over_the_budget_of_callbacks_are_counted_and_told_of() {
+    let Some(workshop) = Workshop::new("modules-calls-slow", &["message"]) else {
+        return;
+    };
+    let mut server = workshop.serve(
+        "loadmodule \"message.so\"\n\
+         modparam(\"binrush\", \"callback_budget\", 100000)\n\
+         route { look(); if ($bin(type) == 2) dawdle(\"150\"); }",
+    );
+    server.send_all((1..4).map(|command| packet("nobody", command, "x", 1)));
+    let told = server.process.event("module");
+    assert_eq!(told["module"], "message", "{told}");
+    let text = told["text"].as_str().expect("it is said in words");
+    assert!(
+        text.contains("1 function call took longer than 100ms"),
+        "{text}"
+    );
+    let page = metrics(&server);
+    let library = [("library", "message")];
+    let over = page.value("binrush_library_functions_over_budget_total", &library);
+    assert_eq!(over, Some(1.0));
+    let longest = page.value("binrush_library_longest_callback_seconds", &library);
+    assert!(longest >= Some(0.15), "{longest:?}");
+    server.wait_until_read();
+    let (_, total) = server.stop_after("TERM");
+    let of_module = of_module(&total, "message");
+    assert_eq!(of_module["functions"], 4, "{total}");
+    assert_eq!(of_module["functions_over_budget"], 1, "{total}");
+    assert_eq!(of_module["calls"], 0, "{total}");
+}
+
+#[test]
 fn a_call_that_no_module_takes_is_told_with_its_place_before_anything_is_opened() {
     let Some(workshop) = Workshop::new("modules-calls-refused", &["calls", "tutorial"]) else {
         return;

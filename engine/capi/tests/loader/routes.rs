@@ -2,9 +2,12 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use binrush::bin::Poison;
+use binrush::handler::{CallbackCounts, Care};
 use binrush::loader::{Message, Modules};
-use binrush::script::ModuleFunctions;
+use binrush::script::{ModuleFunctions, Terms};
 use binrush_engine::dispatch::front::Front;
 use binrush_engine::script::{Events, Host, Level, LinkError, Params, Program, Script, Scripts};
 use binrush_engine::{Origin, ShardId, Timestamp};
@@ -43,8 +46,13 @@ struct Routes {
 
 impl Routes {
     fn new(modules: &Arc<Modules>, text: &str) -> Self {
+        Self::counted(modules, text, &Arc::new(CallbackCounts::new(1)))
+    }
+
+    fn counted(modules: &Arc<Modules>, text: &str, counts: &Arc<CallbackCounts>) -> Self {
         let said = Arc::new(Said::default());
-        let program = link(modules, text, &said).unwrap_or_else(|error| panic!("{error}"));
+        let program = link(modules, text, &said, counts);
+        let program = program.unwrap_or_else(|error| panic!("{error}"));
         let scripts = Scripts::new(program, Arc::new(Events::new([])), 1, ShardId(0));
         let front = scripts.fronts()(ShardId(0)).expect("it has routes");
         Self { front, said }
@@ -63,11 +71,29 @@ impl Routes {
     }
 }
 
-fn link(modules: &Arc<Modules>, text: &str, said: &Arc<Said>) -> Result<Program, LinkError> {
+fn link(
+    modules: &Arc<Modules>,
+    text: &str,
+    said: &Arc<Said>,
+    counts: &Arc<CallbackCounts>,
+) -> Result<Program, LinkError> {
     let (script, _) =
         Script::read(Path::new("a.cfg"), text.into()).unwrap_or_else(|error| panic!("{error}"));
-    let functions = ModuleFunctions::new(modules, |_| false);
+    let functions = ModuleFunctions::new(modules, |_| terms(counts));
     Program::link(&script, Arc::new(functions), Arc::clone(said) as _)
+}
+
+/// Of a module that has a home, and whose calls may take so long that they never do beside other tests.
+fn terms(counts: &Arc<CallbackCounts>) -> Terms {
+    Terms {
+        is_reentrant: false,
+        care: Care {
+            module: "one of them",
+            counts: Arc::clone(counts),
+            budget: Some(Duration::from_millis(100)),
+            poison: Poison::Off,
+        },
+    }
 }
 
 /// A packet of `len` bytes: one text of letters.
@@ -151,4 +177,22 @@ fn a_route_without_a_packet_shows_an_empty_text() {
             .turn(Timestamp::from_nanos(seconds * 1_000_000_000));
     }
     assert_eq!(routes.said(), ["-1", "-1", "1"].repeat(2));
+}
+
+#[test]
+fn each_call_of_a_function_is_counted_and_so_is_each_that_takes_too_long() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let modules = Arc::new(workshop.modules(&["message"]));
+    let counts = Arc::new(CallbackCounts::new(1));
+    let text = "route { look(); if ($ml == 100) dawdle(\"120\"); }";
+    let mut routes = Routes::counted(&modules, text, &counts);
+    for len in [200, 100, 300] {
+        routes.packet(len);
+    }
+    let totals = counts.totals();
+    assert_eq!((totals.functions, totals.functions_over_budget), (4, 1));
+    assert!(totals.longest >= Duration::from_millis(120), "{totals:?}");
+    assert_eq!((totals.calls, totals.over_budget), (0, 0), "{totals:?}");
 }

@@ -49,7 +49,7 @@ pub(super) fn families(modules: &Modules) -> Vec<MetricFamily> {
     let rest = [
         gauges(
             "binrush_library_longest_callback_seconds",
-            "What the longest callback of a module from a shared library took; 0 without a callback_budget.",
+            "What the longest callback or function of a module from a shared library took; 0 without a callback_budget.",
             longest,
         ),
         counters(
@@ -74,7 +74,7 @@ fn value(of: &Statistic) -> f64 {
     }
 }
 
-const COUNTERS: [OfModule; 4] = [
+const COUNTERS: [OfModule; 6] = [
     (
         "binrush_library_callbacks_total",
         "Packets that a callback of a module from a shared library was called with.",
@@ -94,6 +94,16 @@ const COUNTERS: [OfModule; 4] = [
         "binrush_library_not_called_total",
         "Packets of before 2.3 that came for a callback of the 3.x API.",
         |totals| totals.not_called,
+    ),
+    (
+        "binrush_library_functions_total",
+        "Calls of functions of a module from a shared library by routes.",
+        |totals| totals.functions,
+    ),
+    (
+        "binrush_library_functions_over_budget_total",
+        "Calls of functions by routes that took longer than callback_budget.",
+        |totals| totals.functions_over_budget,
     ),
 ];
 
@@ -119,6 +129,8 @@ mod tests {
             misread: 2,
             over_budget: 1,
             not_called: 3,
+            functions: 6,
+            functions_over_budget: 5,
             longest: Duration::from_micros(1500),
         };
         let status = Status {
@@ -142,6 +154,8 @@ mod tests {
             ("binrush_library_misread_total", 2.0),
             ("binrush_library_over_budget_total", 1.0),
             ("binrush_library_not_called_total", 3.0),
+            ("binrush_library_functions_total", 6.0),
+            ("binrush_library_functions_over_budget_total", 5.0),
             ("binrush_library_longest_callback_seconds", 0.0015),
         ] {
             assert_eq!(page.value(name, &library), Some(value), "{name}");

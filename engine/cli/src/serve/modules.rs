@@ -23,11 +23,11 @@ use binrush::bin::{self, Poison, Registration};
 use binrush::handler::{CallbackCounts, CallbackTotals, Care};
 use binrush::loader::{Loader, ModuleId, Modules, Options, ParamError, Value};
 use binrush::running;
-use binrush::script::ModuleFunctions;
+use binrush::script::{ModuleFunctions, Terms};
 use binrush::support::timers;
 use binrush_engine::config::{self, Excerpt, Libraries, LibraryStatement, Named};
 use binrush_engine::engine::estate::Group;
-use binrush_engine::engine::{Begun, SHARDS_MAX};
+use binrush_engine::engine::{Begun, READERS_MAX, SHARDS_MAX};
 use binrush_engine::event::Bus;
 use binrush_engine::{NameId, NoBeginning, Registry, ShardId};
 use serde_json::json;
@@ -74,8 +74,7 @@ struct One {
     /// Its `loadmodule`.
     at: Excerpt,
     is_reentrant: bool,
-    /// With the counts of this run: each has its own, as all that is counted of packets.
-    care: Mutex<Care>,
+    care: Care,
     /// By `mod_init`.
     registrations: Vec<Registration>,
     late: Mutex<Late>,
@@ -152,15 +151,16 @@ impl Loaded {
                 file: modules.file(id).to_owned(),
                 at: places[id.index()].clone(),
                 is_reentrant: libraries.is_reentrant(name),
-                care: Mutex::new(Care {
+                care: Care {
                     module: name,
-                    counts: Arc::new(CallbackCounts::new(SHARDS_MAX)),
+                    // Routes run on readers, too, whose numbers are behind those of the others.
+                    counts: Arc::new(CallbackCounts::new(SHARDS_MAX + READERS_MAX)),
                     budget: libraries.callback_budget,
                     poison: match libraries.poison {
                         true => Poison::On,
                         false => Poison::Off,
                     },
-                }),
+                },
                 registrations,
                 late: Mutex::default(),
                 begun: Mutex::default(),
@@ -252,7 +252,8 @@ impl Loaded {
         settings: &Settings,
     ) -> anyhow::Result<NameId> {
         for one in &self.each {
-            one.care().counts = Arc::new(CallbackCounts::new(SHARDS_MAX));
+            // Each run has its own counts, as all that is counted of packets.
+            one.care.counts.start_over();
         }
         // Those of child_init, which are of an earlier run and are not told again where a module is not reentrant, come behind all of
         // mod_init, as they did there: of two with one name the last has it.
@@ -261,7 +262,7 @@ impl Loaded {
         for (one, entries) in first.chain(late) {
             for entry in entries {
                 let name = entry.name().to_vec();
-                let care = one.care().clone();
+                let care = one.care.clone();
                 registry.register(&name, move |shard| entry.handler(shard, &care))?;
                 if !one.is_reentrant {
                     registry.keep_on_one_shard(&name, HOME);
@@ -321,7 +322,7 @@ impl Loaded {
         settings.warnings.extend(idle);
         for one in &self.each {
             for entry in one.news() {
-                let care = one.care().clone();
+                let care = one.care.clone();
                 let name = entry.name().to_vec();
                 let make = move |shard| entry.handler(shard, &care);
                 let registered = match one.is_reentrant {
@@ -374,7 +375,7 @@ impl Loaded {
     pub(super) fn counts(&self) -> Vec<metrics::Module> {
         let counts = self.each.iter().map(|one| metrics::Module {
             name: one.name.to_owned(),
-            callbacks: one.care().counts.totals(),
+            callbacks: one.care.counts.totals(),
         });
         counts.collect()
     }
@@ -382,8 +383,12 @@ impl Loaded {
     /// What scripts may call.
     pub(super) fn functions(&self) -> ModuleFunctions {
         ModuleFunctions::new(&self.modules, |name| {
-            let mut reentrant = self.each.iter().filter(|one| one.is_reentrant);
-            reentrant.any(|one| one.name == name)
+            let mut named = self.each.iter().filter(|one| one.name == name);
+            let one = named.next().expect("each module is one of them");
+            Terms {
+                is_reentrant: one.is_reentrant,
+                care: one.care.clone(),
+            }
         })
     }
 
@@ -430,10 +435,6 @@ impl Drop for Loaded {
 }
 
 impl One {
-    fn care(&self) -> MutexGuard<'_, Care> {
-        self.care.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// On the thread of a shard that runs its code. Threads that are started again have a `child_init` of a reentrant module
     /// again, whose threads each have handles of their own; one that expects a process would not expect a second.
     fn begin(
@@ -585,6 +586,8 @@ pub(super) fn line(module: &metrics::Module) -> String {
         misread,
         over_budget,
         not_called,
+        functions,
+        functions_over_budget,
         longest,
     } = module.callbacks;
     let mut line = format!("module {}: {}", module.name, counted(calls, "callback"));
@@ -592,6 +595,8 @@ pub(super) fn line(module: &metrics::Module) -> String {
         ("misread", misread),
         ("over budget", over_budget),
         ("not called", not_called),
+        ("function calls", functions),
+        ("of them over budget", functions_over_budget),
     ] {
         if count > 0 {
             line.push_str(&format!(", {count} {what}"));
@@ -613,6 +618,8 @@ pub(super) fn json(modules: &[metrics::Module]) -> serde_json::Value {
             "misread": callbacks.misread,
             "over_budget": callbacks.over_budget,
             "not_called": callbacks.not_called,
+            "functions": callbacks.functions,
+            "functions_over_budget": callbacks.functions_over_budget,
             "longest_ns": u64::try_from(callbacks.longest.as_nanos()).unwrap_or(u64::MAX),
         })
     });

@@ -53,6 +53,7 @@ impl News {
             let more = json!({
                 "module": name,
                 "over_budget": callbacks.over_budget - before.over_budget,
+                "functions_over_budget": callbacks.functions_over_budget - before.functions_over_budget,
                 "misread": callbacks.misread - before.misread,
                 "not_called": callbacks.not_called - before.not_called,
             });
@@ -130,11 +131,19 @@ fn in_words(
     budget: Option<Duration>,
 ) -> Option<String> {
     let mut said = Vec::new();
-    let over = now.over_budget - before.over_budget;
-    if let (1.., Some(budget)) = (over, budget) {
+    let over = [
+        (now.over_budget - before.over_budget, "callback"),
+        (
+            now.functions_over_budget - before.functions_over_budget,
+            "function call",
+        ),
+    ];
+    let over = over.into_iter().filter(|(count, _)| *count > 0);
+    let over: Vec<_> = over.map(|(count, what)| counted(count, what)).collect();
+    if let Some(budget) = budget.filter(|_| !over.is_empty()) {
         said.push(format!(
             "{} took longer than {budget:?}, the longest so far {:?}",
-            counted(over, "callback"),
+            over.join(" and "),
             Duration::from_micros(u64::try_from(now.longest.as_micros()).unwrap_or(u64::MAX))
         ));
     }
@@ -172,8 +181,9 @@ mod tests {
                 calls: 100,
                 misread,
                 over_budget,
-                not_called: 0,
+                functions_over_budget: misread,
                 longest: Duration::from_nanos(2_500_700),
+                ..CallbackTotals::default()
             },
         }]
     }
@@ -192,7 +202,7 @@ mod tests {
             "module counter: 1 callback took longer than 1ms, the longest so far 2.5ms".to_owned();
         assert_eq!(texts(1, 1, 0), [first]);
         assert!(texts(2, 5, 0).is_empty());
-        let second = "module counter: 4 callbacks took longer than 1ms, the longest so far 2.5ms; 2 callbacks read past the end of a packet, or as something that it is not".to_owned();
+        let second = "module counter: 4 callbacks and 2 function calls took longer than 1ms, the longest so far 2.5ms; 2 callbacks read past the end of a packet, or as something that it is not".to_owned();
         assert_eq!(texts(11, 5, 2), [second]);
         assert!(texts(60, 5, 2).is_empty());
     }
