@@ -21,6 +21,8 @@ mod events;
 mod lives;
 /// Names, and on which threads they are called.
 mod names;
+/// Files that modules open after they were confined.
+mod opened;
 /// Modules with which no server starts.
 mod refused;
 /// Routes that call functions.

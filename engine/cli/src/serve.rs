@@ -335,7 +335,7 @@ fn serve_once(
     // From here on there are threads, which have the rights of this one.
     let confined = settings.confine.then(|| {
         let mut files = settings.files(args);
-        modules.iter().for_each(|modules| modules.reads(&mut files));
+        modules.iter().for_each(|modules| modules.opens(&mut files));
         confine::confine(&files)
     });
     let output = output()?;

@@ -101,7 +101,7 @@ pub use doubts::{Doubt, doubts};
 pub use error::{ConfigError, ConfigWarning, PROBLEMS_MAX, Problem, Topic};
 pub(crate) use error::{did_you_mean, quoted};
 pub use import::{ImportError, ImportOptions, Imported, Kept, LeftOut, Reason, import};
-pub use libraries::{Libraries, LibraryStatement, Named};
+pub use libraries::{Libraries, LibraryStatement, Named, Placed};
 pub use limits::CONNECTIONS_MAX;
 pub use listener::{Endpoint, EndpointError, Listener, Protocol};
 pub use modules::Part;

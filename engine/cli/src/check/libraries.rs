@@ -1,6 +1,6 @@
 //! What is about modules from shared libraries. Nothing is opened: whether they are there and fit, `binrush serve` finds out.
 
-use binrush_engine::config::{Config, LibraryStatement, Named, Value, without_password};
+use binrush_engine::config::{Config, LibraryStatement, Named, Placed, Value, without_password};
 use serde_json::json;
 
 use crate::text::Harmless;
@@ -47,6 +47,14 @@ pub(super) fn lines(config: &Config) -> Vec<(&'static str, String)> {
         if !names.is_empty() {
             let names: Vec<_> = names.iter().map(|named| &named.name[..]).collect();
             lines.push((what, names.join(", ")));
+        }
+    }
+    for (what, opened) in [("reads", &libraries.reads), ("writes", &libraries.writes)] {
+        if !opened.is_empty() {
+            let paths: Vec<_> = paths(opened)
+                .map(|path| Harmless(&path).to_string())
+                .collect();
+            lines.push((what, format!("modules: {}", paths.join(", "))));
         }
     }
     let budget = match libraries.callback_budget {
@@ -98,10 +106,16 @@ pub(super) fn json(config: &Config) -> serde_json::Value {
         "statements": statements.collect::<Vec<_>>(),
         "override": names(&libraries.overrides),
         "reentrant": names(&libraries.reentrant),
+        "module_reads": paths(&libraries.reads).collect::<Vec<_>>(),
+        "module_writes": paths(&libraries.writes).collect::<Vec<_>>(),
         "poison": libraries.poison,
         "callback_budget_us": budget.map(|budget| u64::try_from(budget.as_micros()).unwrap_or(u64::MAX)),
         "trusted_dir": libraries.trusted_dir,
         // Of the script; whether there are such is not known here.
         "functions": config.script.functions(),
     })
+}
+
+fn paths(of: &[Placed]) -> impl Iterator<Item = String> {
+    of.iter().map(|each| each.path.display().to_string())
 }

@@ -48,6 +48,8 @@ mod late;
 mod lookout;
 /// What is told of modules while they run.
 mod news;
+/// Files that they open after they were confined.
+mod opened;
 /// Events that they raise.
 mod raised;
 
@@ -61,6 +63,8 @@ pub(super) struct Loaded {
     each: Vec<Arc<One>>,
     /// Every shard that may run code of modules has one more, and drops it with its handlers at its end.
     presence: Arc<()>,
+    /// What is set about them.
+    libraries: Libraries,
     /// SIGTERM or SIGINT came.
     stop: Arc<AtomicBool>,
 }
@@ -116,11 +120,15 @@ impl Loaded {
                 return Err(Refused::named(wanted, "reentrant", "module", "is loaded"));
             }
         }
+        let files: Vec<_> = each.iter().map(|(id, _)| modules.file(*id)).collect();
+        let opened = opened::check(&libraries, &files, &settings.tls);
+        settings.warnings.extend(opened.map_err(Refused::Config)?);
         // From here on whatever goes wrong has to end what was initialised.
         let mut loaded = Self {
             modules: Arc::clone(&modules),
             each: Vec::new(),
             presence: Arc::default(),
+            libraries: libraries.clone(),
             stop: Arc::clone(stop),
         };
         for (id, _) in each.iter().filter(|(_, name)| libraries.is_reentrant(name)) {
@@ -335,9 +343,10 @@ impl Loaded {
         Ok(())
     }
 
-    /// What a module may look at after the start: what lies beside it.
-    pub(super) fn reads(&self, files: &mut Files) {
+    /// What a module may open after the start: what lies beside it, and what the configuration says.
+    pub(super) fn opens(&self, files: &mut Files) {
         self.each.iter().for_each(|one| files.reads(&one.file));
+        opened::give(&self.libraries, files);
     }
 
     /// For the ready line.

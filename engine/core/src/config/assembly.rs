@@ -4,6 +4,7 @@
 //! above it. What depends on the whole (ports, access, the number of shards) is settled at the end.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use binrush_store::sockets::{SocketMap, SocketSet};
 use regex_lite::{Regex, RegexBuilder};
@@ -11,7 +12,7 @@ use regex_lite::{Regex, RegexBuilder};
 use super::clusters::Clusters;
 use super::error::{ConfigWarning, PROBLEMS_MAX, Problem, Topic, did_you_mean, nearest, quoted};
 use super::globals;
-use super::libraries::{Libraries, LibraryStatement, Named, stem};
+use super::libraries::{Libraries, LibraryStatement, Named, Placed, stem};
 use super::limits::{Limit, Limits};
 use super::listener::{self, Host, Protocol};
 use super::modules::Part;
@@ -450,6 +451,12 @@ impl Assembly {
             Ok(Some(Added::Reentrant(names))) => {
                 add_names(&mut self.libraries.reentrant, names, &excerpt)
             }
+            Ok(Some(Added::ModuleReads(path))) => {
+                add_path(&mut self.libraries.reads, path, excerpt)
+            }
+            Ok(Some(Added::ModuleWrites(path))) => {
+                add_path(&mut self.libraries.writes, path, excerpt)
+            }
             Ok(Some(Added::Peer(addr, settings))) => self.sender(addr, settings, &excerpt),
             Ok(None) => {
                 let place = excerpt.place;
@@ -506,6 +513,13 @@ fn add_names(known: &mut Vec<Named>, names: Vec<String>, at: &Excerpt) {
             let at = at.clone();
             known.push(Named { name, at });
         }
+    }
+}
+
+/// Each path once, likewise.
+fn add_path(known: &mut Vec<Placed>, path: PathBuf, at: Excerpt) {
+    if known.len() < STATEMENTS_MAX && known.iter().all(|each| each.path != path) {
+        known.push(Placed { path, at });
     }
 }
 

@@ -21,6 +21,10 @@ pub struct Libraries {
     pub overrides: Vec<Named>,
     /// Modules whose code may run on all shards at once.
     pub reentrant: Vec<Named>,
+    /// Files and folders that modules read after they were confined: absolute.
+    pub reads: Vec<Placed>,
+    /// Those that they write to, likewise.
+    pub writes: Vec<Placed>,
     /// Whether a packet's memory is overwritten when a callback has returned.
     pub poison: bool,
     /// A callback that takes longer is counted and told of; `None`: nobody looks.
@@ -67,12 +71,23 @@ pub struct Named {
     pub at: Excerpt,
 }
 
+/// A path in a setting, and where that stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// The path.
+    pub path: PathBuf,
+    /// The value that it is.
+    pub at: Excerpt,
+}
+
 impl Default for Libraries {
     fn default() -> Self {
         Self {
             statements: Vec::new(),
             overrides: Vec::new(),
             reentrant: Vec::new(),
+            reads: Vec::new(),
+            writes: Vec::new(),
             poison: false,
             callback_budget: Some(CALLBACK_BUDGET),
             trusted_dir: None,
@@ -98,10 +113,13 @@ impl Libraries {
             .collect()
         };
         let names = |of: &[Named]| -> Vec<_> { of.iter().map(|each| each.name.clone()).collect() };
+        let paths = |of: &[Placed]| -> Vec<_> { of.iter().map(|each| each.path.clone()).collect() };
         let rest = |libraries: &Self| {
             (
                 names(&libraries.overrides),
                 names(&libraries.reentrant),
+                paths(&libraries.reads),
+                paths(&libraries.writes),
                 libraries.poison,
                 libraries.callback_budget,
                 libraries.trusted_dir.clone(),

@@ -92,6 +92,10 @@ pub(super) enum Added {
     Overrides(Vec<String>),
     /// `reentrant`.
     Reentrant(Vec<String>),
+    /// `module_reads`.
+    ModuleReads(PathBuf),
+    /// `module_writes`.
+    ModuleWrites(PathBuf),
 }
 
 /// Why a setting cannot be made.
@@ -144,6 +148,12 @@ impl Own {
             "reentrant" => {
                 let names = modules::names(value, modules::REENTRANT)?;
                 return Ok(Some(Added::Reentrant(names)));
+            }
+            "module_reads" => {
+                return modules::path(value).map(|path| Some(Added::ModuleReads(path)));
+            }
+            "module_writes" => {
+                return modules::path(value).map(|path| Some(Added::ModuleWrites(path)));
             }
             "shards" => self.shards = Some(number(value, 0, SHARDS_MAX.into())?),
             "backend" => self.backend = Some(choice(value, &BACKENDS)?),
@@ -290,10 +300,12 @@ fn address(value: &Value) -> Result<SocketAddr, Refused> {
     text(value, expected)?.parse().map_err(refused)
 }
 
-const NAMES: [&str; 41] = [
+const NAMES: [&str; 43] = [
     "trusted_dir",
     "override",
     "reentrant",
+    "module_reads",
+    "module_writes",
     "poison",
     "callback_budget",
     "relay",

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::state::folder;
+use super::state::{absolute, folder};
 use super::{Refused, SWITCH, choice, number, text};
 use crate::config::libraries::Libraries;
 use crate::config::syntax::Value;
@@ -52,11 +52,19 @@ pub(super) fn names(value: &Value, expected: &str) -> Result<Vec<String>, Refuse
     names.collect()
 }
 
+/// What modules open after the start.
+pub(super) fn path(value: &Value) -> Result<PathBuf, Refused> {
+    absolute(value, OPENED)
+}
+
 /// What `override` takes.
 pub(super) const OVERRIDES: &str = "names of packets such as \"dialog,ul\"";
 
 /// What `reentrant` takes.
 pub(super) const REENTRANT: &str = "names of modules such as \"counter,quota\"";
+
+/// What `module_reads` and `module_writes` take.
+const OPENED: &str = "the absolute path of a file or a folder such as \"/etc/quota\",";
 
 /// A minute, in microseconds.
 const BUDGET_MAX_US: u32 = 60_000_000;

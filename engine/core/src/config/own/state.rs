@@ -52,11 +52,15 @@ impl State {
     }
 }
 
-/// A relative one would depend on who started the process.
 pub(super) fn folder(value: &Value) -> Result<PathBuf, Refused> {
-    let path = text(value, FOLDER)?;
+    absolute(value, FOLDER)
+}
+
+/// A relative path would depend on who started the process.
+pub(super) fn absolute(value: &Value, expected: &str) -> Result<PathBuf, Refused> {
+    let path = text(value, expected)?;
     if !path.starts_with('/') || path.contains(char::is_control) || path.len() > PATH_LEN_MAX {
-        return Err(Refused::Value(FOLDER.to_owned()));
+        return Err(Refused::Value(expected.to_owned()));
     }
     Ok(path.into())
 }

@@ -1,7 +1,7 @@
 //! Modules that are not built in.
 
 use super::*;
-use crate::config::{Libraries, LibraryStatement};
+use crate::config::{Libraries, LibraryStatement, Placed};
 use std::time::Duration;
 
 fn libraries(text: &str) -> Libraries {
@@ -101,6 +101,10 @@ fn what_is_set_about_libraries_is_kept_with_its_place() {
         modparam("binrush", "override", "ul,greeting")
         modparam("binrush", "reentrant", "counter")
         modparam("binrush", "poison", "on")
+        modparam("binrush", "module_reads", "/etc/quota")
+        modparam("binrush", "module_reads", "/etc/quota.conf")
+        modparam("binrush", "module_reads", "/etc/quota")
+        modparam("binrush", "module_writes", "/var/lib/quota")
         modparam("binrush", "callback_budget", 250)
     "#;
     let found = libraries(text);
@@ -110,6 +114,17 @@ fn what_is_set_about_libraries_is_kept_with_its_place() {
         .collect();
     assert_eq!(overrides, [("dialog", 3), ("ul", 3), ("greeting", 4)]);
     assert_eq!(found.reentrant[0].name, "counter");
+    let paths = |placed: &[Placed]| -> Vec<_> {
+        let each = placed.iter();
+        each.map(|each| (each.path.display().to_string(), each.at.place.line))
+            .collect()
+    };
+    let reads = [
+        ("/etc/quota".to_owned(), 7),
+        ("/etc/quota.conf".to_owned(), 8),
+    ];
+    assert_eq!(paths(&found.reads), reads);
+    assert_eq!(paths(&found.writes), [("/var/lib/quota".to_owned(), 10)]);
     assert!(found.poison);
     assert_eq!(found.callback_budget, Some(Duration::from_micros(250)));
     let told = found.overrides[2].at.problem("nobody registers it");
@@ -126,6 +141,31 @@ fn what_is_set_about_libraries_is_kept_with_its_place() {
         &with_listener("modparam(\"binrush\", \"poison\", 1)"),
         "a.cfg:2:31: poison: one of \"on\", \"off\" expected, not 1",
     );
+}
+
+#[test]
+fn a_path_that_depends_on_who_starts_the_process_is_refused() {
+    for name in ["module_reads", "module_writes"] {
+        let error = refused(
+            &with_listener(&format!("modparam(\"binrush\", \"{name}\", \"etc\")")),
+            "a.cfg:2:",
+        );
+        let expected = format!(
+            "{name}: the absolute path of a file or a folder such as \"/etc/quota\", expected, not \"etc\""
+        );
+        assert!(error.contains(&expected), "{error}");
+    }
+}
+
+#[test]
+fn libraries_say_the_same_wherever_it_stands_and_something_else_with_another_path() {
+    let of = |line: &str| libraries(&format!("loadmodule \"counter.so\"\n{line}"));
+    let one = of("modparam(\"binrush\", \"module_reads\", \"/a\")");
+    assert!(one.says_the_same(&of("\n\nmodparam(\"binrush\", \"module_reads\", \"/a\")")));
+    for other in ["reads\", \"/b", "writes\", \"/a"] {
+        let other = of(&format!("modparam(\"binrush\", \"module_{other}\")"));
+        assert!(!one.says_the_same(&other));
+    }
 }
 
 #[test]
