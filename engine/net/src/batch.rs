@@ -9,6 +9,8 @@
 //! size that no sender can change (a frame may hold 65 535 segments of one byte), and 64 datagrams of one
 //! train cost one look-up of their frame.
 
+use std::net::SocketAddr;
+
 use crate::slab::{FrameId, Slab};
 
 /// The datagrams of one receive, in the order of arrival, and the frames they lie in.
@@ -19,13 +21,14 @@ use crate::slab::{FrameId, Slab};
 #[derive(Debug)]
 pub struct Batch {
     descriptors: Vec<Descriptor>,
+    /// Where each frame's datagrams came from; empty where nobody asked, and what was pushed without is at its end.
+    sources: Vec<Option<SocketAddr>>,
     capacity: usize,
     /// Datagrams in all descriptors together.
     datagrams: usize,
 }
 
-/// What lies in a frame. The peer is not in it: no backend asks for the source address, which would cost
-/// more than everything else that is done per datagram above the kernel.
+/// What lies in a frame. Its source is not in it: most never ask for that, and their descriptors stay short.
 #[derive(Debug)]
 struct Descriptor {
     frame: FrameId,
@@ -43,6 +46,9 @@ pub struct Datagram<'a> {
     pub bytes: &'a [u8],
     /// The kernel had more than the frame could hold, and threw the rest away.
     pub truncated: bool,
+    /// Where it came from, an IPv4 address as such; `None` where it was [not asked
+    /// for](crate::RxQueue::ask_sources), or the kernel did not say. All datagrams of a train have one.
+    pub source: Option<&'a SocketAddr>,
 }
 
 impl Batch {
@@ -55,6 +61,7 @@ impl Batch {
         assert!(frames > 0, "a batch of no frames");
         Self {
             descriptors: Vec::with_capacity(frames),
+            sources: Vec::new(),
             capacity: frames,
             datagrams: 0,
         }
@@ -96,6 +103,19 @@ impl Batch {
         });
     }
 
+    /// Says where what was pushed last came from; nobody could tell, for `None`. For backends that were asked, which
+    /// say it of each frame or of none.
+    ///
+    /// Allocates the first time, room for all frames.
+    #[inline]
+    pub fn came_from(&mut self, source: Option<SocketAddr>) {
+        if self.sources.capacity() == 0 {
+            self.sources.reserve_exact(self.capacity);
+        }
+        self.sources.push(source);
+        debug_assert_eq!(self.sources.len(), self.descriptors.len(), "said of each");
+    }
+
     /// Gives all frames back to `slab` and empties the batch.
     ///
     /// # Panics
@@ -103,6 +123,7 @@ impl Batch {
     #[inline]
     pub fn release(&mut self, slab: &mut Slab) {
         self.datagrams = 0;
+        self.sources.clear();
         // In this order a backend that arms its slots from the last to the first finds every frame in the
         // slot it had before.
         for descriptor in self.descriptors.drain(..) {
@@ -119,11 +140,13 @@ impl Batch {
     pub fn datagrams<'a>(&'a self, slab: &'a Slab) -> impl ExactSizeIterator<Item = Datagram<'a>> {
         Datagrams {
             descriptors: self.descriptors.iter(),
+            sources: self.sources.iter(),
             slab,
             left: self.datagrams,
             rest: &[],
             segment_len: 0,
             truncated: false,
+            source: None,
         }
     }
 
@@ -159,6 +182,7 @@ impl Batch {
 /// Walks the descriptors, and within each its datagrams.
 struct Datagrams<'a> {
     descriptors: std::slice::Iter<'a, Descriptor>,
+    sources: std::slice::Iter<'a, Option<SocketAddr>>,
     slab: &'a Slab,
     /// Datagrams still to come.
     left: usize,
@@ -166,6 +190,7 @@ struct Datagrams<'a> {
     rest: &'a [u8],
     segment_len: usize,
     truncated: bool,
+    source: Option<&'a SocketAddr>,
 }
 
 impl<'a> Iterator for Datagrams<'a> {
@@ -178,6 +203,7 @@ impl<'a> Iterator for Datagrams<'a> {
             self.rest = &self.slab.frame(&descriptor.frame)[..descriptor.len as usize];
             self.segment_len = descriptor.segment_len as usize;
             self.truncated = descriptor.truncated;
+            self.source = self.sources.next().and_then(Option::as_ref);
         }
         // An empty datagram passes here as well: both lengths are 0.
         let (bytes, rest) = self.rest.split_at(self.segment_len.min(self.rest.len()));
@@ -186,6 +212,7 @@ impl<'a> Iterator for Datagrams<'a> {
         Some(Datagram {
             bytes,
             truncated: self.truncated && rest.is_empty(),
+            source: self.source,
         })
     }
 
@@ -221,7 +248,8 @@ mod tests {
             seen[2],
             Datagram {
                 bytes: &[2; 4],
-                truncated: false
+                truncated: false,
+                source: None
             }
         );
         assert!(seen[1].truncated);
@@ -245,6 +273,34 @@ mod tests {
             .map(|datagram| (datagram.bytes.len(), datagram.truncated))
             .collect();
         assert_eq!(seen, [(30, false), (30, false), (4, true)]);
+    }
+
+    #[test]
+    fn a_source_is_that_of_all_datagrams_of_its_frame_and_goes_with_them() {
+        let mut slab = Slab::with_frame_len(3, 64).unwrap();
+        let mut batch = Batch::new(3);
+        let [first, last] = [1, 2].map(|port| SocketAddr::from(([192, 0, 2, 7], port)));
+        batch.push_segments(slab.take().unwrap(), 50, 20, false);
+        batch.came_from(Some(first));
+        batch.push(slab.take().unwrap(), 4, false);
+        batch.came_from(None);
+        batch.push(slab.take().unwrap(), 0, false);
+        batch.came_from(Some(last));
+        let sources = |batch: &Batch| -> Vec<_> {
+            let datagrams = batch.datagrams(&slab);
+            datagrams
+                .map(|datagram| datagram.source.map(SocketAddr::port))
+                .collect()
+        };
+        assert_eq!(sources(&batch), [Some(1), Some(1), Some(1), None, Some(2)]);
+
+        batch.release(&mut slab);
+        batch.push(slab.take().unwrap(), 4, false);
+        let seen = batch.datagrams(&slab).next().unwrap();
+        assert_eq!(
+            seen.source, None,
+            "what was said of another is not said of it"
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Receiving: the trait that every backend fills, one file per backend.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,18 @@ pub trait RxQueue {
     /// ICMP error are no errors; a kernel short of memory is asked again a few times. On an error the batch is as it
     /// was, nothing that was queued is lost, and a later call goes on.
     fn recv(&mut self, slab: &mut Slab, batch: &mut Batch) -> io::Result<()>;
+
+    /// Has each datagram from now on say [where it came from](crate::Datagram::source); not to be undone.
+    ///
+    /// **Off unless asked**, because the kernel copies an address for each datagram or train then. Before the first
+    /// [`recv`](Self::recv). Allocates. A source of datagrams that come from nowhere has nothing to do.
+    fn ask_sources(&mut self) {}
+
+    /// Where its datagrams arrive, as its socket is bound: unspecified for one that takes those of all addresses of the
+    /// host. `None`: nobody knows.
+    fn local_addr(&self) -> Option<SocketAddr> {
+        None
+    }
 
     /// Memory of the kernel, in bytes, that datagrams not received yet take; 0 only if there are none, once
     /// [`drop_all`](UdpSocket::drop_all) has returned. Before that, one may be on its way into the queue.

@@ -36,6 +36,7 @@ macro_rules! conformance {
             a_socket_without_gro_gets_the_datagrams_of_a_train_one_by_one
             an_error_about_something_sent_is_not_the_end
             a_queue_that_is_dropped_leaves_the_rest_to_the_next_one
+            sources_are_told_where_they_were_asked_for_and_of_whole_trains
         );
     };
     ($backend:ty: $($behaviour:ident)+) => {
@@ -137,6 +138,20 @@ impl<Q: RxQueue> Receiver<Q> {
             .collect();
         self.batch.release(&mut self.slab);
         seen
+    }
+
+    /// Receives until nothing is there: how long each datagram was, and where it came from.
+    fn receive_sources(&mut self) -> Vec<(usize, Option<SocketAddr>)> {
+        let mut all = Vec::new();
+        loop {
+            self.receive_raw();
+            if self.batch.is_empty() {
+                return all;
+            }
+            let seen = self.batch.datagrams(&self.slab);
+            all.extend(seen.map(|datagram| (datagram.bytes.len(), datagram.source.copied())));
+            self.batch.release(&mut self.slab);
+        }
     }
 
     /// Receives until nothing is there. On loopback what was sent is queued when `send` returns, so this is all.
@@ -479,6 +494,42 @@ pub(crate) fn a_queue_that_is_dropped_leaves_the_rest_to_the_next_one<Q: OpenQue
     let mut next = source.receiver::<Q>(4).expect("there was one before");
     seen.extend(next.receive_all());
     assert_eq!(seen, sent);
+}
+
+pub(crate) fn sources_are_told_where_they_were_asked_for_and_of_whole_trains<Q: OpenQueue>() {
+    for (listen, gro) in loopback::addresses()
+        .into_iter()
+        .flat_map(|ip| [(ip, false), (ip, true)])
+    {
+        let options = UdpOptions {
+            gro,
+            ..UdpOptions::default()
+        };
+        let source = Source::new(listen, &options);
+        let Some(mut receiver) = source.receiver::<Q>(8) else {
+            return;
+        };
+        assert_eq!(receiver.queue.local_addr(), Some(source.to));
+        source.send(b"whose?");
+        assert_eq!(receiver.receive_sources(), [(6, None)]);
+
+        // Slots are used again with addresses of either length in them, and by different senders.
+        let mut receiver = source.receiver::<Q>(3).expect("there was one before");
+        receiver.queue.ask_sources();
+        let peers = [(); 4].map(|()| Peer::bind(SocketAddr::new(listen, 0)).unwrap());
+        for round in 0..5 {
+            let mut sent = Vec::new();
+            for (len, peer) in (round..).zip(&peers) {
+                peer.send_to(&vec![7; len], source.to).unwrap();
+                sent.push((len, Some(peer.local_addr().unwrap())));
+            }
+            let sender = loopback::train_sender(source.to, 20);
+            sender.send(&[9; 50]).unwrap();
+            let from = Some(sender.local_addr().unwrap());
+            sent.extend([20, 20, 10].map(|len| (len, from)));
+            assert_eq!(receiver.receive_sources(), sent);
+        }
+    }
 }
 
 /// Waits, and was woken.

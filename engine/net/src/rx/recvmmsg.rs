@@ -17,11 +17,13 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::address::{ADDRESS_LEN, Address};
 use crate::batch::Batch;
 use crate::bell::Bell;
 use crate::cmsg::{CONTROL_LEN, Control};
@@ -33,7 +35,7 @@ use crate::udp::UdpSocket;
 
 /// Receives datagrams of one [`UdpSocket`], by up to as many per system call as it has slots.
 ///
-/// Asks for no source address: that costs 90 ns per datagram, as much as all work of the engine on it.
+/// Unless [asked](RxQueue::ask_sources), it asks for no source address.
 pub struct RecvMmsg {
     socket: Arc<UdpSocket>,
     headers: Vec<libc::mmsghdr>,
@@ -43,6 +45,9 @@ pub struct RecvMmsg {
     /// Where the kernel says how a train is to be cut, slot by slot, with the same rules; empty when the socket
     /// has no `UDP_GRO`.
     controls: Vec<Control>,
+    /// Where the kernel says where a datagram came from, slot by slot, with the same rules; empty unless that is asked
+    /// for.
+    names: Vec<Address>,
     /// How many frames the next call may fill.
     take: usize,
     /// The frames of the slots `slots - armed.len()..`, last slot first.
@@ -73,6 +78,7 @@ impl OpenQueue for RecvMmsg {
             socket,
             iovecs,
             controls,
+            names: Vec::new(),
             take: slots,
             armed: Vec::with_capacity(slots),
             slab: None,
@@ -102,6 +108,10 @@ impl RecvMmsg {
             if !self.controls.is_empty() {
                 self.headers[slot].msg_hdr.msg_controllen = CONTROL_LEN as _;
             }
+            // Likewise: "value-result", the length of the address.
+            if !self.names.is_empty() {
+                self.headers[slot].msg_hdr.msg_namelen = ADDRESS_LEN;
+            }
             self.armed.push(frame);
         }
         if self.armed.is_empty() {
@@ -119,9 +129,9 @@ impl RecvMmsg {
         // SAFETY:
         // - `sockfd`: open, since `self.socket` is.
         // - "The msgvec argument is a pointer to an array of mmsghdr structures. The size of this array is
-        //   specified in vlen": a slice of ours, at most 1024 long. Each header names no address, one iovec in
-        //   `self.iovecs` and, if `msg_controllen` is not 0, a control buffer in `self.controls`; both live as
-        //   long as `self`.
+        //   specified in vlen": a slice of ours, at most 1024 long. Each header names one iovec in `self.iovecs`
+        //   and, if `msg_controllen` is not 0, a control buffer in `self.controls`; and an address in `self.names`
+        //   or none. All live as long as `self`.
         // - Each iovec from `first` on was set in `arm`, to a frame whose `FrameId` is in `self.armed`: the
         //   mapping is there (`recv` has the slab, `arm` compared its id) and nobody else may touch it.
         // - "MSG_DONTWAIT: Enables nonblocking operation" (recv(2)); "The timeout argument does not work as
@@ -153,6 +163,11 @@ impl RecvMmsg {
         };
         let len = header.msg_len;
         batch.push_segments(frame, len, segment_len.unwrap_or(len), incomplete);
+        if slot < self.names.len() {
+            // SAFETY: `slot` is in range, the kernel is done with it, and nobody has a `&mut` to it.
+            let name = unsafe { &*self.names.as_ptr().add(slot) };
+            batch.came_from(name.written(header.msg_hdr.msg_namelen));
+        }
     }
 }
 
@@ -187,6 +202,22 @@ impl RxQueue for RecvMmsg {
         Ok(())
     }
 
+    fn ask_sources(&mut self) {
+        if !self.names.is_empty() {
+            return;
+        }
+        self.names = vec![Address::NONE; self.headers.len()];
+        let names = self.names.as_mut_ptr();
+        for (slot, header) in self.headers.iter_mut().enumerate() {
+            header.msg_hdr.msg_name = names.wrapping_add(slot).cast();
+            header.msg_hdr.msg_namelen = ADDRESS_LEN;
+        }
+    }
+
+    fn local_addr(&self) -> Option<SocketAddr> {
+        self.socket.local_addr().ok()
+    }
+
     fn disarm(&mut self, slab: &mut Slab) {
         // The slots are pointed at frames again before the kernel is asked to fill them.
         self.armed.drain(..).for_each(|frame| slab.release(frame));
@@ -207,8 +238,8 @@ impl RxQueue for RecvMmsg {
     }
 }
 
-// SAFETY: the raw pointers are `headers` to `iovecs` and `controls`, which the queue owns and which move with
-// it, and `iovecs` to frames, which are used only in `recv` together with the slab, on whatever thread has both.
+// SAFETY: the raw pointers are `headers` to `iovecs`, `controls` and `names`, which the queue owns and which move
+// with it, and `iovecs` to frames, which are used only in `recv` together with the slab, on whatever thread has both.
 unsafe impl Send for RecvMmsg {}
 
 impl fmt::Debug for RecvMmsg {
@@ -221,7 +252,7 @@ impl fmt::Debug for RecvMmsg {
     }
 }
 
-/// A header that asks for no address, with `iovec` as its one buffer, and with a place for control data unless
+/// A header that asks for no address yet, with `iovec` as its one buffer, and with a place for control data unless
 /// `control` is null.
 fn header(iovec: *mut libc::iovec, control: *mut Control) -> libc::mmsghdr {
     // SAFETY: `mmsghdr` is plain integers and pointers, for which zero is a value. (It has private padding

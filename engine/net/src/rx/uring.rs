@@ -14,7 +14,7 @@
 //! many places as requests), nothing to re-arm. A request that finds nothing is not free, so the number of them
 //! follows what the last call brought.
 //!
-//! **One socket option decides the price.** Without `UDP_GRO` a request names its frame and nothing else is copied:
+//! **One socket option decides the price.** Without `UDP_GRO`, and where no sources are asked for, a request names its frame and nothing else is copied:
 //! 533 ns per 200-byte datagram, where [`RecvMmsg`](crate::RecvMmsg) takes 530. With it every request needs a
 //! message header, to tell trains: 663 ns against 565 while datagrams come alone. (Multishot receives into a buffer
 //! ring: 561 without, 637 with; in trains of 1400 bytes they are the slowest.) So leave it off here where senders
@@ -23,13 +23,16 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::{AsRawFd as _, RawFd};
+use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use io_uring::{EnterFlags, IoUring, Probe, opcode, squeue, types};
 
+use crate::address::{ADDRESS_LEN, Address};
 use crate::batch::Batch;
 use crate::bell::Bell;
 use crate::cmsg::{CONTROL_LEN, Control};
@@ -45,9 +48,13 @@ pub struct Uring {
     socket: Arc<UdpSocket>,
     /// The frame each slot's request receives into.
     frames: Vec<Option<FrameId>>,
-    /// What the requests of a socket with `UDP_GRO` point at, slot by slot; empty for others. Never grows, so the
-    /// addresses stay when `self` moves. Written through `as_mut_ptr` only, as the kernel does.
+    /// What requests with a message header point at, slot by slot: those of a socket with `UDP_GRO`, and those that ask
+    /// for sources; empty for others. Does not grow once there are requests, so the addresses stay when `self` moves.
+    /// Written through `as_mut_ptr` only, as the kernel does.
     messages: Vec<Message>,
+    /// Where the kernel says where a datagram came from, slot by slot, with the same rules; empty unless that is asked
+    /// for.
+    names: Vec<Address>,
     /// How each slot's request ended, the last time it did: a length or a negated error.
     results: Vec<i32>,
     /// Slots whose requests are in the submission queue, and which the kernel has not taken yet.
@@ -91,6 +98,7 @@ impl OpenQueue for Uring {
             socket,
             frames: (0..slots).map(|_| None).collect(),
             messages: (0..messages).map(|_| Message::nowhere()).collect(),
+            names: Vec::new(),
             results: vec![0; slots],
             queued: 0..0,
             take: slots,
@@ -118,6 +126,21 @@ impl RxQueue for Uring {
                 return Ok(());
             }
         }
+    }
+
+    fn ask_sources(&mut self) {
+        // A request that is written points at what is there now.
+        assert!(
+            self.queued.is_empty(),
+            "sources are asked for before the first receive"
+        );
+        let slots = self.frames.len();
+        self.messages.resize_with(slots, Message::nowhere);
+        self.names.resize(slots, Address::NONE);
+    }
+
+    fn local_addr(&self) -> Option<SocketAddr> {
+        self.socket.local_addr().ok()
     }
 
     fn disarm(&mut self, slab: &mut Slab) {
@@ -166,12 +189,17 @@ impl Uring {
             } else {
                 // SAFETY: `slot` is below `messages.len()`: there are as many as frames.
                 let message = unsafe { self.messages.as_mut_ptr().add(slot) };
+                let name = match self.names.is_empty() {
+                    true => ptr::null_mut(),
+                    // There are as many of them.
+                    false => self.names.as_mut_ptr().wrapping_add(slot),
+                };
                 // SAFETY: the message is ours to write: its last request has completed (`submit`), and the next
                 // one is not written yet.
-                unsafe { recvmsg(message, start, len) }
+                unsafe { recvmsg(message, name, start, len) }
             };
             // SAFETY: what the request points at is valid until it completes: it does so in `submit` before this
-            // method is called again, so before the frame, `messages` or, as `recv` has it, the slab can go.
+            // method is called again, so before the frame, `messages`, `names` or, as `recv` has it, the slab can go.
             // Dropping the queue in between drops the request too: the kernel reads the submission queue only in
             // io_uring_enter(2).
             let pushed = unsafe { self.ring.submission().push(&request.user_data(slot as u64)) };
@@ -299,6 +327,11 @@ impl Uring {
         // As in `RecvMmsg`: a train whose segment length is missing must not pass for one whole datagram.
         let incomplete = message.header.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0;
         batch.push_segments(frame, len, segment_len.unwrap_or(len), incomplete);
+        if slot < self.names.len() {
+            // SAFETY: as for the message.
+            let name = unsafe { &*self.names.as_ptr().add(slot) };
+            batch.came_from(name.written(message.header.msg_namelen));
+        }
     }
 }
 
@@ -310,8 +343,8 @@ impl Drop for Uring {
     }
 }
 
-// SAFETY: the raw pointers are in `messages`, to frames and into `messages` itself, which the queue owns and which
-// moves with it; they are used only in `recv` together with the slab, on whatever thread has both. The ring is
+// SAFETY: the raw pointers are in `messages`, to frames, to `names` and into `messages` itself, which the queue owns and
+// which move with it; they are used only in `recv` together with the slab, on whatever thread has both. The ring is
 // not made for a single thread (no IORING_SETUP_SINGLE_ISSUER).
 unsafe impl Send for Uring {}
 
@@ -340,16 +373,25 @@ fn recv(start: *mut u8, len: u32) -> squeue::Entry {
         .build()
 }
 
-/// A request for a datagram or train, and how to cut it.
+/// A request for a datagram or train, how to cut it, and into `name`, unless it is null, where it came from.
 ///
 /// # Safety
 /// `message` must be valid for writes, and no request with it may be on its way.
-unsafe fn recvmsg(message: *mut Message, start: *mut u8, len: u32) -> squeue::Entry {
+unsafe fn recvmsg(
+    message: *mut Message,
+    name: *mut Address,
+    start: *mut u8,
+    len: u32,
+) -> squeue::Entry {
     let mut fresh = Message::nowhere();
     fresh.iovec.iov_base = start.cast();
     fresh.iovec.iov_len = len as usize;
     fresh.header.msg_iovlen = 1;
     fresh.header.msg_controllen = CONTROL_LEN as _;
+    if !name.is_null() {
+        fresh.header.msg_name = name.cast();
+        fresh.header.msg_namelen = ADDRESS_LEN;
+    }
     // SAFETY: valid for writes, says the caller; so are its fields, whose addresses are taken without a reference.
     let header = unsafe {
         fresh.header.msg_iov = &raw mut (*message).iovec;

@@ -19,6 +19,8 @@ pub struct SimQueue {
     network: Network,
     addr: SocketAddr,
     index: usize,
+    /// Datagrams say where they came from.
+    tells_sources: bool,
 }
 
 impl SimQueue {
@@ -27,6 +29,7 @@ impl SimQueue {
             network,
             addr,
             index,
+            tells_sources: false,
         }
     }
 
@@ -84,6 +87,9 @@ impl RxQueue for SimQueue {
                 u32::try_from(len).expect("frames are of 64 KiB"),
                 truncated,
             );
+            if self.tells_sources {
+                batch.came_from(Some(parcel.from));
+            }
         }
         Ok(())
     }
@@ -94,6 +100,14 @@ impl RxQueue for SimQueue {
         let queue = &state.member(self.addr, self.index).queue;
         let bytes = |parcel: &Parcel| QUEUED_LEN_MIN + parcel.bytes.len() as u64;
         Ok(queue.iter().map(bytes).sum())
+    }
+
+    fn ask_sources(&mut self) {
+        self.tells_sources = true;
+    }
+
+    fn local_addr(&self) -> Option<SocketAddr> {
+        Some(self.addr)
     }
 
     /// Nothing to give back: it takes frames when it has something for them.

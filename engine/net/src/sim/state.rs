@@ -41,6 +41,8 @@ struct Flight {
 
 /// A datagram as it arrives.
 pub(super) struct Parcel {
+    /// Who sent it.
+    pub(super) from: SocketAddr,
     pub(super) bytes: Vec<u8>,
     pub(super) truncated: bool,
 }
@@ -125,6 +127,7 @@ impl State {
             return twice;
         }
         let mut parcel = Parcel {
+            from,
             bytes: bytes.to_vec(),
             truncated: false,
         };

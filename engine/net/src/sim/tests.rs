@@ -62,6 +62,28 @@ fn numbers(queue: &mut SimQueue) -> Vec<u32> {
 }
 
 #[test]
+fn datagrams_say_where_they_came_from_when_asked() {
+    let network = perfect();
+    let mut queue = network.bind(addr(A));
+    assert_eq!(queue.local_addr(), addr(A));
+    let (mut slab, mut batch) = (Slab::new(2).unwrap(), Batch::new(2));
+    let mut sources = |queue: &mut SimQueue| -> Vec<Option<SocketAddr>> {
+        for from in [B, "192.0.2.3:9"] {
+            send(&network, from, A, &[b"whose?"]);
+        }
+        queue.recv(&mut slab, &mut batch).unwrap();
+        let datagrams = batch.datagrams(&slab);
+        let sources = datagrams.map(|datagram| datagram.source.copied()).collect();
+        batch.release(&mut slab);
+        sources
+    };
+    assert_eq!(sources(&mut queue), [None, None]);
+    queue.ask_sources();
+    let both = [Some(addr(B)), Some(addr("192.0.2.3:9"))];
+    assert_eq!(sources(&mut queue), both);
+}
+
+#[test]
 fn without_faults_everything_arrives_at_once_whole_and_in_order() {
     let network = perfect();
     let mut queue = network.bind(addr(A));
