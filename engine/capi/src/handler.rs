@@ -10,11 +10,10 @@
 //! callbacks queue goes out where whoever runs them has its turn ([`bin::flush`](crate::bin::flush)).
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use binrush_engine::{Context, Handler, Origin, ShardId, Verdict};
+use binrush_engine::{Context, Handler, ShardId, Verdict};
 use binrush_wire::Packet;
 
 use crate::bin::delivery::{self, Poison, deliver};
@@ -71,12 +70,10 @@ impl ModuleHandler {
     }
 
     fn deliver(&self, context: &Context<'_>, packet: &Packet<'_>) -> delivery::Delivered {
+        let ends = context.origin().ends();
         let origin = delivery::Origin {
-            source: match context.origin() {
-                Origin::Stream { peer, .. } => Some(SocketAddr::new(peer, 0)),
-                _ => None,
-            },
-            local: None,
+            source: ends.map(|ends| ends.peer),
+            local: ends.and_then(|ends| ends.local),
             node: None,
         };
         enter(self.module, || {

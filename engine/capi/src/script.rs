@@ -8,7 +8,6 @@
 
 use std::cell::RefCell;
 use std::ffi::c_int;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use binrush_engine::Origin;
@@ -180,13 +179,17 @@ impl Shown {
 
 /// Where the packet of `scene` came from, as far as that is known; all zero where none came.
 fn received(scene: &Scene<'_>) -> ReceiveInfo {
-    match scene.origin() {
-        Some(Origin::Stream { peer, .. }) => {
-            ReceiveInfo::new(Some(SocketAddr::new(*peer, 0)), None, PROTO_BIN)
-        }
-        Some(_) => ReceiveInfo::new(None, None, PROTO_UDP),
-        None => ReceiveInfo::new(None, None, 0),
-    }
+    let ends = scene.origin().and_then(Origin::ends);
+    let proto = match scene.origin() {
+        Some(Origin::Stream { .. }) => PROTO_BIN,
+        Some(_) => PROTO_UDP,
+        None => 0,
+    };
+    ReceiveInfo::new(
+        ends.map(|ends| ends.peer),
+        ends.and_then(|ends| ends.local),
+        proto,
+    )
 }
 
 /// Whether a function with these `flags` may be called in a route of `kind`. (1.11 `sr_module.c`, `find_cmd_export_t`)

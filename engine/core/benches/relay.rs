@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use binrush_engine::relay::{Planned, TargetConfig};
-use binrush_engine::{Origin, ShardId, WallClock};
+use binrush_engine::{Ends, Origin, ShardId, WallClock};
 use binrush_store::model::Contact;
 use binrush_store::{Record, write};
 use binrush_wire::{Generation, Packet, Release, Trailer};
@@ -61,9 +61,9 @@ fn relay(label: &str, from: Release, targets: usize, packets: usize) {
     // Each once: of 1.x, what comes again and again is taken for a loop.
     let made: Vec<_> = (0..packets).map(|n| contact(n, from)).collect();
     let origin = match from.generation() {
-        Generation::Legacy => Origin::Datagram,
+        Generation::Legacy => Origin::Datagram(None),
         generation => Origin::Stream {
-            peer: [127, 42, 8, 1].into(),
+            ends: Ends::new(([127, 42, 8, 1], 40_000).into(), None),
             generation,
             release: Some(from),
         },

@@ -16,7 +16,7 @@ use binrush_engine::script::{
     Events, FunctionId, Functions, Host, Kind, Level, Prepared, Program, Scene, Script, Scripts,
     Unresolved,
 };
-use binrush_engine::{Origin, ShardId};
+use binrush_engine::{Ends, Origin, ShardId};
 use binrush_wire::{Builder, Generation, Packet, Trailer};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -86,7 +86,7 @@ fn routes(criterion: &mut Criterion) {
         .expect("it fits");
     let packet = Packet::parse(Generation::Modern, builder.seal()).expect("it was made");
     let origin = Origin::Stream {
-        peer: [192, 0, 2, 9].into(),
+        ends: Ends::new(([192, 0, 2, 9], 40_000).into(), None),
         generation: Generation::Modern,
         release: None,
     };

@@ -84,7 +84,7 @@ pub use access::{Access, Cidr};
 pub use binrush_net::{Found, handover};
 pub use clock::{Clock, MonotonicClock, Timestamp, WallClock};
 pub use dispatch::NameId;
-pub use dispatch::handler::{Context, Handler, Origin, ShardId, Told, Verdict};
+pub use dispatch::handler::{Context, Ends, Handler, Origin, ShardId, Told, Verdict};
 pub use dispatch::registry::{NameReplaced, NoBeginning, RegisterError, Registry};
 pub use dispatch::schema_handler::SchemaHandler;
 pub use engine::{

@@ -36,7 +36,7 @@ pub(crate) fn address_of_another_host() -> Option<IpAddr> {
 
 /// Straight to standard error: the runner keeps what a passing test prints to itself. On a line of its own,
 /// because the runner may have begun one.
-fn skip(reason: &str) {
+pub(crate) fn skip(reason: &str) {
     let current = thread::current();
     let test = current.name().unwrap_or("?");
     let line = format!("\nSKIPPED {test}: {reason}\n");

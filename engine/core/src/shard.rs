@@ -14,6 +14,7 @@
 use std::any::Any;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use binrush_net::{Batch, Bell, RxQueue, Slab, StreamQueue, Tx, UdpSocket};
 
 use crate::clock::{Clock, Timestamp};
 use crate::dispatch::NameId;
-use crate::dispatch::handler::ShardId;
+use crate::dispatch::handler::{Ends, Origin, ShardId};
 use crate::dispatch::registry::Dispatch;
 use crate::steering::Steering;
 use crate::stream::{CloseReason, StreamSnapshot};
@@ -63,6 +64,8 @@ pub struct Shard<Q, T, C, S: StreamQueue = NoStreams> {
     queues: Vec<Q>,
     /// What else there is to know of each queue, in the same order.
     sources: Vec<Source>,
+    /// Datagrams are to say where they came from.
+    wants_sources: bool,
     open: Box<Open<Q, T>>,
     clock: C,
     slab: Slab,
@@ -84,6 +87,8 @@ pub struct Shard<Q, T, C, S: StreamQueue = NoStreams> {
 /// What a shard knows of one of its queues.
 struct Source {
     listener: ListenerId,
+    /// Where it is bound, if datagrams say where they came from.
+    local: Option<SocketAddr>,
     /// Receives that failed since the last one that did not.
     failures: Failures,
 }
@@ -154,7 +159,7 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
     ) -> (Self, Handle) {
         let Parts {
             id,
-            queues,
+            mut queues,
             open,
             outbox,
             clock,
@@ -181,9 +186,13 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
             book,
             desk: Arc::clone(&desk),
         };
+        let wants_sources = dispatch.wants_sources;
+        let sources = listeners.into_iter().zip(&mut queues);
+        let source = |(listener, queue)| Source::new(listener, queue, wants_sources);
         let shard = Self {
-            sources: listeners.into_iter().map(Source::new).collect(),
+            sources: sources.map(source).collect(),
             queues,
+            wants_sources,
             open,
             clock,
             slab,
@@ -267,7 +276,7 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
             match self.receive(index) {
                 Ok(false) => {}
                 Ok(true) => {
-                    self.settle();
+                    self.settle(index);
                     came = true;
                 }
                 Err(error) => {
@@ -406,8 +415,9 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
         Ok(BACKOFF_MIN.saturating_mul(1 << doublings))
     }
 
-    /// Brings every datagram of the batch to its counter or its owner, and gives the frames back.
-    fn settle(&mut self) {
+    /// Brings every datagram of the batch, which came from a queue, to its counter or its owner, and gives the frames back.
+    fn settle(&mut self, index: usize) {
+        let local = self.sources[index].local;
         let Self {
             clock,
             slab,
@@ -421,11 +431,13 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
         let (mut bytes, mut kept) = (0, 0);
         for datagram in batch.datagrams(slab) {
             bytes += datagram.bytes.len();
+            let ends = datagram.source.map(|peer| Ends { peer: *peer, local });
+            let origin = Origin::Datagram(ends);
             if datagram.truncated {
                 let outcome = Outcome::Truncated;
                 floor.ledger.refuse(outcome, datagram.bytes, None);
-            } else if floor.is_mine(now, datagram.bytes) {
-                floor.packet(now, datagram.bytes);
+            } else if floor.is_mine(now, &origin, datagram.bytes) {
+                floor.packet(now, &origin, datagram.bytes);
                 kept += 1;
             }
         }
@@ -472,9 +484,10 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
                     }
                 }
                 Order::Open(listener, socket) => match (self.open)(socket) {
-                    Ok((queue, tx, is_ipv6)) => {
+                    Ok((mut queue, tx, is_ipv6)) => {
+                        let source = Source::new(listener, &mut queue, self.wants_sources);
                         self.queues.push(queue);
-                        self.sources.push(Source::new(listener));
+                        self.sources.push(source);
                         self.floor.outbox.add(listener, is_ipv6, tx);
                     }
                     Err(error) => self.give_back(error),
@@ -540,9 +553,16 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
 }
 
 impl Source {
-    fn new(listener: ListenerId) -> Self {
+    /// Of `queue`, which is asked for the sources of datagrams where they are wanted.
+    fn new(listener: ListenerId, queue: &mut impl RxQueue, wants_sources: bool) -> Self {
+        let mut local = None;
+        if wants_sources {
+            queue.ask_sources();
+            local = queue.local_addr();
+        }
         Self {
             listener,
+            local,
             failures: Failures::default(),
         }
     }

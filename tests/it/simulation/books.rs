@@ -109,7 +109,10 @@ impl Book {
         batch: impl Iterator<Item = Datagram<'a>>,
     ) {
         let before = self.taps[lane.shard].received;
-        for Datagram { bytes, truncated } in batch {
+        for Datagram {
+            bytes, truncated, ..
+        } in batch
+        {
             let tap = &mut self.taps[lane.shard];
             tap.received += 1;
             tap.bytes += bytes.len() as u64;
@@ -174,7 +177,9 @@ impl Book {
 
     /// A peer received it.
     pub(super) fn replied(&mut self, now_ns: u64, peer: SocketAddr, reply: Datagram<'_>) {
-        let Datagram { bytes, truncated } = reply;
+        let Datagram {
+            bytes, truncated, ..
+        } = reply;
         let crc = crc32::checksum(bytes);
         self.note(format_args!("{now_ns} {peer} gets {crc:08x}"));
         let sent = self.answers.get(&peer);

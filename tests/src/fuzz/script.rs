@@ -10,7 +10,7 @@ use binrush_engine::script::{
     Events, FunctionId, Functions, Host, Kind, Level, Prepared, Program, Scene, Script, Scripts,
     Unresolved,
 };
-use binrush_engine::{Origin, ShardId, Timestamp};
+use binrush_engine::{Ends, Origin, ShardId, Timestamp};
 use binrush_wire::{Builder, Generation, Packet, Trailer};
 
 /// All that a script may be made of, and some that it may not.
@@ -247,13 +247,16 @@ fn run(program: Program, module: &Arc<Module>, script: &Script) {
     };
     assert!(homes > 0, "something runs");
     let stream = Origin::Stream {
-        peer: [192, 0, 2, 9].into(),
+        ends: Ends {
+            peer: ([192, 0, 2, 9], 5555).into(),
+            local: None,
+        },
         generation: Generation::Modern,
         release: None,
     };
     let trailer = Some(Trailer::new(1, 3, 2));
     for (origin, generation, name, trailer) in [
-        (Origin::Datagram, Generation::Legacy, &b"ul"[..], None),
+        (Origin::Datagram(None), Generation::Legacy, &b"ul"[..], None),
         (stream, Generation::Modern, b"dialog-dlg-repl", trailer),
         (stream, Generation::Modern, b"dialog-dlg-repl", None),
         (stream, Generation::Modern, b"clusterer-internal", trailer),

@@ -19,7 +19,7 @@ use crate::abi::base::{BinPacket, ReceiveInfo, Str};
 /// Where a packet came from, as far as anybody asked.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Origin {
-    /// The sender; port 0: not known.
+    /// The sender.
     pub source: Option<SocketAddr>,
     /// Ours.
     pub local: Option<SocketAddr>,

@@ -173,10 +173,11 @@ impl Door {
 
 impl Handler for Door {
     fn handle(&mut self, context: &mut Context<'_>, packet: &Packet<'_>) -> Verdict {
-        // Clusters came with connections; nobody knows where a datagram came from.
-        let Origin::Stream { peer, .. } = context.origin() else {
+        // Clusters came with connections; whoever sends a datagram says himself where it comes from.
+        let Origin::Stream { ends, .. } = context.origin() else {
             return Verdict::Refused(Refusal::ForeignAddress);
         };
+        let peer = ends.peer.ip();
         let taken = match packet.name() {
             b"clusterer-internal" => self.internal(context, peer, packet),
             b"clusterer-extra" => self.extra(context, peer, packet),

@@ -101,7 +101,7 @@ impl<R: Replica> Gate<R> {
     /// Who made this packet, if it is for us and comes from where he is. (OpenSIPS 3.6 `clusterer.c`, `bin_rcv_mod_packets`.)
     #[inline]
     fn admit(&mut self, context: &Context<'_>, packet: &Packet<'_>) -> Result<Source, Verdict> {
-        let Origin::Stream { peer, .. } = context.origin() else {
+        let Origin::Stream { ends, .. } = context.origin() else {
             // Capabilities came with 2.4, and datagrams went with 2.2.
             return Err(Verdict::Refused(Refusal::UnknownCluster));
         };
@@ -113,7 +113,7 @@ impl<R: Replica> Gate<R> {
         if self.reader.generation() != self.place.generation {
             self.find_place();
         }
-        self.sender(context.now(), trailer, peer)
+        self.sender(context.now(), trailer, ends.peer.ip())
             .map_err(Verdict::Refused)
     }
 
@@ -164,14 +164,14 @@ impl<R: Replica> Gate<R> {
 
     /// Notes by which way the packet came that was just held.
     #[cold]
-    fn note_way(&self, origin: Origin) {
+    fn note_way(&self, origin: &Origin) {
         let cluster = self
             .place
             .cluster
             .map(|at| &self.reader.seen().clusters[at]);
         let maker = cluster.and_then(|cluster| cluster.nodes.get(self.place.node));
-        if let (Origin::Stream { peer, .. }, Some(maker), Some(hold)) = (origin, maker, &self.hold)
-            && maker.ip != peer
+        if let (Origin::Stream { ends, .. }, Some(maker), Some(hold)) = (origin, maker, &self.hold)
+            && maker.ip != ends.peer.ip()
         {
             let passed_on = &hold.words(self.shard).passed_on;
             passed_on.fetch_add(1, Ordering::Relaxed);

@@ -105,13 +105,13 @@ pub struct ShardId(pub u16);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origin {
-    /// A datagram, of a 1.x node. Where it came from is not asked for: that costs more than all else that is done
-    /// for it.
-    Datagram,
+    /// A datagram, of a 1.x node. Where it came from is known only if somebody
+    /// [asked](crate::Registry::ask_sources): the kernel has to tell it of each.
+    Datagram(Option<Ends>),
     /// A connection.
     Stream {
-        /// The address of the other side, an IPv4 one as such.
-        peer: IpAddr,
+        /// Its two sides.
+        ends: Ends,
         /// How the configuration says that it frames its packets.
         generation: Generation,
         /// Its release, where the configuration tells it.
@@ -121,11 +121,22 @@ pub enum Origin {
     Process,
 }
 
+/// Where a packet came from, and where it arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// The other side's address and port, an IPv4 address as such.
+    pub peer: SocketAddr,
+    /// Ours, likewise. Of a datagram what the listener is bound to, so unspecified where that takes those of all addresses of
+    /// the host. `None`: nobody knows.
+    pub local: Option<SocketAddr>,
+}
+
 /// Where and when a handler is called, and its ways to answer and to hand on.
 pub struct Context<'a> {
     now: Timestamp,
     shard: ShardId,
-    origin: Origin,
+    /// By reference, because it is long and most do not look.
+    origin: &'a Origin,
     steering: &'a Steering,
     outbox: &'a mut dyn Post,
     /// `None` where the packet was not cut out of a connection.
@@ -151,7 +162,7 @@ impl<'a> Context<'a> {
     pub(crate) fn new(
         now: Timestamp,
         shard: ShardId,
-        origin: Origin,
+        origin: &'a Origin,
         steering: &'a Steering,
         outbox: &'a mut dyn Post,
     ) -> Self {
@@ -176,7 +187,7 @@ impl<'a> Context<'a> {
     /// What the packet came by.
     #[inline]
     #[must_use]
-    pub const fn origin(&self) -> Origin {
+    pub const fn origin(&self) -> &'a Origin {
         self.origin
     }
 
@@ -260,10 +271,40 @@ impl Origin {
     #[must_use]
     pub const fn generation(&self) -> Generation {
         match self {
-            Self::Datagram => Generation::Legacy,
+            Self::Datagram(_) => Generation::Legacy,
             Self::Stream { generation, .. } => *generation,
             Self::Process => Generation::Modern,
         }
+    }
+
+    /// Where it came from and where it arrived, as far as that is known.
+    #[inline]
+    #[must_use]
+    pub const fn ends(&self) -> Option<&Ends> {
+        match self {
+            Self::Datagram(ends) => ends.as_ref(),
+            Self::Stream { ends, .. } => Some(ends),
+            Self::Process => None,
+        }
+    }
+}
+
+impl Ends {
+    /// Of the addresses as a socket tells them: IPv4 inside IPv6 becomes IPv4.
+    #[must_use]
+    pub fn new(peer: SocketAddr, local: Option<SocketAddr>) -> Self {
+        Self {
+            peer: canonical(peer),
+            local: local.map(canonical),
+        }
+    }
+}
+
+/// What is no IPv4 address keeps its scope.
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
+        IpAddr::V6(_) => addr,
     }
 }
 

@@ -19,6 +19,7 @@ pub struct Registry {
     front: Option<Box<MakeFront>>,
     tap: Option<Box<MakeTap>>,
     beginnings: Vec<Arc<Begin>>,
+    wants_sources: bool,
 }
 
 struct Registered {
@@ -39,6 +40,8 @@ pub struct Dispatch {
     pub(crate) handlers: Handlers,
     pub(crate) names: Vec<(NameId, Box<[u8]>)>,
     pub(crate) beginnings: Beginnings,
+    /// Whether datagrams are to say where they came from.
+    pub(crate) wants_sources: bool,
 }
 
 /// What is done on a shard's own thread before it receives.
@@ -209,6 +212,13 @@ impl Registry {
         self.tap = Some(Box::new(make));
     }
 
+    /// Has each datagram say where it came from ([`Origin::Datagram`](super::handler::Origin::Datagram)), on all shards; not to be
+    /// undone. Set before the engine starts. The kernel then writes an address for each, so it is for who needs it; what comes
+    /// by connections says it anyway.
+    pub const fn ask_sources(&mut self) {
+        self.wants_sources = true;
+    }
+
     /// Takes `name` back; `None` when nobody is registered for it.
     pub fn remove(&mut self, name: &[u8]) -> Option<NameId> {
         let index = self.position(name)?;
@@ -260,6 +270,7 @@ impl Registry {
                 .map(|(id, entry)| (id, entry.name.clone()))
                 .collect(),
             beginnings: Beginnings(self.beginnings.clone()),
+            wants_sources: self.wants_sources,
         }
     }
 

@@ -19,7 +19,7 @@ impl Handler for SchemaHandler {
             Origin::Stream {
                 release: Some(release),
                 ..
-            } => schema::identify_from(release, packet),
+            } => schema::identify_from(*release, packet),
             _ => schema::identify(packet),
         };
         match found {
@@ -48,7 +48,7 @@ mod tests {
             .for_each(|field| builder.push_str(field).unwrap());
         let packet = Packet::parse(Generation::Legacy, builder.seal()).unwrap();
         let mut scripted = Scripted::new(1);
-        let mut context = scripted.mailed(Timestamp::default(), ShardId(0), Origin::Datagram);
+        let mut context = scripted.mailed(Timestamp::default(), ShardId(0), Origin::Datagram(None));
         SchemaHandler.handle(&mut context, &packet)
     }
 

@@ -12,6 +12,8 @@ pub(crate) struct Scripted {
     pub(crate) steering: Steering,
     pub(crate) posts: Posts,
     pub(crate) connection: ScriptedConnection,
+    /// Of the last context.
+    origin: Origin,
 }
 
 /// What was sent as datagrams.
@@ -40,17 +42,26 @@ impl Scripted {
                 passed_on: Vec::new(),
                 is_stuck: false,
             },
+            origin: Origin::Process,
         }
     }
 
     /// As if the packet was cut out of the connection right here.
     pub(crate) fn cut(&mut self, now: Timestamp, shard: ShardId, origin: Origin) -> Context<'_> {
-        Context::new(now, shard, origin, &self.steering, &mut self.posts).on(&mut self.connection)
+        self.origin = origin;
+        let Self {
+            steering,
+            posts,
+            connection,
+            origin,
+        } = self;
+        Context::new(now, shard, origin, steering, posts).on(connection)
     }
 
     /// As if it came by mail, or as a datagram, or was told.
     pub(crate) fn mailed(&mut self, now: Timestamp, shard: ShardId, origin: Origin) -> Context<'_> {
-        Context::new(now, shard, origin, &self.steering, &mut self.posts)
+        self.origin = origin;
+        Context::new(now, shard, &self.origin, &self.steering, &mut self.posts)
     }
 }
 

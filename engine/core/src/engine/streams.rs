@@ -465,6 +465,7 @@ impl Incoming<TcpSocket> for Intake {
     fn take(&self) -> Option<NewConnection<TcpSocket>> {
         let accepted = Self::take(self)?;
         Some(NewConnection {
+            local: accepted.socket.local_addr().ok(),
             socket: accepted.socket,
             peer: accepted.peer,
             listener: accepted.listener.0,

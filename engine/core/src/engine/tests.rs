@@ -657,3 +657,6 @@ mod readers;
 
 /// Names that are kept on one shard, and beginnings.
 mod homes;
+
+/// Where datagrams came from.
+mod sources;

@@ -88,15 +88,15 @@ impl Label {
     fn of(origin: &Origin) -> Self {
         match *origin {
             Origin::Stream {
-                peer,
+                ends,
                 generation,
                 release,
             } => Self {
                 generation,
                 release,
-                peer: Some(peer),
+                peer: Some(ends.peer.ip()),
             },
-            Origin::Datagram | Origin::Process => Self {
+            Origin::Datagram(_) | Origin::Process => Self {
                 generation: origin.generation(),
                 release: None,
                 peer: None,

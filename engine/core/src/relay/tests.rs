@@ -10,7 +10,7 @@ use binrush_wire::{Builder, Generation, Packet, Release, Trailer};
 
 use super::*;
 use crate::clock::{Clock as _, MonotonicClock};
-use crate::dispatch::handler::Origin;
+use crate::dispatch::handler::{Ends, Origin};
 
 const NOBODY: Trailer = Trailer::new(0, 0, 0);
 
@@ -78,7 +78,7 @@ fn offer(tap: &mut dyn Tap, origin: &Origin, bytes: &[u8]) {
 
 fn stream(peer: &str) -> Origin {
     Origin::Stream {
-        peer: peer.parse().unwrap(),
+        ends: Ends::new((peer.parse::<IpAddr>().unwrap(), 40_000).into(), None),
         generation: Generation::Modern,
         release: None,
     }
@@ -131,7 +131,7 @@ fn each_target_of_the_same_generation_gets_the_bytes_in_order() {
         .collect();
     for some in packets.chunks(64) {
         for packet in some {
-            offer(&mut *tap, &Origin::Datagram, packet);
+            offer(&mut *tap, &Origin::Datagram(None), packet);
         }
         tap.batch_done();
         for (receiver, _) in &receivers {
@@ -234,7 +234,7 @@ fn what_comes_round_goes_no_further() {
     offer(&mut *tap, &stream(&peer), &aor(Release::V3_6, "theirs", 2));
     let again = aor(Release::V1x, "again", 0);
     for _ in 0..40 {
-        offer(&mut *tap, &Origin::Datagram, &again);
+        offer(&mut *tap, &Origin::Datagram(None), &again);
     }
     tap.batch_done();
     let all = ended(relay);
@@ -284,7 +284,7 @@ fn a_ring_that_is_full_drops_and_counts_and_the_rest_goes_on() {
     let packet = packet.seal().to_vec();
     let packet = Packet::parse(Generation::Legacy, &packet).unwrap();
     for _ in 0..100 {
-        tap.stranger(&Origin::Datagram, &packet);
+        tap.stranger(&Origin::Datagram(None), &packet);
     }
     tap.batch_done();
     let relay = planned.start(&[], None, wall());
@@ -310,7 +310,7 @@ fn a_target_that_is_not_there_has_a_queue_and_no_more_and_holds_up_nobody() {
     for n in 0..3000 {
         offer(
             &mut *tap,
-            &Origin::Datagram,
+            &Origin::Datagram(None),
             &aor(Release::V1x, &format!("u{n}"), 0),
         );
         if n % 50 == 49 {
@@ -353,7 +353,11 @@ fn what_cannot_be_started_is_told_and_its_packets_are_counted_and_the_rest_goes_
     assert_eq!(troubles[0].0, "bin:127.42.0.7:5599");
     assert!(troubles[0].1.starts_with("it is this process"));
     assert!(troubles[1].1.contains("needs a certificate"));
-    offer(&mut *tap, &Origin::Datagram, &aor(Release::V1x, "alice", 0));
+    offer(
+        &mut *tap,
+        &Origin::Datagram(None),
+        &aor(Release::V1x, "alice", 0),
+    );
     tap.batch_done();
     next(&receiver);
     let up: Vec<_> = relay.snapshot().iter().map(|each| each.up).collect();
@@ -480,11 +484,11 @@ fn sockets_are_those_of_the_target_and_a_dialog_of_others_stays_here() {
     };
     let (ours, other) = (&b"udp:192.0.2.1:5060"[..], &b"udp:192.0.2.2:5060"[..]);
     for packet in [contact(ours), dialog(ours), dialog(other)] {
-        offer(&mut *tap, &Origin::Datagram, &packet);
+        offer(&mut *tap, &Origin::Datagram(None), &packet);
     }
     // What names none goes as it is.
     let aor = aor(Release::V1x, "alice", 0);
-    offer(&mut *tap, &Origin::Datagram, &aor);
+    offer(&mut *tap, &Origin::Datagram(None), &aor);
     tap.batch_done();
     let holds = |bytes: &[u8], what: &[u8]| bytes.windows(what.len()).any(|part| part == what);
     for _ in 0..2 {
@@ -515,7 +519,7 @@ fn a_target_gets_its_cluster_and_of_an_address_what_other_nodes_there_made() {
     // It says no cluster.
     offer(
         &mut *tap,
-        &Origin::Datagram,
+        &Origin::Datagram(None),
         &aor(Release::V1x, "legacy", 0),
     );
     tap.batch_done();

@@ -3,6 +3,7 @@
 use std::cell::{Cell, OnceCell};
 use std::fmt::{self, Write as _};
 use std::marker::PhantomData;
+use std::net::IpAddr;
 
 use binrush_wire::{Generation, Packet, Trailer};
 
@@ -126,21 +127,13 @@ impl<'a> Scene<'a> {
             return Value::Null;
         };
         match pseudo {
-            Pseudo::Source => match origin {
-                Origin::Stream { peer, .. } => {
-                    let text = self.source.get_or_init(|| {
-                        let mut text = Short::default();
-                        // The longest address of IPv6 has 45 characters.
-                        let _ = write!(text, "{peer}");
-                        text
-                    });
-                    Value::Text(text.as_bytes())
-                }
-                Origin::Datagram | Origin::Process => Value::Null,
+            Pseudo::Source => match origin.ends() {
+                Some(ends) => shown(&self.source, ends.peer.ip()),
+                None => Value::Null,
             },
             Pseudo::Protocol => Value::Text(match origin {
                 Origin::Stream { .. } => b"bin",
-                Origin::Datagram | Origin::Process => b"udp",
+                Origin::Datagram(_) | Origin::Process => b"udp",
             }),
             Pseudo::Length => Value::Int(i32::try_from(packet.bytes().len()).unwrap_or(i32::MAX)),
             Pseudo::Bytes => Value::Text(packet.bytes()),
@@ -172,6 +165,17 @@ impl fmt::Debug for Scene<'_> {
             .field("event", &self.event)
             .finish_non_exhaustive()
     }
+}
+
+/// An address as text, which stays in `place`.
+fn shown(place: &OnceCell<Short>, ip: IpAddr) -> Value<'_> {
+    let text = place.get_or_init(|| {
+        let mut text = Short::default();
+        // The longest address of IPv6 has 45 characters.
+        let _ = write!(text, "{ip}");
+        text
+    });
+    Value::Text(text.as_bytes())
 }
 
 /// Who made a packet, and in which cluster. Messages about links have that at their beginning (2.4 and later, `clusterer.c`);

@@ -30,7 +30,7 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
             };
             if came {
                 let came = self.batch.frames() as u64;
-                self.settle();
+                self.settle(index);
                 left = left
                     .checked_sub(came)
                     .ok_or_else(|| io::Error::other("datagrams keep arriving after the stop"))?;

@@ -48,7 +48,7 @@ impl<T: Tx> Floor<T> {
     /// The kernel's steering has decided already, mostly. Asked again because it decides once for a merged
     /// train, and by its default while a group of sockets forms.
     #[inline]
-    pub(super) fn is_mine(&mut self, now: Timestamp, datagram: &[u8]) -> bool {
+    pub(super) fn is_mine(&mut self, now: Timestamp, origin: &Origin, datagram: &[u8]) -> bool {
         // One owner owns all; there may be readers beside it.
         if self.steering.shards() == 1 {
             return true;
@@ -57,7 +57,7 @@ impl<T: Tx> Floor<T> {
         if owner == self.id {
             return true;
         }
-        if self.mailbox.post(owner, now, &Origin::Datagram, datagram) {
+        if self.mailbox.post(owner, now, origin, datagram) {
             self.ledger.mailed();
         } else {
             self.ledger.refuse(Outcome::MailboxFull, datagram, None);
@@ -100,14 +100,9 @@ impl<T: Tx> Floor<T> {
         (count, oldest)
     }
 
-    /// Brings a datagram of ours to its counter.
+    /// Brings a datagram of ours, or a packet without its connection, to its counter.
     #[inline]
-    pub(super) fn packet(&mut self, now: Timestamp, datagram: &[u8]) {
-        self.dispatch_here(now, Origin::Datagram, datagram);
-    }
-
-    #[inline]
-    fn dispatch_here(&mut self, now: Timestamp, origin: Origin, packet: &[u8]) {
+    pub(super) fn packet(&mut self, now: Timestamp, origin: &Origin, packet: &[u8]) {
         let Self {
             id,
             steering,
@@ -124,7 +119,7 @@ impl<T: Tx> Floor<T> {
     /// Tells a handler what another thread has for it; a name that has none any more gets nothing.
     pub(super) fn tell(&mut self, now: Timestamp, name: NameId, message: Box<dyn Any + Send>) {
         if let Some(handler) = self.handlers.of(name) {
-            let (id, origin) = (self.id, Origin::Process);
+            let (id, origin) = (self.id, &Origin::Process);
             let mut context = Context::new(now, id, origin, &self.steering, &mut self.outbox);
             handler.tell(&mut context, message);
         }
@@ -197,7 +192,7 @@ impl<T: Tx> Floor<T> {
             ..
         } = self;
         let mut here = Here { line, made };
-        let context = Context::new(now, *id, *origin, steering, outbox).on(&mut here);
+        let context = Context::new(now, *id, origin, steering, outbox).on(&mut here);
         deliver(&parsed, name, handlers, ledger, context);
         Way::Settled
     }
@@ -235,7 +230,7 @@ impl<T: Tx> Floor<T> {
             return self.post_or_wait(owner, now, origin, packet, waits_for);
         }
         // Without a connection: what is made of what was made would have no end.
-        self.dispatch_here(now, *origin, packet);
+        self.packet(now, origin, packet);
         Way::Settled
     }
 
@@ -344,7 +339,7 @@ fn dispatch(
     };
     match table.lookup(packet.name()) {
         Some(id) => deliver(&packet, id, handlers, ledger, context),
-        None => stranger(&packet, &context.origin(), handlers, ledger),
+        None => stranger(&packet, context.origin(), handlers, ledger),
     }
 }
 
@@ -377,7 +372,7 @@ fn deliver(
     mut context: Context<'_>,
 ) {
     if let Some(front) = handlers.front()
-        && !front.admits(&context.origin(), packet)
+        && !front.admits(context.origin(), packet)
     {
         return ledger.declined(id, Outcome::DroppedByScript, packet.bytes(), None);
     }
@@ -388,7 +383,7 @@ fn deliver(
     if matches!(verdict, Verdict::Handled | Verdict::Held)
         && let Some(tap) = handlers.tap()
     {
-        tap.accepted(&context.origin(), packet);
+        tap.accepted(context.origin(), packet);
     }
     match verdict {
         Verdict::Handled => ledger.handled(id, packet.command()),

@@ -100,7 +100,10 @@ impl Mailbox {
         let taken = match envelope::of(origin) {
             None => producer.push_parts(arrived.as_nanos(), [&[envelope::DATAGRAM], packet]),
             Some(envelope) => {
-                let left = producer.capacity() / 4;
+                let left = match origin {
+                    Origin::Stream { .. } => producer.capacity() / 4,
+                    Origin::Datagram(_) | Origin::Process => 0,
+                };
                 producer.has_free(left + packet.len())
                     && producer.push_parts(arrived.as_nanos(), [&envelope, packet])
             }
@@ -124,14 +127,14 @@ impl Mailbox {
     /// Calls `each` with the arrival, origin and bytes of what other shards posted, at most [`MAIL_BATCH`] from each of
     /// them, in the order of each.
     #[inline]
-    pub(crate) fn read(&mut self, mut each: impl FnMut(Timestamp, Origin, &[u8])) {
+    pub(crate) fn read(&mut self, mut each: impl FnMut(Timestamp, &Origin, &[u8])) {
         for consumer in &mut self.inbound {
             for _ in 0..MAIL_BATCH {
                 let Some((stamp, mail)) = consumer.peek() else {
                     break;
                 };
                 let (origin, packet) = envelope::open(mail);
-                each(Timestamp::from_nanos(stamp), origin, packet);
+                each(Timestamp::from_nanos(stamp), &origin, packet);
                 consumer.pop();
             }
             consumer.free();
@@ -186,11 +189,12 @@ const RING_LEN_MIN: usize = 256 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dispatch::handler::Ends;
 
     fn read(mailbox: &mut Mailbox) -> Vec<(u64, Vec<u8>)> {
         let mut seen = Vec::new();
         mailbox.read(|arrived, origin, bytes| {
-            assert_eq!(origin, Origin::Datagram);
+            assert_eq!(*origin, Origin::Datagram(None));
             seen.push((arrived.as_nanos(), bytes.to_vec()));
         });
         seen
@@ -198,14 +202,14 @@ mod tests {
 
     fn post(mailbox: &mut Mailbox, owner: ShardId, arrived: u64, datagram: &[u8]) -> bool {
         let arrived = Timestamp::from_nanos(arrived);
-        mailbox.post(owner, arrived, &Origin::Datagram, datagram)
+        mailbox.post(owner, arrived, &Origin::Datagram(None), datagram)
     }
 
     #[test]
     fn packets_of_streams_leave_room_for_datagrams() {
         let mut mesh = Mailbox::mesh(2).unwrap();
         let origin = Origin::Stream {
-            peer: [10, 0, 0, 7].into(),
+            ends: Ends::new(([10, 0, 0, 7], 40_000).into(), None),
             generation: binrush_wire::Generation::Modern,
             release: None,
         };
@@ -225,12 +229,12 @@ mod tests {
         while mesh[1].has_mail() {
             mesh[1].read(|_, origin, bytes| {
                 assert_eq!(bytes, packet);
-                origins.push(origin);
+                origins.push(*origin);
             });
         }
         let (streams, rest) = origins.split_at(posted);
         assert!(streams.iter().all(|each| *each == origin));
-        assert_eq!(rest, vec![Origin::Datagram; datagrams]);
+        assert_eq!(rest, vec![Origin::Datagram(None); datagrams]);
     }
 
     #[test]

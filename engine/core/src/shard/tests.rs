@@ -113,7 +113,7 @@ struct Drops(i32);
 
 impl Front for Drops {
     fn admits(&mut self, origin: &Origin, packet: &Packet<'_>) -> bool {
-        assert_eq!(*origin, Origin::Datagram);
+        assert_eq!(*origin, Origin::Datagram(None));
         packet.command() != self.0
     }
 

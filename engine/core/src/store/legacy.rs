@@ -67,8 +67,8 @@ impl<E: Log + Send> Legacy<E> {
 impl<E: Log + Send> Handler for Legacy<E> {
     fn handle(&mut self, context: &mut Context<'_>, packet: &Packet<'_>) -> Verdict {
         let release = match context.origin() {
-            Origin::Stream { release, .. } => release,
-            Origin::Datagram | Origin::Process => None,
+            Origin::Stream { release, .. } => *release,
+            Origin::Datagram(_) | Origin::Process => None,
         };
         let replica = match &mut self.profiles {
             Some(profiles) if packet.command() == PROFILES_PACKET => profiles,

@@ -130,6 +130,7 @@ impl World {
         self.intakes[id % self.intakes.len()].push(NewConnection {
             socket,
             peer: end.local_addr(),
+            local: None,
             listener: 0,
             tls: None,
             early: Vec::new(),
@@ -351,12 +352,12 @@ fn registry(handled: &Arc<Mutex<Vec<Handled>>>) -> Registry {
     let registered = registry.register(DIALOG, move |_shard| {
         let handled = Arc::clone(&handled);
         move |context: &mut Context<'_>, packet: &Packet<'_>| {
-            let Origin::Stream { peer, .. } = context.origin() else {
+            let Origin::Stream { ends, .. } = context.origin() else {
                 panic!("no datagram was sent");
             };
             handled.lock().unwrap().push(Handled {
                 shard: context.shard(),
-                peer,
+                peer: ends.peer.ip(),
                 bytes: packet.bytes().to_vec(),
             });
             Verdict::Handled

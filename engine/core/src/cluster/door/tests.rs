@@ -7,7 +7,7 @@ use crate::cluster::outbox::{GateOrder, Slice};
 use crate::cluster::replica::{OpaqueReplica, Replica as _, SYNC_PACKET};
 use crate::cluster::roster::Heard;
 use crate::cluster::session::Session;
-use crate::dispatch::handler::ShardId;
+use crate::dispatch::handler::{Ends, ShardId};
 use crate::dispatch::scripted::Scripted;
 use binrush_wire::{Builder, ErrorKind, Generation, Trailer};
 use proptest::prelude::*;
@@ -137,7 +137,7 @@ impl World {
 
 fn from(ip: [u8; 4]) -> Origin {
     Origin::Stream {
-        peer: ip.into(),
+        ends: Ends::new((ip, 40_000).into(), None),
         generation: Generation::Modern,
         release: None,
     }
@@ -432,9 +432,10 @@ fn datagrams_and_what_does_not_decode_are_refused_by_name() {
         .unwrap()
         .to_vec();
     let packet = Packet::parse(Generation::Modern, &ping).unwrap();
-    let mut context = world
-        .scripted
-        .mailed(Timestamp::default(), ShardId(0), Origin::Datagram);
+    let mut context =
+        world
+            .scripted
+            .mailed(Timestamp::default(), ShardId(0), Origin::Datagram(None));
     let verdict = world.door.handle(&mut context, &packet);
     assert_eq!(verdict, refused(Refusal::ForeignAddress));
     for len in 34..ping.len() {

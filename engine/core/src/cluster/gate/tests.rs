@@ -5,6 +5,7 @@ use crate::cluster::inbox::Incoming;
 use crate::cluster::replica::{Cursor, Ended, Withheld};
 use crate::cluster::roster::{Heard, RosterCluster, RosterNode};
 use crate::cluster::session::SyncEnd;
+use crate::dispatch::handler::Ends;
 use crate::dispatch::scripted::Scripted;
 use binrush_wire::{Builder, Chunk, ErrorKind, Release, WireError};
 use std::sync::Mutex;
@@ -198,7 +199,7 @@ fn part(session: u64, donor: i32, chunks: &[&[u8]]) -> Vec<u8> {
 
 fn from(ip: [u8; 4]) -> Origin {
     Origin::Stream {
-        peer: ip.into(),
+        ends: Ends::new((ip, 40_000).into(), None),
         generation: Generation::Modern,
         release: None,
     }
@@ -340,7 +341,7 @@ fn packets_from_before_2_4_belong_to_no_cluster() {
     let mut world = World::new(1 << 20);
     let bytes = packet(1, 0, Trailer::new(1, 2, 1));
     let refused = Verdict::Refused(Refusal::UnknownCluster);
-    assert_eq!(world.take(Origin::Datagram, &bytes), refused);
+    assert_eq!(world.take(Origin::Datagram(None), &bytes), refused);
     let mut buffer = [0; 64];
     let generation = Generation::Transitional;
     let mut builder = Builder::new(generation, &mut buffer, CAPABILITY.as_bytes(), 1, 4).unwrap();

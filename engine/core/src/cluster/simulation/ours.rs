@@ -32,7 +32,7 @@ use crate::cluster::replica::Cursor;
 use crate::cluster::roster::Board;
 use crate::cluster::seat::Seat;
 use crate::cluster::session::SyncEnd;
-use crate::dispatch::handler::{Handler as _, Origin, Refusal, ShardId, Verdict};
+use crate::dispatch::handler::{Ends, Handler as _, Origin, Refusal, ShardId, Verdict};
 use crate::dispatch::scripted::Scripted;
 use desk::Desk;
 use floor::{Floor, Letter, Wish};
@@ -664,7 +664,7 @@ fn ip_of(host: usize) -> IpAddr {
 
 fn origin(peer: IpAddr) -> Origin {
     Origin::Stream {
-        peer,
+        ends: Ends::new((peer, 40_000).into(), None),
         generation: Generation::Modern,
         release: None,
     }

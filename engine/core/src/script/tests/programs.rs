@@ -1,7 +1,7 @@
 use binrush_wire::{Builder, Generation, Packet, Trailer};
 
 use super::*;
-use crate::dispatch::handler::{Origin, ShardId};
+use crate::dispatch::handler::{Ends, Origin, ShardId};
 use crate::script::run::{End, Runner};
 
 /// A packet of node 3 of cluster 1.
@@ -15,7 +15,10 @@ fn frame() -> Vec<u8> {
 
 fn origin() -> Origin {
     Origin::Stream {
-        peer: [192, 0, 2, 9].into(),
+        ends: Ends::new(
+            ([192, 0, 2, 9], 40_000).into(),
+            Some(([192, 0, 2, 1], 5555).into()),
+        ),
         generation: Generation::Modern,
         release: None,
     }
@@ -451,7 +454,7 @@ fn a_packet_that_does_not_say_something_has_null_for_it() {
     let packet = Packet::parse(Generation::Legacy, frame).unwrap();
     runner.run(
         at,
-        &Scene::of_packet(ShardId(0), &Origin::Datagram, &packet),
+        &Scene::of_packet(ShardId(0), &Origin::Datagram(None), &packet),
     );
     assert_eq!(
         double.taken(),

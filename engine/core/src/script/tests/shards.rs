@@ -29,7 +29,7 @@ fn admits(front: &mut dyn Front, command: i32) -> bool {
     let builder = Builder::new(Generation::Legacy, &mut buffer, b"ul", command, 0);
     let mut builder = builder.unwrap();
     let packet = Packet::parse(Generation::Legacy, builder.seal()).unwrap();
-    front.admits(&Origin::Datagram, &packet)
+    front.admits(&Origin::Datagram(None), &packet)
 }
 
 #[test]

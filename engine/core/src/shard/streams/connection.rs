@@ -10,7 +10,7 @@ use super::answers::{Answers, Posted};
 use super::incoming::NewConnection;
 use super::spill::Spill;
 use crate::clock::Timestamp;
-use crate::dispatch::handler::Origin;
+use crate::dispatch::handler::{Ends, Origin};
 use crate::shard::desk::ListenerId;
 use crate::shard::floor::{Floor, Line, Way};
 use crate::stream::{
@@ -72,7 +72,7 @@ impl Connection {
             peer: new.peer,
             listener: ListenerId(new.listener),
             origin: Origin::Stream {
-                peer: new.peer.ip().to_canonical(),
+                ends: Ends::new(new.peer, new.local),
                 generation: settings.generation,
                 release: settings.release,
             },

@@ -13,6 +13,8 @@ pub struct NewConnection<K> {
     pub socket: K,
     /// Where it comes from.
     pub peer: SocketAddr,
+    /// Where it arrived; `None`: nobody knows.
+    pub local: Option<SocketAddr>,
     /// Number of the listener that it came to.
     pub listener: u32,
     /// The session, once hands were shaken; `None`: not inside TLS.

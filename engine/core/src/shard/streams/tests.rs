@@ -1,7 +1,7 @@
 use super::*;
 use crate::access::Access;
 use crate::clock::Clock;
-use crate::dispatch::handler::{Context, Origin, ShardId, Verdict};
+use crate::dispatch::handler::{Context, Ends, Origin, ShardId, Verdict};
 use crate::dispatch::registry::Registry;
 use crate::shard::desk::{Connections, ListenerId, Order};
 use crate::shard::mailbox::Mailbox;
@@ -206,6 +206,9 @@ impl Hand {
     }
 }
 
+/// Where connections arrive.
+const LOCAL: &str = "10.0.0.1:5555";
+
 /// What handlers saw: shard, origin, first string of each packet.
 type Seen = Arc<Mutex<Vec<(u16, Origin, Vec<u8>)>>>;
 
@@ -238,7 +241,7 @@ impl Cluster {
                 move |context: &mut Context<'_>, packet: &Packet<'_>| {
                     let first = packet.fields().pop_str().unwrap_or_default().to_vec();
                     let shard = context.shard().0;
-                    seen.lock().unwrap().push((shard, context.origin(), first));
+                    seen.lock().unwrap().push((shard, *context.origin(), first));
                     Verdict::Handled
                 }
             };
@@ -300,6 +303,7 @@ impl Cluster {
         self.intakes[self.taker].push(NewConnection {
             socket: wire.clone(),
             peer: SocketAddr::new(peer.parse().unwrap(), 40_000),
+            local: Some(LOCAL.parse().unwrap()),
             listener: 7,
             tls: None,
             early,
@@ -395,7 +399,10 @@ fn packets_are_handled_with_their_origin_and_every_byte_is_told() {
     let seen = cluster.seen.lock().unwrap().clone();
     let origins: Vec<_> = seen.iter().map(|(_, origin, _)| *origin).collect();
     let origin = |peer: &str, generation, release| Origin::Stream {
-        peer: peer.parse().unwrap(),
+        ends: Ends {
+            peer: SocketAddr::new(peer.parse().unwrap(), 40_000),
+            local: Some(LOCAL.parse().unwrap()),
+        },
         generation,
         release,
     };

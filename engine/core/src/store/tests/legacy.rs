@@ -1,7 +1,7 @@
 //! What nodes before 2.4 say, and who hears it.
 
 use super::*;
-use crate::dispatch::handler::{Handler as _, Origin};
+use crate::dispatch::handler::{Ends, Handler as _, Origin};
 use crate::dispatch::scripted::Scripted;
 use crate::store::legacy::{self, Legacy};
 
@@ -40,9 +40,9 @@ fn plain(generation: Generation, name: &str, command: i32, texts: &[&str]) -> Ve
 
 fn origin(generation: Generation, release: Option<Release>) -> Origin {
     match generation {
-        Generation::Legacy => Origin::Datagram,
+        Generation::Legacy => Origin::Datagram(None),
         _ => Origin::Stream {
-            peer: [127, 0, 0, 1].into(),
+            ends: Ends::new(([127, 0, 0, 1], 40_000).into(), None),
             generation,
             release,
         },
@@ -116,7 +116,7 @@ fn counts_of_profiles_are_refused_where_nobody_keeps_them_and_of_1x() {
     let told = counts(Generation::Modern, 1, 5);
     assert_eq!(hear(&mut alone, modern, &told), Verdict::UnknownCommand);
     let told = counts(Generation::Legacy, 1, 5);
-    let verdict = hear(&mut of_dialogs(), Origin::Datagram, &told);
+    let verdict = hear(&mut of_dialogs(), Origin::Datagram(None), &told);
     assert_eq!(verdict, Verdict::UnknownCommand, "1.x has no such packet");
 }
 
@@ -187,7 +187,7 @@ fn no_room_is_told_and_what_is_there_goes_on() {
     let store = Store::new(Family::Usrloc, limits);
     let replica = TypedReplica::over(legacy::CONTACTS, store, wall(), ());
     let mut contacts = Legacy::new(replica, None);
-    let from = Origin::Datagram;
+    let from = Origin::Datagram(None);
     let aor = |command, name| plain(Generation::Legacy, "ul", command, &["location", name]);
     assert_eq!(
         hear(&mut contacts, from, &aor(1, "alice")),

@@ -234,7 +234,7 @@ impl Handler for Told {
     fn tell(&mut self, context: &mut Context<'_>, message: Box<dyn Any + Send>) {
         assert_eq!(
             (context.connection(), context.origin()),
-            (None, Origin::Process)
+            (None, &Origin::Process)
         );
         let number = *message.downcast::<u32>().unwrap();
         self.0.lock().unwrap().push((context.shard().0, number));
