@@ -9,7 +9,8 @@ use binrush::handler::{CallbackCounts, Care};
 use binrush::loader::{Message, Modules};
 use binrush::script::{ModuleFunctions, Terms};
 use binrush_engine::dispatch::front::Front;
-use binrush_engine::script::{Events, Host, Level, LinkError, Params, Program, Script, Scripts};
+use binrush_engine::event::Param;
+use binrush_engine::script::{Events, Host, Level, LinkError, Program, Script, Scripts};
 use binrush_engine::{Origin, ShardId, Timestamp};
 use binrush_wire::{Builder, Generation, Packet};
 
@@ -29,7 +30,7 @@ impl Host for Said {
         said.push(text.to_owned());
     }
 
-    fn raise(&self, _: &str, _: &Params<'_>) -> i32 {
+    fn raise(&self, _: usize, _: &str, _: &[Param<'_>]) -> i32 {
         -1
     }
 
@@ -51,9 +52,15 @@ impl Routes {
 
     fn counted(modules: &Arc<Modules>, text: &str, counts: &Arc<CallbackCounts>) -> Self {
         let said = Arc::new(Said::default());
-        let program = link(modules, text, &said, counts);
+        let program = link(modules, text, counts);
         let program = program.unwrap_or_else(|error| panic!("{error}"));
-        let scripts = Scripts::new(program, Arc::new(Events::new([])), 1, ShardId(0));
+        let scripts = Scripts::new(
+            program,
+            Arc::clone(&said) as _,
+            Arc::new(Events::new([])),
+            1,
+            ShardId(0),
+        );
         let front = scripts.fronts()(ShardId(0)).expect("it has routes");
         Self { front, said }
     }
@@ -74,13 +81,12 @@ impl Routes {
 fn link(
     modules: &Arc<Modules>,
     text: &str,
-    said: &Arc<Said>,
     counts: &Arc<CallbackCounts>,
 ) -> Result<Program, LinkError> {
     let (script, _) =
         Script::read(Path::new("a.cfg"), text.into()).unwrap_or_else(|error| panic!("{error}"));
     let functions = ModuleFunctions::new(modules, |_| terms(counts));
-    Program::link(&script, Arc::new(functions), Arc::clone(said) as _)
+    Program::link(&script, Arc::new(functions))
 }
 
 /// Of a module that has a home, and whose calls may take so long that they never do beside other tests.
