@@ -486,10 +486,11 @@ impl Store {
         head
     }
 
-    /// The state of a dialog; 0: the record is none.
+    /// The state of a dialog; 0: the record is none. Reads no other record: that would cost more than all the rest of an event.
     fn state(&self, place: u32) -> i32 {
-        match self.table.record(place) {
-            Record::Dialog(dialog) => dialog.state,
+        let is_dialog = self.table.kind(place) == Some(Kind::Dialog);
+        match is_dialog.then(|| self.table.record(place)) {
+            Some(Record::Dialog(dialog)) => dialog.state,
             _ => 0,
         }
     }
