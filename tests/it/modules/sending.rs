@@ -88,7 +88,10 @@ fn a_listener_that_a_module_sent_from_is_closed_and_opened_again() {
         assert_eq!(told["done"], true, "{told}");
         assert!(told["text"].to_string().contains(expected), "{told}");
     };
-    reload(std::slice::from_ref(&stays), &format!("closed bin:{goes_at}"));
+    reload(
+        std::slice::from_ref(&stays),
+        &format!("closed bin:{goes_at}"),
+    );
     drop(UdpSocket::bind(goes_at).expect("the address is free again"));
     assert_eq!(peer.echo(stays_at), stays_at);
     reload(

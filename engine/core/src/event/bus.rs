@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use binrush_net::{Bell, Producer, ring};
+use crossbeam_utils::CachePadded;
 
 use super::counts::{BusSnapshot, EventFacts, Report, SourceCounts, Sources, SubscriptionFacts};
 use super::desk::Desk;
@@ -65,7 +66,8 @@ enum Thread {
 /// What sources, the thread and who asks have in common.
 pub(super) struct Shared {
     pub(super) bell: Bell,
-    wanted: [AtomicU64; EVENTS_MAX / 64],
+    /// On lines of its own: shards read it with each packet, and the thread writes what stands beside it with each event.
+    wanted: CachePadded<[AtomicU64; EVENTS_MAX / 64]>,
     stop: AtomicBool,
     /// How long what waits may take to leave, once it is to stop.
     pub(super) drain: Mutex<Duration>,
@@ -86,7 +88,7 @@ pub(super) struct Shared {
 pub struct Source {
     shared: Arc<Shared>,
     producer: Producer,
-    counts: Arc<SourceCounts>,
+    counts: Arc<CachePadded<SourceCounts>>,
     scratch: Vec<u8>,
 }
 
@@ -340,7 +342,7 @@ impl Shared {
     pub(super) fn new() -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             bell: Bell::new()?,
-            wanted: [const { AtomicU64::new(0) }; EVENTS_MAX / 64],
+            wanted: CachePadded::new([const { AtomicU64::new(0) }; EVENTS_MAX / 64]),
             stop: AtomicBool::new(false),
             drain: Mutex::default(),
             desk: Mutex::default(),
@@ -372,7 +374,7 @@ impl Shared {
     }
 
     /// The ring of these is no more: nobody raises by it, and it is empty.
-    pub(super) fn forget(&self, counts: &Arc<SourceCounts>) {
+    pub(super) fn forget(&self, counts: &Arc<CachePadded<SourceCounts>>) {
         lock(&self.sources).forget(counts);
     }
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crossbeam_utils::CachePadded;
+
 use super::Form;
 use super::socket::EventSocket;
 
@@ -36,7 +38,7 @@ impl SourceCounts {
 /// All sources there are, and what those gave that are no more.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
-    all: Vec<Arc<SourceCounts>>,
+    all: Vec<Arc<CachePadded<SourceCounts>>>,
     former: Given,
 }
 
@@ -56,14 +58,14 @@ impl Given {
 
 impl Sources {
     /// One more.
-    pub(super) fn begin(&mut self) -> Arc<SourceCounts> {
-        let counts = Arc::new(SourceCounts::default());
+    pub(super) fn begin(&mut self) -> Arc<CachePadded<SourceCounts>> {
+        let counts = Arc::new(CachePadded::new(SourceCounts::default()));
         self.all.push(Arc::clone(&counts));
         counts
     }
 
     /// One that [is over](SourceCounts::is_over) is no more.
-    pub(super) fn forget(&mut self, counts: &Arc<SourceCounts>) {
+    pub(super) fn forget(&mut self, counts: &Arc<CachePadded<SourceCounts>>) {
         self.all.retain(|each| !Arc::ptr_eq(each, counts));
         self.former.add(counts);
     }

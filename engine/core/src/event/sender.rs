@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use binrush_net::{Consumer, Interest, Poller, ReadyList};
+use crossbeam_utils::CachePadded;
 
 use super::bus::{Shared, lock};
 use super::counts::SourceCounts;
@@ -31,7 +32,7 @@ pub(super) struct Runner {
 /// What one source gives.
 pub(super) struct Ring {
     pub(super) consumer: Consumer,
-    pub(super) counts: Arc<SourceCounts>,
+    pub(super) counts: Arc<CachePadded<SourceCounts>>,
 }
 
 impl Runner {
