@@ -104,7 +104,7 @@ fn subscriptions_of_a_script_and_of_the_control_socket_end_when_their_time_is_ov
 fn a_confined_server_reaches_paths_outside_of_its_folders_and_says_when_it_may_not_write_there() {
     let (folder, elsewhere) = (Scratch::new("events-in"), Scratch::new("events-elsewhere"));
     let (ear, path) = bound(&elsewhere);
-    fs::set_permissions(&path, Permissions::from_mode(0)).expect("it is ours");
+    fs::set_permissions(&path, Permissions::from_mode(0o000)).expect("it is ours");
     let wanted = subscribe("E_UL_AOR_INSERT", &format!("unix:{path}"));
     let mut server = telling(&folder, "127.43.23.1", &wanted);
     let done = server.ready["confined"]["done"].to_string();
