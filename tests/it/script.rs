@@ -1,7 +1,7 @@
 //! `serve` with routes: what they say, what they drop, and that the books balance.
 
 use std::io::Write as _;
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 
 use binrush_wire::Generation;
 use serde_json::{Value, json};
@@ -96,6 +96,29 @@ fn packets_of_connections_go_through_the_route_with_their_source_and_node() {
     drop(stream);
     let (_, total) = server.stop_after("TERM");
     assert_eq!(total["outcomes"], json!({ "dropped_by_script": 1 }));
+}
+
+#[test]
+fn datagrams_go_through_the_route_with_their_source_wherever_they_are_handled() {
+    let folder = Scratch::new("script-sources");
+    let routes = "route { if ($src_port == 0 || $Rp == 0) drop; \
+                  if ($si == \"127.45.7.9\") xlog(\"L_INFO\", \"$si:$sp to $Ri:$Rp by $pr\"); }";
+    let mut server = serving(&folder, "127.45.7.1", routes);
+    let peers = ["127.45.7.8:0", "127.45.7.9:0"].map(|addr| UdpSocket::bind(addr).expect("free"));
+    // Of several records, so that the kernel gives them to both shards.
+    let keys = [b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"h"];
+    for (peer, key) in peers.iter().flat_map(|peer| keys.map(|key| (peer, key))) {
+        let packet = legacy(b"ul", 1, &[b"location", key]);
+        peer.send_to(&packet, server.addr).expect("loopback");
+    }
+    let from = peers[1].local_addr().expect("it is bound");
+    let line = format!("{from} to {} by udp", server.addr);
+    for _ in keys {
+        assert_eq!(server.process.event("xlog")["text"], line);
+    }
+    let (events, total) = server.stop_after("TERM");
+    assert_eq!(said(&events), []);
+    assert_eq!(total["outcomes"], json!({ "handled": 16 }), "{total}");
 }
 
 #[test]

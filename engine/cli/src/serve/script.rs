@@ -144,6 +144,9 @@ impl Linked<'_> {
         let (program, host) = (Arc::clone(program), Arc::clone(&voice) as _);
         let scripts = Arc::new(Scripts::new(program, host, events, shards.into(), HOME));
         registry.front(scripts.fronts());
+        if self.program.wants_sources() {
+            registry.ask_sources();
+        }
         if self.is_bound {
             registry.keep_all_on_one_shard(HOME);
         }

@@ -47,6 +47,14 @@ impl Format {
         }
         Ok(Self { pieces })
     }
+
+    /// What it shows.
+    pub(super) fn variables(&self) -> impl Iterator<Item = &Variable> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Text(_) => None,
+            Piece::Variable(variable) => Some(variable),
+        })
+    }
 }
 
 /// How many bytes of `text`, which stands behind `$`, are the variable: a name, and parentheses right behind it. In a text a

@@ -10,6 +10,7 @@ use super::format::Format;
 use super::functions::{FunctionId, Functions, Prepared};
 use super::level::Level;
 use super::tree::{Comparison, Operand};
+use super::variable::Variable;
 
 /// A script whose functions are found and whose calls are prepared. Immutable; shared by all that run it.
 ///
@@ -145,15 +146,76 @@ impl Program {
     }
 
     fn homes_of(&self, route: usize) -> BTreeSet<&str> {
-        let (mut seen, mut open) = (BTreeSet::from([route]), vec![route]);
-        let mut homes = BTreeSet::new();
-        while let Some(index) = open.pop() {
-            let route = &self.routes[index];
-            let called = &self.called[route.functions.clone()];
-            homes.extend(called.iter().filter_map(|each| self.functions.home(*each)));
-            open.extend(route.calls.iter().filter(|called| seen.insert(**called)));
+        let reached = self.reached_from(route).into_iter();
+        let called = reached.flat_map(|index| &self.called[self.routes[index].functions.clone()]);
+        called
+            .filter_map(|each| self.functions.home(*each))
+            .collect()
+    }
+
+    /// Whether what runs for a packet can look at where that came from or arrived: by `$si` and its like, or in a function, which
+    /// is shown all that is known. Whoever runs it asks for the sources of datagrams then
+    /// ([`Registry::ask_sources`](crate::Registry::ask_sources)).
+    #[must_use]
+    pub fn wants_sources(&self) -> bool {
+        let is_request = |route: &Entry| route.is_entry && route.kind == Kind::Request;
+        let Some(request) = self.routes.iter().position(is_request) else {
+            return false;
+        };
+        let mut reached = self.reached_from(request).into_iter();
+        reached.any(|index| self.ops_of(index).iter().any(|op| self.looks_at_ends(*op)))
+    }
+
+    fn looks_at_ends(&self, op: Op) -> bool {
+        let operand = |index: u32| match &self.operands[index as usize] {
+            Operand::Variable(variable) => variable.is_of_ends(),
+            Operand::Null | Operand::Int(_) | Operand::Text(_) => false,
+        };
+        let format = |format: &Format| format.variables().any(Variable::is_of_ends);
+        match op {
+            Op::Function(_) => true,
+            Op::Log(index) => format(&self.logs[index as usize].text),
+            Op::Raise(index) => {
+                let params = self.raises[index as usize].params.iter();
+                let mut told = params.map(|(_, told)| told);
+                told.any(|told| match told {
+                    Told::Operand(at) => operand(*at),
+                    Told::Bytes(text) => format(text),
+                })
+            }
+            Op::Set { operand: at, .. } | Op::Truth { operand: at, .. } | Op::CodeOf(at) => {
+                operand(at)
+            }
+            Op::Compare(index) => {
+                let compare = &self.compares[index as usize];
+                operand(compare.left) || operand(compare.right)
+            }
+            Op::Enter(_)
+            | Op::Subscribe(_)
+            | Op::Branch { .. }
+            | Op::Jump(_)
+            | Op::Code(_)
+            | Op::Leave
+            | Op::Exit
+            | Op::Drop => false,
         }
-        homes
+    }
+
+    /// The instructions of a route, which stand up to the next one.
+    fn ops_of(&self, route: usize) -> &[Op] {
+        let next = self.routes.get(route + 1);
+        let end = next.map_or(self.ops.len(), |next| next.at as usize);
+        &self.ops[self.routes[route].at as usize..end]
+    }
+
+    /// A route, and those that it can call, by themselves or each other.
+    fn reached_from(&self, route: usize) -> BTreeSet<usize> {
+        let (mut seen, mut open) = (BTreeSet::from([route]), vec![route]);
+        while let Some(index) = open.pop() {
+            let calls = self.routes[index].calls.iter();
+            open.extend(calls.filter(|called| seen.insert(**called)));
+        }
+        seen
     }
 
     /// Where routes of `kind` begin that run without being called.

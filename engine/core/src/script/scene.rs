@@ -3,7 +3,7 @@
 use std::cell::{Cell, OnceCell};
 use std::fmt::{self, Write as _};
 use std::marker::PhantomData;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use binrush_wire::{Generation, Packet, Trailer};
 
@@ -23,6 +23,8 @@ pub struct Scene<'a> {
     event: Option<&'a Event<'a>>,
     /// The source as text, once it was asked for.
     source: OnceCell<Short>,
+    /// Likewise where it arrived.
+    local: OnceCell<Short>,
     /// Likewise what stands at the end of the packet.
     trailer: OnceCell<Option<Trailer>>,
 }
@@ -63,6 +65,7 @@ impl<'a> Scene<'a> {
             packet: None,
             event: None,
             source: OnceCell::new(),
+            local: OnceCell::new(),
             trailer: OnceCell::new(),
         }
     }
@@ -131,6 +134,19 @@ impl<'a> Scene<'a> {
                 Some(ends) => shown(&self.source, ends.peer.ip()),
                 None => Value::Null,
             },
+            Pseudo::SourcePort => match origin.ends() {
+                Some(ends) => Value::Int(ends.peer.port().into()),
+                None => Value::Null,
+            },
+            // At an unspecified one datagrams for all addresses of the host arrive: for which, is not asked.
+            Pseudo::Local => match local(origin).filter(|local| !local.ip().is_unspecified()) {
+                Some(local) => shown(&self.local, local.ip()),
+                None => Value::Null,
+            },
+            Pseudo::LocalPort => match local(origin) {
+                Some(local) => Value::Int(local.port().into()),
+                None => Value::Null,
+            },
             Pseudo::Protocol => Value::Text(match origin {
                 Origin::Stream { .. } => b"bin",
                 Origin::Datagram(_) | Origin::Process => b"udp",
@@ -165,6 +181,10 @@ impl fmt::Debug for Scene<'_> {
             .field("event", &self.event)
             .finish_non_exhaustive()
     }
+}
+
+fn local(origin: &Origin) -> Option<SocketAddr> {
+    origin.ends().and_then(|ends| ends.local)
 }
 
 /// An address as text, which stays in `place`.

@@ -19,7 +19,10 @@ pub(crate) enum Variable {
 ///
 /// | written | as in OpenSIPS | value |
 /// |---|---|---|
-/// | `$si`, `$src_ip` | yes | source address, text; null for datagrams, whose source is not asked for |
+/// | `$si`, `$src_ip` | yes | source address, text |
+/// | `$sp` | yes | source port, a number; written `$src_port` too, which OpenSIPS does not know |
+/// | `$Ri` | yes | the address it arrived at, text; null for datagrams to a listener of all addresses of the host |
+/// | `$Rp` | yes | the port it arrived at, a number |
 /// | `$pr`, `$proto` | yes | `udp` for datagrams, `bin` for connections |
 /// | `$ml` | yes | length of the packet in bytes, a number |
 /// | `$mb` | yes | the packet itself, text; `xlog` shows what is not printable as `\xNN` |
@@ -33,6 +36,9 @@ pub(crate) enum Variable {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Pseudo {
     Source,
+    SourcePort,
+    Local,
+    LocalPort,
     Protocol,
     Length,
     Bytes,
@@ -48,6 +54,9 @@ impl Pseudo {
     pub(crate) fn named(name: &str, inner: Option<&str>) -> Option<Self> {
         Some(match (name, inner) {
             ("si" | "src_ip", None) => Self::Source,
+            ("sp" | "src_port", None) => Self::SourcePort,
+            ("Ri", None) => Self::Local,
+            ("Rp", None) => Self::LocalPort,
             ("pr" | "proto", None) => Self::Protocol,
             ("ml", None) => Self::Length,
             ("mb", None) => Self::Bytes,
@@ -63,9 +72,23 @@ impl Pseudo {
     /// Whether its value is a number where it has one.
     pub(crate) const fn is_number(self) -> bool {
         match self {
-            Self::Source | Self::Protocol | Self::Bytes | Self::Name => false,
-            Self::Length | Self::Command | Self::Version | Self::Node | Self::Cluster => true,
+            Self::Source | Self::Local | Self::Protocol | Self::Bytes | Self::Name => false,
+            Self::SourcePort
+            | Self::LocalPort
+            | Self::Length
+            | Self::Command
+            | Self::Version
+            | Self::Node
+            | Self::Cluster => true,
         }
+    }
+
+    /// Whether it is about where the packet came from or arrived.
+    const fn is_of_ends(self) -> bool {
+        matches!(
+            self,
+            Self::Source | Self::SourcePort | Self::Local | Self::LocalPort
+        )
     }
 }
 
@@ -74,16 +97,25 @@ impl Variable {
     pub(crate) const fn is_text(&self) -> bool {
         matches!(self, Self::Packet(pseudo) if !pseudo.is_number())
     }
+
+    /// Whether it is about where the packet came from or arrived.
+    pub(super) const fn is_of_ends(&self) -> bool {
+        matches!(self, Self::Packet(pseudo) if pseudo.is_of_ends())
+    }
 }
 
 /// All that may be written behind `$`, for suggestions.
-pub(crate) const VARIABLES: [&str; 15] = [
+pub(crate) const VARIABLES: [&str; 19] = [
     "$var(",
     "$param(",
     "$rc",
     "$retcode",
     "$si",
     "$src_ip",
+    "$sp",
+    "$src_port",
+    "$Ri",
+    "$Rp",
     "$pr",
     "$proto",
     "$ml",

@@ -185,3 +185,44 @@ fn two_scripts_are_equal_that_do_the_same_wherever_it_stands() {
         assert_ne!(script(text), script(&other), "{what} and {by}");
     }
 }
+
+#[test]
+fn sources_are_wanted_where_a_packet_can_bring_a_look_at_them_about() {
+    for (text, wanted) in [
+        (
+            "route { if ($bin(name) == \"ul\") drop; xlog(\"$ml $pr $$si\"); }",
+            false,
+        ),
+        ("route { xlog(\"from $si\"); }", true),
+        ("route { if ($src_port > 5000) drop; }", true),
+        ("route { if (5000 > $sp) drop; }", true),
+        ("route { if ($Ri) drop; }", true),
+        ("route { $var(x) = $Rp; }", true),
+        ("route { return($sp); }", true),
+        (
+            "route { raise_event(\"E_X\", \"a=1\", \"from=$src_ip\"); }",
+            true,
+        ),
+        ("route { yes(); }", true),
+        // Where it is reached by a packet, and only there.
+        (
+            "route { route(a); } route[a] { route(b); } route[b] { route(a); xlog(\"$si\"); }",
+            true,
+        ),
+        (
+            "route { xlog(\"x\"); } route[a] { xlog(\"$si\"); yes(); }",
+            false,
+        ),
+        (
+            "route { drop; } timer_route[t, 5] { yes(); route(a); } route[a] { xlog(\"$si\"); }",
+            false,
+        ),
+        ("timer_route[t, 5] { yes(); xlog(\"$si\"); }", false),
+        (
+            "route[a] { xlog(\"$si\"); } route { xlog(\"x\"); } event_route[E_X] { xlog(\"$si\"); }",
+            false,
+        ),
+    ] {
+        assert_eq!(program(text).0.wants_sources(), wanted, "{text}");
+    }
+}

@@ -443,7 +443,7 @@ fn no_run_is_endless_and_none_too_deep() {
 #[test]
 fn a_packet_that_does_not_say_something_has_null_for_it() {
     let (program, double) = program(
-        "route { xlog(\"$si $pr $bin(name) $bin(type) $bin(version) $bin(node) $bin(cluster) $ml\"); } route[0x] {}",
+        "route { xlog(\"$si $sp $Ri $Rp $pr $bin(name) $bin(type) $bin(version) $bin(node) $bin(cluster) $ml\"); } route[0x] {}",
     );
     let at = program.entries(Kind::Request).next().unwrap().at;
     let mut runner = Runner::new(Arc::new(program), Arc::clone(&double) as _);
@@ -459,11 +459,42 @@ fn a_packet_that_does_not_say_something_has_null_for_it() {
     assert_eq!(
         double.taken(),
         [format!(
-            "error: <null> udp ul 1 <null> <null> <null> {}",
+            "error: <null> <null> <null> <null> udp ul 1 <null> <null> <null> {}",
             frame.len()
         )]
     );
     runner.run(at, &Scene::bare(Kind::Timer, ShardId(0)));
-    let nothing = ["<null>"; 8].join(" ");
+    let nothing = ["<null>"; 11].join(" ");
     assert_eq!(double.taken(), [format!("error: {nothing}")]);
+}
+
+#[test]
+fn a_packet_says_where_it_came_from_and_where_it_arrived() {
+    let (program, double) = program(
+        "route { if ($sp == 40000 && $si == \"192.0.2.9\") xlog(\"$src_ip $src_port $Ri $Rp $pr\"); else xlog(\"$si $sp $Ri $Rp\"); }",
+    );
+    let at = program.entries(Kind::Request).next().unwrap().at;
+    let mut runner = Runner::new(Arc::new(program), Arc::clone(&double) as _);
+    let frame = frame();
+    let packet = Packet::parse(Generation::Modern, &frame).unwrap();
+    let datagram = |peer: &str, local: Option<&str>| {
+        let local = local.map(|local| local.parse().unwrap());
+        Origin::Datagram(Some(Ends::new(peer.parse().unwrap(), local)))
+    };
+    for (origin, expected) in [
+        (origin(), "192.0.2.9 40000 192.0.2.1 5555 bin"),
+        (
+            datagram("[::ffff:192.0.2.9]:40000", Some("192.0.2.1:5")),
+            "192.0.2.9 40000 192.0.2.1 5 udp",
+        ),
+        (
+            datagram("[2001:db8::7]:9", Some("[::]:5555")),
+            "2001:db8::7 9 <null> 5555",
+        ),
+        (datagram("192.0.2.9:0", None), "192.0.2.9 0 <null> <null>"),
+    ] {
+        let scene = Scene::of_packet(ShardId(0), &origin, &packet);
+        runner.run(at, &scene);
+        assert_eq!(double.taken(), [format!("error: {expected}")]);
+    }
 }
