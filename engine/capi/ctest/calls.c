@@ -2,6 +2,7 @@
  * Functions of the routing script that tell on standard error what is done with them, in order: prepared, called, freed, ended. A call on
  * another thread than child_init answers -9, as does a message that describes nothing.
  */
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -63,18 +64,51 @@ static int six(struct sip_msg *msg, const char *a, const char *b, const char *c,
 	return count;
 }
 
-/* Whether the packet came by a connection from 127.0.0.1, without a word. */
+/* Whether the packet came by a connection, `bin`, from 127.0.0.1, without a word. */
 static int by_connection(struct sip_msg *msg)
 {
 	if (!is_described(msg))
 		return -9;
-	return msg->len > 0 && memcmp(msg->rcv.src_ip.u.addr, "\177\0\0\1", 4) == 0 ? 2 : -2;
+	return msg->len > 0 && msg->rcv.proto == 8 && memcmp(msg->rcv.src_ip.u.addr, "\177\0\0\1", 4) == 0 ? 2 : -2;
+}
+
+static const char *shown(const struct ip_addr *ip, char *text)
+{
+	if (ip->af == 0 && ip->len == 0)
+		return "nowhere";
+	if (ip->len != (ip->af == AF_INET ? 4 : 16))
+		return "a wrong length";
+	return inet_ntop((int)ip->af, ip->u.addr, text, INET6_ADDRSTRLEN);
+}
+
+/* Says all of the receive info. */
+static int received(struct sip_msg *msg)
+{
+	const struct receive_info *rcv;
+	char from[INET6_ADDRSTRLEN], to[INET6_ADDRSTRLEN], su[INET6_ADDRSTRLEN] = "";
+	unsigned int port = 0;
+
+	if (!is_described(msg))
+		return -9;
+	rcv = &msg->rcv;
+	if (rcv->src_su.s.sa_family == AF_INET) {
+		inet_ntop(AF_INET, &rcv->src_su.sin.sin_addr, su, sizeof(su));
+		port = ntohs(rcv->src_su.sin.sin_port);
+	} else if (rcv->src_su.s.sa_family == AF_INET6) {
+		inet_ntop(AF_INET6, &rcv->src_su.sin6.sin6_addr, su, sizeof(su));
+		port = ntohs(rcv->src_su.sin6.sin6_port);
+	}
+	fprintf(stderr, "calls: %s %d to %s %d by %d, %s %u, %d %d %s\n", shown(&rcv->src_ip, from), rcv->src_port,
+		shown(&rcv->dst_ip, to), rcv->dst_port, rcv->proto, su, port, rcv->proto_reserved1, rcv->proto_reserved2,
+		rcv->bind_address == NULL ? "and no more" : "and a listener");
+	return 1;
 }
 
 static cmd_export_t cmds[] = {
 	{"tell", (cmd_function)tell, 1, fixup, free_fixup, REQUEST_ROUTE | STARTUP_ROUTE | TIMER_ROUTE | EVENT_ROUTE},
 	{"six", (cmd_function)six, 6, 0, 0, REQUEST_ROUTE},
 	{"by_connection", (cmd_function)by_connection, 0, 0, 0, REQUEST_ROUTE},
+	{"received", (cmd_function)received, 0, 0, 0, REQUEST_ROUTE},
 	{"on_reply", (cmd_function)by_connection, 0, 0, 0, ONREPLY_ROUTE},
 	{0, 0, 0, 0, 0, 0}
 };

@@ -1,7 +1,7 @@
 use super::*;
 
 use std::io::Write as _;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 
 use crate::made;
 
@@ -124,6 +124,48 @@ fn functions_over_the_budget_of_callbacks_are_counted_and_told_of() {
     assert_eq!(of_module["functions"], 4, "{total}");
     assert_eq!(of_module["functions_over_budget"], 1, "{total}");
     assert_eq!(of_module["calls"], 0, "{total}");
+}
+
+#[test]
+fn functions_are_shown_where_a_packet_came_from_and_where_it_arrived() {
+    let Some(workshop) = Workshop::new("modules-received", &["calls"]) else {
+        return;
+    };
+    let allow = "modparam(\"binrush\", \"allow\", \"127.0.0.0/8\")";
+    let server = workshop.serve(&format!(
+        "loadmodule \"calls.so\"\n{allow}\nroute {{ received(); drop; }}"
+    ));
+    // Of many records, so that the kernel gives them to both shards, and some come by mail.
+    let peers = ["127.45.7.1:0", "127.45.7.2:0"].map(|addr| UdpSocket::bind(addr).expect("free"));
+    for number in 0..10 {
+        let datagram = packet("nobody", 1, &format!("call-{number}"), number);
+        for peer in &peers {
+            peer.send_to(&datagram, server.addr).expect("loopback");
+        }
+    }
+    let mut stream = TcpStream::connect(server.addr).expect("it listens");
+    let bytes = made::packet(Generation::Modern, b"nobody", 2, &[b"call"]);
+    stream.write_all(&bytes).expect("it is taken");
+    wait_until("all packets to be counted", || {
+        let page = metrics(&server);
+        page.value("binrush_script_dropped_packets_total", &[]) == Some(21.0)
+    });
+    let from = stream.local_addr().expect("it is connected");
+    drop(stream);
+    let to = server.addr;
+    server.process.signal("TERM");
+    let ended = server.process.finish().ok();
+    let line = |from: SocketAddr, proto: u8| {
+        let words = |addr: SocketAddr| format!("{} {}", addr.ip(), addr.port());
+        let (from, to) = (words(from), words(to));
+        format!("calls: {from} to {to} by {proto}, {from}, 0 0 and no more")
+    };
+    let told = |line: String| ended.stderr.lines().filter(|told| *told == line).count();
+    for peer in peers {
+        let from = peer.local_addr().expect("it is bound");
+        assert_eq!(told(line(from, 1)), 10, "{}", ended.stderr);
+    }
+    assert_eq!(told(line(from, 8)), 1, "{}", ended.stderr);
 }
 
 #[test]
