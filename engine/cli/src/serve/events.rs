@@ -26,7 +26,11 @@ pub(super) fn plan(settings: &Settings) -> anyhow::Result<Option<Bus>> {
         None if settings.script.events().next().is_some() => Form::default(),
         None => return Ok(None),
     };
-    Bus::new(form).context("cannot tell events").map(Some)
+    let bus = Bus::new(form).context("cannot tell events")?;
+    if let Some(hash_size) = settings.dialog_hash_size() {
+        bus.set_hash_size(hash_size);
+    }
+    Ok(Some(bus))
 }
 
 /// Subscribes those of the configuration, and starts its thread. What cannot be, in words.

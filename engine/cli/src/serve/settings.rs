@@ -370,6 +370,12 @@ impl Settings {
         self.legacy.contains(&part)
     }
 
+    /// Entries of the table of dialogs, of which events tell.
+    pub(super) fn dialog_hash_size(&self) -> Option<u32> {
+        let hash_size = self.parameters.int(Part::Dialog, "hash_size")?;
+        u32::try_from(hash_size).ok()
+    }
+
     /// What differs in `new` and cannot be changed while running. Listeners, who is let in, and TLS can.
     pub(super) fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
         let (old, engine) = (&self.engine, &new.engine);
@@ -397,6 +403,10 @@ impl Settings {
             ),
             ("relay", self.relay != new.relay),
             ("events", self.events != new.events),
+            (
+                "hash_size of dialog",
+                self.dialog_hash_size() != new.dialog_hash_size(),
+            ),
             (
                 "what is said of modules from shared libraries",
                 !self.libraries.says_the_same(&new.libraries),

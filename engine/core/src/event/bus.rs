@@ -15,6 +15,7 @@ use super::desk::Desk;
 use super::listen::Listener;
 use super::names::{EVENTS_MAX, EventId, PublishError, nearest};
 use super::packed::{self, What};
+use super::records::Entries;
 use super::sender::{Ring, Runner};
 use super::socket::{EventSocket, SocketError};
 use super::subscriptions::{Change, Expire, SUBSCRIPTIONS_MAX};
@@ -150,6 +151,14 @@ impl Bus {
             shared,
             form,
         })))
+    }
+
+    /// From now on dialogs are told with ids of a table of `hash_size` entries; 4096 unless this is called. As genuine nodes do it takes
+    /// the next power of two below what is none.
+    pub fn set_hash_size(&self, hash_size: u32) {
+        let mut desk = self.desk();
+        desk.entries = Entries::of_size(hash_size);
+        desk.settle(&self.0.shared);
     }
 
     /// Starts the thread. What was raised before waits as far as there is room.

@@ -7,6 +7,7 @@ use super::bus::Shared;
 use super::counts::{BusSnapshot, EventFacts, Report, SubscriberSnapshot, SubscriptionFacts};
 use super::listen::Listener;
 use super::names::Names;
+use super::records::Entries;
 use super::subscriptions::{Subscription, Subscriptions};
 use crate::clock::Timestamp;
 
@@ -16,6 +17,8 @@ pub(super) struct Desk {
     pub(super) names: Names,
     pub(super) subscriptions: Subscriptions,
     pub(super) listeners: Vec<Listener>,
+    /// Of the dialogs that are told.
+    pub(super) entries: Entries,
 }
 
 /// A copy for who has something to tell of it, which takes longer than the lock may be held.

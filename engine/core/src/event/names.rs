@@ -214,7 +214,7 @@ pub const KNOWN: [Known; 13] = [
         params: &[
             (
                 "id",
-                "hash entry and id, with a dot between, as MI commands take it; of a table of 4096 entries, the default",
+                "hash entry and id, with a dot between, as MI commands take it; of a table as large as hash_size of dialog says",
             ),
             ("db_id", "the same as one number, as the database has it"),
             ("callid", "Call-ID"),

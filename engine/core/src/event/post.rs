@@ -7,6 +7,7 @@ use super::desk::Desk;
 use super::names::EventId;
 use super::packed::{self, What};
 use super::queue::{Sockets, Subscriber};
+use super::records::Entries;
 use super::subscriptions::Subscription;
 use super::write::write;
 use super::{Event, Form, Listen, records};
@@ -20,6 +21,8 @@ pub(super) struct Post {
     /// By the number of the event.
     wanted: Vec<Wanted>,
     subscribers: Vec<Subscriber>,
+    /// Of the dialogs that are told.
+    entries: Entries,
     /// When the next subscription is over.
     pub(super) next_end: Option<Timestamp>,
     sockets: Sockets,
@@ -60,7 +63,7 @@ struct Text {
 impl Post {
     /// Goes by what stands at the desk now, whose number this is.
     pub(super) fn turn_to(&mut self, desk: &Desk, generation: u64) {
-        self.generation = generation;
+        (self.generation, self.entries) = (generation, desk.entries);
         self.next_end = desk.subscriptions.next_end();
         let (all, former) = (desk.subscriptions.all(), &mut self.former);
         self.subscribers.retain(|each| {
@@ -125,6 +128,7 @@ impl Post {
             name: &wanted.name,
             what,
             bytes,
+            entries: self.entries,
         };
         for (form, hears) in &wanted.listeners {
             if let Some(event) = said.event(*form) {
@@ -172,6 +176,7 @@ struct Said<'b> {
     name: &'b str,
     what: What,
     bytes: &'b [u8],
+    entries: Entries,
 }
 
 impl<'b> Said<'b> {
@@ -182,7 +187,7 @@ impl<'b> Said<'b> {
                 params: packed::unpack(self.bytes)?,
                 ..Event::new(self.name.as_bytes())
             }),
-            what => records::event(self.id, self.name, what, self.bytes, form),
+            what => records::event(self.id, self.name, what, self.bytes, form, self.entries),
         }
     }
 }

@@ -19,6 +19,10 @@ use crate::store::durable::Log;
 #[derive(Debug)]
 pub struct Records(Source);
 
+/// Entries of the table of dialogs, a power of two: which one a dialog is in is a part of its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entries(u32);
+
 impl Records {
     /// By `source`.
     #[must_use]
@@ -90,6 +94,7 @@ pub(super) fn event<'r>(
     what: What,
     flat: &'r [u8],
     form: Form,
+    entries: Entries,
 ) -> Option<Event<'r>> {
     let (record, _) = Record::read(flat).ok()?;
     let is_old = form == Form::V1_11;
@@ -97,8 +102,8 @@ pub(super) fn event<'r>(
         (Record::Aor(aor), _) => of_aor(&aor, is_old),
         (Record::Contact(contact), false) => of_contact(&contact),
         (Record::Contact(contact), true) => of_contact_2_1(&contact),
-        (Record::Dialog(dialog), false) => of_dialog(&dialog, states(&dialog, what)),
-        (Record::Dialog(dialog), true) => of_dialog_2_1(&dialog, states(&dialog, what)),
+        (Record::Dialog(dialog), false) => of_dialog(&dialog, entries, states(&dialog, what)),
+        (Record::Dialog(dialog), true) => of_dialog_2_1(&dialog, entries, states(&dialog, what)),
         _ => return None,
     };
     debug_assert!(
@@ -150,8 +155,8 @@ fn of_contact_2_1<'r>(contact: &Contact<'r>) -> Vec<Param<'r>> {
 }
 
 /// (3.6 `modules/dialog/dlg_hash.c`, `raise_state_changed_event`; `dlg_handlers.c`, `dlg_get_did`: digits from the last on.)
-fn of_dialog<'r>(dialog: &Dialog<'r>, (was, now): (i32, i32)) -> Vec<Param<'r>> {
-    let (entry, id) = (entry_of(dialog), dialog.h_id.cast_unsigned());
+fn of_dialog<'r>(dialog: &Dialog<'r>, entries: Entries, (was, now): (i32, i32)) -> Vec<Param<'r>> {
+    let (entry, id) = (entries.of(dialog), dialog.h_id.cast_unsigned());
     let reversed = |number: u32| {
         let digits = format!("{number:x}");
         digits.chars().rev().collect::<String>()
@@ -170,17 +175,36 @@ fn of_dialog<'r>(dialog: &Dialog<'r>, (was, now): (i32, i32)) -> Vec<Param<'r>> 
 }
 
 /// (2.1 of the same file; both numbers are texts there.)
-fn of_dialog_2_1<'r>(dialog: &Dialog<'r>, (was, now): (i32, i32)) -> Vec<Param<'r>> {
+fn of_dialog_2_1<'r>(
+    dialog: &Dialog<'r>,
+    entries: Entries,
+    (was, now): (i32, i32),
+) -> Vec<Param<'r>> {
     vec![
-        text("hash_entry", entry_of(dialog).to_string()),
+        text("hash_entry", entries.of(dialog).to_string()),
         text("hash_id", dialog.h_id.cast_unsigned().to_string()),
         Param::int("old_state", was.into()),
         Param::int("new_state", now.into()),
     ]
 }
 
-fn entry_of(dialog: &Dialog<'_>) -> u32 {
-    core_hash(dialog.callid) & (ENTRIES - 1)
+impl Entries {
+    /// As `hash_size` sets them: of what is no power of two, the next one below. (1.11 to 3.6 `modules/dialog/dialog.c`, `mod_init`.)
+    pub(super) fn of_size(hash_size: u32) -> Self {
+        Self(1 << hash_size.checked_ilog2().unwrap_or_default())
+    }
+
+    /// That in which a dialog is.
+    fn of(self, dialog: &Dialog<'_>) -> u32 {
+        core_hash(dialog.callid) & (self.0 - 1)
+    }
+}
+
+/// Unless `hash_size` says otherwise. (1.11 to 3.6 `modules/dialog/dialog.c`, `dlg_hash_size`.)
+impl Default for Entries {
+    fn default() -> Self {
+        Self(4096)
+    }
 }
 
 fn text(name: &'static str, text: String) -> Param<'static> {
@@ -212,9 +236,6 @@ const RECORDS: &[EventId] = &[
 /// (3.6 `modules/dialog/dlg_hash.h`, `DLG_STATE_DELETED`.)
 const DELETED: i32 = 5;
 
-/// Of the dialogs' table, unless `hash_size` says otherwise. (1.11 to 3.6 `modules/dialog/dialog.c`, `dlg_hash_size`.)
-const ENTRIES: u32 = 4096;
-
 #[cfg(test)]
 mod tests {
     use binrush_store::Status;
@@ -223,10 +244,20 @@ mod tests {
     use crate::event::write::write;
 
     fn written(id: EventId, what: What, record: &Record<'_>, form: Form) -> String {
+        written_of(id, what, record, form, Entries::default())
+    }
+
+    fn written_of(
+        id: EventId,
+        what: What,
+        record: &Record<'_>,
+        form: Form,
+        entries: Entries,
+    ) -> String {
         let mut flat = Vec::new();
         record.write(Status::default(), &mut flat);
         let name = id.known().unwrap().name;
-        let event = event(id, name, what, &flat, form).unwrap();
+        let event = event(id, name, what, &flat, form, entries).unwrap();
         let mut out = Vec::new();
         write(form, &event, &mut out).unwrap();
         String::from_utf8(out).unwrap()
@@ -311,6 +342,23 @@ mod tests {
                 "E_DLG_STATE_CHANGED\nhash_entry::{entry}\nhash_id::419\nold_state::4\nnew_state::5\n\n"
             )
         );
+    }
+
+    #[test]
+    fn the_entry_of_a_dialog_is_that_of_a_table_as_large_as_the_configuration_says() {
+        let dialog = Record::Dialog(Dialog {
+            callid: b"call-1@192.0.2.1",
+            state: 4,
+            ..Dialog::default()
+        });
+        let hash = core_hash(b"call-1@192.0.2.1");
+        for (hash_size, entries) in [(1, 1), (4096, 4096), (5000, 4096), (65_536, 65_536)] {
+            let size = Entries::of_size(hash_size);
+            let text = written_of(DLG_STATE_CHANGED, What::Removed, &dialog, Form::V1_11, size);
+            let entry = format!("\nhash_entry::{}\n", hash & (entries - 1));
+            assert!(text.contains(&entry), "{hash_size}: {text}");
+        }
+        assert_ne!(hash & 4095, hash & 65_535);
     }
 
     #[test]
