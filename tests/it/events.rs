@@ -1,6 +1,7 @@
 //! `serve` tells what happens, to whoever subscribed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
 use std::thread;
@@ -123,34 +124,58 @@ fn each_applied_change_of_a_contact_of_the_1_11_capture_is_one_event() {
         "E_UL_CONTACT_UPDATE",
         "E_UL_CONTACT_DELETE",
     ];
-    let wanted: String = contacts.map(|event| subscribe(event, &socket)).concat();
+    let path = folder.path("e.sock");
+    let local = UnixDatagram::bind(&path).expect("a path of ours");
+    local
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .expect("a socket");
+    let sockets = [socket, format!("unix:{path}")];
+    let to = |socket: &String| contacts.map(|event| subscribe(event, socket)).concat();
+    let wanted: String = sockets.iter().map(to).collect();
     let server = telling(&folder, "127.43.1.1", &wanted);
-    assert_eq!(server.ready["events"], json!([socket]));
+    assert_eq!(server.ready["events"], json!(sockets));
     let frames = captures::frames("1.11").into_iter();
     let frames: Vec<_> = frames.map(|frame| later(&frame.bytes)).collect();
     let expected = applied(&frames);
     let all = expected.values().map(Vec::len).sum::<usize>();
     assert!(all > 400, "{all}");
     // Somebody reads while they come, as the kernel keeps some hundred for him at most.
-    let hears = thread::spawn(move || hear(&reader, all));
+    let hears = [
+        thread::spawn(move || hear(|buffer| reader.recv(buffer), all)),
+        thread::spawn(move || hear(|buffer| local.recv(buffer), all)),
+    ];
     for some in frames.chunks(50) {
         some.iter().for_each(|frame| server.send(frame));
         server.wait_until_read();
     }
-    let heard = hears.join().expect("all events came");
-    assert_eq!(heard, expected);
+    for hears in hears {
+        assert_eq!(hears.join().expect("all events came"), expected);
+    }
+    // The server's own store has what the events tell of.
+    let control = folder.path("control.sock");
+    let summary = &run(&["state", "summary", &control, "--json"]).ok().json()[0];
+    let told = |event: &str| {
+        let events = expected.values().flatten();
+        events.filter(|name| *name == event).count() as u64
+    };
+    let there = told("E_UL_CONTACT_INSERT") - told("E_UL_CONTACT_DELETE");
+    let mut tables = summary["tables"].as_array().expect("tables").iter();
+    let held = tables.find_map(|table| table["kinds"]["contact"]["records"].as_u64());
+    assert_eq!(held, Some(there), "{summary}");
     let (_, total) = server.stop_after("TERM");
     let events = &total["events"];
     assert_eq!(events["balanced"], true, "{events}");
     assert_eq!(count(events, "raised"), all as u64, "{events}");
-    assert_eq!(count(&events["subscribers"][0], "sent"), all as u64);
+    for place in 0..sockets.len() {
+        assert_eq!(count(&events["subscribers"][place], "sent"), all as u64);
+    }
 }
 
 /// The next `count` events about contacts, each with the documented parameters.
-fn hear(reader: &UdpSocket, count: usize) -> Heard {
+fn hear(recv: impl Fn(&mut [u8]) -> io::Result<usize>, count: usize) -> Heard {
     let (mut heard, mut buffer) = (Heard::new(), vec![0; 70_000]);
     for n in 0..count {
-        let len = reader.recv(&mut buffer);
+        let len = recv(&mut buffer);
         let len = len.unwrap_or_else(|error| panic!("event {n} of {count}: {error}"));
         let event = read(&buffer[..len]).expect("an event");
         let known = KNOWN
