@@ -37,6 +37,8 @@ use report::{Conditions, Report, Row, Sample};
 mod contenders;
 /// Filling queues while nobody reads, then measuring how they are drained.
 mod drain;
+/// What telling events costs.
+mod events;
 /// Trains of datagrams as a flow, while it lasts.
 mod flow;
 /// Frames of an exact size.
@@ -73,7 +75,8 @@ pub(crate) struct Args {
     #[arg(long, value_delimiter = ',', default_value = "64,200,512,1400", value_parser = size)]
     sizes: Vec<usize>,
 
-    /// Packets to drain per measurement, and contacts in records; the default is 50000, and 1000000 contacts.
+    /// Packets to drain per measurement, contacts in events, and contacts in records; the default is 50000, and 1000000 contacts in
+    /// records.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1000..=1_000_000))]
     packets: Option<u32>,
 
@@ -125,6 +128,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PPS,PPS...", value_delimiter = ',', default_value = "20k,100k", value_parser = rate)]
     rates: Vec<f64>,
 
+    /// Events per second in events: first each packet is one, then one in five.
+    #[arg(long, value_name = "PER-SECOND", default_value = "100k", value_parser = rate)]
+    events: f64,
+
     /// How engines keep what they are sent in records.
     #[arg(
         long,
@@ -170,6 +177,8 @@ enum Scenario {
     Records,
     /// The same in datagrams.
     RecordsUdp,
+    /// Contacts that are refreshed in datagrams, each an event for a subscriber; and what that costs who receives them.
+    Events,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -205,6 +214,7 @@ struct Bench<'a> {
     rcvbuf: usize,
     rows: Vec<Row>,
     kept: Vec<records::Row>,
+    told: Vec<events::Row>,
     warnings: Vec<String>,
 }
 
@@ -219,7 +229,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut bench = Bench::new(args, &host, patience)?;
     bench.probe()?;
     let outcome = bench.measure();
-    if bench.rows.is_empty() && bench.kept.is_empty() {
+    if bench.rows.is_empty() && bench.kept.is_empty() && bench.told.is_empty() {
         return outcome;
     }
     watch.tell(&mut host);
@@ -270,6 +280,7 @@ impl<'a> Bench<'a> {
             rcvbuf,
             rows: Vec::new(),
             kept: Vec::new(),
+            told: Vec::new(),
             warnings: warnings(args.rounds, [tx, rx], &siblings, rcvbuf),
         })
     }
@@ -279,7 +290,9 @@ impl<'a> Bench<'a> {
         for scenario in &self.args.scenario {
             // Contacts are as long as genuine ones, whatever was asked for.
             let sizes = match scenario {
-                Scenario::Records | Scenario::RecordsUdp => &self.args.sizes[..1],
+                Scenario::Records | Scenario::RecordsUdp | Scenario::Events => {
+                    &self.args.sizes[..1]
+                }
                 _ => &self.args.sizes[..],
             };
             for &size in sizes {
@@ -292,6 +305,7 @@ impl<'a> Bench<'a> {
                     Scenario::Tls => self.tls(size)?,
                     Scenario::Records => self.records(Way::Stream)?,
                     Scenario::RecordsUdp => self.records(Way::Datagrams)?,
+                    Scenario::Events => self.events()?,
                 }
             }
         }
@@ -376,6 +390,7 @@ impl<'a> Bench<'a> {
         warnings.extend(host.warnings());
         warnings.extend(self.rows.iter().filter_map(Row::warning));
         warnings.extend(records::warnings(&self.kept));
+        warnings.extend(events::warnings(&self.told));
         let conditions = Conditions {
             rounds: self.args.rounds,
             packets,
@@ -393,6 +408,7 @@ impl<'a> Bench<'a> {
             error: error.map(|error| format!("{error:#}")),
             rows: self.rows,
             kept: self.kept,
+            told: self.told,
         }
     }
 }

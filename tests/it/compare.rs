@@ -15,6 +15,8 @@ use serde_json::{Value, json};
 
 use crate::process::{self, Scratch, skip, wait_until};
 
+/// Events that are told.
+mod events;
 /// Programs of others, streams and rates.
 mod more;
 /// Records that are kept.

@@ -277,7 +277,7 @@ impl Carrier {
             Scenario::Tcp | Scenario::Records => Self::Streams,
             Scenario::Tls => Self::Tls,
             Scenario::Plain | Scenario::Gso | Scenario::Shards | Scenario::Paced => Self::Datagrams,
-            Scenario::RecordsUdp => Self::Datagrams,
+            Scenario::RecordsUdp | Scenario::Events => Self::Datagrams,
         };
         args.scenario.iter().any(|scenario| of(scenario) == self)
     }

@@ -37,7 +37,7 @@ use usage::Usage;
 pub(super) use rows::{Row, json, text, warnings};
 
 /// What is sent.
-mod contacts;
+pub(super) mod contacts;
 /// Where the time goes, as pictures.
 mod flames;
 /// Where logs are.

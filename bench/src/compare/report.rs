@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::records;
+use super::{events, records};
 use crate::host::Host;
 use crate::statistics::Spread;
 
@@ -86,12 +86,14 @@ pub(super) struct Report {
     pub(super) error: Option<String>,
     pub(super) rows: Vec<Row>,
     pub(super) kept: Vec<records::Row>,
+    pub(super) told: Vec<events::Row>,
 }
 
 impl Report {
     pub(super) fn json(&self) -> Value {
         let mut rows: Vec<Value> = self.rows.iter().map(|row| self.row_json(row)).collect();
         rows.extend(records::json(&self.kept));
+        rows.extend(events::json(&self.told));
         json!({
             "bench": env!("CARGO_PKG_VERSION"),
             "host": self.host,
@@ -294,6 +296,7 @@ mod tests {
             error: None,
             rows,
             kept: Vec::new(),
+            told: Vec::new(),
         }
     }
 

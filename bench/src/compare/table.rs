@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
-use super::records;
 use super::report::{Conditions, GSO, PACED, PLAIN, Report, Row, SHARDS, TCP, TLS};
+use super::{events, records};
 use crate::host::Host;
 use crate::statistics::Spread;
 
@@ -36,6 +36,7 @@ impl Report {
             text.push('\n');
         }
         text.push_str(&records::text(&self.kept));
+        text.push_str(&events::text(&self.told));
         for warning in &self.warnings {
             let _ = write!(text, "\nwarning: {warning}");
         }

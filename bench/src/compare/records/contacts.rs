@@ -25,7 +25,7 @@ pub(in crate::compare) enum Phase {
 
 /// The packets of as many contacts as one likes, each told from the others by its number.
 #[derive(Debug)]
-pub(super) struct Contacts {
+pub(in crate::compare) struct Contacts {
     /// By phase.
     templates: [Vec<Template>; Phase::ALL.len()],
     generation: Generation,
@@ -39,6 +39,8 @@ struct Template {
     digits: Vec<usize>,
     /// Where its id stands, eight bytes.
     id: Option<usize>,
+    /// Where the CSeq of a refresh stands, four bytes.
+    cseq: Option<usize>,
 }
 
 impl Phase {
@@ -54,7 +56,7 @@ impl Phase {
 
     /// The contact of `count` whose turn it is as number `turn`. Contacts do not come back in the order in which they
     /// came: what is kept of one is not where the one before was.
-    pub(super) fn contact(self, turn: u32, count: u32) -> u32 {
+    pub(in crate::compare) fn contact(self, turn: u32, count: u32) -> u32 {
         match self {
             Self::Insert => turn,
             // Each once, as the stride is a prime above any count.
@@ -86,7 +88,7 @@ impl Contacts {
         let update = template(CONTACT_UPDATE, &|packet| {
             packet.push_str(URI)?;
             let later = now + Duration::from_secs(1);
-            common(packet, later, 2, |packet| packet.push_str(b"NAT"))?;
+            common(packet, later, CSEQ, |packet| packet.push_str(b"NAT"))?;
             packet.push_str(b"")?;
             packet.push_str(&ID)?;
             packet.push_int(MATCH_UNSET)
@@ -109,7 +111,7 @@ impl Contacts {
     }
 
     /// The same as a node of 1.11 sends them.
-    pub(super) fn legacy() -> anyhow::Result<Self> {
+    pub(in crate::compare) fn legacy() -> anyhow::Result<Self> {
         let now = now()?;
         let template = |command, rest: Rest<'_>| template(Generation::Legacy, command, rest);
         let contact = |packet: &mut Builder<'_>, now, cseq| {
@@ -118,7 +120,7 @@ impl Contacts {
         };
         let insert = template(CONTACT_INSERT, &|packet| contact(packet, now, 1))?;
         let later = now + Duration::from_secs(1);
-        let update = template(CONTACT_UPDATE, &|packet| contact(packet, later, 2))?;
+        let update = template(CONTACT_UPDATE, &|packet| contact(packet, later, CSEQ))?;
         let delete = template(CONTACT_DELETE, &|packet| {
             packet.push_str(URI)?;
             packet.push_str(CALLID)?;
@@ -137,22 +139,40 @@ impl Contacts {
     }
 
     /// Appends the packets of contact `number`, which is below [`CONTACTS_MAX`], to `out`.
-    pub(super) fn write(&self, phase: Phase, number: u32, out: &mut Vec<u8>) {
+    pub(in crate::compare) fn write(&self, phase: Phase, number: u32, out: &mut Vec<u8>) {
         for template in self.of(phase) {
-            template.write(number, out);
-            if self.generation == Generation::Legacy {
-                seal(out, template.bytes.len());
-            }
+            self.write_one(template, number, REFRESHED, out);
+        }
+    }
+
+    /// Appends what tells that contact `number` was refreshed once more, after as many times as `before`: it says something else than
+    /// all of them did.
+    pub(in crate::compare) fn refresh(&self, number: u32, before: u32, out: &mut Vec<u8>) {
+        let cseq = REFRESHED.saturating_add_unsigned(before);
+        for template in self.of(Phase::Refresh) {
+            self.write_one(template, number, cseq, out);
+        }
+    }
+
+    /// Appends the packet that tells of the AoR of contact `number`, which says nothing new once that is there.
+    pub(in crate::compare) fn aor(&self, number: u32, out: &mut Vec<u8>) {
+        self.write_one(&self.of(Phase::Insert)[0], number, REFRESHED, out);
+    }
+
+    fn write_one(&self, template: &Template, number: u32, cseq: i32, out: &mut Vec<u8>) {
+        template.write(number, cseq, out);
+        if self.generation == Generation::Legacy {
+            seal(out, template.bytes.len());
         }
     }
 
     /// Length of each packet of a contact, in their order.
-    pub(super) fn lengths(&self, phase: Phase) -> impl Iterator<Item = usize> {
+    pub(in crate::compare) fn lengths(&self, phase: Phase) -> impl Iterator<Item = usize> {
         self.of(phase).iter().map(|packet| packet.bytes.len())
     }
 
     /// Packets of each contact.
-    pub(super) fn packets(&self, phase: Phase) -> u64 {
+    pub(in crate::compare) fn packets(&self, phase: Phase) -> u64 {
         self.of(phase).len() as u64
     }
 
@@ -167,7 +187,7 @@ impl Contacts {
 }
 
 impl Template {
-    fn write(&self, number: u32, out: &mut Vec<u8>) {
+    fn write(&self, number: u32, cseq: i32, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&self.bytes);
         let packet = &mut out[start..];
@@ -183,6 +203,9 @@ impl Template {
         if let Some(at) = self.id {
             packet[at..at + ID.len()].copy_from_slice(&contact_id(number).to_le_bytes());
         }
+        if let Some(at) = self.cseq {
+            packet[at..at + size_of_val(&cseq)].copy_from_slice(&cseq.to_le_bytes());
+        }
     }
 }
 
@@ -193,14 +216,16 @@ fn template(generation: Generation, command: i32, rest: Rest<'_>) -> anyhow::Res
         .context("cannot make a packet of a contact")?;
     let digits = places(&bytes, NUMBER);
     let ids = places(&bytes, &ID);
+    let cseqs = places(&bytes, &CSEQ.to_le_bytes());
     ensure!(
-        !digits.is_empty() && ids.len() < 2,
+        !digits.is_empty() && ids.len() < 2 && cseqs.len() < 2,
         "it has no place for its number"
     );
     Ok(Template {
         bytes,
         digits,
         id: ids.first().copied(),
+        cseq: cseqs.first().copied(),
     })
 }
 
@@ -306,6 +331,10 @@ const CALLID: &[u8] = b"########-5f2a@127.0.36.120";
 
 /// Where the id is put in.
 const ID: [u8; 8] = [0xFE; 8];
+
+/// Where the CSeq of a refresh is put in, and that of the first one.
+const CSEQ: i32 = 0x5EC5_EC5E;
+const REFRESHED: i32 = 2;
 
 /// Of a contact within its AoR; any will do.
 const LABEL: i32 = 848;
@@ -426,6 +455,29 @@ mod tests {
                 .abs_diff(Phase::Refresh.contact(1, 1000))
                 > 1
         );
+    }
+
+    #[test]
+    fn a_contact_is_refreshed_as_often_as_one_likes_and_each_time_by_another_cseq() {
+        let contacts = Contacts::legacy().unwrap();
+        let mut once = Vec::new();
+        contacts.write(Phase::Refresh, 7, &mut once);
+        let again = |before| {
+            let mut bytes = Vec::new();
+            contacts.refresh(7, before, &mut bytes);
+            Packet::parse(Generation::Legacy, &bytes).expect("its checksum is right");
+            bytes
+        };
+        assert_eq!(again(0), once);
+        let at = places(&once, &REFRESHED.to_le_bytes());
+        let later = again(70_000);
+        assert!(
+            at.iter()
+                .any(|&at| later[at..at + 4] == 70_002_i32.to_le_bytes())
+        );
+        let mut aor = Vec::new();
+        contacts.aor(7, &mut aor);
+        assert_eq!(Some(aor.len()), contacts.lengths(Phase::Insert).next());
     }
 
     #[test]
