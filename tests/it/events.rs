@@ -10,9 +10,11 @@ use std::time::Duration;
 use binrush_engine::event::names::KNOWN;
 use binrush_engine::event::read::{read, read_as};
 use binrush_engine::event::{Event, Form, Value as Told};
+use binrush_store::labels::core_hash;
+use binrush_store::model::Dialog;
 use binrush_store::read::{Scratch as Reading, read as read_change};
 use binrush_store::translate::{Ids, Translator};
-use binrush_store::{Applied, Change, Family, Limits, Now, Store};
+use binrush_store::{Applied, Change, Family, Limits, Now, Record, Store, write};
 use binrush_tests::captures;
 use binrush_wire::{Generation, Packet, Release, Trailer};
 use serde_json::{Value, json};
@@ -216,6 +218,49 @@ fn later(bytes: &[u8]) -> Vec<u8> {
     written.expect("it came from there");
     out
 }
+
+#[test]
+fn the_end_of_an_answered_call_is_told_with_its_place_in_a_table_of_the_configured_size() {
+    let folder = Scratch::new("events-dialogs");
+    let (reader, socket) = reader();
+    let more = "modparam(\"dialog\", \"hash_size\", 65536)\n\
+                modparam(\"event_datagram\", \"compat\", \"1.11\")\n"
+        .to_owned()
+        + &subscribe("E_DLG_STATE_CHANGED", &socket);
+    let server = telling(&folder, "127.43.5.1", &more);
+    let call = |callid: &'static [u8], state| {
+        Record::Dialog(Dialog {
+            callid,
+            tags: [b"a", b"b"],
+            h_id: 7,
+            state,
+            expires: 2_000_000_000,
+            ..Dialog::default()
+        })
+    };
+    let ended = |callid| legacy(b"dialog", DIALOG_DELETED, &[callid, b"a", b"b"]);
+    let calls: [(&[u8], _); 2] = [(b"never-answered", 2), (b"call-1@192.0.2.1", 4)];
+    for (callid, state) in calls {
+        let mut buffer = [0; 1024];
+        let packet = write::packet(&call(callid, state), Release::V1x, 0, now(), &mut buffer);
+        server.send(packet.expect("it fits").seal());
+        server.send(&ended(callid));
+    }
+    let mut buffer = [0; 256];
+    let len = reader.recv(&mut buffer).expect("an event");
+    let entry = core_hash(b"call-1@192.0.2.1") & 65_535;
+    assert!(entry > 4095, "one that a table of 4096 has not");
+    let expected = format!(
+        "E_DLG_STATE_CHANGED\nhash_entry::{entry}\nhash_id::7\nold_state::4\nnew_state::5\n\n"
+    );
+    assert_eq!(String::from_utf8_lossy(&buffer[..len]), expected);
+    let (_, total) = server.stop_after("TERM");
+    assert_eq!(count(&total["events"], "raised"), 1, "{total}");
+    assert_eq!(total["outcomes"]["handled"], 4, "{total}");
+}
+
+/// (1.11 `modules/dialog/dlg_replication.h`, `REPLICATION_DLG_DELETED`.)
+const DIALOG_DELETED: i32 = 3;
 
 #[test]
 fn the_command_subscribes_lists_raises_and_listens() {

@@ -26,13 +26,8 @@ pub trait Effects {
 pub enum News<'a> {
     /// It is new.
     Created(&'a [u8]),
-    /// It says something else than before.
-    Changed {
-        /// The state that a dialog was in; 0 of other records.
-        was: i32,
-        /// As it is now.
-        now: &'a [u8],
-    },
+    /// It says something else than before: this.
+    Changed(&'a [u8]),
     /// It is gone, by a packet, for its time, or because a sync did not confirm it.
     Removed(&'a [u8]),
 }

@@ -450,8 +450,6 @@ impl Store {
         if flat.len() > RECORD_BYTES_MAX {
             return Applied::Refused(Why::TooLong);
         }
-        let wants_news = turn.effects.wants_news();
-        let was = if wants_news { self.state(place) } else { 0 };
         let replaced = self.table.replace(place, flat, self.limits.bytes);
         match replaced.expect(WRITTEN_HERE) {
             Replaced::Another => {}
@@ -460,8 +458,8 @@ impl Store {
         }
         self.table.arm(place, deadline);
         turn.effects.put(place, flat);
-        if wants_news {
-            turn.effects.news(News::Changed { was, now: flat });
+        if turn.effects.wants_news() {
+            turn.effects.news(News::Changed(flat));
         }
         Applied::Updated
     }
@@ -484,15 +482,6 @@ impl Store {
             effects.news(News::Removed(&self.removed));
         }
         head
-    }
-
-    /// The state of a dialog; 0: the record is none. Reads no other record: that would cost more than all the rest of an event.
-    fn state(&self, place: u32) -> i32 {
-        let is_dialog = self.table.kind(place) == Some(Kind::Dialog);
-        match is_dialog.then(|| self.table.record(place)) {
-            Some(Record::Dialog(dialog)) => dialog.state,
-            _ => 0,
-        }
     }
 }
 

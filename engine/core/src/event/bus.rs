@@ -451,8 +451,8 @@ impl Source {
 
     /// As [`raise`](Self::raise), of a record as its store has it.
     #[inline]
-    pub(super) fn raise_record(&mut self, event: EventId, what: What, flat: &[u8]) -> Raised {
-        self.push(packed::stamp(event, what), flat)
+    pub(super) fn raise_record(&mut self, event: EventId, flat: &[u8]) -> Raised {
+        self.push(packed::stamp(event, What::Record), flat)
     }
 
     #[inline]

@@ -5,7 +5,10 @@
 //! of 1.11, or, of events that it has not, of the first release that has: AoRs of 1.11, contacts and dialogs of 2.1
 //! (`modules/usrloc/udomain.c`, `modules/dialog/dlg_hash.c`). Those of clusters are later, and the same in every form.
 //!
-//! `E_UL_CONTACT_REFRESH` and `E_UL_LATENCY_UPDATE` are raised by who registers and pings phones, which is nobody here.
+//! Two are missing, because no replica raises them for what it is sent. `E_UL_CONTACT_REFRESH` is due when a phone has to be woken, which
+//! only the registrar that took its REGISTER knows: packets do not tell, and a replica starts no timer (3.1 to 4.0
+//! `modules/usrloc/ul_cluster.c`, `receive_ucontact_insert`, `_update`; `ucontact.c`, `new_ucontact`). `E_UL_LATENCY_UPDATE` is raised by
+//! who pings a phone (`modules/usrloc/dlist.c`, `update_sipping_latency`, called by nathelper); no packet tells of that either.
 
 use std::sync::Arc;
 
@@ -155,7 +158,7 @@ pub const CONTACT_INSERT: EventId = EventId(2);
 pub const CONTACT_UPDATE: EventId = EventId(3);
 /// A contact is gone.
 pub const CONTACT_DELETE: EventId = EventId(4);
-/// A dialog is in another state.
+/// A dialog has ended.
 pub const DLG_STATE_CHANGED: EventId = EventId(5);
 /// A script asks.
 pub const REQ_RECEIVED: EventId = EventId(6);
@@ -210,7 +213,8 @@ pub const KNOWN: [Known; 13] = [
     },
     Known {
         name: "E_DLG_STATE_CHANGED",
-        about: "a dialog is new here, in another state, or gone",
+        about: "a dialog that was answered is gone: by a packet, a sync, or for its time; of one that comes or is updated a genuine \
+                replica tells nothing either",
         params: &[
             (
                 "id",
@@ -220,11 +224,8 @@ pub const KNOWN: [Known; 13] = [
             ("callid", "Call-ID"),
             ("from_tag", "the caller's tag"),
             ("to_tag", "the callee's tag"),
-            ("old_state", "0 none: it is new; 1 to 5 as in new_state"),
-            (
-                "new_state",
-                "1 unconfirmed, 2 early, 3 confirmed without ACK, 4 confirmed, 5 deleted",
-            ),
+            ("old_state", "3 confirmed without ACK, 4 confirmed"),
+            ("new_state", "5 deleted"),
         ],
         old: Some(&["hash_entry", "hash_id", "old_state", "new_state"]),
     },
@@ -252,7 +253,7 @@ pub const KNOWN: [Known; 13] = [
     },
     Known {
         name: "E_CLUSTERER_SHARING_TAG_CHANGED",
-        about: "another node took a sharing tag",
+        about: "another node took a sharing tag; a genuine node tells that only if it had the tag itself, which is never so here",
         params: &[
             ("name", "the tag"),
             ("cluster", "the cluster"),

@@ -1,9 +1,9 @@
 //! Events as the bytes of a ring.
 //!
 //! ```text
-//!   stamp    event: 16 bits | what: 16 bits | what a dialog was: 32 bits
+//!   stamp    event: 16 bits | what: 16 bits
 //!   Params   | named: u8 | name: u16, bytes | kind: u8 | number: i64, or text: u32, bytes | ...
-//!   Record, Removed    the record as the store has it
+//!   Record   the record as the store has it, or had it
 //! ```
 //!
 //! A record is taken along as it is, because copying some hundred bytes is the least that a shard can do; what is said of it is
@@ -19,29 +19,24 @@ use super::{Param, Value};
 pub(super) enum What {
     /// Parameters.
     Params,
-    /// A record that is new or was changed; the state that a dialog was in.
-    Record(i32),
-    /// One that is gone.
-    Removed,
+    /// A record.
+    Record,
 }
 
 pub(super) fn stamp(event: EventId, what: What) -> u64 {
-    let (what, was) = match what {
-        What::Params => (0, 0),
-        What::Record(was) => (1, was),
-        What::Removed => (2, 0),
+    let what = match what {
+        What::Params => 0,
+        What::Record => 1,
     };
-    u64::from(event.0) | what << 16 | u64::from(was.cast_unsigned()) << 32
+    u64::from(event.0) | what << 16
 }
 
 /// What [`stamp`] made; `None`: it did not.
 pub(super) fn unstamp(stamp: u64) -> Option<(EventId, What)> {
     let bytes = stamp.to_le_bytes();
-    let was = i32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]);
     let what = match bytes[2] {
         0 => What::Params,
-        1 => What::Record(was),
-        2 => What::Removed,
+        1 => What::Record,
         _ => return None,
     };
     Some((EventId(bytes[0]), what))
@@ -138,16 +133,10 @@ mod tests {
     fn a_stamp_tells_the_event_and_what_stands_behind_it() {
         let last = EventId::of_index(EVENTS_MAX - 1).unwrap();
         for event in [CONTACT_DELETE, last] {
-            for what in [
-                What::Params,
-                What::Record(0),
-                What::Record(-1),
-                What::Record(4),
-                What::Removed,
-            ] {
+            for what in [What::Params, What::Record] {
                 assert_eq!(unstamp(stamp(event, what)), Some((event, what)));
             }
         }
-        assert_eq!(unstamp(3 << 16), None);
+        assert_eq!(unstamp(2 << 16), None);
     }
 }

@@ -187,7 +187,7 @@ impl<'b> Said<'b> {
                 params: packed::unpack(self.bytes)?,
                 ..Event::new(self.name.as_bytes())
             }),
-            what => records::event(self.id, self.name, what, self.bytes, form, self.entries),
+            What::Record => records::event(self.id, self.name, self.bytes, form, self.entries),
         }
     }
 }

@@ -11,7 +11,6 @@ use super::names::{
     AOR_DELETE, AOR_INSERT, CONTACT_DELETE, CONTACT_INSERT, CONTACT_UPDATE, DLG_STATE_CHANGED,
     EventId,
 };
-use super::packed::What;
 use super::{Event, Form, Param, Value};
 use crate::store::durable::Log;
 
@@ -44,46 +43,34 @@ impl Effects for Records {
     }
 
     fn news(&mut self, news: News<'_>) {
-        let (flat, what) = match news {
-            News::Created(flat) => (flat, What::Record(0)),
-            News::Changed { was, now } => (now, What::Record(was)),
-            News::Removed(flat) => (flat, What::Removed),
-        };
-        let is_change = matches!(news, News::Changed { .. });
+        let (News::Created(flat) | News::Changed(flat) | News::Removed(flat)) = news;
         let kind = flat.first().and_then(|kind| Kind::of(*kind));
-        let event = match (kind, what) {
-            (Some(Kind::Contact), What::Removed) => CONTACT_DELETE,
-            (Some(Kind::Contact), _) if is_change => CONTACT_UPDATE,
-            (Some(Kind::Contact), _) => CONTACT_INSERT,
-            (Some(Kind::Aor), What::Removed) => AOR_DELETE,
-            (Some(Kind::Aor), _) if !is_change => AOR_INSERT,
-            (Some(Kind::Dialog), _) => DLG_STATE_CHANGED,
+        let event = match (kind, news) {
+            (Some(Kind::Contact), News::Created(_)) => CONTACT_INSERT,
+            (Some(Kind::Contact), News::Changed(_)) => CONTACT_UPDATE,
+            (Some(Kind::Contact), News::Removed(_)) => CONTACT_DELETE,
+            (Some(Kind::Aor), News::Created(_)) => AOR_INSERT,
+            (Some(Kind::Aor), News::Removed(_)) => AOR_DELETE,
+            (Some(Kind::Dialog), News::Removed(_)) => DLG_STATE_CHANGED,
             _ => return,
         };
-        if self.0.wants(event) && (event != DLG_STATE_CHANGED || has_other_state(flat, what)) {
-            self.0.raise_record(event, what, flat);
+        if self.0.wants(event) && (event != DLG_STATE_CHANGED || was_confirmed(flat)) {
+            self.0.raise_record(event, flat);
         }
     }
 }
 
 impl Log for Records {}
 
-/// Whether a dialog is in another state than before.
-fn has_other_state(flat: &[u8], what: What) -> bool {
+/// Whether the end of a dialog is told.
+///
+/// A genuine replica takes the state as it comes when a packet makes or updates a dialog, and raises nothing. At the end, by a packet,
+/// for its time, or because a sync did not confirm it, it acts as for a BYE, which ends only what was answered. (2.1 to 3.6
+/// `modules/dialog/dlg_replication.c`, `dlg_replicated_create`, `_update`, `_delete`; `dlg_hash.c`, `next_state_dlg`.)
+fn was_confirmed(flat: &[u8]) -> bool {
     match Record::read(flat) {
-        Ok((Record::Dialog(dialog), _)) => {
-            let (was, now) = states(&dialog, what);
-            was != now
-        }
+        Ok((Record::Dialog(dialog), _)) => CONFIRMED.contains(&dialog.state),
         _ => false,
-    }
-}
-
-/// What a dialog was, and is.
-const fn states(dialog: &Dialog<'_>, what: What) -> (i32, i32) {
-    match what {
-        What::Record(was) => (was, dialog.state),
-        What::Params | What::Removed => (dialog.state, DELETED),
     }
 }
 
@@ -91,7 +78,6 @@ const fn states(dialog: &Dialog<'_>, what: What) -> (i32, i32) {
 pub(super) fn event<'r>(
     id: EventId,
     name: &'r str,
-    what: What,
     flat: &'r [u8],
     form: Form,
     entries: Entries,
@@ -102,8 +88,8 @@ pub(super) fn event<'r>(
         (Record::Aor(aor), _) => of_aor(&aor, is_old),
         (Record::Contact(contact), false) => of_contact(&contact),
         (Record::Contact(contact), true) => of_contact_2_1(&contact),
-        (Record::Dialog(dialog), false) => of_dialog(&dialog, entries, states(&dialog, what)),
-        (Record::Dialog(dialog), true) => of_dialog_2_1(&dialog, entries, states(&dialog, what)),
+        (Record::Dialog(dialog), false) => of_dialog(&dialog, entries),
+        (Record::Dialog(dialog), true) => of_dialog_2_1(&dialog, entries),
         _ => return None,
     };
     debug_assert!(
@@ -155,7 +141,7 @@ fn of_contact_2_1<'r>(contact: &Contact<'r>) -> Vec<Param<'r>> {
 }
 
 /// (3.6 `modules/dialog/dlg_hash.c`, `raise_state_changed_event`; `dlg_handlers.c`, `dlg_get_did`: digits from the last on.)
-fn of_dialog<'r>(dialog: &Dialog<'r>, entries: Entries, (was, now): (i32, i32)) -> Vec<Param<'r>> {
+fn of_dialog<'r>(dialog: &Dialog<'r>, entries: Entries) -> Vec<Param<'r>> {
     let (entry, id) = (entries.of(dialog), dialog.h_id.cast_unsigned());
     let reversed = |number: u32| {
         let digits = format!("{number:x}");
@@ -169,22 +155,18 @@ fn of_dialog<'r>(dialog: &Dialog<'r>, entries: Entries, (was, now): (i32, i32)) 
         Param::str("callid", dialog.callid),
         Param::str("from_tag", dialog.tags[0]),
         Param::str("to_tag", dialog.tags[1]),
-        Param::int("old_state", was.into()),
-        Param::int("new_state", now.into()),
+        Param::int("old_state", dialog.state.into()),
+        Param::int("new_state", DELETED),
     ]
 }
 
 /// (2.1 of the same file; both numbers are texts there.)
-fn of_dialog_2_1<'r>(
-    dialog: &Dialog<'r>,
-    entries: Entries,
-    (was, now): (i32, i32),
-) -> Vec<Param<'r>> {
+fn of_dialog_2_1<'r>(dialog: &Dialog<'r>, entries: Entries) -> Vec<Param<'r>> {
     vec![
         text("hash_entry", entries.of(dialog).to_string()),
         text("hash_id", dialog.h_id.cast_unsigned().to_string()),
-        Param::int("old_state", was.into()),
-        Param::int("new_state", now.into()),
+        Param::int("old_state", dialog.state.into()),
+        Param::int("new_state", DELETED),
     ]
 }
 
@@ -233,8 +215,9 @@ const RECORDS: &[EventId] = &[
     DLG_STATE_CHANGED,
 ];
 
-/// (3.6 `modules/dialog/dlg_hash.h`, `DLG_STATE_DELETED`.)
-const DELETED: i32 = 5;
+/// Without ACK, and with it; and gone. (3.6 `modules/dialog/dlg_hash.h`, `DLG_STATE_CONFIRMED_NA` and those behind it.)
+const CONFIRMED: [i32; 2] = [3, 4];
+const DELETED: i64 = 5;
 
 #[cfg(test)]
 mod tests {
@@ -243,21 +226,15 @@ mod tests {
     use super::*;
     use crate::event::write::write;
 
-    fn written(id: EventId, what: What, record: &Record<'_>, form: Form) -> String {
-        written_of(id, what, record, form, Entries::default())
+    fn written(id: EventId, record: &Record<'_>, form: Form) -> String {
+        written_of(id, record, form, Entries::default())
     }
 
-    fn written_of(
-        id: EventId,
-        what: What,
-        record: &Record<'_>,
-        form: Form,
-        entries: Entries,
-    ) -> String {
+    fn written_of(id: EventId, record: &Record<'_>, form: Form, entries: Entries) -> String {
         let mut flat = Vec::new();
         record.write(Status::default(), &mut flat);
         let name = id.known().unwrap().name;
-        let event = event(id, name, what, &flat, form, entries).unwrap();
+        let event = event(id, name, &flat, form, entries).unwrap();
         let mut out = Vec::new();
         write(form, &event, &mut out).unwrap();
         String::from_utf8(out).unwrap()
@@ -282,14 +259,14 @@ mod tests {
     #[test]
     fn a_contact_is_told_as_3_6_tells_it() {
         assert_eq!(
-            written(CONTACT_INSERT, What::Record(0), &contact(), Form::JsonRpc),
+            written(CONTACT_INSERT, &contact(), Form::JsonRpc),
             "{\"jsonrpc\":\"2.0\",\"method\":\"E_UL_CONTACT_INSERT\",\"params\":{\"domain\":\"location\",\"aor\":\"alice\",\
              \"uri\":\"sip:alice@198.51.100.7:5060\",\"received\":null,\"path\":null,\"qval\":-1,\"user_agent\":\"Phone \\\"X\\\", \
              1.0\",\"socket\":\"udp:192.0.2.1:5060\",\"bflags\":3,\"expires\":1800000000,\"callid\":\"reg-1\",\"cseq\":7,\
              \"attr\":\"\",\"latency\":0,\"shtag\":\"\"}}"
         );
         assert_eq!(
-            written(CONTACT_DELETE, What::Removed, &contact(), Form::Text),
+            written(CONTACT_DELETE, &contact(), Form::Text),
             "E_UL_CONTACT_DELETE\ndomain::location\naor::alice\nuri::sip:alice@198.51.100.7:5060\nreceived::\npath::\nqval::-1\n\
              user_agent::\"Phone \\\"X\\\", 1.0\"\nsocket::udp:192.0.2.1:5060\nbflags::3\nexpires::1800000000\ncallid::reg-1\n\
              cseq::7\nattr::\nlatency::0\nshtag::\n\n"
@@ -299,7 +276,7 @@ mod tests {
     #[test]
     fn the_old_form_has_the_parameters_of_its_time() {
         assert_eq!(
-            written(CONTACT_UPDATE, What::Record(0), &contact(), Form::V1_11),
+            written(CONTACT_UPDATE, &contact(), Form::V1_11),
             "E_UL_CONTACT_UPDATE\naddress::sip:alice@198.51.100.7:5060\naor::alice\ncallid::reg-1\nreceived::\ncseq::7\n\n"
         );
         let aor = Record::Aor(Aor {
@@ -308,11 +285,11 @@ mod tests {
             ..Aor::default()
         });
         assert_eq!(
-            written(AOR_INSERT, What::Record(0), &aor, Form::V1_11),
+            written(AOR_INSERT, &aor, Form::V1_11),
             "E_UL_AOR_INSERT\naor::alice\n\n"
         );
         assert_eq!(
-            written(AOR_INSERT, What::Record(0), &aor, Form::Text),
+            written(AOR_INSERT, &aor, Form::Text),
             "E_UL_AOR_INSERT\ndomain::location\naor::alice\n\n"
         );
     }
@@ -330,14 +307,14 @@ mod tests {
         let reversed: String = format!("{entry:x}").chars().rev().collect();
         let db_id = u64::from(entry) << 32 | 0x1a3;
         assert_eq!(
-            written(DLG_STATE_CHANGED, What::Record(2), &dialog, Form::Text),
+            written(DLG_STATE_CHANGED, &dialog, Form::Text),
             format!(
                 "E_DLG_STATE_CHANGED\nid::{reversed}.3a1\ndb_id::{db_id}\ncallid::call-1@192.0.2.1\nfrom_tag::from\nto_tag::to\n\
-                 old_state::2\nnew_state::4\n\n"
+                 old_state::4\nnew_state::5\n\n"
             )
         );
         assert_eq!(
-            written(DLG_STATE_CHANGED, What::Removed, &dialog, Form::V1_11),
+            written(DLG_STATE_CHANGED, &dialog, Form::V1_11),
             format!(
                 "E_DLG_STATE_CHANGED\nhash_entry::{entry}\nhash_id::419\nold_state::4\nnew_state::5\n\n"
             )
@@ -354,7 +331,7 @@ mod tests {
         let hash = core_hash(b"call-1@192.0.2.1");
         for (hash_size, entries) in [(1, 1), (4096, 4096), (5000, 4096), (65_536, 65_536)] {
             let size = Entries::of_size(hash_size);
-            let text = written_of(DLG_STATE_CHANGED, What::Removed, &dialog, Form::V1_11, size);
+            let text = written_of(DLG_STATE_CHANGED, &dialog, Form::V1_11, size);
             let entry = format!("\nhash_entry::{}\n", hash & (entries - 1));
             assert!(text.contains(&entry), "{hash_size}: {text}");
         }
@@ -371,7 +348,7 @@ mod tests {
             cflag_names: Some(b"NAT PUSH"),
             ..contact
         });
-        let text = written(CONTACT_INSERT, What::Record(0), &named, Form::JsonRpc);
+        let text = written(CONTACT_INSERT, &named, Form::JsonRpc);
         assert!(text.contains(",\"bflags\":0,"), "{text}");
     }
 }
