@@ -97,12 +97,13 @@ impl Entry {
 mod tests {
     use super::*;
     use binrush::bin::Callback;
+    use binrush::bin::registrations::LegacyCall;
     use std::ffi::c_int;
 
     extern "C" fn one(_: c_int) {}
     extern "C" fn other(_: c_int) {}
 
-    fn of(name: &str, call: unsafe extern "C" fn(c_int)) -> Registration {
+    fn of(name: &str, call: LegacyCall) -> Registration {
         Registration {
             name: name.as_bytes().into(),
             callback: Callback::Legacy(call),
