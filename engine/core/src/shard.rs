@@ -429,15 +429,23 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
         let now = clock.now();
         floor.ledger.received(batch.len());
         let (mut bytes, mut kept) = (0, 0);
+        let untold = Origin::Datagram(None);
         for datagram in batch.datagrams(slab) {
             bytes += datagram.bytes.len();
-            let ends = datagram.source.map(|peer| Ends { peer: *peer, local });
-            let origin = Origin::Datagram(ends);
+            // Most come from nowhere that was asked for, and none of them writes this anew.
+            let told;
+            let origin = match datagram.source {
+                None => &untold,
+                Some(peer) => {
+                    told = Origin::Datagram(Some(Ends { peer: *peer, local }));
+                    &told
+                }
+            };
             if datagram.truncated {
                 let outcome = Outcome::Truncated;
                 floor.ledger.refuse(outcome, datagram.bytes, None);
-            } else if floor.is_mine(now, &origin, datagram.bytes) {
-                floor.packet(now, &origin, datagram.bytes);
+            } else if floor.is_mine(now, origin, datagram.bytes) {
+                floor.packet(now, origin, datagram.bytes);
                 kept += 1;
             }
         }
