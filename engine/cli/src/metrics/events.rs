@@ -99,3 +99,34 @@ const GAUGES: [OfOne; 2] = [
         |each| u64::from(each.reach == Reach::Up),
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_those_who_left_were_told_and_missed_has_a_label_of_its_own() {
+        let former = |offered, dropped| BusSnapshot {
+            former: SubscriberSnapshot {
+                offered,
+                dropped,
+                ..SubscriberSnapshot::default()
+            },
+            ..BusSnapshot::default()
+        };
+        let dropped = |snapshot: &BusSnapshot| {
+            let all = families(Some(snapshot)).into_iter();
+            let mut named =
+                all.filter(|family| family.name() == "binrush_events_subscriber_dropped_total");
+            let family = named.next().expect("it is told");
+            let samples = family.get_metric().iter();
+            let sample = |metric: &Metric| {
+                let label = metric.get_label()[0].value().to_owned();
+                (label, metric.get_counter().get_value())
+            };
+            samples.map(sample).collect::<Vec<_>>()
+        };
+        assert_eq!(dropped(&former(0, 0)), []);
+        assert_eq!(dropped(&former(5, 2)), [("former".to_owned(), 2.0)]);
+    }
+}
