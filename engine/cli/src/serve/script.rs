@@ -286,13 +286,13 @@ impl Host for Voice {
     }
 
     fn raise(&self, index: usize, _: &str, params: &[Param<'_>]) -> i32 {
-        let Some(heard) = &self.heard else {
-            return -1;
-        };
-        match heard.bus.raise_here(heard.raised[index], params) {
-            // Nobody has to be there (1.11 `evi/event_interface.c`, evi_raise_script_event).
-            Raised::Taken | Raised::Unwanted => 1,
-            Raised::Dropped => -1,
+        let heard = self.heard.as_ref();
+        let raised = heard.map(|heard| heard.bus.raise_here(heard.raised[index], params));
+        match raised {
+            // Nobody has to be there, nor anything that could tell him (1.11 `evi/event_interface.c`, evi_raise_script_event: the first
+            // question is whether anybody subscribed).
+            None | Some(Raised::Taken | Raised::Unwanted) => 1,
+            Some(Raised::Dropped) => -1,
         }
     }
 
@@ -509,6 +509,18 @@ mod tests {
         let told = bus.stop(Duration::from_secs(5));
         assert_eq!((told.raised, told.taken), (2, 2));
         assert!(told.is_balanced(), "{told:?}");
+    }
+
+    #[test]
+    fn an_event_is_raised_where_nothing_could_tell_of_it() {
+        let path = std::path::Path::new("a.cfg");
+        let text = "route { raise_event(\"E_X\"); }";
+        let (script, _) = Script::read(path, text.into()).unwrap();
+        let mut settings = Settings::default();
+        settings.script = script;
+        let linked = link(&settings, None).unwrap().expect("there is one");
+        let routes = linked.plan(&settings, &mut Registry::new(), None).unwrap();
+        assert_eq!(routes.voice.raise(0, "E_X", &[Param::int("a", 1)]), 1);
     }
 
     #[test]
