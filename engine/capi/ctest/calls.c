@@ -64,6 +64,14 @@ static int six(struct sip_msg *msg, const char *a, const char *b, const char *c,
 	return count;
 }
 
+/* Whether all three texts are there. */
+static int three(struct sip_msg *msg, const char *a, const char *b, const char *c)
+{
+	if (!is_described(msg))
+		return -9;
+	return a != NULL && b != NULL && c != NULL ? 1 : -1;
+}
+
 /* Whether the packet came by a connection, `bin`, from 127.0.0.1, without a word. */
 static int by_connection(struct sip_msg *msg)
 {
@@ -107,6 +115,7 @@ static int received(struct sip_msg *msg)
 static cmd_export_t cmds[] = {
 	{"tell", (cmd_function)tell, 1, fixup, free_fixup, REQUEST_ROUTE | STARTUP_ROUTE | TIMER_ROUTE | EVENT_ROUTE},
 	{"six", (cmd_function)six, 6, 0, 0, REQUEST_ROUTE},
+	{"three", (cmd_function)three, 3, fixup, free_fixup, REQUEST_ROUTE},
 	{"by_connection", (cmd_function)by_connection, 0, 0, 0, REQUEST_ROUTE},
 	{"received", (cmd_function)received, 0, 0, 0, REQUEST_ROUTE},
 	{"on_reply", (cmd_function)by_connection, 0, 0, 0, ONREPLY_ROUTE},

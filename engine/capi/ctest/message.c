@@ -1,6 +1,6 @@
 /*
- * Functions of the routing script that write all over the message that they are shown, and say what they find there; and one that takes
- * its time.
+ * Functions of the routing script that write all over the message that they are shown, and say what they find there; one that takes
+ * its time; and one that crashes.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -77,12 +77,23 @@ static int dawdle(const struct sip_msg *msg, const char *ms)
 	return 1;
 }
 
+/* Follows a pointer to nowhere. */
+static int fall(struct sip_msg *msg)
+{
+	volatile int *nowhere = NULL;
+
+	(void)msg;
+	*nowhere = 1;
+	return 1;
+}
+
 static cmd_export_t cmds[] = {
 	{"scribble", (cmd_function)scribble, 0, 0, 0, REQUEST_ROUTE | TIMER_ROUTE},
 	{"divert", (cmd_function)divert, 0, 0, 0, REQUEST_ROUTE},
 	{"look", (cmd_function)look, 0, 0, 0, REQUEST_ROUTE | TIMER_ROUTE},
 	{"letters", (cmd_function)letters, 0, 0, 0, REQUEST_ROUTE | TIMER_ROUTE},
 	{"dawdle", (cmd_function)dawdle, 1, 0, 0, REQUEST_ROUTE | STARTUP_ROUTE | TIMER_ROUTE | EVENT_ROUTE},
+	{"fall", (cmd_function)fall, 0, 0, 0, REQUEST_ROUTE},
 	{"has", (cmd_function)has, 1, 0, 0, REQUEST_ROUTE},
 	{0, 0, 0, 0, 0, 0}
 };

@@ -1,5 +1,5 @@
 /*
- * Watches the threads that run it. Packets of its name carry a number that grows; they are counted, and so is whatever would surprise
+ * Watches the threads that run it, also as a function of the routing script, which counts them. Packets of its name carry a number that grows; they are counted, and so is whatever would surprise
  * code that was written for one process: two calls at a time, a call on another thread than child_init, packets out of order.
  *
  * With the file "hold", its child_init number "hold_at" says there that it was called, waits until somebody adds to it, and answers
@@ -22,7 +22,7 @@ static char *hold = NULL;
 static int hold_at, hold_answer;
 static int held = -1;
 static int tells;
-static stat_var *packets, *late, *children, *wrong_rank, *at_once, *foreign, *disordered;
+static stat_var *packets, *late, *visits, *visitors, *children, *wrong_rank, *at_once, *foreign, *disordered;
 static int inside;
 static int last = -1;
 static _Thread_local int is_child;
@@ -56,6 +56,18 @@ static void receive_late(int type)
 {
 	(void)type;
 	count(late);
+}
+
+/* In a route; each thread that comes is one more visitor. */
+static int visit(struct sip_msg *msg)
+{
+	static _Thread_local int is_known;
+
+	if (!is_known)
+		update_stat(visitors, 1);
+	is_known = 1;
+	update_stat(visits, 1);
+	return is_child && msg->len > 0 ? 1 : -1;
 }
 
 static int mod_init(void)
@@ -112,6 +124,8 @@ static param_export_t params[] = {
 static stat_export_t stats[] = {
 	{"packets", 0, &packets},
 	{"late", 0, &late},
+	{"visits", 0, &visits},
+	{"visitors", 0, &visitors},
 	{"children", 0, &children},
 	{"wrong_rank", 0, &wrong_rank},
 	{"at_once", 0, &at_once},
@@ -120,4 +134,9 @@ static stat_export_t stats[] = {
 	{0, 0, 0}
 };
 
-struct module_exports exports = {"shards", MODULE_VERSION, DEFAULT_DLFLAGS, 0, params, stats, 0, 0, 0, mod_init, 0, destroy, child_init};
+static cmd_export_t cmds[] = {
+	{"visit", (cmd_function)visit, 0, 0, 0, REQUEST_ROUTE},
+	{0, 0, 0, 0, 0, 0}
+};
+
+struct module_exports exports = {"shards", MODULE_VERSION, DEFAULT_DLFLAGS, cmds, params, stats, 0, 0, 0, mod_init, 0, destroy, child_init};

@@ -231,7 +231,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Err(modules::Refused::Module(wrong)) => return Err(anyhow!("{wrong}")),
     };
     let modules = modules.as_ref();
-    let linked = match script::link(&settings, modules) {
+    let linked = match script::link(&mut settings, modules) {
         Ok(linked) => linked,
         Err(wrong) => {
             eprintln!("{wrong}");

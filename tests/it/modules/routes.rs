@@ -216,19 +216,170 @@ fn a_call_that_no_module_takes_is_told_with_its_place_before_anything_is_opened(
 }
 
 #[test]
-fn a_cluster_and_a_route_that_belongs_to_one_shard_are_not_possible_together() {
+fn a_parameter_that_is_refused_frees_those_before_it_and_then_earlier_calls() {
+    let Some(workshop) = Workshop::new("modules-calls-undone", &["calls"]) else {
+        return;
+    };
+    let lines =
+        "loadmodule \"calls.so\"\nroute { tell(\"first\"); three(\"a\", \"refused\", \"c\"); }";
+    let refused = workshop.refused(lines).exits(2);
+    let refused = refused.says(&[
+        "module \"calls\" refuses parameter 2 of function \"three\": its fixup answered -5",
+    ]);
+    let told = refused.stderr.lines();
+    let told: Vec<_> = told.filter(|line| line.starts_with("calls: ")).collect();
+    let expected = [
+        "calls: fixup 1 first",
+        "calls: fixup 1 a",
+        "calls: fixup 2 refused",
+        "calls: free 1 a",
+        "calls: free 1 first",
+        "calls: destroy",
+    ];
+    assert_eq!(told, expected, "{}", refused.stderr);
+}
+
+#[test]
+fn functions_of_a_reentrant_module_run_on_the_shards_of_their_packets() {
+    let Some(workshop) = Workshop::new("modules-calls-shards", &["shards"]) else {
+        return;
+    };
+    let server = workshop.serve(
+        "loadmodule \"shards.so\"\nmodparam(\"binrush\", \"reentrant\", \"shards\")\n\
+         route { if (!visit()) drop; }",
+    );
+    server.send_all((0..200).map(|number| packet("dialog", 1, &format!("call-{number}"), number)));
+    wait_for(&server, "shards", "visits", 200.0);
+    let page = metrics(&server);
+    assert_eq!(statistic(&page, "shards", "visitors"), Some(2.0));
+    let library = [("library", "shards")];
+    let functions = page.value("binrush_library_functions_total", &library);
+    assert_eq!(functions, Some(200.0));
+    let (_, total) = server.stop_after("TERM");
+    assert_eq!(total["balanced"], true, "{total}");
+    assert_eq!(count(&total, "received"), 200);
+    // Each thread had its child_init.
+    assert!(total["outcomes"]["dropped_by_script"].is_null(), "{total}");
+}
+
+#[test]
+fn a_crash_in_a_function_names_its_module() {
+    let Some(workshop) = Workshop::new("modules-calls-crash", &["message"]) else {
+        return;
+    };
+    let server = workshop.serve("loadmodule \"message.so\"\nroute { fall(); }");
+    server.send(&packet("nobody", 1, "x", 1));
+    let ended = server.process.finish();
+    let told = format!(
+        "module message ({}) crashed: SIGSEGV at 0x0 on thread shard0\n",
+        workshop.path("message.so")
+    );
+    assert_eq!(ended.stderr, told);
+}
+
+#[test]
+fn a_reload_leaves_functions_as_they_were_prepared() {
+    let Some(workshop) = Workshop::new("modules-calls-reload", &["calls"]) else {
+        return;
+    };
+    let lines = "loadmodule \"calls.so\"\nroute { if (tell(\"packet\")) drop; }\n";
+    let mut server = workshop.serve(lines);
+    server.send(&packet("nobody", 1, "x", 1));
+    server.wait_until_read();
+    let changed = "the script";
+    for (lines, is_changed) in [
+        (lines.to_owned(), false),
+        (lines.replace("\"packet\"", "\"another\""), true),
+    ] {
+        workshop.config(&lines);
+        server.process.signal("HUP");
+        let told = server.process.event("reload");
+        assert_eq!(told["done"], true, "{told}");
+        assert_eq!(told.to_string().contains(changed), is_changed, "{told}");
+        server.send(&packet("nobody", 1, "x", 2));
+    }
+    server.wait_until_read();
+    server.process.signal("TERM");
+    let ended = server.process.finish().ok();
+    let told: Vec<_> = ended.stderr.lines().collect();
+    let packet = format!("calls: packet of {}", packet("nobody", 1, "x", 1).len());
+    let expected = [
+        "calls: fixup 1 packet",
+        "calls: child_init",
+        &packet,
+        &packet,
+        &packet,
+        "calls: free 1 packet",
+        "calls: destroy",
+    ];
+    assert_eq!(told, expected);
+    let total = ended.json();
+    let total = total.last().expect("a last line");
+    assert_eq!(total["outcomes"]["dropped_by_script"], 3, "{total}");
+}
+
+#[test]
+fn a_node_of_a_cluster_whose_route_belongs_to_one_shard_has_no_other() {
     let Some(workshop) = Workshop::new("modules-calls-cluster", &["calls"]) else {
         return;
     };
-    let lines = |more: &str| {
+    let other = Workshop::new("modules-calls-cluster-2", &["calls"]).expect("as before");
+    let node = |me: u8, more: &str| {
+        let info = |id: u8| {
+            let (which, seed) = match id == me {
+                true => ("my_node_info", if id == 1 { ", flags=seed" } else { "" }),
+                false => ("neighbor_node_info", ""),
+            };
+            format!(
+                "modparam(\"clusterer\", \"{which}\", \"cluster_id=1, node_id={id}, url=bin:127.45.6.{id}:5577{seed}\")\n"
+            )
+        };
         format!(
-            "listen = bin:127.45.6.1:5577\nloadmodule \"calls.so\"\nloadmodule \"clusterer.so\"\nmodparam(\"clusterer\", \"my_node_id\", 1)\n\
-             modparam(\"clusterer\", \"my_node_info\", \"cluster_id=1, url=bin:127.45.6.1:5577\")\n\
-             modparam(\"clusterer\", \"neighbor_node_info\", \"cluster_id=1, node_id=2, url=bin:127.45.6.2:5577\")\n{more}"
+            "listen = bin:127.45.6.{me}:5577\nloadmodule \"calls.so\"\nloadmodule \"clusterer.so\"\nloadmodule \"cachedb_local.so\"\n\
+             modparam(\"clusterer\", \"db_mode\", 0)\nmodparam(\"clusterer\", \"my_node_id\", {me})\n{}{}\
+             modparam(\"clusterer\", \"ping_interval\", 1)\nmodparam(\"clusterer\", \"seed_fallback_interval\", 1)\n\
+             modparam(\"cachedb_local\", \"cluster_id\", 1)\n{more}",
+            info(1),
+            info(2)
         )
     };
-    let refused = workshop.refused(&lines("route { by_connection(); }"));
-    refused
-        .exits(2)
-        .says(&["route can reach functions of module calls"]);
+    // Elsewhere than on the thread of child_init it answers -9.
+    let route = "route { by_connection(); if ($rc == -9) drop; }\n";
+    let mut one = workshop.serve(&node(1, route));
+    let two = other.serve(&node(2, route));
+    let (shards, readers) = (&one.ready["shards"], &one.ready["readers"]);
+    assert_eq!(shards.as_array().map(Vec::len), Some(1), "{}", one.ready);
+    assert_eq!(readers.as_array().map(Vec::len), Some(0), "{}", one.ready);
+    let warnings = one.ready["warnings"].to_string();
+    let expected = "route can reach functions of module calls, which run on one shard: so this node of a cluster has one shard";
+    assert!(warnings.contains(expected), "{warnings}");
+    wait_until("the nodes to see each other", || {
+        let sees = |workshop: &Workshop| {
+            let control = workshop.path("control.sock");
+            let answer = run(&["cluster", "nodes", "--json", "--control", &control]);
+            answer.text().contains("\"link\":\"up\"")
+        };
+        sees(&workshop) && sees(&other)
+    });
+    // What it was asked for is no change.
+    one.process.signal("HUP");
+    let told = one.process.event("reload");
+    assert!(
+        !told.to_string().contains("readers") && !told.to_string().contains("shards"),
+        "{told}"
+    );
+    for server in [one, two] {
+        let lines = server.process.stop("TERM").ok().json();
+        let total = lines.last().expect("a last line");
+        assert_eq!(total["balanced"], true, "{total}");
+        assert!(total["outcomes"]["dropped_by_script"].is_null(), "{total}");
+        let of_module = of_module(total, "calls");
+        assert!(of_module["functions"].as_u64() >= Some(4), "{total}");
+    }
+    // Where its code may run anywhere nothing is taken away.
+    let reentrant = node(1, route) + "modparam(\"binrush\", \"reentrant\", \"calls\")\n";
+    let server = workshop.serve(&reentrant);
+    assert_eq!(server.ready["shards"].as_array().map(Vec::len), Some(2));
+    assert_eq!(server.ready["readers"].as_array().map(Vec::len), Some(1));
+    server.process.stop("TERM").ok();
 }

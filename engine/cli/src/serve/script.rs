@@ -77,9 +77,10 @@ pub(crate) struct Counts {
 }
 
 /// Finds the functions of the routes, if there are any, and prepares their calls, which runs code of `modules`; else what is wrong
-/// with the configuration, with its place.
+/// with the configuration, with its place. A node of a cluster whose request route can reach code that runs on one shard has no others
+/// from here on, which is among the warnings.
 pub(super) fn link<'m>(
-    settings: &Settings,
+    settings: &mut Settings,
     modules: Option<&'m Loaded>,
 ) -> Result<Option<Linked<'m>>, String> {
     let script: &Script = &settings.script;
@@ -93,7 +94,7 @@ pub(super) fn link<'m>(
     let program = Program::link(script, functions);
     let program = Arc::new(program.map_err(|error| error.to_string())?);
     let linked = Linked {
-        is_bound: is_bound(&program, settings)?,
+        is_bound: is_bound(&program, settings),
         program,
         modules,
         lookout: None,
@@ -102,23 +103,26 @@ pub(super) fn link<'m>(
 }
 
 /// Whether packets have to come to the home shard, because their route can reach code that runs nowhere else.
-fn is_bound(program: &Program, settings: &Settings) -> Result<bool, String> {
+fn is_bound(program: &Program, settings: &mut Settings) -> bool {
     let mut homes = program.homes();
     let request = homes.find(|(kind, ..)| *kind == Kind::Request);
     let modules = request.map(|(.., modules)| modules).unwrap_or_default();
     let Some(module) = modules.first() else {
-        return Ok(false);
+        return false;
     };
-    let shards = settings.engine.shard_count() + settings.engine.readers;
-    if settings.clusters.is_empty() || shards == 1 {
-        return Ok(true);
+    if settings.clusters.is_empty() {
+        return true;
     }
-    // Their handlers answer on the connection, which belongs to the shard that reads it.
-    Err(format!(
-        "route can reach functions of module {module}, which run on one shard, and what nodes of a cluster tell each other is handled \
-         where it is read\n  modparam(\"binrush\", \"reentrant\", \"{module}\") if its code may run on all shards at once; or call them from \
-         timer_route, event_route or startup_route; or leave the clusters out"
-    ))
+    // What nodes tell each other is handled where it is read, with the connection at hand, and records are where their keys say: all
+    // of that is on one shard only where there is one.
+    if settings.keep_one_shard() {
+        settings.warnings.push(format!(
+            "route can reach functions of module {module}, which run on one shard: so this node of a cluster has one shard and no \
+             readers, and what takes long there keeps the other nodes waiting\n  modparam(\"binrush\", \"reentrant\", \"{module}\") if its \
+             code may run on all shards at once; or call it from timer_route, event_route or startup_route"
+        ));
+    }
+    false
 }
 
 impl Linked<'_> {
@@ -432,7 +436,7 @@ mod tests {
         let bus = Bus::new(Form::Text).unwrap();
         bus.start().unwrap();
         let mut registry = Registry::new();
-        let linked = link(&settings, None).unwrap().expect("there is one");
+        let linked = link(&mut settings, None).unwrap().expect("there is one");
         let routes = linked.plan(&settings, &mut registry, Some(&bus)).unwrap();
         (routes, bus)
     }
@@ -518,7 +522,7 @@ mod tests {
         let (script, _) = Script::read(path, text.into()).unwrap();
         let mut settings = Settings::default();
         settings.script = script;
-        let linked = link(&settings, None).unwrap().expect("there is one");
+        let linked = link(&mut settings, None).unwrap().expect("there is one");
         let routes = linked.plan(&settings, &mut Registry::new(), None).unwrap();
         assert_eq!(routes.voice.raise(0, "E_X", &[Param::int("a", 1)]), 1);
     }

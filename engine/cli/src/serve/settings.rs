@@ -33,6 +33,8 @@ use super::relay;
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(super) engine: EngineConfig,
+    /// The shards and readers that were asked for, where the routes of a node of a cluster allow one shard alone.
+    wanted: Option<(Option<u16>, u16)>,
     /// Whether handlers read each packet to its last byte.
     pub(super) verify: bool,
     pub(super) http: Option<SocketAddr>,
@@ -198,6 +200,7 @@ impl Settings {
         let legacy = parts.filter(|part| config.keeps_legacy(*part)).collect();
         Self {
             engine: config.engine(),
+            wanted: None,
             verify: config.verify,
             http: config.http,
             stats: config
@@ -376,12 +379,24 @@ impl Settings {
         u32::try_from(hash_size).ok()
     }
 
+    /// Has one shard do everything, reading connections too; whether that is another number than was asked for.
+    pub(super) fn keep_one_shard(&mut self) -> bool {
+        let engine = &mut self.engine;
+        if engine.shard_count() == 1 && engine.readers == 0 {
+            return false;
+        }
+        self.wanted = Some((engine.shards, engine.readers));
+        (engine.shards, engine.readers) = (Some(1), 0);
+        true
+    }
+
     /// What differs in `new` and cannot be changed while running. Listeners, who is let in, and TLS can.
     pub(super) fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
         let (old, engine) = (&self.engine, &new.engine);
+        let (shards, readers) = self.wanted.unwrap_or((old.shards, old.readers));
         let changed = [
-            ("the number of shards", old.shards != engine.shards),
-            ("readers", old.readers != engine.readers),
+            ("the number of shards", shards != engine.shards),
+            ("readers", readers != engine.readers),
             ("pin", old.pin != engine.pin),
             ("backend", old.backend != engine.backend),
             ("rcvbuf", old.rcvbuf != engine.rcvbuf),
@@ -476,6 +491,7 @@ impl Default for Settings {
                 listen: Vec::new(),
                 ..EngineConfig::new(([127, 0, 0, 1], 0).into())
             },
+            wanted: None,
             verify: true,
             http: None,
             stats: STATS,
