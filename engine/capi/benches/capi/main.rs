@@ -9,6 +9,8 @@
 //!   engine calls for a callback by default, with a budget of 1 ms, and *unwatched* the same without one, where no counter is read.
 //! - *send*: `bin_init`, eight pushes and `bin_send`, beside `sendto` with a packet that is made already.
 //! - *program*: the same from a program in C that is linked with the shared library, where each access to what is the thread's costs more.
+//! - *route*: a request route that calls a function in C, from [`Front::admits`](binrush_engine::dispatch::front::Front::admits) to its
+//!   answer: the copy of the packet, the message, the budget of 1 ms and the counts included; *unwatched* is without the budget.
 //! - *batch*: 64 times `bin_init`, eight pushes and `bin_send_batch`, beside `sendmmsg` with 64 packets that are made already.
 //!
 //! Each pair is measured twice in turns, so that what drifts is seen. The packets go to a socket on loopback that nobody reads: soon
@@ -42,6 +44,8 @@ use shard::Shard;
 
 /// A program that is linked with the library.
 mod program;
+/// Functions that routes call.
+mod route;
 /// A handler on a shard.
 mod shard;
 
@@ -63,7 +67,7 @@ criterion_group! {
     config = Criterion::default()
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3));
-    targets = pop, send, batch, linked
+    targets = pop, send, batch, linked, route::route
 }
 criterion_main!(benches);
 
