@@ -13,7 +13,8 @@ use binrush::handler::{CallbackCounts, Care};
 use binrush::loader::{Loader, Modules, Options};
 use binrush::script::{ModuleFunctions, Terms};
 use binrush_engine::dispatch::front::Front;
-use binrush_engine::script::{Events, Host, Level, Params, Program, Script, Scripts};
+use binrush_engine::event::Param;
+use binrush_engine::script::{Events, Host, Level, Program, Script, Scripts};
 use binrush_engine::{Origin, ShardId};
 use binrush_wire::{Builder, Generation, Packet};
 use criterion::{BenchmarkId, Criterion, Throughput};
@@ -28,7 +29,7 @@ impl Host for Nobody {
 
     fn log(&self, _: Level, _: &str) {}
 
-    fn raise(&self, _: &str, _: &Params<'_>) -> i32 {
+    fn raise(&self, _: usize, _: &str, _: &[Param<'_>]) -> i32 {
         -1
     }
 
@@ -88,9 +89,15 @@ fn front(
             poison: Poison::Off,
         },
     });
-    let program = Program::link(&script, Arc::new(functions), Arc::new(Nobody));
+    let program = Program::link(&script, Arc::new(functions));
     let program = program.unwrap_or_else(|error| panic!("{error}"));
-    let scripts = Scripts::new(program, Arc::new(Events::new([])), 1, ShardId(0));
+    let scripts = Scripts::new(
+        program,
+        Arc::new(Nobody),
+        Arc::new(Events::new([])),
+        1,
+        ShardId(0),
+    );
     scripts.fronts()(ShardId(0)).expect("there is a request route")
 }
 
