@@ -325,7 +325,7 @@ const CONTACT: &[(&str, &str)] = &[
     ("cseq", "its CSeq"),
     ("attr", "what a script gave it"),
     ("latency", "0: nobody pings it from here"),
-    ("shtag", "nothing: packets do not tell it"),
+    ("shtag", "the sharing tag that is stored with it"),
 ];
 
 /// As they are created there, which is how they are told. (2.1 and 2.2 `modules/usrloc/udomain.c`, `ul_event_init`.)

@@ -66,6 +66,11 @@ pub fn read_as(form: Form, datagram: &[u8]) -> Result<Event<'_>, ReadError> {
     Ok(event)
 }
 
+/// The members of a JSON object, whose values are numbers, texts and null; `None`: it is none.
+pub(super) fn members(object: &[u8]) -> Option<Vec<Param<'_>>> {
+    json::members(object).ok()
+}
+
 /// The parameter that `lines` begin with, which end with a line feed; and its length, that included.
 fn param(form: Form, lines: &[u8]) -> (Param<'_>, usize) {
     let line_len = lines.iter().position(|byte| *byte == b'\n');

@@ -11,6 +11,7 @@ use super::names::{
     AOR_DELETE, AOR_INSERT, CONTACT_DELETE, CONTACT_INSERT, CONTACT_UPDATE, DLG_STATE_CHANGED,
     EventId,
 };
+use super::read::members;
 use super::{Event, Form, Param, Value};
 use crate::store::durable::Log;
 
@@ -125,8 +126,23 @@ fn of_contact<'r>(contact: &Contact<'r>) -> Vec<Param<'r>> {
         Param::int("cseq", contact.cseq.into()),
         Param::str("attr", contact.attr),
         Param::int("latency", 0),
-        Param::str("shtag", b""),
+        shtag(contact.kv),
     ]
+}
+
+/// The sharing tag of a contact, which comes among what is stored with it. (3.0 to 4.0 `modules/usrloc/ul_cluster.c`, `ul_shtag_key`;
+/// `ucontact.c`, `new_ucontact`.)
+fn shtag(kv: &[u8]) -> Param<'_> {
+    let mut stored = members(kv).unwrap_or_default().into_iter();
+    let tag = stored.find(|each| each.name.as_deref() == Some(b"_st"));
+    let value = match tag.map(|tag| tag.value) {
+        Some(Value::Str(tag)) => Value::Str(tag),
+        _ => Value::Str(Cow::Borrowed(b"")),
+    };
+    Param {
+        name: Some(Cow::Borrowed(b"shtag")),
+        value,
+    }
 }
 
 /// (2.1 `modules/usrloc/udomain.c`, `ul_event_init`: the order is that of creation, not the one in which values are set.)
@@ -336,6 +352,23 @@ mod tests {
             assert!(text.contains(&entry), "{hash_size}: {text}");
         }
         assert_ne!(hash & 4095, hash & 65_535);
+    }
+
+    #[test]
+    fn the_sharing_tag_that_is_stored_with_a_contact_is_told() {
+        for (kv, told) in [
+            (&b"{\"port\":5060,\"_st\":\"vip\"}"[..], "vip"),
+            (b"{\"_st\":7}", ""),
+            (b"{\"_st\":\"cut", ""),
+            (b"", ""),
+        ] {
+            let Record::Contact(contact) = contact() else {
+                unreachable!();
+            };
+            let stored = Record::Contact(Contact { kv, ..contact });
+            let text = written(CONTACT_INSERT, &stored, Form::Text);
+            assert!(text.ends_with(&format!("\nshtag::{told}\n\n")), "{text}");
+        }
     }
 
     #[test]

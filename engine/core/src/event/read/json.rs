@@ -37,6 +37,12 @@ pub(super) fn event(datagram: &[u8]) -> Result<Event<'_>, ReadError> {
     Ok(Event { name, params })
 }
 
+/// The members of the one object that `text` is, of numbers, texts and null.
+pub(super) fn members(text: &[u8]) -> Result<Vec<Param<'_>>, ReadError> {
+    let mut json = Json { bytes: text, at: 0 };
+    json.params()
+}
+
 /// Where a reading is.
 struct Json<'a> {
     bytes: &'a [u8],
