@@ -27,6 +27,7 @@ pub use bus::{Bus, Raised, Source, SubscribeError, Subscribed};
 pub use counts::{BusSnapshot, EventFacts, Reach, SubscriberSnapshot, SubscriptionFacts};
 pub use listen::Listen;
 pub use names::{EventId, PublishError};
+pub use node::Node;
 pub use records::Records;
 pub use socket::{EventSocket, PATH_LEN_MAX, SocketError};
 pub use subscriptions::{EXPIRE_DEFAULT, Expire, SUBSCRIPTIONS_MAX};
@@ -43,6 +44,8 @@ mod here;
 mod listen;
 /// Which events there are.
 pub mod names;
+/// The node in whose place this process stands.
+mod node;
 /// Events as the bytes of a ring.
 mod packed;
 /// Events on their way out.

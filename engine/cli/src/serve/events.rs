@@ -27,9 +27,7 @@ pub(super) fn plan(settings: &Settings) -> anyhow::Result<Option<Bus>> {
         None => return Ok(None),
     };
     let bus = Bus::new(form).context("cannot tell events")?;
-    if let Some(hash_size) = settings.dialog_hash_size() {
-        bus.set_hash_size(hash_size);
-    }
+    bus.stand_for(settings.node());
     Ok(Some(bus))
 }
 

@@ -17,6 +17,7 @@ use binrush_engine::config::{
     tls_needed,
 };
 use binrush_engine::engine::ListenerInfo;
+use binrush_engine::event::Node;
 use binrush_engine::relay::TargetConfig;
 use binrush_engine::script::{Level, Script};
 use binrush_engine::stream::StreamLimits;
@@ -373,8 +374,17 @@ impl Settings {
         self.legacy.contains(&part)
     }
 
+    /// In whose place events are told.
+    pub(super) fn node(&self) -> Node {
+        let node = Node::default().with_sockets(self.sockets.tagged());
+        match self.dialog_hash_size() {
+            Some(hash_size) => node.with_hash_size(hash_size),
+            None => node,
+        }
+    }
+
     /// Entries of the table of dialogs, of which events tell.
-    pub(super) fn dialog_hash_size(&self) -> Option<u32> {
+    fn dialog_hash_size(&self) -> Option<u32> {
         let hash_size = self.parameters.int(Part::Dialog, "hash_size")?;
         u32::try_from(hash_size).ok()
     }

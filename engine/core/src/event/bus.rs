@@ -14,8 +14,8 @@ use super::counts::{BusSnapshot, EventFacts, Report, SourceCounts, Sources, Subs
 use super::desk::Desk;
 use super::listen::Listener;
 use super::names::{EVENTS_MAX, EventId, PublishError, nearest};
+use super::node::Node;
 use super::packed::{self, What};
-use super::records::Entries;
 use super::sender::{Ring, Runner};
 use super::socket::{EventSocket, SocketError};
 use super::subscriptions::{Change, Expire, SUBSCRIPTIONS_MAX};
@@ -153,11 +153,10 @@ impl Bus {
         })))
     }
 
-    /// From now on dialogs are told with ids of a table of `hash_size` entries; 4096 unless this is called. As genuine nodes do it takes
-    /// the next power of two below what is none.
-    pub fn set_hash_size(&self, hash_size: u32) {
+    /// From now on events are told as in the place of `node`.
+    pub fn stand_for(&self, node: Node) {
         let mut desk = self.desk();
-        desk.entries = Entries::of_size(hash_size);
+        desk.node = Arc::new(node);
         desk.settle(&self.0.shared);
     }
 

@@ -3,11 +3,13 @@
 //! Its lock is held for some microseconds, by whoever it is: events are told without it, by what the thread copied of it
 //! ([`Post`](super::post::Post)). So whoever subscribes or asks never waits for a subscriber.
 
+use std::sync::Arc;
+
 use super::bus::Shared;
 use super::counts::{BusSnapshot, EventFacts, Report, SubscriberSnapshot, SubscriptionFacts};
 use super::listen::Listener;
 use super::names::Names;
-use super::records::Entries;
+use super::node::Node;
 use super::subscriptions::{Subscription, Subscriptions};
 use crate::clock::Timestamp;
 
@@ -17,8 +19,8 @@ pub(super) struct Desk {
     pub(super) names: Names,
     pub(super) subscriptions: Subscriptions,
     pub(super) listeners: Vec<Listener>,
-    /// Of the dialogs that are told.
-    pub(super) entries: Entries,
+    /// In whose place events are told.
+    pub(super) node: Arc<Node>,
 }
 
 /// A copy for who has something to tell of it, which takes longer than the lock may be held.

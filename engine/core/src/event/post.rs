@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::counts::{Report, Tally};
 use super::desk::Desk;
 use super::names::EventId;
+use super::node::Node;
 use super::packed::{self, What};
 use super::queue::{Sockets, Subscriber};
-use super::records::Entries;
 use super::subscriptions::Subscription;
 use super::write::write;
 use super::{Event, Form, Listen, records};
@@ -21,8 +21,8 @@ pub(super) struct Post {
     /// By the number of the event.
     wanted: Vec<Wanted>,
     subscribers: Vec<Subscriber>,
-    /// Of the dialogs that are told.
-    entries: Entries,
+    /// In whose place events are told.
+    node: Arc<Node>,
     /// When the next subscription is over.
     pub(super) next_end: Option<Timestamp>,
     sockets: Sockets,
@@ -63,7 +63,8 @@ struct Text {
 impl Post {
     /// Goes by what stands at the desk now, whose number this is.
     pub(super) fn turn_to(&mut self, desk: &Desk, generation: u64) {
-        (self.generation, self.entries) = (generation, desk.entries);
+        self.generation = generation;
+        self.node = Arc::clone(&desk.node);
         self.next_end = desk.subscriptions.next_end();
         let (all, former) = (desk.subscriptions.all(), &mut self.former);
         self.subscribers.retain(|each| {
@@ -128,7 +129,7 @@ impl Post {
             name: &wanted.name,
             what,
             bytes,
-            entries: self.entries,
+            node: &self.node,
         };
         for (form, hears) in &wanted.listeners {
             if let Some(event) = said.event(*form) {
@@ -176,7 +177,7 @@ struct Said<'b> {
     name: &'b str,
     what: What,
     bytes: &'b [u8],
-    entries: Entries,
+    node: &'b Node,
 }
 
 impl<'b> Said<'b> {
@@ -187,7 +188,7 @@ impl<'b> Said<'b> {
                 params: packed::unpack(self.bytes)?,
                 ..Event::new(self.name.as_bytes())
             }),
-            What::Record => records::event(self.id, self.name, self.bytes, form, self.entries),
+            What::Record => records::event(self.id, self.name, self.bytes, form, self.node),
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use binrush_store::labels::core_hash;
 use binrush_store::model::{Aor, Contact, Dialog};
 use binrush_store::{Effects, Kind, News, Record};
 
@@ -11,6 +10,7 @@ use super::names::{
     AOR_DELETE, AOR_INSERT, CONTACT_DELETE, CONTACT_INSERT, CONTACT_UPDATE, DLG_STATE_CHANGED,
     EventId,
 };
+use super::node::Node;
 use super::read::members;
 use super::{Event, Form, Param, Value};
 use crate::store::durable::Log;
@@ -18,10 +18,6 @@ use crate::store::durable::Log;
 /// Raises the events of one store. Belongs to the shard's thread, as the store does.
 #[derive(Debug)]
 pub struct Records(Source);
-
-/// Entries of the table of dialogs, a power of two: which one a dialog is in is a part of its id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entries(u32);
 
 impl Records {
     /// By `source`.
@@ -81,16 +77,16 @@ pub(super) fn event<'r>(
     name: &'r str,
     flat: &'r [u8],
     form: Form,
-    entries: Entries,
+    node: &Node,
 ) -> Option<Event<'r>> {
     let (record, _) = Record::read(flat).ok()?;
     let is_old = form == Form::V1_11;
     let params = match (record, is_old) {
         (Record::Aor(aor), _) => of_aor(&aor, is_old),
-        (Record::Contact(contact), false) => of_contact(&contact),
+        (Record::Contact(contact), false) => of_contact(&contact, node),
         (Record::Contact(contact), true) => of_contact_2_1(&contact),
-        (Record::Dialog(dialog), false) => of_dialog(&dialog, entries),
-        (Record::Dialog(dialog), true) => of_dialog_2_1(&dialog, entries),
+        (Record::Dialog(dialog), false) => of_dialog(&dialog, node),
+        (Record::Dialog(dialog), true) => of_dialog_2_1(&dialog, node),
         _ => return None,
     };
     debug_assert!(
@@ -110,7 +106,7 @@ fn of_aor<'r>(aor: &Aor<'r>, is_old: bool) -> Vec<Param<'r>> {
 }
 
 /// (3.6 `modules/usrloc/ul_evi.c`, `ul_raise_contact_event`; what a genuine node keeps nothing for is null there.)
-fn of_contact<'r>(contact: &Contact<'r>) -> Vec<Param<'r>> {
+fn of_contact<'r>(contact: &Contact<'r>, node: &Node) -> Vec<Param<'r>> {
     vec![
         Param::str("domain", contact.domain),
         Param::str("aor", contact.aor),
@@ -119,7 +115,10 @@ fn of_contact<'r>(contact: &Contact<'r>) -> Vec<Param<'r>> {
         or_null("path", contact.path),
         Param::int("qval", contact.q.into()),
         Param::str("user_agent", contact.user_agent),
-        Param::str("socket", contact.socket),
+        Param {
+            name: Some(Cow::Borrowed(b"socket")),
+            value: Value::Str(node.address_of(contact.socket)),
+        },
         Param::int("bflags", contact.cflags.into()),
         Param::int("expires", contact.expires),
         Param::str("callid", contact.callid),
@@ -157,8 +156,8 @@ fn of_contact_2_1<'r>(contact: &Contact<'r>) -> Vec<Param<'r>> {
 }
 
 /// (3.6 `modules/dialog/dlg_hash.c`, `raise_state_changed_event`; `dlg_handlers.c`, `dlg_get_did`: digits from the last on.)
-fn of_dialog<'r>(dialog: &Dialog<'r>, entries: Entries) -> Vec<Param<'r>> {
-    let (entry, id) = (entries.of(dialog), dialog.h_id.cast_unsigned());
+fn of_dialog<'r>(dialog: &Dialog<'r>, node: &Node) -> Vec<Param<'r>> {
+    let (entry, id) = (node.entry_of(dialog.callid), dialog.h_id.cast_unsigned());
     let reversed = |number: u32| {
         let digits = format!("{number:x}");
         digits.chars().rev().collect::<String>()
@@ -177,32 +176,13 @@ fn of_dialog<'r>(dialog: &Dialog<'r>, entries: Entries) -> Vec<Param<'r>> {
 }
 
 /// (2.1 of the same file; both numbers are texts there.)
-fn of_dialog_2_1<'r>(dialog: &Dialog<'r>, entries: Entries) -> Vec<Param<'r>> {
+fn of_dialog_2_1<'r>(dialog: &Dialog<'r>, node: &Node) -> Vec<Param<'r>> {
     vec![
-        text("hash_entry", entries.of(dialog).to_string()),
+        text("hash_entry", node.entry_of(dialog.callid).to_string()),
         text("hash_id", dialog.h_id.cast_unsigned().to_string()),
         Param::int("old_state", dialog.state.into()),
         Param::int("new_state", DELETED),
     ]
-}
-
-impl Entries {
-    /// As `hash_size` sets them: of what is no power of two, the next one below. (1.11 to 3.6 `modules/dialog/dialog.c`, `mod_init`.)
-    pub(super) fn of_size(hash_size: u32) -> Self {
-        Self(1 << hash_size.checked_ilog2().unwrap_or_default())
-    }
-
-    /// That in which a dialog is.
-    fn of(self, dialog: &Dialog<'_>) -> u32 {
-        core_hash(dialog.callid) & (self.0 - 1)
-    }
-}
-
-/// Unless `hash_size` says otherwise. (1.11 to 3.6 `modules/dialog/dialog.c`, `dlg_hash_size`.)
-impl Default for Entries {
-    fn default() -> Self {
-        Self(4096)
-    }
 }
 
 fn text(name: &'static str, text: String) -> Param<'static> {
@@ -238,19 +218,16 @@ const DELETED: i64 = 5;
 #[cfg(test)]
 mod tests {
     use binrush_store::Status;
+    use binrush_store::labels::core_hash;
 
     use super::*;
     use crate::event::write::write;
 
     fn written(id: EventId, record: &Record<'_>, form: Form) -> String {
-        written_of(id, record, form, Entries::default())
-    }
-
-    fn written_of(id: EventId, record: &Record<'_>, form: Form, entries: Entries) -> String {
         let mut flat = Vec::new();
         record.write(Status::default(), &mut flat);
         let name = id.known().unwrap().name;
-        let event = event(id, name, &flat, form, entries).unwrap();
+        let event = event(id, name, &flat, form, &Node::default()).unwrap();
         let mut out = Vec::new();
         write(form, &event, &mut out).unwrap();
         String::from_utf8(out).unwrap()
@@ -335,23 +312,6 @@ mod tests {
                 "E_DLG_STATE_CHANGED\nhash_entry::{entry}\nhash_id::419\nold_state::4\nnew_state::5\n\n"
             )
         );
-    }
-
-    #[test]
-    fn the_entry_of_a_dialog_is_that_of_a_table_as_large_as_the_configuration_says() {
-        let dialog = Record::Dialog(Dialog {
-            callid: b"call-1@192.0.2.1",
-            state: 4,
-            ..Dialog::default()
-        });
-        let hash = core_hash(b"call-1@192.0.2.1");
-        for (hash_size, entries) in [(1, 1), (4096, 4096), (5000, 4096), (65_536, 65_536)] {
-            let size = Entries::of_size(hash_size);
-            let text = written_of(DLG_STATE_CHANGED, &dialog, Form::V1_11, size);
-            let entry = format!("\nhash_entry::{}\n", hash & (entries - 1));
-            assert!(text.contains(&entry), "{hash_size}: {text}");
-        }
-        assert_ne!(hash & 4095, hash & 65_535);
     }
 
     #[test]
