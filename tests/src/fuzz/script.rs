@@ -281,7 +281,7 @@ fn run(program: Program, module: &Arc<Module>, script: &Script) {
     }
     for second in 0..3 {
         events.offer(&Event::new(b"E_X").with(Param::str("a", b"1")));
-        front.turn(Timestamp::from_nanos(second * 1_000_000_000));
+        front.turn(&mut || Timestamp::from_nanos(second * 1_000_000_000));
     }
     let counts = scripts.counts();
     let fates = counts.events_run + counts.events_dropped + counts.events_left;

@@ -180,7 +180,7 @@ fn a_route_without_a_packet_shows_an_empty_text() {
     for seconds in 0..3 {
         routes
             .front
-            .turn(Timestamp::from_nanos(seconds * 1_000_000_000));
+            .turn(&mut || Timestamp::from_nanos(seconds * 1_000_000_000));
     }
     assert_eq!(routes.said(), ["-1", "-1", "1"].repeat(2));
 }

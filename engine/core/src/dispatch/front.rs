@@ -17,6 +17,7 @@ pub trait Front: Send {
     /// Time has passed: does what is due without a packet. `true`: there is more to do, or may be soon.
     ///
     /// Called ten times a second, and about a millisecond after it answered `true`; later where batches take longer, and not any more
-    /// once the shard ends. May take some hundred microseconds, which packets wait for. On shards that own nothing, too.
-    fn turn(&mut self, now: Timestamp) -> bool;
+    /// once the shard ends. On shards that own nothing, too. Packets wait meanwhile, for 200 us and no longer: who runs code of others,
+    /// of which nobody knows how long it takes, looks at the shard's `clock` behind each piece.
+    fn turn(&mut self, clock: &mut dyn FnMut() -> Timestamp) -> bool;
 }

@@ -79,9 +79,20 @@ struct Routes {
     request: Option<u32>,
     /// None but on the shard that keeps them.
     timers: Vec<Timer>,
+    /// The timer that is looked at next: the one that the last turn had no time for.
+    next_timer: usize,
     events: Option<Arc<Events>>,
     /// Where their routes begin.
     entries: BTreeMap<Box<[u8]>, u32>,
+    /// Whether events come before timers in this turn. Each kind is first in every other one, so that neither takes all time from the other.
+    events_first: bool,
+}
+
+/// The time that one turn has, and whether it is over.
+struct Spell<'c> {
+    clock: &'c mut dyn FnMut() -> Timestamp,
+    began: Timestamp,
+    is_over: bool,
 }
 
 struct Timer {
@@ -155,8 +166,10 @@ impl Scripts {
             let routes = Routes {
                 request: program.entries(Kind::Request).next().map(|each| each.at),
                 timers: timers.map(|each| timer(each.seconds, each.at)).collect(),
+                next_timer: 0,
                 events: has_events.then(|| Arc::clone(&events)),
                 entries,
+                events_first: false,
                 runner: Runner::new(Arc::clone(&program), Arc::clone(&host)),
                 shard,
                 counts: Arc::clone(&counts),
@@ -206,40 +219,48 @@ impl Front for Routes {
         !end.dropped
     }
 
-    fn turn(&mut self, now: Timestamp) -> bool {
-        self.run_timers(now);
-        self.run_events()
+    fn turn(&mut self, clock: &mut dyn FnMut() -> Timestamp) -> bool {
+        let mut spell = Spell::new(clock);
+        self.events_first = !self.events_first;
+        let more = if self.events_first {
+            [self.run_events(&mut spell), self.run_timers(&mut spell)]
+        } else {
+            [self.run_timers(&mut spell), self.run_events(&mut spell)]
+        };
+        more.contains(&true)
     }
 }
 
 impl Routes {
-    fn run_timers(&mut self, now: Timestamp) {
-        for index in 0..self.timers.len() {
-            let timer = &mut self.timers[index];
-            let next = now.after(timer.interval_ns);
-            let due = *timer.due.get_or_insert(next);
-            if now < due {
-                continue;
+    /// Runs the routes of timers that are due; whether one was left because the time was over.
+    fn run_timers(&mut self, spell: &mut Spell<'_>) -> bool {
+        for _ in 0..self.timers.len() {
+            let timer = &mut self.timers[self.next_timer];
+            if timer.is_due(spell.began) {
+                if spell.is_over {
+                    return true;
+                }
+                timer.runs(spell.began);
+                let at = timer.at;
+                let scene = Scene::bare(Kind::Timer, self.shard);
+                let end = self.runner.run(at, &scene).without_packet();
+                self.count(end);
+                spell.ran();
             }
-            // From when it was due, so that it does not drift; what was missed is not made up for.
-            let regular = due.after(timer.interval_ns);
-            timer.due = Some(if regular > now { regular } else { next });
-            let at = timer.at;
-            let scene = Scene::bare(Kind::Timer, self.shard);
-            let end = self.runner.run(at, &scene).without_packet();
-            self.count(end);
+            self.next_timer = (self.next_timer + 1) % self.timers.len();
         }
+        false
     }
 
     /// Runs the routes of some events that wait. Whether there may be more soon: behind one comes another, mostly, and the next turn but
     /// this is a tenth of a second away.
-    fn run_events(&mut self) -> bool {
+    fn run_events(&mut self, spell: &mut Spell<'_>) -> bool {
         let Some(events) = &self.events else {
             return false;
         };
         let events = Arc::clone(events);
-        let (mut count, mut steps) = (0, 0);
-        while count < EVENTS_A_TURN && steps < STEPS_A_TURN {
+        let mut count = 0;
+        while count < EVENTS_A_TURN && !spell.is_over {
             let Some(event) = events.take() else {
                 break;
             };
@@ -250,10 +271,39 @@ impl Routes {
                 let end = self.runner.run(*at, &scene).without_packet();
                 self.count(end);
             }
-            steps += self.runner.steps();
+            spell.ran();
             count += 1;
         }
         count > 0 || !events.is_empty()
+    }
+}
+
+impl<'c> Spell<'c> {
+    fn new(clock: &'c mut dyn FnMut() -> Timestamp) -> Self {
+        Self {
+            began: clock(),
+            clock,
+            is_over: false,
+        }
+    }
+
+    /// A route ran. How long, only the clock knows: a function of a module, or a line, is one instruction.
+    fn ran(&mut self) {
+        self.is_over = (self.clock)().nanos_since(self.began) >= TURN_NS;
+    }
+}
+
+impl Timer {
+    /// Whether its time has come; it begins to pass when this is asked first.
+    fn is_due(&mut self, now: Timestamp) -> bool {
+        now >= *self.due.get_or_insert(now.after(self.interval_ns))
+    }
+
+    /// It runs now, and again from when it was due, so that it does not drift; what was missed is not made up for.
+    fn runs(&mut self, now: Timestamp) {
+        let regular = self.due.map(|due| due.after(self.interval_ns));
+        let next = now.after(self.interval_ns);
+        self.due = Some(regular.filter(|at| *at > now).unwrap_or(next));
     }
 }
 
@@ -297,9 +347,10 @@ impl fmt::Debug for Routes {
     }
 }
 
-/// Events that have their route run in one turn, while packets wait. The next turn is a millisecond later, so that 128 000 of them are run
-/// in a second where nothing else is done.
-const EVENTS_A_TURN: usize = 128;
+/// After so long the routes of timers and events leave the shard to its packets; the run that goes on then is not ended for it, and no
+/// other one begins. As long as the turn of a [`Handler`](crate::Handler) may take.
+const TURN_NS: u64 = 200_000;
 
-/// Instructions of their routes in one turn, the last run not among them: some hundred microseconds.
-const STEPS_A_TURN: usize = 10_000;
+/// Events that have their route run in one turn, however short they are. The next turn is a millisecond later, so that 128 000 of them are
+/// run in a second where nothing else is done.
+const EVENTS_A_TURN: usize = 128;

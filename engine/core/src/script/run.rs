@@ -21,7 +21,6 @@ pub(super) struct Runner {
     stack: Box<[u32; DEPTH_MAX]>,
     host: Arc<dyn Host>,
     paper: Paper,
-    steps: usize,
 }
 
 /// What is told is written here first.
@@ -82,7 +81,6 @@ impl Runner {
                 text: String::with_capacity(if has_lines { TEXT_MAX } else { 0 }),
                 bytes: Vec::with_capacity(if has_bytes { VALUES_MAX } else { 0 }),
             },
-            steps: 0,
             program,
         }
     }
@@ -91,17 +89,6 @@ impl Runner {
     #[inline]
     pub(super) fn run(&mut self, at: u32, scene: &Scene<'_>) -> End {
         let mut end = End::default();
-        self.steps = self.steps_of(at, scene, &mut end);
-        end
-    }
-
-    /// The instructions of the last run.
-    pub(super) const fn steps(&self) -> usize {
-        self.steps
-    }
-
-    /// Runs, and says how many instructions that took.
-    fn steps_of(&mut self, at: u32, scene: &Scene<'_>, end: &mut End) -> usize {
         let Self {
             program,
             slots,
@@ -113,14 +100,14 @@ impl Runner {
         let program = &**program;
         slots.fill(Slot::Null);
         let (mut at, mut depth, mut code) = (at as usize, 0, 1);
-        for step in 1..=STEPS_MAX {
+        for _ in 0..STEPS_MAX {
             let op = program.ops[at];
             at += 1;
             match op {
                 Op::Function(call) => {
                     code = program.calls[call as usize].call(scene);
                     if code == 0 {
-                        return step;
+                        return end;
                     }
                 }
                 Op::Enter(target) => match stack.get_mut(depth) {
@@ -136,7 +123,7 @@ impl Runner {
                 },
                 Op::Leave => {
                     if depth == 0 || code == 0 {
-                        return step;
+                        return end;
                     }
                     depth -= 1;
                     at = stack[depth] as usize;
@@ -176,23 +163,23 @@ impl Runner {
                     let frame = Frame::new(program, slots, code, scene);
                     code = frame.operand(operand).as_code();
                 }
-                Op::Exit => return step,
+                Op::Exit => return end,
                 Op::Drop => {
                     end.dropped = true;
-                    return step;
+                    return end;
                 }
                 // Whoever wants to hear of packets pays for it: out of the way of the rest.
                 Op::Log(_) | Op::Raise(_) | Op::Subscribe(_) => {
                     let frame = Frame::new(program, slots, code, scene);
-                    code = frame.tell(op, &**host, paper, end);
+                    code = frame.tell(op, &**host, paper, &mut end);
                     if code == 0 {
-                        return step;
+                        return end;
                     }
                 }
             }
         }
         end.endless = true;
-        STEPS_MAX
+        end
     }
 }
 

@@ -1,7 +1,7 @@
 //! Programs: what they call, what they say, how they end; and why others do not start.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::*;
@@ -17,17 +17,20 @@ mod refused;
 mod shards;
 
 /// A module of functions that write down how they are used. What `f("x", ...)` returns is said by its name: `yes` 1, `no` -1,
-/// `end` 0, `two` 2.
+/// `end` 0, `two` 2. All take no time but `slow`, which takes [`SLOW_NS`].
 #[derive(Debug, Default)]
 pub(super) struct Double {
     pub(super) notes: Arc<Mutex<Vec<String>>>,
     /// How many calls were asked for.
     asked: AtomicU32,
+    /// Passes by what its functions do.
+    pub(super) now_ns: Arc<AtomicU64>,
 }
 
 /// A call of one of its functions.
 struct Site {
     notes: Arc<Mutex<Vec<String>>>,
+    now_ns: Arc<AtomicU64>,
     function: usize,
     number: u32,
 }
@@ -41,11 +44,12 @@ type Exported = (
     i32,
 );
 
-const EXPORTED: [Exported; 8] = [
+const EXPORTED: [Exported; 9] = [
     ("yes", &[0, 1, 2, 6], &Kind::ALL, None, 1),
     ("no", &[0, 1], &Kind::ALL, None, -1),
     ("end", &[0, 1], &Kind::ALL, None, 0),
     ("two", &[0], &Kind::ALL, None, 2),
+    ("slow", &[0], &Kind::ALL, None, 1),
     ("in_request", &[1], &[Kind::Request], Some("old"), 1),
     (
         "in_timer",
@@ -101,6 +105,7 @@ impl Functions for Double {
         let notes = Arc::clone(&self.notes);
         Ok(Box::new(Site {
             notes,
+            now_ns: Arc::clone(&self.now_ns),
             function,
             number,
         }))
@@ -115,6 +120,9 @@ impl Prepared for Site {
     fn call(&self, _: &Scene<'_>) -> i32 {
         let (name, .., code) = EXPORTED[self.function];
         self.note(name);
+        if name == "slow" {
+            self.now_ns.fetch_add(SLOW_NS, Ordering::Relaxed);
+        }
         code
     }
 }
@@ -160,6 +168,9 @@ impl Host for Double {
         1
     }
 }
+
+/// What `slow` takes: a turn has time for one of them and part of another one.
+const SLOW_NS: u64 = 150_000;
 
 /// The script of a text, and the warnings about it.
 pub(super) fn read(text: &str) -> Result<(Script, Vec<String>), String> {

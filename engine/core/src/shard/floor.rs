@@ -136,9 +136,9 @@ impl<T: Tx> Floor<T> {
     }
 
     /// Lets what stands in front of the handlers do what is due; whether it has more to do. `None`: nothing stands there.
-    pub(super) fn turn_front(&mut self, now: Timestamp) -> Option<bool> {
+    pub(super) fn turn_front(&mut self, clock: &mut dyn FnMut() -> Timestamp) -> Option<bool> {
         let front = self.handlers.front();
-        front.map(|front| front.turn(now))
+        front.map(|front| front.turn(clock))
     }
 
     /// Lets a handler do what is due; whether it has more to do.

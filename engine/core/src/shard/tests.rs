@@ -117,7 +117,7 @@ impl Front for Drops {
         packet.command() != self.0
     }
 
-    fn turn(&mut self, _: Timestamp) -> bool {
+    fn turn(&mut self, _: &mut dyn FnMut() -> Timestamp) -> bool {
         false
     }
 }

@@ -139,7 +139,7 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
         let next = self.turns.take(|| floor.with_turns());
         if is_for_front {
             let now = self.clock.now();
-            let has_more = self.floor.turn_front(now);
+            let has_more = self.floor.turn_front(&mut || self.clock.now());
             let end = self.clock.now();
             if has_more.is_some() {
                 self.floor.ledger.worked(end.nanos_since(now));

@@ -94,7 +94,7 @@ impl Front for Watching {
         true
     }
 
-    fn turn(&mut self, _: Timestamp) -> bool {
+    fn turn(&mut self, _: &mut dyn FnMut() -> Timestamp) -> bool {
         false
     }
 }

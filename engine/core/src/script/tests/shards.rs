@@ -65,7 +65,7 @@ fn timers_run_on_one_shard_when_they_are_due_and_what_was_missed_is_not_made_up_
     let mut front = front(&scripts, 1);
     let at = |ms: u64| Timestamp::from_nanos(ms * 1_000_000);
     let mut ran = |ms| {
-        front.turn(at(ms));
+        front.turn(&mut || at(ms));
         double.taken().join(",")
     };
     assert_eq!(ran(500), "");
@@ -89,7 +89,7 @@ fn events_come_to_their_routes_with_their_parameters_and_a_full_queue_is_counted
     let event = Event::new(b"E_X").with(Param::str("ip", b"192.0.2.1"));
     assert!(events.offer(&event.with(Param::unnamed(EventValue::Str(b"x".into())))));
     assert!(events.offer(&Event::new(b"E_Y")));
-    front.turn(Timestamp::from_nanos(1));
+    front.turn(&mut || Timestamp::from_nanos(1));
     assert_eq!(
         double.taken(),
         ["error: 192.0.2.1 x <null> <null>", "yes 0"]
@@ -98,10 +98,16 @@ fn events_come_to_their_routes_with_their_parameters_and_a_full_queue_is_counted
         assert_eq!(events.offer(&Event::new(b"E_Y")), n < EVENTS_MAX);
     }
     for turn in 0..EVENTS_MAX as u64 / 128 {
-        assert!(front.turn(Timestamp::from_nanos(2 + turn)), "more may come");
+        assert!(
+            front.turn(&mut || Timestamp::from_nanos(2 + turn)),
+            "more may come"
+        );
         assert_eq!(double.taken().len(), 128);
     }
-    assert!(!front.turn(Timestamp::from_nanos(1_000)), "none came");
+    assert!(
+        !front.turn(&mut || Timestamp::from_nanos(1_000)),
+        "none came"
+    );
     assert!(double.taken().is_empty());
     assert_eq!(scripts.counts().events_dropped, 3);
 }
@@ -120,29 +126,37 @@ fn long_events_that_wait_for_their_route_have_a_bound_in_bytes() {
             assert_eq!(events.offer(&event), n < fits, "{n}");
         }
         // Room that was given back is all there again.
-        front.turn(Timestamp::from_nanos(1));
+        front.turn(&mut || Timestamp::from_nanos(1));
         assert_eq!(double.taken().len(), fits);
     }
     assert_eq!(scripts.counts().events_dropped, 6);
 }
 
+/// Has `front` its turn by the clock of `double`: which functions were called, by the numbers of their calls, and whether there is more.
+fn turn(front: &mut dyn Front, double: &Double) -> (String, bool) {
+    let now = || Timestamp::from_nanos(double.now_ns.load(Ordering::Relaxed));
+    let began = now();
+    let has_more = front.turn(&mut || now());
+    let took_ns = now().nanos_since(began);
+    assert!(took_ns < 200_000 + SLOW_NS, "{took_ns}");
+    let calls = double.taken();
+    let numbers = calls.iter().map(|call| call.split_once(' ').unwrap().1);
+    (numbers.collect(), has_more)
+}
+
 #[test]
-fn events_are_run_some_at_a_time_and_what_is_left_is_counted() {
-    let long = "yes(); ".repeat(2000);
-    let text = format!("event_route[E_LONG] {{ {long} }} event_route[E_X] {{ }}");
-    let (scripts, double, events) = scripts(&text, 1, 0);
+fn events_are_run_for_200_us_and_what_is_left_is_counted() {
+    let text = "event_route[E_SLOW] { slow(); } event_route[E_X] { yes(); }";
+    let (scripts, double, events) = scripts(text, 1, 0);
     let mut front = front(&scripts, 0);
-    for name in ["E_LONG", "E_X"] {
-        for _ in 0..10 {
+    for (name, count) in [("E_SLOW", 5), ("E_X", 10)] {
+        for _ in 0..count {
             assert!(events.offer(&Event::new(name.as_bytes())));
         }
     }
-    let mut ran = Vec::new();
-    for turn in 0..2 {
-        assert!(front.turn(Timestamp::from_nanos(turn)));
-        ran.push(double.taken().len() / 2000);
+    for calls in ["00", "00"] {
+        assert_eq!(turn(&mut *front, &double), (calls.to_owned(), true));
     }
-    assert_eq!(ran, [5, 5], "10 000 steps, and what they began");
     let counts = scripts.counts();
     let books = [
         counts.events_offered,
@@ -150,14 +164,53 @@ fn events_are_run_some_at_a_time_and_what_is_left_is_counted() {
         counts.events_dropped,
         counts.events_left,
     ];
-    assert_eq!(books, [20, 10, 0, 10]);
-    assert!(
-        front.turn(Timestamp::from_nanos(2)),
-        "it ran some, so there may be more"
-    );
-    assert!(!front.turn(Timestamp::from_nanos(3)));
+    assert_eq!(books, [15, 4, 0, 11]);
+    let quick = "1".repeat(10);
+    assert_eq!(turn(&mut *front, &double), (format!("0{quick}"), true));
+    assert_eq!(turn(&mut *front, &double), (String::new(), false));
     let counts = scripts.counts();
-    assert_eq!((counts.events_run, counts.events_left), (20, 0));
+    assert_eq!((counts.events_run, counts.events_left), (15, 0));
+}
+
+#[test]
+fn timers_that_are_due_together_share_a_turn_of_200_us_with_each_other_and_with_events() {
+    let timers = (0..5).map(|n| format!("timer_route[t{n}, 1] {{ slow(); }} "));
+    let text = timers.collect::<String>() + "event_route[E_X] { slow(); }";
+    let (scripts, double, events) = scripts(&text, 1, 0);
+    let mut front = front(&scripts, 0);
+    assert_eq!(turn(&mut *front, &double), (String::new(), false));
+    double.now_ns.store(1_000_000_000, Ordering::Relaxed);
+    for _ in 0..3 {
+        assert!(events.offer(&Event::new(b"E_X")));
+    }
+    let turns: Vec<_> = (0..6).map(|_| turn(&mut *front, &double)).collect();
+    let calls: Vec<_> = turns.iter().map(|(calls, _)| &**calls).collect();
+    assert_eq!(calls, ["01", "55", "23", "54", "", ""]);
+    let more = turns.iter().map(|(_, has_more)| *has_more);
+    assert!(more.eq([true, true, true, true, false, false]));
+}
+
+#[test]
+fn timers_that_take_more_time_than_there_is_keep_neither_each_other_nor_events_from_it() {
+    let timers = (0..5).map(|n| format!("timer_route[t{n}, 1] {{ slow(); }} "));
+    let text = timers.collect::<String>() + "event_route[E_X] { slow(); }";
+    let (scripts, double, events) = scripts(&text, 1, 0);
+    let mut front = front(&scripts, 0);
+    let mut calls = String::new();
+    for second in 0..=100 {
+        while events.left() < 100 {
+            assert!(events.offer(&Event::new(b"E_X")));
+        }
+        double
+            .now_ns
+            .store(second * 1_000_000_000, Ordering::Relaxed);
+        calls += &turn(&mut *front, &double).0;
+    }
+    let of = |number| calls.matches(number).count();
+    assert_eq!(
+        ["0", "1", "2", "3", "4", "5"].map(of),
+        [20, 20, 20, 20, 20, 102]
+    );
 }
 
 /// Raises what its routes raise to themselves, twice each time.
@@ -192,7 +245,7 @@ fn an_event_that_raises_itself_is_bounded_counted_and_keeps_no_packet_from_its_h
     let mut most = 0;
     for turn in 0..200 {
         let before = scripts.counts().events_run;
-        assert!(front.turn(Timestamp::from_nanos(turn)));
+        assert!(front.turn(&mut || Timestamp::from_nanos(turn)));
         most = most.max(scripts.counts().events_run - before);
         assert!(admits(&mut *front, 1));
     }
@@ -220,7 +273,7 @@ fn numbers_of_events_are_numbers_for_routes_and_what_is_too_long_for_one_is_a_te
         .with(none)
         .with(Param::str("bytes", b"a\xff"));
     assert!(events.offer(&event));
-    front.turn(Timestamp::from_nanos(1));
+    front.turn(&mut || Timestamp::from_nanos(1));
     let said = "error: 1099511627776 <null> a\\xff";
     assert_eq!(double.taken(), ["yes 0", said]);
     assert_eq!(scripts.counts().incomparable, 0);
@@ -234,7 +287,7 @@ fn only_packets_are_dropped_and_drop_is_exit_for_whatever_else_a_route_runs_for(
     let mut front = front(&scripts, 0);
     assert!(events.offer(&Event::new(b"E_X")));
     for second in 0..2 {
-        front.turn(Timestamp::from_nanos(second * 1_000_000_000));
+        front.turn(&mut || Timestamp::from_nanos(second * 1_000_000_000));
     }
     let counts = scripts.counts();
     assert_eq!((counts.runs, counts.dropped), (3, 0));

@@ -2,6 +2,8 @@ use super::*;
 use crate::dispatch::front::Front;
 use crate::dispatch::handler::{Context, Handler, Origin, ShardId, Verdict};
 use crate::dispatch::registry::Registry;
+use crate::event::{Event, Param};
+use crate::script::{Events, Host, Level, NoFunctions, Program, Script, Scripts};
 use crate::shard::tests::{packet, parts};
 use crate::shard::{Life, Parts, WAIT};
 use crate::steering::Steering;
@@ -11,6 +13,7 @@ use binrush_wire::Packet;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -128,8 +131,8 @@ impl Front for Busy {
         true
     }
 
-    fn turn(&mut self, now: Timestamp) -> bool {
-        Handler::turn(self, now)
+    fn turn(&mut self, clock: &mut dyn FnMut() -> Timestamp) -> bool {
+        Handler::turn(self, clock())
     }
 }
 
@@ -158,8 +161,20 @@ fn live(
     handlers: &[(&'static str, u32, u64)],
     shard: ShardId,
 ) -> Lived {
-    let (hand, log, life) = (Hand::default(), Log::default(), Life::new(1));
-    let mut registry = Registry::new();
+    let (hand, registry) = (Hand::default(), Registry::new());
+    live_with(hand, registry, until_ms, arrivals, handlers, shard)
+}
+
+/// Likewise, with what is in `registry` already; by `hand`, time passes.
+fn live_with(
+    hand: Hand,
+    mut registry: Registry,
+    until_ms: u64,
+    arrivals: impl IntoIterator<Item = u64>,
+    handlers: &[(&'static str, u32, u64)],
+    shard: ShardId,
+) -> Lived {
+    let (log, life) = (Log::default(), Life::new(1));
     for (name, more, took_ns) in handlers.iter().copied() {
         let (hand, log) = (hand.clone(), Arc::clone(&log));
         let make = move |_| Busy {
@@ -330,9 +345,65 @@ fn what_stands_in_front_has_its_turn_with_the_others_or_without_any_and_it_is_wo
     }
 }
 
+/// Takes long for each line.
+struct Printer(Hand);
+
+impl Host for Printer {
+    fn wants(&self, _: Level) -> bool {
+        true
+    }
+
+    fn log(&self, _: Level, _: &str) {
+        self.0.pass(LINE_NS);
+    }
+
+    fn raise(&self, _: usize, _: &str, _: &[Param<'_>]) -> i32 {
+        unreachable!("no route does")
+    }
+
+    fn subscribe(&self, _: &str, _: &str, _: Option<u32>) -> i32 {
+        unreachable!("no route does")
+    }
+}
+
+#[test]
+fn packets_wait_for_timer_and_event_routes_no_longer_than_200_us_and_the_run_that_is_under_way() {
+    let text = "timer_route[a, 1] { xlog(\"a\"); } timer_route[b, 1] { xlog(\"b\"); } timer_route[c, 1] { xlog(\"c\"); } \
+                event_route[E_X] { xlog(\"d\"); }";
+    let (script, _) = Script::read(Path::new("a.cfg"), text.into()).unwrap();
+    let program = Program::link(&script, Arc::new(NoFunctions)).unwrap();
+    let (hand, events) = (Hand::default(), Arc::new(Events::new(["E_X"])));
+    let host = Arc::new(Printer(hand.clone()));
+    let scripts = Scripts::new(program, host, Arc::clone(&events), 1, ShardId(0));
+    for _ in 0..1000 {
+        assert!(events.offer(&Event::new(b"E_X")));
+    }
+    let mut registry = Registry::new();
+    registry.front(scripts.fronts());
+    let arrivals = (0..).map(|n| n * 100_000).take(20_000);
+    let lived = live_with(
+        hand,
+        registry,
+        2000,
+        arrivals.clone(),
+        &[("ul", 0, 0)],
+        ShardId(0),
+    );
+    let packets = lived.log.iter().filter(|(.., what)| *what == What::Packet);
+    let waited = packets.zip(arrivals).map(|((_, at, _), from)| at - from);
+    let longest = waited.max().unwrap();
+    // What came meanwhile is received one by one.
+    let most = 200_000 + LINE_NS + 10 * RECEIVE_NS;
+    assert!((LINE_NS..most).contains(&longest), "{longest} ns");
+    let counts = scripts.counts();
+    assert_eq!((counts.events_run, counts.runs), (1000, 1003));
+}
+
 /// No name of a packet.
 const FRONT: &str = "in front";
 
 const MS: u64 = 1_000_000;
 
 const RECEIVE_NS: u64 = 300;
+
+const LINE_NS: u64 = 150_000;
