@@ -22,7 +22,7 @@ use binrush_net::{Batch, Bell, RxQueue, Slab, StreamQueue, Tx, UdpSocket};
 
 use crate::clock::{Clock, Timestamp};
 use crate::dispatch::NameId;
-use crate::dispatch::handler::{Ends, Origin, ShardId};
+use crate::dispatch::handler::{Ends, Origin, ShardId, canonical};
 use crate::dispatch::registry::Dispatch;
 use crate::steering::Steering;
 use crate::stream::{CloseReason, StreamSnapshot};
@@ -87,7 +87,7 @@ pub struct Shard<Q, T, C, S: StreamQueue = NoStreams> {
 /// What a shard knows of one of its queues.
 struct Source {
     listener: ListenerId,
-    /// Where it is bound, if datagrams say where they came from.
+    /// Where it is bound, an IPv4 address as such, if datagrams say where they came from.
     local: Option<SocketAddr>,
     /// Receives that failed since the last one that did not.
     failures: Failures,
@@ -437,6 +437,7 @@ impl<Q: RxQueue, T: Tx, C: Clock, S: StreamQueue> Shard<Q, T, C, S> {
             let origin = match datagram.source {
                 None => &untold,
                 Some(peer) => {
+                    // Both are canonical: queues tell peers so.
                     told = Origin::Datagram(Some(Ends { peer: *peer, local }));
                     &told
                 }
@@ -566,7 +567,8 @@ impl Source {
         let mut local = None;
         if wants_sources {
             queue.ask_sources();
-            local = queue.local_addr();
+            // Once for all of its datagrams: a socket of another process may be bound to IPv4 inside IPv6.
+            local = queue.local_addr().map(canonical);
         }
         Self {
             listener,

@@ -300,8 +300,8 @@ impl Ends {
     }
 }
 
-/// What is no IPv4 address keeps its scope.
-fn canonical(addr: SocketAddr) -> SocketAddr {
+/// An IPv4 address as such, also one inside IPv6; what is none keeps its scope.
+pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
     match addr.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
         IpAddr::V6(_) => addr,

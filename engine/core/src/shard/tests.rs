@@ -394,3 +394,56 @@ fn a_drain_does_not_wait_forever_for_memory_that_is_not_given_back() {
     let (mut shard, _ledger) = shard(Held, Registry::new());
     shard.run(&stopped()).unwrap();
 }
+
+/// Bound to IPv4 inside IPv6, which brings one packet and says from where.
+struct Mapped(Option<Vec<u8>>);
+
+impl RxQueue for Mapped {
+    fn recv(&mut self, slab: &mut Slab, batch: &mut Batch) -> io::Result<()> {
+        if let Some(bytes) = self.0.take() {
+            let frame = slab.take().expect("all are free");
+            slab.frame_mut(&frame)[..bytes.len()].copy_from_slice(&bytes);
+            batch.push(frame, u32::try_from(bytes.len()).unwrap(), false);
+            batch.came_from(Some(([192, 0, 2, 9], 40_000).into()));
+        }
+        Ok(())
+    }
+
+    fn local_addr(&self) -> Option<SocketAddr> {
+        Some("[::ffff:192.0.2.1]:5555".parse().unwrap())
+    }
+
+    fn wait(_: &mut [Self], _: Option<RawFd>, _: &Bell, _: Duration) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn disarm(&mut self, _: &mut Slab) {}
+
+    fn queued_bytes(&self) -> io::Result<u64> {
+        Ok(0)
+    }
+}
+
+#[test]
+fn a_datagram_that_arrived_at_ipv4_inside_ipv6_arrived_at_ipv4_as_if_it_had_been_mailed() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let mut registry = Registry::new();
+    registry.ask_sources();
+    registry
+        .register(b"ul", move |_| {
+            let log = Arc::clone(&log);
+            move |context: &mut Context<'_>, _: &Packet<'_>| {
+                log.lock().unwrap().push(*context.origin());
+                Verdict::Handled
+            }
+        })
+        .unwrap();
+    let (mut shard, _ledger) = shard(Mapped(Some(packet(b"ul", 1))), registry);
+    assert!(shard.turn().unwrap());
+    let ends = Ends {
+        peer: ([192, 0, 2, 9], 40_000).into(),
+        local: Some(([192, 0, 2, 1], 5555).into()),
+    };
+    assert_eq!(*seen.lock().unwrap(), [Origin::Datagram(Some(ends))]);
+}
