@@ -23,16 +23,17 @@ use std::fmt;
 
 use thiserror::Error;
 
-pub use bus::{Bus, Raised, Source, SubscribeError, Subscribed};
+pub use bus::{Bus, SubscribeError, Subscribed};
 pub use counts::{BusSnapshot, EventFacts, Reach, SubscriberSnapshot, SubscriptionFacts};
 pub use listen::Listen;
 pub use names::{EventId, PublishError};
 pub use node::Node;
 pub use records::Records;
 pub use socket::{EventSocket, PATH_LEN_MAX, SocketError};
+pub use source::{Raised, Source};
 pub use subscriptions::{EXPIRE_DEFAULT, Expire, SUBSCRIPTIONS_MAX};
 
-/// Raising, subscribing, and what both sides share.
+/// Subscribing, and asking what became of events.
 mod bus;
 /// What became of events.
 mod counts;
@@ -58,8 +59,12 @@ pub mod read;
 mod records;
 /// The thread.
 mod sender;
+/// What all sides have in common.
+mod shared;
 /// Where subscribers are.
 mod socket;
+/// Where one thread raises events.
+mod source;
 /// Who wants what, and how long.
 mod subscriptions;
 /// Events as datagrams.

@@ -1,23 +1,21 @@
-//! Raising and subscribing, from any thread.
+//! Raising, subscribing and asking, from any thread.
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use binrush_net::{Bell, Producer, ring};
-use crossbeam_utils::CachePadded;
-
-use super::counts::{BusSnapshot, EventFacts, Report, SourceCounts, Sources, SubscriptionFacts};
+use super::counts::{BusSnapshot, EventFacts, SubscriptionFacts};
 use super::desk::Desk;
 use super::listen::Listener;
-use super::names::{EVENTS_MAX, EventId, PublishError, nearest};
+use super::names::{EventId, PublishError, nearest};
 use super::node::Node;
-use super::packed::{self, What};
-use super::sender::{Ring, Runner};
+use super::sender::Runner;
+use super::shared::{Shared, lock};
 use super::socket::{EventSocket, SocketError};
+use super::source::{Raised, Source};
 use super::subscriptions::{Change, Expire, SUBSCRIPTIONS_MAX};
 use super::{Form, Param};
 use crate::clock::{Clock as _, MonotonicClock};
@@ -64,46 +62,6 @@ enum Thread {
     Ended,
 }
 
-/// What sources, the thread and who asks have in common.
-pub(super) struct Shared {
-    pub(super) bell: Bell,
-    /// On lines of its own: shards read it with each packet, and the thread writes what stands beside it with each event.
-    wanted: CachePadded<[AtomicU64; EVENTS_MAX / 64]>,
-    stop: AtomicBool,
-    /// How long what waits may take to leave, once it is to stop.
-    pub(super) drain: Mutex<Duration>,
-    /// What is wanted. Held for microseconds: nothing is sent, and nobody waited for, meanwhile.
-    pub(super) desk: Mutex<Desk>,
-    /// Goes up with each change of the desk, under its lock. The `Release` of the change pairs with the `Acquire` of the thread, which
-    /// looks for each event behind its look at the ring.
-    generation: AtomicU64,
-    /// What became of events. Held no longer; behind `desk`, where both are.
-    pub(super) report: Mutex<Report>,
-    /// Rings that the thread has not seen.
-    rings: Mutex<Vec<Ring>>,
-    sources: Mutex<Sources>,
-}
-
-/// Where one thread raises events: lock-free, and without memory of its own once it raised its longest. It rings for nobody, as that
-/// costs more than all the rest: what it raises is told within some milliseconds.
-pub struct Source {
-    shared: Arc<Shared>,
-    producer: Producer,
-    counts: Arc<CachePadded<SourceCounts>>,
-    scratch: Vec<u8>,
-}
-
-/// What became of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Raised {
-    /// Nobody wants it.
-    Unwanted,
-    /// It is on its way.
-    Taken,
-    /// There was no room for it. It is counted.
-    Dropped,
-}
-
 /// What became of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subscribed {
@@ -146,7 +104,7 @@ impl Bus {
         let shared = Shared::new()?;
         let runner = Runner::new(Arc::clone(&shared))?;
         Ok(Self(Arc::new(Owner {
-            common: Mutex::new(shared.source()),
+            common: Mutex::new(Source::new(&shared)),
             thread: Mutex::new(Thread::ToStart(Box::new(runner))),
             shared,
             form,
@@ -176,12 +134,12 @@ impl Bus {
     /// A source for one thread; its ring is the thread's own.
     #[must_use]
     pub fn source(&self) -> Source {
-        self.0.shared.source()
+        Source::new(&self.0.shared)
     }
 
     /// Whether `source` is of this bus.
     pub(super) fn is_of(&self, source: &Source) -> bool {
-        Arc::ptr_eq(&self.0.shared, &source.shared)
+        source.is_of(&self.0.shared)
     }
 
     pub(super) fn form(&self) -> Form {
@@ -346,137 +304,6 @@ impl Drop for Owner {
     }
 }
 
-impl Shared {
-    pub(super) fn new() -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Self {
-            bell: Bell::new()?,
-            wanted: CachePadded::new([const { AtomicU64::new(0) }; EVENTS_MAX / 64]),
-            stop: AtomicBool::new(false),
-            drain: Mutex::default(),
-            desk: Mutex::default(),
-            generation: AtomicU64::new(0),
-            report: Mutex::default(),
-            rings: Mutex::default(),
-            sources: Mutex::default(),
-        }))
-    }
-
-    fn source(self: &Arc<Self>) -> Source {
-        let (producer, consumer) = ring(RING_LEN);
-        let counts = lock(&self.sources).begin();
-        lock(&self.rings).push(Ring {
-            consumer,
-            counts: Arc::clone(&counts),
-        });
-        Source {
-            shared: Arc::clone(self),
-            producer,
-            counts,
-            scratch: Vec::new(),
-        }
-    }
-
-    /// The rings that were made since the last call.
-    pub(super) fn new_rings(&self) -> Vec<Ring> {
-        std::mem::take(&mut lock(&self.rings))
-    }
-
-    /// The ring of these is no more: nobody raises by it, and it is empty.
-    pub(super) fn forget(&self, counts: &Arc<CachePadded<SourceCounts>>) {
-        lock(&self.sources).forget(counts);
-    }
-
-    /// Of the desk.
-    pub(super) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
-    }
-
-    pub(super) fn is_stopping(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
-    }
-
-    #[inline]
-    fn wants(&self, event: EventId) -> bool {
-        let word = self.wanted[event.index() / 64].load(Ordering::Relaxed);
-        word >> (event.index() % 64) & 1 == 1
-    }
-
-    /// From now on these are wanted, and no others. For who has the desk. Who raises one meanwhile sees it or does not: nobody was told
-    /// that a subscription is there before it is.
-    pub(super) fn show_wanted(&self, events: impl Iterator<Item = EventId>) {
-        let mut words = [0_u64; EVENTS_MAX / 64];
-        for event in events {
-            words[event.index() / 64] |= 1 << (event.index() % 64);
-        }
-        // Before: the thread has to know by then whom it tells.
-        self.generation.fetch_add(1, Ordering::Release);
-        for (word, bits) in self.wanted.iter().zip(words) {
-            word.store(bits, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Source {
-    /// Whether anybody wants `event` now. One relaxed load.
-    #[inline]
-    #[must_use]
-    pub fn wants(&self, event: EventId) -> bool {
-        self.shared.wants(event)
-    }
-
-    /// Whether anybody wants one of `events`, which are among the first 64.
-    #[inline]
-    pub(super) fn wants_any_of(&self, events: &[EventId]) -> bool {
-        let mask = events
-            .iter()
-            .fold(0_u64, |mask, event| mask | 1 << event.index());
-        self.shared.wanted[0].load(Ordering::Relaxed) & mask != 0
-    }
-
-    /// Raises `event`, if anybody wants it.
-    pub fn raise(&mut self, event: EventId, params: &[Param<'_>]) -> Raised {
-        if !self.wants(event) {
-            return Raised::Unwanted;
-        }
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let is_packed = packed::pack(params, &mut scratch);
-        let raised = match is_packed {
-            true => self.push(packed::stamp(event, What::Params), &scratch),
-            false => self.no_room(),
-        };
-        self.scratch = scratch;
-        raised
-    }
-
-    /// As [`raise`](Self::raise), of a record as its store has it.
-    #[inline]
-    pub(super) fn raise_record(&mut self, event: EventId, flat: &[u8]) -> Raised {
-        self.push(packed::stamp(event, What::Record), flat)
-    }
-
-    #[inline]
-    fn push(&mut self, stamp: u64, bytes: &[u8]) -> Raised {
-        if !self.producer.push(stamp, bytes) {
-            return self.no_room();
-        }
-        SourceCounts::add(&self.counts.taken);
-        self.producer.publish();
-        Raised::Taken
-    }
-
-    #[cold]
-    fn no_room(&self) -> Raised {
-        SourceCounts::add(&self.counts.dropped);
-        Raised::Dropped
-    }
-}
-
-impl Drop for Source {
-    fn drop(&mut self) {
-        self.counts.end();
-    }
-}
-
 fn unknown(name: &str, desk: &Desk) -> SubscribeError {
     let all = desk.names.all().map(|(_, name)| name);
     let near = nearest(name, all);
@@ -486,26 +313,11 @@ fn unknown(name: &str, desk: &Desk) -> SubscribeError {
     }
 }
 
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl fmt::Debug for Bus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bus").finish_non_exhaustive()
     }
 }
-
-impl fmt::Debug for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source")
-            .field("counts", &self.counts)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Of each source: some thousand records, ten milliseconds and more of them; eight of the longest events.
-const RING_LEN: usize = 1 << 20;
 
 /// How long the thread may take to end at least: it waits for nobody, but there may be no core for it.
 const STOP_MIN: Duration = Duration::from_millis(50);

@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use super::bus::Shared;
 use super::counts::{BusSnapshot, EventFacts, Report, SubscriberSnapshot, SubscriptionFacts};
 use super::listen::Listener;
 use super::names::Names;
 use super::node::Node;
+use super::shared::Shared;
 use super::subscriptions::{Subscription, Subscriptions};
 use crate::clock::Timestamp;
 

@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 
 use super::Param;
-use super::bus::{Bus, Raised, Source};
+use super::bus::Bus;
 use super::names::EventId;
+use super::source::{Raised, Source};
 
 thread_local! {
     /// Of the bus that this thread said last that it raises by.

@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use binrush_store::model::{Aor, Contact, Dialog};
 use binrush_store::{Effects, Kind, News, Record};
 
-use super::bus::Source;
 use super::names::{
     AOR_DELETE, AOR_INSERT, CONTACT_DELETE, CONTACT_INSERT, CONTACT_UPDATE, DLG_STATE_CHANGED,
     EventId,
 };
 use super::node::Node;
 use super::read::members;
+use super::source::Source;
 use super::{Event, Form, Param, Value};
 use crate::store::durable::Log;
 

@@ -14,9 +14,9 @@ use std::time::Duration;
 use binrush_net::{Consumer, Interest, Poller, ReadyList};
 use crossbeam_utils::CachePadded;
 
-use super::bus::{Shared, lock};
 use super::counts::SourceCounts;
 use super::post::Post;
+use super::shared::{Shared, lock};
 use crate::clock::{Clock as _, MonotonicClock, Timestamp};
 
 /// What the thread has.

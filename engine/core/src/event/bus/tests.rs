@@ -1,12 +1,15 @@
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::AtomicBool;
 
 use binrush_store::change::{Change as StoreChange, Named};
 use binrush_store::model::{Contact, Dialog, Matching};
 use binrush_store::{Family, Limits, Now, Store};
 
 use super::super::names::{AOR_INSERT, NODE_STATE_CHANGED, PUBLISHED};
+use super::super::packed::{self, What};
 use super::super::read::read;
+use super::super::source::RING_LEN;
 use super::super::{Event, Listen, Reach, Records, Value};
 use super::*;
 

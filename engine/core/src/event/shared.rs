@@ -1,0 +1,93 @@
+//! What sources, the thread and who asks have in common.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use binrush_net::Bell;
+use crossbeam_utils::CachePadded;
+
+use super::counts::{Report, SourceCounts, Sources};
+use super::desk::Desk;
+use super::names::{EVENTS_MAX, EventId};
+use super::sender::Ring;
+
+/// What sources, the thread and who asks have in common.
+pub(super) struct Shared {
+    pub(super) bell: Bell,
+    /// On lines of its own: shards read it with each packet, and the thread writes what stands beside it with each event.
+    pub(super) wanted: CachePadded<[AtomicU64; EVENTS_MAX / 64]>,
+    pub(super) stop: AtomicBool,
+    /// How long what waits may take to leave, once it is to stop.
+    pub(super) drain: Mutex<Duration>,
+    /// What is wanted. Held for microseconds: nothing is sent, and nobody waited for, meanwhile.
+    pub(super) desk: Mutex<Desk>,
+    /// Goes up with each change of the desk, under its lock. The `Release` of the change pairs with the `Acquire` of the thread, which
+    /// looks for each event behind its look at the ring.
+    generation: AtomicU64,
+    /// What became of events. Held no longer; behind `desk`, where both are.
+    pub(super) report: Mutex<Report>,
+    /// Rings that the thread has not seen.
+    pub(super) rings: Mutex<Vec<Ring>>,
+    pub(super) sources: Mutex<Sources>,
+}
+
+impl Shared {
+    pub(super) fn new() -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            bell: Bell::new()?,
+            wanted: CachePadded::new([const { AtomicU64::new(0) }; EVENTS_MAX / 64]),
+            stop: AtomicBool::new(false),
+            drain: Mutex::default(),
+            desk: Mutex::default(),
+            generation: AtomicU64::new(0),
+            report: Mutex::default(),
+            rings: Mutex::default(),
+            sources: Mutex::default(),
+        }))
+    }
+
+    /// The rings that were made since the last call.
+    pub(super) fn new_rings(&self) -> Vec<Ring> {
+        std::mem::take(&mut lock(&self.rings))
+    }
+
+    /// The ring of these is no more: nobody raises by it, and it is empty.
+    pub(super) fn forget(&self, counts: &Arc<CachePadded<SourceCounts>>) {
+        lock(&self.sources).forget(counts);
+    }
+
+    /// Of the desk.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    #[inline]
+    pub(super) fn wants(&self, event: EventId) -> bool {
+        let word = self.wanted[event.index() / 64].load(Ordering::Relaxed);
+        word >> (event.index() % 64) & 1 == 1
+    }
+
+    /// From now on these are wanted, and no others. For who has the desk. Who raises one meanwhile sees it or does not: nobody was told
+    /// that a subscription is there before it is.
+    pub(super) fn show_wanted(&self, events: impl Iterator<Item = EventId>) {
+        let mut words = [0_u64; EVENTS_MAX / 64];
+        for event in events {
+            words[event.index() / 64] |= 1 << (event.index() % 64);
+        }
+        // Before: the thread has to know by then whom it tells.
+        self.generation.fetch_add(1, Ordering::Release);
+        for (word, bits) in self.wanted.iter().zip(words) {
+            word.store(bits, Ordering::Relaxed);
+        }
+    }
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
