@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -59,7 +58,8 @@ enum Thread {
     /// It will have these.
     ToStart(Box<Runner>),
     Running(JoinHandle<()>),
-    Ended,
+    /// Somebody has asked it to end, or there is none.
+    Left,
 }
 
 /// What became of a subscription.
@@ -124,10 +124,18 @@ impl Bus {
     /// There is no thread to be had.
     pub fn start(&self) -> io::Result<()> {
         let mut thread = lock(&self.0.thread);
-        if let Thread::ToStart(runner) = std::mem::replace(&mut *thread, Thread::Ended) {
-            let builder = thread::Builder::new().name("events".to_owned());
-            *thread = Thread::Running(builder.spawn(|| runner.run())?);
-        }
+        *thread = match std::mem::replace(&mut *thread, Thread::Left) {
+            Thread::ToStart(runner) => {
+                let ending = Ending(Arc::clone(&self.0.shared));
+                let builder = thread::Builder::new().name("events".to_owned());
+                // Where there is no thread, its end is the end of this closure.
+                Thread::Running(builder.spawn(move || {
+                    let _ending = ending;
+                    runner.run();
+                })?)
+            }
+            as_it_was => as_it_was,
+        };
         Ok(())
     }
 
@@ -255,13 +263,15 @@ impl Bus {
     pub fn snapshot(&self) -> BusSnapshot {
         let shared = &self.0.shared;
         let view = self.desk().view();
+        // Before what it counted: that is all, then.
+        let has_ended = shared.has_ended();
         let mut snapshot = view.snapshot(MonotonicClock.now(), &lock(&shared.report));
         // Behind what the thread counted: so no event is seen at its end and not yet at its beginning.
         let given = lock(&shared.sources).given();
         snapshot.dropped += given.dropped;
         snapshot.raised = given.taken + given.dropped;
         snapshot.waiting = given.taken.saturating_sub(snapshot.taken);
-        if matches!(*lock(&self.0.thread), Thread::Ended) {
+        if has_ended {
             snapshot.close();
         }
         snapshot
@@ -281,20 +291,36 @@ impl Bus {
 
 impl Owner {
     fn end(&self, drain: Duration) {
-        let mut thread = lock(&self.thread);
-        if let Thread::Running(running) = std::mem::replace(&mut *thread, Thread::Ended) {
-            *lock(&self.shared.drain) = drain;
-            self.shared.stop.store(true, Ordering::Release);
-            self.shared.bell.ring();
-            let deadline = Instant::now() + drain + STOP_MIN;
-            while !running.is_finished() && Instant::now() < deadline {
-                thread::sleep(STOP_POLL);
+        // Its lock is for this line alone: who asks meanwhile does not wait for the end.
+        let thread = std::mem::replace(&mut *lock(&self.thread), Thread::Left);
+        let running = match thread {
+            Thread::ToStart(_) => return self.shared.end(),
+            Thread::Running(running) => {
+                self.shared.stop(drain);
+                Some(running)
             }
-            if running.is_finished() {
-                // If it panicked, it has said so.
-                let _ = running.join();
-            }
+            // Whoever asked first says how long it takes; others wait for it as long as they would have.
+            Thread::Left => None,
+        };
+        let deadline = Instant::now() + drain + STOP_MIN;
+        while !self.shared.has_ended() && Instant::now() < deadline {
+            thread::sleep(STOP_POLL);
         }
+        if let Some(running) = running
+            && self.shared.has_ended()
+        {
+            // If it panicked, it has said so.
+            let _ = running.join();
+        }
+    }
+}
+
+/// Says that the thread has ended, however it did.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

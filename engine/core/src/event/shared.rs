@@ -18,7 +18,10 @@ pub(super) struct Shared {
     pub(super) bell: Bell,
     /// On lines of its own: shards read it with each packet, and the thread writes what stands beside it with each event.
     pub(super) wanted: CachePadded<[AtomicU64; EVENTS_MAX / 64]>,
-    pub(super) stop: AtomicBool,
+    stop: AtomicBool,
+    /// Nobody looks at the rings any more, and what the thread counted is all there is. Its `Release` store, behind the last report, pairs
+    /// with the load of [`has_ended`](Self::has_ended).
+    ended: AtomicBool,
     /// How long what waits may take to leave, once it is to stop.
     pub(super) drain: Mutex<Duration>,
     /// What is wanted. Held for microseconds: nothing is sent, and nobody waited for, meanwhile.
@@ -39,6 +42,7 @@ impl Shared {
             bell: Bell::new()?,
             wanted: CachePadded::new([const { AtomicU64::new(0) }; EVENTS_MAX / 64]),
             stop: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             drain: Mutex::default(),
             desk: Mutex::default(),
             generation: AtomicU64::new(0),
@@ -61,6 +65,22 @@ impl Shared {
     /// Of the desk.
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
+    }
+
+    /// Has the thread end, as far as what waits allows; `drain`: how long that may take.
+    pub(super) fn stop(&self, drain: Duration) {
+        *lock(&self.drain) = drain;
+        self.stop.store(true, Ordering::Release);
+        self.bell.ring();
+    }
+
+    /// There is no thread any more.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
     pub(super) fn is_stopping(&self) -> bool {

@@ -1,6 +1,6 @@
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use binrush_store::change::{Change as StoreChange, Named};
 use binrush_store::model::{Contact, Dialog, Matching};
@@ -574,4 +574,54 @@ fn who_leaves_is_among_the_former_with_what_waited_for_it() {
     assert_eq!(left.former.offered, 1);
     until("its queue is gone", || bus.snapshot().former.dropped == 1);
     assert!(bus.stop(Duration::ZERO).is_balanced());
+}
+
+#[test]
+fn nobody_who_asks_waits_for_the_end_of_a_drain() {
+    let bus = bus();
+    let path = std::env::temp_dir().join(format!("binrush-drain-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let socket = format!("unix:{}", path.display());
+    bus.subscribe(NODE, &socket, Expire::Never, None).unwrap();
+    bus.raise(NODE_STATE_CHANGED, &node(1));
+    until("it waits", || bus.snapshot().subscribers[0].queued == 1);
+    let stopping = bus.clone();
+    let stops = thread::spawn(move || stopping.stop(Duration::from_secs(60)));
+    until("it is to end", || bus.0.shared.is_stopping());
+    let (asked, answers) = std::sync::mpsc::channel();
+    let asking = bus.clone();
+    let asks = thread::spawn(move || asked.send(asking.snapshot()).unwrap());
+    let answer = answers.recv_timeout(Duration::from_secs(20));
+    // Whoever it waits for comes, and that ends the drain.
+    let _reader = UnixDatagram::bind(&path).unwrap();
+    let meanwhile = answer.expect("nobody waits");
+    assert!(meanwhile.is_balanced(), "{meanwhile:?}");
+    assert_eq!(meanwhile.subscribers[0].queued, 1, "not over yet");
+    asks.join().unwrap();
+    let end = stops.join().unwrap();
+    assert_eq!((end.subscribers[0].sent, end.subscribers[0].queued), (1, 0));
+    assert!(end.is_balanced(), "{end:?}");
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn what_a_thread_that_does_not_end_has_not_told_waits_until_it_is_told() {
+    let bus = bus();
+    let (go_on, waits) = std::sync::mpsc::channel();
+    let stuck = Arc::new(Stuck(Mutex::new(waits), AtomicBool::new(false)));
+    let slow = bus.listen("E_SLOW", Arc::clone(&stuck) as _).unwrap();
+    assert_eq!(
+        [bus.raise(slow, &[]), bus.raise(slow, &[])],
+        [Raised::Taken; 2]
+    );
+    until("it is being told", || stuck.1.load(Ordering::Acquire));
+    let early = bus.stop(Duration::ZERO);
+    assert_eq!((early.raised, early.waiting, early.dropped), (2, 2, 0));
+    assert!(early.is_balanced(), "{early:?}");
+    // From now on it does not wait.
+    drop(go_on);
+    until("it has ended", || bus.0.shared.has_ended());
+    let end = bus.snapshot();
+    assert_eq!((end.raised, end.taken, end.waiting), (2, 2, 0));
+    assert!(end.is_balanced(), "{end:?}");
 }
