@@ -277,8 +277,8 @@ impl Bus {
         snapshot
     }
 
-    /// Ends the thread, once it has told what was raised before; what subscribers do not take within `drain` is dropped, and
-    /// counted.
+    /// Ends the thread, once it has told what was raised before, and subscribers have taken it; what is not told or taken within `drain` is
+    /// dropped, and counted, and so is what is raised from now on. Some events are told even if that is no time at all.
     pub fn stop(&self, drain: Duration) -> BusSnapshot {
         self.0.end(drain);
         self.snapshot()

@@ -26,6 +26,11 @@ impl SourceCounts {
         count.store(count.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
 
+    /// Events in its ring, and those that came out of it.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Acquire)
+    }
+
     pub(super) fn end(&self) {
         self.over.store(true, Ordering::Release);
     }
@@ -51,7 +56,7 @@ pub(super) struct Given {
 
 impl Given {
     fn add(&mut self, counts: &SourceCounts) {
-        self.taken += counts.taken.load(Ordering::Acquire);
+        self.taken += counts.taken();
         self.dropped += counts.dropped.load(Ordering::Acquire);
     }
 }

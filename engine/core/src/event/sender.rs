@@ -27,12 +27,42 @@ pub(super) struct Runner {
     first: usize,
     post: Post,
     poller: Poller,
+    /// What is raised from now on is not told.
+    is_closed: bool,
 }
 
 /// What one source gives.
 pub(super) struct Ring {
-    pub(super) consumer: Consumer,
-    pub(super) counts: Arc<CachePadded<SourceCounts>>,
+    consumer: Consumer,
+    counts: Arc<CachePadded<SourceCounts>>,
+    /// Events that came out of it.
+    popped: u64,
+    /// As many as may.
+    popped_max: u64,
+}
+
+impl Ring {
+    pub(super) const fn new(consumer: Consumer, counts: Arc<CachePadded<SourceCounts>>) -> Self {
+        Self {
+            consumer,
+            counts,
+            popped: 0,
+            popped_max: u64::MAX,
+        }
+    }
+
+    /// The next event that may be told.
+    fn peek(&mut self) -> Option<(u64, &[u8])> {
+        match self.popped < self.popped_max {
+            true => self.consumer.peek(),
+            false => None,
+        }
+    }
+
+    fn pop(&mut self) {
+        self.consumer.pop();
+        self.popped += 1;
+    }
 }
 
 impl Runner {
@@ -45,10 +75,12 @@ impl Runner {
             first: 0,
             post: Post::default(),
             poller,
+            is_closed: false,
         })
     }
 
-    /// Until it is told to stop, and the rings are empty, and so are the queues or their time is over.
+    /// Until it is told to stop, and what was raised before is told and the queues are empty; or the time that there is for both is
+    /// over, of which there is always one round's. What is left in rings and queues then is for who asks to count.
     pub(super) fn run(mut self) {
         let mut ready = ReadyList::new(1);
         let (mut came_last, mut deadline) = (None::<Timestamp>, None);
@@ -56,17 +88,19 @@ impl Runner {
             // Asked before the rings are: what was raised before the stop is told.
             let is_stopping = self.shared.is_stopping();
             let now = MonotonicClock.now();
-            match self.round(now) {
+            if is_stopping && deadline.is_none() {
+                deadline = Some(now.after(nanos(*lock(&self.shared.drain))));
+                self.close();
+            }
+            let came = self.round(now);
+            // Subscriptions that end later are nothing to wait for.
+            let is_done = came == Came::Nothing && self.post.next_try().is_none();
+            if deadline.is_some_and(|deadline| is_done || now >= deadline) {
+                return;
+            }
+            match came {
                 Came::More => continue,
                 Came::Some => came_last = Some(now),
-                Came::Nothing if is_stopping => {
-                    let drain = || now.after(nanos(*lock(&self.shared.drain)));
-                    let deadline = *deadline.get_or_insert_with(drain);
-                    // Subscriptions that end later are nothing to wait for.
-                    if self.post.next_try().is_none() || now >= deadline {
-                        return;
-                    }
-                }
                 Came::Nothing => {}
             }
             let is_busy = came_last.is_some_and(|last| now.nanos_since(last) < nanos(BUSY));
@@ -78,9 +112,25 @@ impl Runner {
         }
     }
 
+    /// Whoever raises on and on holds up no end: only what is in the rings now is told.
+    fn close(&mut self) {
+        self.adopt();
+        for ring in &mut self.rings {
+            ring.popped_max = ring.counts.taken();
+        }
+        self.is_closed = true;
+    }
+
+    /// Takes the rings that are new.
+    fn adopt(&mut self) {
+        if !self.is_closed {
+            self.rings.extend(self.shared.new_rings());
+        }
+    }
+
     /// Events of all rings to all who want them, as much as is a [`ROUND`]'s work, and says what became of them.
     fn round(&mut self, now: Timestamp) -> Came {
-        self.rings.extend(self.shared.new_rings());
+        self.adopt();
         turn(&self.shared, &mut self.post, now);
         self.post.flush(now);
         let came = self.empty_rings(now);
@@ -101,15 +151,15 @@ impl Runner {
         let mut empty = 0;
         while empty < self.rings.len() {
             self.first = (self.first + 1) % self.rings.len();
-            let consumer = &mut self.rings[self.first].consumer;
+            let ring = &mut self.rings[self.first];
             let mut share = 0;
             while share < SHARE
-                && let Some((stamp, bytes)) = consumer.peek()
+                && let Some((stamp, bytes)) = ring.peek()
             {
                 // Behind the look at the ring: who subscribed before it was raised is known.
                 turn(&self.shared, &mut self.post, now);
                 work += 1 + self.post.tell(now, stamp, bytes);
-                consumer.pop();
+                ring.pop();
                 share += 1;
             }
             if share == 0 {
@@ -117,7 +167,7 @@ impl Runner {
                 continue;
             }
             (came, empty) = (Came::Some, 0);
-            consumer.free();
+            ring.consumer.free();
             if work >= ROUND {
                 return Came::More;
             }
@@ -195,12 +245,70 @@ const WAIT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Mutex, mpsc};
     use std::time::Instant;
 
+    use super::super::listen::Listener;
     use super::super::names::AOR_INSERT;
     use super::super::subscriptions::Expire;
-    use super::super::{EventSocket, Form};
+    use super::super::{Event, EventSocket, Form, Listen, Raised, Source};
     use super::*;
+
+    /// Raises as many again each time that it hears one, as a source does that goes on.
+    #[derive(Debug)]
+    struct Echo(Mutex<Source>, usize);
+
+    impl Listen for Echo {
+        fn hear(&self, _: &Event<'_>) {
+            for _ in 0..self.1 {
+                assert_eq!(lock(&self.0).raise(AOR_INSERT, &[]), Raised::Taken);
+            }
+        }
+    }
+
+    /// A runner whose ring has `count` events, each of which makes `more`.
+    fn raised(count: usize, more: usize) -> (Arc<Shared>, Runner) {
+        let shared = Shared::new().unwrap();
+        let echo = Arc::new(Echo(Mutex::new(Source::new(&shared)), more));
+        let mut desk = lock(&shared.desk);
+        desk.listeners.push(Listener {
+            event: AOR_INSERT,
+            form: Form::Text,
+            hears: Arc::clone(&echo) as _,
+        });
+        desk.settle(&shared);
+        drop(desk);
+        for _ in 0..count {
+            assert_eq!(lock(&echo.0).raise(AOR_INSERT, &[]), Raised::Taken);
+        }
+        let runner = Runner::new(Arc::clone(&shared)).unwrap();
+        (shared, runner)
+    }
+
+    #[test]
+    fn who_raises_on_and_on_holds_up_no_end_and_what_was_raised_before_is_told() {
+        let (shared, runner) = raised(3 * ROUND, 1);
+        shared.stop(Duration::from_secs(60));
+        let (ended, ends) = mpsc::channel();
+        // On a thread of its own: it could go on for ever.
+        let runs = std::thread::spawn(move || {
+            runner.run();
+            ended.send(()).unwrap();
+        });
+        ends.recv_timeout(Duration::from_secs(30)).expect("it ends");
+        runs.join().unwrap();
+        assert_eq!(lock(&shared.report).taken, 3 * ROUND as u64);
+        assert_eq!(lock(&shared.sources).given().taken, 6 * ROUND as u64);
+    }
+
+    #[test]
+    fn the_time_for_the_end_is_over_while_there_is_more_to_tell_too() {
+        let (shared, runner) = raised(3 * ROUND, 0);
+        shared.stop(Duration::ZERO);
+        runner.run();
+        let told = lock(&shared.report).taken;
+        assert!((1..=ROUND as u64).contains(&told), "{told}");
+    }
 
     #[test]
     fn what_is_asked_for_between_the_last_look_and_the_sleep_is_not_slept_over() {

@@ -39,10 +39,7 @@ impl Source {
     pub(super) fn new(shared: &Arc<Shared>) -> Self {
         let (producer, consumer) = ring(RING_LEN);
         let counts = lock(&shared.sources).begin();
-        lock(&shared.rings).push(Ring {
-            consumer,
-            counts: Arc::clone(&counts),
-        });
+        lock(&shared.rings).push(Ring::new(consumer, Arc::clone(&counts)));
         Self {
             shared: Arc::clone(shared),
             producer,
