@@ -5,7 +5,7 @@
 //!   shard ─ script, module ─▶ Source ─┴──────────────────────▶ one text for each form ─▶ queue of each subscriber ─▶ UDP, unix
 //!   control, clusters ─ Bus::raise ─▶ a ring that is shared ───┘   │                      full: dropped, counted
 //!                                                                  └─▶ Listen: routes of a script
-//!   subscribe, list ─▶ Bus ─▶ Wanted: one relaxed load says whether anybody wants an event
+//!   subscribe, list ─▶ Bus ─▶ Wanted: one load says whether anybody wants an event
 //! ```
 //!
 //! An event has a name and parameters in order, each with a name or without. [`names`](crate::event::names) has those that this process raises; scripts
@@ -67,6 +67,12 @@ mod socket;
 mod source;
 /// Who wants what, and how long.
 mod subscriptions;
+/// What the lock-free parts are made of: a test of all orders puts its own in its stead.
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+}
+/// Which events anybody wants.
+mod wanted;
 /// Events as datagrams.
 pub mod write;
 

@@ -29,7 +29,7 @@
 //! What went wrong that way is counted, and the packet goes on. What functions do is theirs, and the [`Host`](crate::script::Host)'s is:
 //!
 //! - `xlog`: a copy of the line into a bounded queue without locks, in memory of lines before.
-//! - `raise_event`: one relaxed load where nobody wants the event; else a copy into the thread's ring, which is made for its first.
+//! - `raise_event`: one load where nobody wants the event; else a copy into the thread's ring, which is made for its first.
 //! - `subscribe_event`: a lock, and memory. `check` warns of it where packets come by.
 
 use std::fmt;

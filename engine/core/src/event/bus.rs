@@ -177,7 +177,7 @@ impl Bus {
         self.desk().names.publish(name)
     }
 
-    /// Whether anybody wants `event` now. One relaxed load.
+    /// Whether anybody wants `event` now. One load.
     #[inline]
     #[must_use]
     pub fn wants(&self, event: EventId) -> bool {

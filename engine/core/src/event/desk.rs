@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::counts::{BusSnapshot, EventFacts, Report, SubscriberSnapshot, SubscriptionFacts};
 use super::listen::Listener;
-use super::names::Names;
+use super::names::{EventId, Names};
 use super::node::Node;
 use super::shared::Shared;
 use super::subscriptions::{Subscription, Subscriptions};
@@ -37,7 +37,8 @@ impl Desk {
     pub(super) fn settle(&self, shared: &Shared) {
         let subscribed = self.subscriptions.all().iter().map(|each| each.event);
         let heard = self.listeners.iter().map(|each| each.event);
-        shared.show_wanted(subscribed.chain(heard));
+        let events = subscribed.chain(heard).map(EventId::index);
+        shared.wanted.show(events);
     }
 
     pub(super) fn view(&self) -> View {

@@ -179,7 +179,7 @@ impl Runner {
         let bell = &self.shared.bell;
         bell.arm();
         // All that follows is looked at behind that: whoever changes it from now on rings.
-        let is_known = self.shared.generation() == self.post.generation;
+        let is_known = self.shared.wanted.generation() == self.post.generation;
         let is_empty = self.rings.iter_mut().all(|ring| ring.consumer.is_empty());
         if is_known && is_empty && !self.shared.is_stopping() {
             let now = MonotonicClock.now();
@@ -210,7 +210,7 @@ enum Came {
 /// Ends what is over, and goes by what is wanted now. Nothing to do, mostly: two loads.
 fn turn(shared: &Shared, post: &mut Post, now: Timestamp) {
     let is_over = post.next_end.is_some_and(|end| end <= now);
-    if !is_over && shared.generation() == post.generation {
+    if !is_over && shared.wanted.generation() == post.generation {
         return;
     }
     let mut desk = lock(&shared.desk);
@@ -218,7 +218,7 @@ fn turn(shared: &Shared, post: &mut Post, now: Timestamp) {
         desk.settle(shared);
     }
     // It changes with the desk alone.
-    post.turn_to(&desk, shared.generation());
+    post.turn_to(&desk, shared.wanted.generation());
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -1,7 +1,7 @@
 //! What sources, the thread and who asks have in common.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use super::counts::{Report, SourceCounts, Sources};
 use super::desk::Desk;
 use super::names::{EVENTS_MAX, EventId};
 use super::sender::Ring;
+use super::wanted::Wanted;
 
 /// What sources, the thread and who asks have in common.
 pub(super) struct Shared {
     pub(super) bell: Bell,
-    /// On lines of its own: shards read it with each packet, and the thread writes what stands beside it with each event.
-    pub(super) wanted: CachePadded<[AtomicU64; EVENTS_MAX / 64]>,
+    pub(super) wanted: Wanted<{ EVENTS_MAX / 64 }>,
     stop: AtomicBool,
     /// Nobody looks at the rings any more, and what the thread counted is all there is. Its `Release` store, behind the last report, pairs
     /// with the load of [`has_ended`](Self::has_ended).
@@ -26,9 +26,6 @@ pub(super) struct Shared {
     pub(super) drain: Mutex<Duration>,
     /// What is wanted. Held for microseconds: nothing is sent, and nobody waited for, meanwhile.
     pub(super) desk: Mutex<Desk>,
-    /// Goes up with each change of the desk, under its lock. The `Release` of the change pairs with the `Acquire` of the thread, which
-    /// looks for each event behind its look at the ring.
-    generation: AtomicU64,
     /// What became of events. Held no longer; behind `desk`, where both are.
     pub(super) report: Mutex<Report>,
     /// Rings that the thread has not seen.
@@ -40,12 +37,11 @@ impl Shared {
     pub(super) fn new() -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             bell: Bell::new()?,
-            wanted: CachePadded::new([const { AtomicU64::new(0) }; EVENTS_MAX / 64]),
+            wanted: Wanted::new(),
             stop: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             drain: Mutex::default(),
             desk: Mutex::default(),
-            generation: AtomicU64::new(0),
             report: Mutex::default(),
             rings: Mutex::default(),
             sources: Mutex::default(),
@@ -60,11 +56,6 @@ impl Shared {
     /// The ring of these is no more: nobody raises by it, and it is empty.
     pub(super) fn forget(&self, counts: &Arc<CachePadded<SourceCounts>>) {
         lock(&self.sources).forget(counts);
-    }
-
-    /// Of the desk.
-    pub(super) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
     }
 
     /// Has the thread end, as far as what waits allows; `drain`: how long that may take.
@@ -89,22 +80,7 @@ impl Shared {
 
     #[inline]
     pub(super) fn wants(&self, event: EventId) -> bool {
-        let word = self.wanted[event.index() / 64].load(Ordering::Relaxed);
-        word >> (event.index() % 64) & 1 == 1
-    }
-
-    /// From now on these are wanted, and no others. For who has the desk. Who raises one meanwhile sees it or does not: nobody was told
-    /// that a subscription is there before it is.
-    pub(super) fn show_wanted(&self, events: impl Iterator<Item = EventId>) {
-        let mut words = [0_u64; EVENTS_MAX / 64];
-        for event in events {
-            words[event.index() / 64] |= 1 << (event.index() % 64);
-        }
-        // Before: the thread has to know by then whom it tells.
-        self.generation.fetch_add(1, Ordering::Release);
-        for (word, bits) in self.wanted.iter().zip(words) {
-            word.store(bits, Ordering::Relaxed);
-        }
+        self.wanted.has(event.index())
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use binrush_net::{Producer, ring};
 use crossbeam_utils::CachePadded;
@@ -53,7 +52,7 @@ impl Source {
         Arc::ptr_eq(&self.shared, shared)
     }
 
-    /// Whether anybody wants `event` now. One relaxed load.
+    /// Whether anybody wants `event` now. One load.
     #[inline]
     #[must_use]
     pub fn wants(&self, event: EventId) -> bool {
@@ -66,7 +65,7 @@ impl Source {
         let mask = events
             .iter()
             .fold(0_u64, |mask, event| mask | 1 << event.index());
-        self.shared.wanted[0].load(Ordering::Relaxed) & mask != 0
+        self.shared.wanted.has_any_of(mask)
     }
 
     /// Raises `event`, if anybody wants it.
