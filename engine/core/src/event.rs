@@ -15,7 +15,8 @@
 //! Sockets belong to one thread and never block: a subscriber that takes nothing has a queue with an end. That thread goes by a
 //! copy of what is wanted, so nobody who subscribes or asks waits for what is being told.
 //!
-//! **The books.** Of what was raised while somebody wanted it `raised = taken + dropped + waiting`; of what was taken each
+//! **The books.** Of what was raised while somebody wanted it `raised = taken + dropped + waiting`, and `taken = told + unclaimed`: an
+//! event goes to those who want it when the thread comes to it, some milliseconds later, who may be others, or nobody. Of what was told each
 //! subscriber has `offered = sent + queued + dropped + failed + unwritable`.
 
 use std::borrow::Cow;

@@ -41,7 +41,7 @@ pub(super) fn families(events: Option<&BusSnapshot>) -> Vec<MetricFamily> {
         .collect()
 }
 
-const ALL: [OfAll; 3] = [
+const ALL: [OfAll; 4] = [
     (
         "binrush_events_raised_total",
         "Events that were raised while somebody wanted them.",
@@ -50,7 +50,12 @@ const ALL: [OfAll; 3] = [
     (
         "binrush_events_told_total",
         "Events that were told to all who wanted them, as far as they took them.",
-        |events| events.taken,
+        |events| events.told,
+    ),
+    (
+        "binrush_events_unclaimed_total",
+        "Events that nobody wanted any more when it was their turn: who did has left.",
+        |events| events.unclaimed,
     ),
     (
         "binrush_events_dropped_total",

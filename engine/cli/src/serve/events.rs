@@ -260,7 +260,8 @@ fn int(name: &'static str, number: i32) -> Param<'static> {
 pub(super) fn lines(snapshot: &BusSnapshot) -> Vec<String> {
     let BusSnapshot {
         raised,
-        taken,
+        told,
+        unclaimed,
         dropped,
         waiting,
         ..
@@ -269,7 +270,8 @@ pub(super) fn lines(snapshot: &BusSnapshot) -> Vec<String> {
         return Vec::new();
     }
     let mut lines = vec![format!(
-        "events: raised {raised} = told {taken} + dropped {dropped}{}",
+        "events: raised {raised} = told {told} + dropped {dropped}{}{}",
+        part("unclaimed", *unclaimed),
         part("waiting", *waiting)
     )];
     let former = SubscriberSnapshot {
@@ -303,7 +305,8 @@ fn part(name: &str, count: u64) -> String {
 pub(super) fn json(snapshot: &BusSnapshot) -> Value {
     let subscribers = snapshot.subscribers.iter().map(counts);
     json!({
-        "raised": snapshot.raised, "told": snapshot.taken, "dropped": snapshot.dropped, "waiting": snapshot.waiting,
+        "raised": snapshot.raised, "told": snapshot.told, "unclaimed": snapshot.unclaimed, "dropped": snapshot.dropped,
+        "waiting": snapshot.waiting,
         "subscribers": subscribers.collect::<Vec<_>>(), "former": counts(&snapshot.former), "balanced": snapshot.is_balanced(),
     })
 }

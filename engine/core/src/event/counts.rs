@@ -98,11 +98,20 @@ pub(super) struct Tally {
     pub(super) unwritable: u64,
 }
 
-/// What the thread has to tell, as it was at the end of its last round.
-#[derive(Debug, Default)]
-pub(super) struct Report {
-    /// Events that were looked at.
+/// What became of events that came out of rings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Met {
     pub(super) taken: u64,
+    /// Of these, those that somebody wanted then.
+    pub(super) told: u64,
+    /// And those that nobody did any more.
+    pub(super) unclaimed: u64,
+}
+
+/// What the thread has to tell, as it was at the end of its last round.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Report {
+    pub(super) met: Met,
     pub(super) subscribers: Vec<Standing>,
     /// Of those who want nothing any more.
     pub(super) former: Tally,
@@ -146,8 +155,12 @@ pub enum Reach {
 pub struct BusSnapshot {
     /// Events that were raised while somebody wanted them.
     pub raised: u64,
-    /// Of these, those that the thread told to whoever wanted them then.
+    /// Of these, those that the thread has looked at.
     pub taken: u64,
+    /// Of what it looked at, what it told: to all who wanted it by then, also if they subscribed only while it was on its way.
+    pub told: u64,
+    /// And what nobody wanted by then: those who did when it was raised have left, or their time was over.
+    pub unclaimed: u64,
     /// For which there was no room on their way to the thread.
     pub dropped: u64,
     /// That it has not looked at.
@@ -214,6 +227,7 @@ impl BusSnapshot {
     #[must_use]
     pub fn is_balanced(&self) -> bool {
         self.raised == self.taken + self.dropped + self.waiting
+            && self.taken == self.told + self.unclaimed
             && self.subscribers.iter().all(SubscriberSnapshot::is_balanced)
             && self.former.is_balanced()
     }

@@ -91,7 +91,9 @@ impl View {
     /// former, with what waits for it.
     pub(super) fn snapshot(&self, now: Timestamp, report: &Report) -> BusSnapshot {
         let mut snapshot = BusSnapshot {
-            taken: report.taken,
+            taken: report.met.taken,
+            told: report.met.told,
+            unclaimed: report.met.unclaimed,
             former: SubscriberSnapshot::of(&report.former, 0),
             ..BusSnapshot::default()
         };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::counts::{Report, Tally};
+use super::counts::{Met, Report, Tally};
 use super::desk::Desk;
 use super::names::EventId;
 use super::node::Node;
@@ -28,8 +28,7 @@ pub(super) struct Post {
     sockets: Sockets,
     /// Of those who want nothing any more.
     former: Tally,
-    /// Events that were looked at.
-    taken: u64,
+    met: Met,
     texts: Texts,
 }
 
@@ -114,9 +113,18 @@ impl Post {
         }
     }
 
-    /// What stands in a ring, to whoever wants it. To how many it went.
+    /// What stands in a ring, to whoever wants it. To how many it went: to nobody, where those who wanted it when it was raised have left.
     pub(super) fn tell(&mut self, now: Timestamp, stamp: u64, bytes: &[u8]) -> usize {
-        self.taken += 1;
+        self.met.taken += 1;
+        let count = self.pass_on(now, stamp, bytes);
+        match count {
+            0 => self.met.unclaimed += 1,
+            _ => self.met.told += 1,
+        }
+        count
+    }
+
+    fn pass_on(&mut self, now: Timestamp, stamp: u64, bytes: &[u8]) -> usize {
         let Some((id, what)) = packed::unstamp(stamp) else {
             debug_assert!(false, "a source stamped it");
             return 0;
@@ -159,7 +167,7 @@ impl Post {
 
     /// Writes down what became of events.
     pub(super) fn report(&self, to: &mut Report) {
-        (to.taken, to.former) = (self.taken, self.former);
+        (to.met, to.former) = (self.met, self.former);
         to.subscribers.truncate(self.subscribers.len());
         for (place, each) in self.subscribers.iter().enumerate() {
             match to.subscribers.get_mut(place) {

@@ -242,6 +242,7 @@ fn a_subscriber_is_told_of_when_it_goes_and_comes_and_when_it_misses_events() {
     let mut snapshot = BusSnapshot {
         raised: 9,
         taken: 9,
+        told: 9,
         subscribers: vec![SubscriberSnapshot {
             socket: "unix:/run/e.sock".into(),
             offered: 9,
@@ -305,5 +306,21 @@ fn a_subscriber_is_told_of_when_it_goes_and_comes_and_when_it_misses_events() {
         ]
     );
     assert_eq!(json(&snapshot)["balanced"], true);
+    let left = BusSnapshot {
+        raised: 3,
+        taken: 3,
+        told: 1,
+        unclaimed: 2,
+        ..BusSnapshot::default()
+    };
+    assert_eq!(
+        lines(&left),
+        ["events: raised 3 = told 1 + dropped 0 + unclaimed 2"]
+    );
+    let shown = json(&left);
+    assert_eq!(
+        (&shown["told"], &shown["unclaimed"], &shown["balanced"]),
+        (&json!(1), &json!(2), &json!(true))
+    );
     assert!(lines(&BusSnapshot::default()).is_empty());
 }
