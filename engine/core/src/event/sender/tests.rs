@@ -1,9 +1,10 @@
-use std::sync::{Mutex, mpsc};
+use std::net::UdpSocket;
+use std::sync::{Mutex, Weak, mpsc};
 use std::time::Instant;
 
 use super::super::counts::Met;
 use super::super::listen::Listener;
-use super::super::names::{AOR_INSERT, EventId};
+use super::super::names::{AOR_DELETE, AOR_INSERT, EventId};
 use super::super::subscriptions::Expire;
 use super::super::{Event, EventSocket, Form, Listen, Raised, Source};
 use super::*;
@@ -67,12 +68,54 @@ fn the_time_for_the_end_is_over_while_there_is_more_to_tell_too() {
     assert!((1..=ROUND as u64).contains(&told), "{told}");
 }
 
+/// Subscribes to another event when it hears one, and raises that.
+#[derive(Debug)]
+struct Follower(Mutex<Option<(Weak<Shared>, Source)>>, EventSocket);
+
+impl Listen for Follower {
+    fn hear(&self, _: &Event<'_>) {
+        let (shared, mut source) = lock(&self.0).take().expect("it hears one");
+        let shared = shared.upgrade().expect("it is there");
+        subscribe(&shared, AOR_DELETE, self.1.clone());
+        assert_eq!(source.raise(AOR_DELETE, &[]), Raised::Taken);
+    }
+}
+
 fn subscribe(shared: &Shared, event: EventId, socket: EventSocket) {
     let now = MonotonicClock.now();
     let mut desk = lock(&shared.desk);
     let (form, end) = (Form::Text, Expire::After(60));
     { &mut desk.subscriptions }.set(now, event, socket, form, end);
     desk.settle(shared);
+}
+
+#[test]
+fn what_is_raised_behind_a_subscription_is_told_to_it_though_the_round_began_before() {
+    let shared = Shared::new().unwrap();
+    let reader = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let to = EventSocket::Udp(reader.local_addr().unwrap());
+    let mut source = Source::new(&shared);
+    let follower = Follower(
+        Mutex::new(Some((Arc::downgrade(&shared), Source::new(&shared)))),
+        to,
+    );
+    listen(&shared, Arc::new(follower));
+    let mut runner = Runner::new(Arc::clone(&shared)).unwrap();
+    assert_eq!(source.raise(AOR_INSERT, &[]), Raised::Taken);
+    let now = MonotonicClock.now();
+    assert_eq!(runner.round(now), Came::Some);
+    let report = lock(&shared.report).clone();
+    let met = Met {
+        taken: 2,
+        told: 2,
+        unclaimed: 0,
+    };
+    assert_eq!(report.met, met, "both, in one round");
+    let tally = report.subscribers[0].tally;
+    assert_eq!((tally.offered, tally.sent), (1, 1));
+    let mut buffer = [0; 64];
+    let len = reader.recv(&mut buffer).unwrap();
+    assert_eq!(&buffer[..len], b"E_UL_AOR_DELETE\n\n");
 }
 
 #[test]
