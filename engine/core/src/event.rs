@@ -15,7 +15,7 @@
 //! Sockets belong to one thread and never block: a subscriber that takes nothing has a queue with an end. That thread goes by a
 //! copy of what is wanted, so nobody who subscribes or asks waits for what is being told.
 //!
-//! **The books.** Of what was raised while somebody wanted it `raised = taken + dropped + waiting`, and `taken = told + unclaimed`: an
+//! **The books.** Of what was raised while somebody wanted it `raised = taken + too long + dropped + waiting`, and `taken = told + unclaimed`: an
 //! event goes to those who want it when the thread comes to it, some milliseconds later, who may be others, or nobody. Of what was told each
 //! subscriber has `offered = sent + queued + dropped + failed + unwritable`.
 
@@ -29,6 +29,7 @@ pub use counts::{BusSnapshot, EventFacts, Reach, SubscriberSnapshot, Subscriptio
 pub use listen::Listen;
 pub use names::{EventId, PublishError};
 pub use node::Node;
+pub use packed::TEXTS_LEN_MAX;
 pub use records::Records;
 pub use socket::{EventSocket, PATH_LEN_MAX, SocketError};
 pub use source::{Raised, Source};

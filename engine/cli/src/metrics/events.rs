@@ -41,7 +41,7 @@ pub(super) fn families(events: Option<&BusSnapshot>) -> Vec<MetricFamily> {
         .collect()
 }
 
-const ALL: [OfAll; 4] = [
+const ALL: [OfAll; 5] = [
     (
         "binrush_events_raised_total",
         "Events that were raised while somebody wanted them.",
@@ -61,6 +61,11 @@ const ALL: [OfAll; 4] = [
         "binrush_events_dropped_total",
         "Events for which there was no room on their way to the thread that tells them.",
         |events| events.dropped,
+    ),
+    (
+        "binrush_events_too_long_total",
+        "Events that are longer than a datagram can be, and were told to nobody.",
+        |events| events.too_long,
     ),
 ];
 

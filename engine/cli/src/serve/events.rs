@@ -9,7 +9,7 @@ use binrush_engine::cluster::outbox::Event as ClusterEvent;
 use binrush_engine::cluster::session::SyncEnd;
 use binrush_engine::event::{
     Bus, BusSnapshot, EXPIRE_DEFAULT, Expire, Form, Param, Raised, Reach, Subscribed,
-    SubscriberSnapshot, Value as EventValue, names,
+    SubscriberSnapshot, TEXTS_LEN_MAX, Value as EventValue, names,
 };
 use serde_json::{Map, Value, json};
 
@@ -229,6 +229,11 @@ pub(super) fn raise(bus: &Bus, asked: &RaiseEvent) -> Result<message::Raised, St
     let facts = match bus.raise(id, &params) {
         Raised::Unwanted => None,
         Raised::Dropped => return Err("there is no room for it just now".to_owned()),
+        Raised::TooLong => {
+            return Err(format!(
+                "it is too long: the names and texts of its parameters may have {TEXTS_LEN_MAX} bytes together"
+            ));
+        }
         Raised::Taken => { bus.events().into_iter() }.find(|each| each.id == id.index()),
     };
     // Who listens in this process are the routes of its script.
@@ -263,6 +268,7 @@ pub(super) fn lines(snapshot: &BusSnapshot) -> Vec<String> {
         told,
         unclaimed,
         dropped,
+        too_long,
         waiting,
         ..
     } = snapshot;
@@ -270,8 +276,9 @@ pub(super) fn lines(snapshot: &BusSnapshot) -> Vec<String> {
         return Vec::new();
     }
     let mut lines = vec![format!(
-        "events: raised {raised} = told {told} + dropped {dropped}{}{}",
+        "events: raised {raised} = told {told} + dropped {dropped}{}{}{}",
         part("unclaimed", *unclaimed),
+        part("too long", *too_long),
         part("waiting", *waiting)
     )];
     let former = SubscriberSnapshot {
@@ -306,7 +313,7 @@ pub(super) fn json(snapshot: &BusSnapshot) -> Value {
     let subscribers = snapshot.subscribers.iter().map(counts);
     json!({
         "raised": snapshot.raised, "told": snapshot.told, "unclaimed": snapshot.unclaimed, "dropped": snapshot.dropped,
-        "waiting": snapshot.waiting,
+        "too_long": snapshot.too_long, "waiting": snapshot.waiting,
         "subscribers": subscribers.collect::<Vec<_>>(), "former": counts(&snapshot.former), "balanced": snapshot.is_balanced(),
     })
 }
@@ -328,6 +335,7 @@ fn counts(each: &SubscriberSnapshot) -> Map<String, Value> {
 pub(super) struct News {
     told: Vec<Told>,
     lost: Lost,
+    too_long: Lost,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -339,7 +347,7 @@ struct Told {
     at: Option<Instant>,
 }
 
-/// Events for which there was no room on their way to the thread that tells them: as far as that was told.
+/// Events that did not come to the thread that tells them, for one reason: as far as that was told.
 #[derive(Debug, Clone, Default)]
 struct Lost {
     count: u64,
@@ -371,7 +379,10 @@ impl News {
             });
             due.extend(self.told[place].due(now, each));
         }
-        due.extend(self.lost.due(now, snapshot.dropped));
+        let why = "lost for all who wanted them, as they came faster than they are told";
+        due.extend(self.lost.due(now, snapshot.dropped, why));
+        let why = "told to nobody, as they are longer than a datagram can be";
+        due.extend(self.too_long.due(now, snapshot.too_long, why));
         due
     }
 }
@@ -419,7 +430,7 @@ impl Told {
 }
 
 impl Lost {
-    fn due(&mut self, now: Instant, count: u64) -> Option<Notice> {
+    fn due(&mut self, now: Instant, count: u64, why: &str) -> Option<Notice> {
         let more = count.saturating_sub(self.count);
         if more == 0 || is_quiet(self.at, now) {
             return None;
@@ -427,9 +438,7 @@ impl Lost {
         (self.count, self.at) = (count, Some(now));
         let lost = counted(more, "event");
         Some(Notice {
-            text: format!(
-                "warning: events: {lost} lost for all who wanted them, as they came faster than they are told ({count} in all)"
-            ),
+            text: format!("warning: events: {lost} {why} ({count} in all)"),
             json: json!({ "socket": null, "lost": more }),
         })
     }

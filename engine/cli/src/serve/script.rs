@@ -296,7 +296,7 @@ impl Host for Voice {
             // Nobody has to be there, nor anything that could tell him (1.11 `evi/event_interface.c`, evi_raise_script_event: the first
             // question is whether anybody subscribed).
             None | Some(Raised::Taken | Raised::Unwanted) => 1,
-            Some(Raised::Dropped) => -1,
+            Some(Raised::Dropped | Raised::TooLong) => -1,
         }
     }
 
@@ -422,7 +422,7 @@ mod tests {
     use std::net::UdpSocket;
 
     use binrush_engine::config::EventsConfig;
-    use binrush_engine::event::{Form, Value as EventValue};
+    use binrush_engine::event::{Form, TEXTS_LEN_MAX, Value as EventValue};
 
     use super::*;
 
@@ -506,12 +506,14 @@ mod tests {
         };
         assert_eq!(raise(0), 1, "its route wants it");
         assert_eq!(raise(1), 1, "nobody wants it");
+        let long = vec![b'x'; usize::from(TEXTS_LEN_MAX)];
+        assert_eq!(voice.raise(0, "", &[Param::str("a", &long)]), -1);
         let (reader, socket) = subscriber();
         assert_eq!(voice.subscribe("E_Y", &socket, None), 1);
         assert_eq!(raise(1), 1);
         assert_eq!(next(&reader), "E_Y\na::1\nb\n\n");
         let told = bus.stop(Duration::from_secs(5));
-        assert_eq!((told.raised, told.taken), (2, 2));
+        assert_eq!((told.raised, told.taken, told.too_long), (3, 2, 1));
         assert!(told.is_balanced(), "{told:?}");
     }
 

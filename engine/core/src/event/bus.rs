@@ -269,7 +269,8 @@ impl Bus {
         // Behind what the thread counted: so no event is seen at its end and not yet at its beginning.
         let given = lock(&shared.sources).given();
         snapshot.dropped += given.dropped;
-        snapshot.raised = given.taken + given.dropped;
+        snapshot.too_long = given.too_long;
+        snapshot.raised = given.taken + given.dropped + given.too_long;
         snapshot.waiting = given.taken.saturating_sub(snapshot.taken);
         if has_ended {
             snapshot.close();

@@ -14,6 +14,7 @@ pub(super) struct SourceCounts {
     pub(super) taken: AtomicU64,
     /// Its ring was full.
     pub(super) dropped: AtomicU64,
+    pub(super) too_long: AtomicU64,
     /// Nobody raises by it any more: what is said above stays, and so does what is in its ring. Its `Release` store pairs with the
     /// load of [`is_over`](Self::is_over).
     over: AtomicBool,
@@ -52,12 +53,14 @@ pub(super) struct Sources {
 pub(super) struct Given {
     pub(super) taken: u64,
     pub(super) dropped: u64,
+    pub(super) too_long: u64,
 }
 
 impl Given {
     fn add(&mut self, counts: &SourceCounts) {
         self.taken += counts.taken();
         self.dropped += counts.dropped.load(Ordering::Acquire);
+        self.too_long += counts.too_long.load(Ordering::Acquire);
     }
 }
 
@@ -163,6 +166,8 @@ pub struct BusSnapshot {
     pub unclaimed: u64,
     /// For which there was no room on their way to the thread.
     pub dropped: u64,
+    /// That go into no datagram.
+    pub too_long: u64,
     /// That it has not looked at.
     pub waiting: u64,
     /// Those who want events, in the order in which they came.
@@ -226,7 +231,7 @@ impl BusSnapshot {
     /// Whether each event is told, and each that was offered to somebody.
     #[must_use]
     pub fn is_balanced(&self) -> bool {
-        self.raised == self.taken + self.dropped + self.waiting
+        self.raised == self.taken + self.too_long + self.dropped + self.waiting
             && self.taken == self.told + self.unclaimed
             && self.subscribers.iter().all(SubscriberSnapshot::is_balanced)
             && self.former.is_balanced()

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   stamp    event: 16 bits | what: 16 bits
-//!   Params   | named: u8 | name: u16, bytes | kind: u8 | number: i64, or text: u32, bytes | ...
+//!   Params   | named: u8 | name: u16, bytes | kind: u8 | number: i64, or text: u16, bytes | ...
 //!   Record   the record as the store has it, or had it
 //! ```
 //!
@@ -42,17 +42,15 @@ pub(super) fn unstamp(stamp: u64) -> Option<(EventId, What)> {
     Some((EventId(bytes[0]), what))
 }
 
-/// Writes `params` into `out`, in place of what is there. Whether there was room for them: names have 64 KiB, texts 4 GiB.
+/// Writes `params` into `out`, in place of what is there; `false`: names and texts are longer than [`TEXTS_LEN_MAX`].
 pub(super) fn pack(params: &[Param<'_>], out: &mut Vec<u8>) -> bool {
     out.clear();
-    for param in params {
+    let mut left = TEXTS_LEN_MAX;
+    params.iter().all(|param| {
         out.push(u8::from(param.name.is_some()));
-        if let Some(name) = &param.name {
-            let Ok(len) = u16::try_from(name.len()) else {
-                return false;
-            };
-            out.extend_from_slice(&len.to_le_bytes());
-            out.extend_from_slice(name);
+        let name = param.name.as_deref();
+        if !name.is_none_or(|name| put(name, &mut left, out)) {
+            return false;
         }
         match &param.value {
             Value::Null => out.push(NULL),
@@ -61,15 +59,24 @@ pub(super) fn pack(params: &[Param<'_>], out: &mut Vec<u8>) -> bool {
                 out.extend_from_slice(&number.to_le_bytes());
             }
             Value::Str(text) => {
-                let Ok(len) = u32::try_from(text.len()) else {
-                    return false;
-                };
                 out.push(STR);
-                out.extend_from_slice(&len.to_le_bytes());
-                out.extend_from_slice(text);
+                return put(text, &mut left, out);
             }
         }
-    }
+        true
+    })
+}
+
+/// Writes `text` behind its length, if no more than `left` bytes.
+fn put(text: &[u8], left: &mut u16, out: &mut Vec<u8>) -> bool {
+    let len = u16::try_from(text.len()).ok();
+    let rest = len.and_then(|len| Some((len, left.checked_sub(len)?)));
+    let Some((len, rest)) = rest else {
+        return false;
+    };
+    *left = rest;
+    out.extend_from_slice(&len.to_le_bytes());
+    out.extend_from_slice(text);
     true
 }
 
@@ -79,17 +86,11 @@ pub(super) fn unpack(mut bytes: &[u8]) -> Option<Vec<Param<'_>>> {
     while let Some(named) = bytes.split_off_first() {
         let name = match named {
             0 => None,
-            _ => {
-                let len = take(&mut bytes)?;
-                Some(bytes.split_off(..usize::from(u16::from_le_bytes(len)))?)
-            }
+            _ => Some(text(&mut bytes)?),
         };
         let value = match *bytes.split_off_first()? {
             INT => Value::Int(i64::from_le_bytes(take(&mut bytes)?)),
-            STR => {
-                let len = usize::try_from(u32::from_le_bytes(take(&mut bytes)?)).ok()?;
-                Value::Str(Cow::Borrowed(bytes.split_off(..len)?))
-            }
+            STR => Value::Str(Cow::Borrowed(text(&mut bytes)?)),
             _ => Value::Null,
         };
         let name = name.map(Cow::Borrowed);
@@ -98,9 +99,18 @@ pub(super) fn unpack(mut bytes: &[u8]) -> Option<Vec<Param<'_>>> {
     Some(params)
 }
 
+/// What [`put`] wrote.
+fn text<'b>(bytes: &mut &'b [u8]) -> Option<&'b [u8]> {
+    let len = u16::from_le_bytes(take(bytes)?);
+    bytes.split_off(..usize::from(len))
+}
+
 fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     bytes.split_off(..N)?.try_into().ok()
 }
+
+/// Bytes of all names and texts of the parameters of one event: what is longer goes into no datagram, in whatever form.
+pub const TEXTS_LEN_MAX: u16 = u16::MAX;
 
 const NULL: u8 = 0;
 const INT: u8 = 1;
@@ -118,14 +128,30 @@ mod tests {
             Param::int("number", i64::MIN),
             Param::str("", b""),
             Param::unnamed(Value::Null),
-            Param::unnamed(Value::Str(vec![b'x'; 70_000].into())),
+            Param::unnamed(Value::Str(vec![b'x'; 60_000].into())),
         ];
         let mut out = b"what was there".to_vec();
         assert!(pack(&params, &mut out));
         assert_eq!(unpack(&out).as_deref(), Some(&params[..]));
         assert_eq!(unpack(b"").as_deref(), Some(&[][..]));
         assert_eq!(unpack(&out[..out.len() - 1]), None);
-        let long = "n".repeat(1 << 16);
+    }
+
+    #[test]
+    fn names_and_texts_have_so_many_bytes_together_and_not_one_more() {
+        let mut out = Vec::new();
+        let max = usize::from(TEXTS_LEN_MAX);
+        for (name_len, text_len) in [(0, max), (max, 0), (max / 2, max - max / 2)] {
+            let name = "n".repeat(name_len);
+            for (more, fits) in [(0, true), (1, false)] {
+                let text = vec![b'x'; text_len + more];
+                let params = [Param::int("", 5), Param::str(&name, &text)];
+                assert_eq!(pack(&params, &mut out), fits, "{name_len} {more}");
+                let read = unpack(&out);
+                assert_eq!(read.as_deref() == Some(&params[..]), fits);
+            }
+        }
+        let long = "n".repeat(max + 1);
         assert!(!pack(&[Param::int(&long, 1)], &mut out));
     }
 

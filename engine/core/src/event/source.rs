@@ -31,6 +31,8 @@ pub enum Raised {
     Taken,
     /// There was no room for it. It is counted.
     Dropped,
+    /// Names and texts are longer than [`TEXTS_LEN_MAX`](super::TEXTS_LEN_MAX) together, which goes into no datagram. It is counted.
+    TooLong,
 }
 
 impl Source {
@@ -77,7 +79,7 @@ impl Source {
         let is_packed = packed::pack(params, &mut scratch);
         let raised = match is_packed {
             true => self.push(packed::stamp(event, What::Params), &scratch),
-            false => self.no_room(),
+            false => self.too_long(),
         };
         self.scratch = scratch;
         raised
@@ -91,6 +93,10 @@ impl Source {
 
     #[inline]
     pub(super) fn push(&mut self, stamp: u64, bytes: &[u8]) -> Raised {
+        // No ring is ever empty enough.
+        if bytes.len() > RECORD_LEN_MAX {
+            return self.too_long();
+        }
         if !self.producer.push(stamp, bytes) {
             return self.no_room();
         }
@@ -103,6 +109,12 @@ impl Source {
     fn no_room(&self) -> Raised {
         SourceCounts::add(&self.counts.dropped);
         Raised::Dropped
+    }
+
+    #[cold]
+    fn too_long(&self) -> Raised {
+        SourceCounts::add(&self.counts.too_long);
+        Raised::TooLong
     }
 }
 
@@ -122,3 +134,6 @@ impl fmt::Debug for Source {
 
 /// Of each source: some thousand records, ten milliseconds and more of them; eight of the longest events.
 pub(super) const RING_LEN: usize = 1 << 20;
+
+/// The longest that such a ring takes. ([`ring`])
+pub(super) const RECORD_LEN_MAX: usize = RING_LEN / 2 - 16;

@@ -192,6 +192,14 @@ fn subscribers_are_listed_and_events_are_raised_by_who_asks() {
         &buffer[..len],
         b"E_PIKE_BLOCKED\nip::192.168.2.11\n-5\n\"\"\n\n"
     );
+    let long = vec![(None, json!("x".repeat(1 << 16)))];
+    assert_eq!(
+        raised("E_PIKE_BLOCKED", long),
+        Err(
+            "it is too long: the names and texts of its parameters may have 65535 bytes together"
+                .to_owned()
+        )
+    );
     let wrong = vec![(None, json!([1]))];
     assert!(
         raised("E_PIKE_BLOCKED", wrong)
@@ -306,6 +314,19 @@ fn a_subscriber_is_told_of_when_it_goes_and_comes_and_when_it_misses_events() {
         ]
     );
     assert_eq!(json(&snapshot)["balanced"], true);
+    let longer = BusSnapshot {
+        raised: snapshot.raised + 2,
+        too_long: 2,
+        ..snapshot.clone()
+    };
+    let told = "warning: events: 2 events told to nobody, as they are longer than a datagram can be (2 in all)";
+    assert_eq!(due(quiet(), &longer), [told]);
+    assert_eq!(
+        lines(&longer)[0],
+        "events: raised 17 = told 9 + dropped 6 + too long 2"
+    );
+    assert_eq!(json(&longer)["too_long"], 2);
+    assert_eq!(json(&longer)["balanced"], true);
     let left = BusSnapshot {
         raised: 3,
         taken: 3,

@@ -101,7 +101,10 @@ impl Sink for &'static Joint {
         });
         let params: Vec<_> = params.collect();
         // Who wanted it may have gone meanwhile, which is no failure of the module's.
-        bus.raise_here(id, &params) != Raised::Dropped
+        matches!(
+            bus.raise_here(id, &params),
+            Raised::Taken | Raised::Unwanted
+        )
     }
 }
 
@@ -155,7 +158,13 @@ mod tests {
             let mut buffer = [0; 64];
             let len = reader.recv(&mut buffer).expect("an event");
             assert_eq!(&buffer[..len], b"E_MINE\na::-5\nb\nc::\n\n");
-            assert_eq!(bus.stop(Duration::from_secs(5)).raised, 1);
+            let long = Event {
+                params: vec![(None, EventValue::Str(vec![b'x'; 1 << 16]))],
+                ..event()
+            };
+            assert!(!joint.raise(long), "it goes into no datagram");
+            let end = bus.stop(Duration::from_secs(5));
+            assert_eq!((end.raised, end.told, end.too_long), (2, 1, 1));
         }
     }
 }

@@ -9,8 +9,8 @@ use binrush_store::{Family, Limits, Now, Store};
 use super::super::names::{AOR_INSERT, NODE_STATE_CHANGED, PUBLISHED};
 use super::super::packed::{self, What};
 use super::super::read::read;
-use super::super::source::RING_LEN;
-use super::super::{Event, Listen, Reach, Records, Value};
+use super::super::source::{RECORD_LEN_MAX, RING_LEN};
+use super::super::{Event, Listen, Reach, Records, TEXTS_LEN_MAX, Value};
 use super::*;
 
 fn bus() -> Bus {
@@ -176,17 +176,39 @@ fn what_scripts_raise_has_a_name_of_its_own_and_what_is_too_long_is_counted() {
         next(&reader),
         "E_PIKE_BLOCKED\nip::192.168.2.11\n192.168.2.11\n\n"
     );
-    // Longer than a ring ever takes.
-    let longer = vec![b'x'; RING_LEN];
-    assert_eq!(
-        bus.raise(blocked, &[Param::str("ip", &longer)]),
-        Raised::Dropped
-    );
+    // Longer than any datagram, than a name in a ring, and than a ring ever takes.
+    let name = "n".repeat(usize::from(u16::MAX) + 1);
+    let texts = [usize::from(TEXTS_LEN_MAX), RING_LEN].map(|len| vec![b'x'; len]);
+    let numbers = vec![Param::unnamed(Value::Int(1)); RECORD_LEN_MAX / 10 + 1];
+    for params in [
+        &[Param::str("ip", &texts[0])][..],
+        &[Param::str("ip", &texts[1])],
+        &[Param::int(&name, 1)],
+        &numbers,
+    ] {
+        assert_eq!(bus.raise(blocked, params), Raised::TooLong);
+    }
     let end = bus.stop(Duration::from_secs(5));
     assert!(end.is_balanced(), "{end:?}");
-    assert_eq!((end.raised, end.dropped), (3, 1));
+    assert_eq!((end.raised, end.too_long, end.dropped), (6, 4, 0));
     let of = &end.subscribers[0];
     assert_eq!((of.offered, of.sent, of.unwritable), (2, 1, 1));
+}
+
+#[test]
+fn the_longest_that_a_ring_takes_is_taken_and_what_is_longer_is_not_called_a_lack_of_room() {
+    let bus = Bus::new(Form::Text).unwrap();
+    bus.subscribe("E_UL_AOR_INSERT", "udp:127.0.0.1:9", Expire::Never, None)
+        .unwrap();
+    let mut source = bus.source();
+    let mut raise = |len| source.raise_record(AOR_INSERT, &vec![0; len]);
+    assert_eq!(raise(RECORD_LEN_MAX), Raised::Taken);
+    assert_eq!(raise(RECORD_LEN_MAX + 1), Raised::TooLong);
+    assert_eq!(raise(RECORD_LEN_MAX), Raised::Taken);
+    assert_eq!(raise(RECORD_LEN_MAX), Raised::Dropped);
+    let end = bus.snapshot();
+    assert_eq!((end.waiting, end.too_long, end.dropped), (2, 1, 1));
+    assert!(end.is_balanced(), "{end:?}");
 }
 
 #[test]
