@@ -38,8 +38,10 @@ mod trust;
 pub use call::{Call, Message};
 pub use error::{CallError, CommandError, InitError, LoadError, ParamError};
 pub use exports::{Function, FunctionId};
+pub use library::libraries;
 pub use modules::Modules;
 pub use parameter::Value;
+pub use trust::way_to;
 
 pub(crate) use exports::{Address, Exports};
 use gate::Gate;

@@ -28,6 +28,7 @@ use crate::text::counted;
 use asked::Asked;
 use cluster::{Planned, Seats};
 use confine::Confined;
+pub(crate) use confine::seen_with;
 use ending::{give_back, pass_on};
 use handover::{From, Heir, Taken};
 use losses::LossLog;
@@ -334,7 +335,7 @@ fn serve_once(
     };
     // From here on there are threads, which have the rights of this one.
     let confined = settings.confine.then(|| {
-        let mut files = settings.files(args);
+        let mut files = settings.files();
         modules.iter().for_each(|modules| modules.opens(&mut files));
         confine::confine(&files)
     });
@@ -425,6 +426,7 @@ fn serve_once(
             relay::more(relay.as_ref()),
             events::more(bus.as_ref().filter(|_| settings.events.is_some())),
             modules.map_or_else(Modules::none, Modules::more),
+            Modules::more_of_files(modules),
             script::more(&settings),
         ],
         args.json,

@@ -55,6 +55,17 @@ fn a_confined_module_opens_in_child_init_what_the_configuration_says_and_nothing
     assert_eq!(told.expect("as before"), expected);
     // A reload leaves it as it is, and says so.
     let server = workshop.serve(&format!("loadmodule \"opens.so\"\n{may_read}"));
+    let folder = Path::new(&reads).parent().expect("it lies in one");
+    let files = &server.ready["module_files"];
+    assert_eq!(files["reads"], serde_json::json!([folder]), "{files}");
+    assert_eq!(files["writes"], serde_json::json!([]), "{files}");
+    let checked = run(&["check", &workshop.path("binrush.cfg")]).ok();
+    let expected = format!("modules: {reads} (with all in {})\n", folder.display());
+    assert!(checked.text().contains(&expected), "{}", checked.text());
+    // Its control socket is beside its configuration.
+    let doubt = "modules have its rights: they could replace what the next start goes by";
+    let warnings = server.ready["warnings"].to_string();
+    assert!(warnings.contains(doubt), "{warnings}");
     let mut process = server.process;
     workshop.config(&format!("loadmodule \"opens.so\"\n{may_read}{may_write}"));
     process.signal("HUP");
@@ -72,13 +83,12 @@ fn what_modules_cannot_be_given_is_refused_before_they_run_and_shown_by_a_check(
     let Some(workshop) = Workshop::new("modules-opens-refused", &["opens"]) else {
         return;
     };
+    let folder = workshop.config("");
+    let folder = Path::new(&folder).parent().expect("it lies in one");
+    let folder = folder.to_str().expect("our paths are text");
     for (setting, path, words) in [
         ("reads", "/nowhere/at/all", "No such file or directory"),
-        (
-            "writes",
-            "/",
-            "could replace code that the next start loads",
-        ),
+        ("writes", "/", "could replace what the next start goes by"),
     ] {
         let lines = format!(
             "loadmodule \"opens.so\"\nmodparam(\"binrush\", \"module_{setting}\", \"{path}\")\n"

@@ -189,8 +189,10 @@ fn lies_in(exports: NonNull<ModuleExports>) -> Option<Identity> {
     identity(Path::new(OsStr::from_bytes(name.to_bytes()))).ok()
 }
 
-/// Where the libraries of this process come from, as far as they come from files.
-fn libraries() -> Vec<PathBuf> {
+/// Where the libraries of this process come from, as far as they come from files: modules, what they need, and what it needs itself, by
+/// the paths at which the dynamic linker found them.
+#[must_use]
+pub fn libraries() -> Vec<PathBuf> {
     let mut names: Vec<PathBuf> = Vec::new();
     // SAFETY: the function is called with `names`, and with nothing else, before this returns.
     unsafe { libc::dl_iterate_phdr(Some(note_name), (&raw mut names).cast()) };

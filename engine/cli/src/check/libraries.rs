@@ -1,8 +1,14 @@
 //! What is about modules from shared libraries. Nothing is opened: whether they are there and fit, `binrush serve` finds out.
 
-use binrush_engine::config::{Config, LibraryStatement, Named, Placed, Value, without_password};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use binrush_engine::config::{
+    Config, Libraries, LibraryStatement, Named, Placed, Value, without_password,
+};
 use serde_json::json;
 
+use crate::serve::seen_with;
 use crate::text::Harmless;
 
 /// One line for each thing.
@@ -49,12 +55,15 @@ pub(super) fn lines(config: &Config) -> Vec<(&'static str, String)> {
             lines.push((what, names.join(", ")));
         }
     }
-    for (what, opened) in [("reads", &libraries.reads), ("writes", &libraries.writes)] {
+    let seen: Vec<_> = libraries.reads.iter().map(with_folders).collect();
+    let written: Vec<_> = paths(&libraries.writes).collect();
+    for (what, opened) in [("reads", seen), ("writes", written)] {
         if !opened.is_empty() {
-            let paths: Vec<_> = paths(opened)
-                .map(|path| Harmless(&path).to_string())
+            let opened: Vec<_> = opened
+                .iter()
+                .map(|each| Harmless(each).to_string())
                 .collect();
-            lines.push((what, format!("modules: {}", paths.join(", "))));
+            lines.push((what, format!("modules: {}", opened.join(", "))));
         }
     }
     let budget = match libraries.callback_budget {
@@ -107,6 +116,7 @@ pub(super) fn json(config: &Config) -> serde_json::Value {
         "override": names(&libraries.overrides),
         "reentrant": names(&libraries.reentrant),
         "module_reads": paths(&libraries.reads).collect::<Vec<_>>(),
+        "module_reads_seen": seen(libraries),
         "module_writes": paths(&libraries.writes).collect::<Vec<_>>(),
         "poison": libraries.poison,
         "callback_budget_us": budget.map(|budget| u64::try_from(budget.as_micros()).unwrap_or(u64::MAX)),
@@ -114,6 +124,27 @@ pub(super) fn json(config: &Config) -> serde_json::Value {
         // Of the script; whether there are such is not known here.
         "functions": config.script.functions(),
     })
+}
+
+/// A path, and of a file what is seen with it.
+fn with_folders(opened: &Placed) -> String {
+    let path = opened.path.display();
+    if !opened.path.is_file() {
+        return path.to_string();
+    }
+    let folders = seen_with(&opened.path);
+    let folders: BTreeSet<_> = folders
+        .iter()
+        .map(|folder| folder.display().to_string())
+        .collect();
+    let folders: Vec<_> = folders.into_iter().collect();
+    format!("{path} (with all in {})", folders.join(" and "))
+}
+
+/// All folders that modules read.
+fn seen(libraries: &Libraries) -> BTreeSet<PathBuf> {
+    let reads = libraries.reads.iter();
+    reads.flat_map(|each| seen_with(&each.path)).collect()
 }
 
 fn paths(of: &[Placed]) -> impl Iterator<Item = String> {

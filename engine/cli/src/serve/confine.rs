@@ -47,15 +47,7 @@ pub(super) struct Confined {
 impl Files {
     /// Reads this one, and what may be put in its place.
     pub(super) fn reads(&mut self, file: &Path) {
-        let folder = file.parent().filter(|folder| *folder != Path::new(""));
-        self.read
-            .push(folder.unwrap_or_else(|| Path::new(".")).to_owned());
-        // What a link leads to may lie elsewhere, as in the folders of a certbot.
-        if let Ok(target) = file.canonicalize()
-            && let Some(folder) = target.parent()
-        {
-            self.read.push(folder.to_owned());
-        }
+        self.read.extend(folders_of(file));
     }
 
     /// Reads the files in this one, most of which may be links to elsewhere, as in `/etc/ssl/certs`.
@@ -70,6 +62,23 @@ impl Files {
         self.read.push(folder.to_owned());
         self.read.extend(folders);
     }
+}
+
+/// What is seen with `path`: of a folder itself, of a file the folders in which it may be replaced.
+pub(crate) fn seen_with(path: &Path) -> Vec<PathBuf> {
+    match path.is_dir() {
+        true => vec![path.to_owned()],
+        false => folders_of(path),
+    }
+}
+
+/// That of `file`; and what a link leads to may lie elsewhere, as in the folders of a certbot.
+fn folders_of(file: &Path) -> Vec<PathBuf> {
+    let folder = file.parent().filter(|folder| *folder != Path::new(""));
+    let mut folders = vec![folder.unwrap_or_else(|| Path::new(".")).to_owned()];
+    let target = file.canonicalize().ok();
+    folders.extend(target.and_then(|target| target.parent().map(Path::to_owned)));
+    folders
 }
 
 /// Gives everything up that can be, for the calling thread and all that it starts from now on. Once in the life of a process:

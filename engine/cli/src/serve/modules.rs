@@ -39,6 +39,7 @@ use crate::metrics;
 use crate::text::counted;
 use errand::Resident;
 use late::{Entry, Late};
+use opened::{NextStart, Opened};
 
 /// Commands, statistics and timers, run where modules are.
 mod errand;
@@ -63,8 +64,8 @@ pub(super) struct Loaded {
     each: Vec<Arc<One>>,
     /// Every shard that may run code of modules has one more, and drops it with its handlers at its end.
     presence: Arc<()>,
-    /// What is set about them.
-    libraries: Libraries,
+    /// What they may open beside what the server does.
+    opened: Opened,
     /// SIGTERM or SIGINT came.
     stop: Arc<AtomicBool>,
 }
@@ -120,15 +121,20 @@ impl Loaded {
                 return Err(Refused::named(wanted, "reentrant", "module", "is loaded"));
             }
         }
-        let files: Vec<_> = each.iter().map(|(id, _)| modules.file(*id)).collect();
-        let opened = opened::check(&libraries, &files, &settings.tls);
-        settings.warnings.extend(opened.map_err(Refused::Config)?);
+        let next = NextStart::of(&libraries, &settings.sources);
+        let opened = Opened::of(&libraries, &next, &settings.tls);
+        let (opened, warnings) = opened.map_err(Refused::Config)?;
+        settings.warnings.extend(warnings);
+        if settings.confine {
+            let doubts = next.doubts(&settings.files().write);
+            settings.warnings.extend(doubts);
+        }
         // From here on whatever goes wrong has to end what was initialised.
         let mut loaded = Self {
             modules: Arc::clone(&modules),
             each: Vec::new(),
             presence: Arc::default(),
-            libraries: libraries.clone(),
+            opened,
             stop: Arc::clone(stop),
         };
         for (id, _) in each.iter().filter(|(_, name)| libraries.is_reentrant(name)) {
@@ -346,7 +352,7 @@ impl Loaded {
     /// What a module may open after the start: what lies beside it, and what the configuration says.
     pub(super) fn opens(&self, files: &mut Files) {
         self.each.iter().for_each(|one| files.reads(&one.file));
-        opened::give(&self.libraries, files);
+        self.opened.give(files);
     }
 
     /// For the ready line.
@@ -368,6 +374,16 @@ impl Loaded {
             key: "modules",
             words: Some(format!("modules {}", words.collect::<Vec<_>>().join(", "))),
             json: json.collect(),
+        }
+    }
+
+    /// Files that were named for `modules`.
+    pub(super) fn more_of_files(modules: Option<&Self>) -> ready::More {
+        let opened = modules.map(|modules| &modules.opened);
+        ready::More {
+            key: "module_files",
+            words: opened.and_then(Opened::words),
+            json: opened.map_or(serde_json::Value::Null, Opened::json),
         }
     }
 

@@ -1,7 +1,9 @@
 //! What the command line and the configuration come to together.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -12,9 +14,9 @@ use anyhow::anyhow;
 use binrush_engine::cluster::config::ClusterConfig;
 use binrush_engine::cluster::door;
 use binrush_engine::config::{
-    Allowed, Config, ConfigError, Endpoint, EndpointError, EventsConfig, Libraries, Loaded,
-    Parameters, Part, Place, Protocol, Sockets, StateConfig, Topic, Value, doubts, tls_domain_for,
-    tls_needed,
+    Allowed, Config, ConfigError, Disk, Endpoint, EndpointError, EventsConfig, Libraries, Loaded,
+    Parameters, Part, Place, Protocol, ReadFile, Sockets, StateConfig, Topic, Value, doubts,
+    tls_domain_for, tls_needed,
 };
 use binrush_engine::engine::ListenerInfo;
 use binrush_engine::event::Node;
@@ -78,7 +80,13 @@ pub(crate) struct Settings {
     /// Whether the listeners and their senders are those of a configuration, which has warned of them.
     pub(super) has_told_reach: bool,
     pub(super) warnings: Vec<String>,
+    /// What the configuration was read from, or would have been, were it there.
+    pub(super) sources: Vec<PathBuf>,
 }
+
+/// The file system, and what was asked of it.
+#[derive(Debug, Default)]
+struct Noted(RefCell<Vec<PathBuf>>);
 
 /// Why there are no settings. Says where and what to do.
 #[derive(Debug)]
@@ -95,7 +103,14 @@ impl Settings {
     /// Reads the configuration, if there is one, and lets the command line win.
     pub(super) fn load(args: &Args) -> Result<Self, Wrong> {
         let mut settings = match &args.config {
-            Some(path) => Self::of_config(Config::load(path).map_err(Wrong::Config)?, args),
+            Some(path) => {
+                let files = Noted::default();
+                let loaded = Config::read(path, &files).map_err(Wrong::Config)?;
+                Self {
+                    sources: files.0.into_inner(),
+                    ..Self::of_config(loaded, args)
+                }
+            }
             None if args.listen.is_empty() => {
                 let text = "nothing to listen on: name a configuration with --config FILE, or an address with \
                             --listen bin:IP:PORT";
@@ -227,11 +242,12 @@ impl Settings {
             pin_place: config.pin_place,
             has_told_reach: !overrules(args, Topic::Reach),
             warnings: told.map(ToString::to_string).collect(),
+            sources: Vec::new(),
         }
     }
 
     /// The files and folders that are needed after the start.
-    pub(super) fn files(&self, args: &Args) -> Files {
+    pub(super) fn files(&self) -> Files {
         let mut files = Files {
             // What the host lost, the limits of memory and the list of cores; what is opened to have a descriptor in reserve.
             read: [
@@ -244,16 +260,9 @@ impl Settings {
             .into(),
             write: Vec::new(),
         };
-        if let Some(config) = &args.config {
-            files.reads(config);
-        }
-        // Those that it includes, as far as they set anything.
-        let places = self.parameters.iter().flat_map(|set| &set.places);
-        let included: BTreeSet<&str> = places.map(|place| &*place.file).collect();
-        let included = included.into_iter().map(Path::new);
-        included
-            .filter(|file| file.is_file())
-            .for_each(|file| files.reads(file));
+        // What is imported if it is there may come later, but not to a confined server.
+        let sources = self.sources.iter().filter(|file| file.is_file());
+        sources.for_each(|file| files.reads(file));
         for domain in self.tls.server.iter().chain(&self.tls.client) {
             let own = [&domain.certificate, &domain.private_key];
             let own = own.into_iter().filter(|path| !path.as_os_str().is_empty());
@@ -525,7 +534,15 @@ impl Default for Settings {
             pin_place: None,
             has_told_reach: false,
             warnings: Vec::new(),
+            sources: Vec::new(),
         }
+    }
+}
+
+impl ReadFile for Noted {
+    fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+        self.0.borrow_mut().push(path.to_owned());
+        Disk.read(path, most)
     }
 }
 
