@@ -132,7 +132,7 @@ impl fmt::Debug for Source {
     }
 }
 
-/// Of each source: some thousand records, ten milliseconds and more of them; eight of the longest events.
+/// Of each source: some thousand records, which are ten milliseconds and more of them; fifteen of the longest events that a form can tell.
 pub(super) const RING_LEN: usize = 1 << 20;
 
 /// The longest that such a ring takes. ([`ring`])
