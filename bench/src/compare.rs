@@ -120,7 +120,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PATH")]
     engine: Option<PathBuf>,
 
-    /// Length of a flow, 0.1 to 60 seconds.
+    /// Length of a flow, and of what is drained in events at their rate, 0.1 to 60 seconds.
     #[arg(long, default_value = "1", value_parser = seconds)]
     seconds: Duration,
 
@@ -128,9 +128,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PPS,PPS...", value_delimiter = ',', default_value = "20k,100k", value_parser = rate)]
     rates: Vec<f64>,
 
-    /// Events per second in events: first each packet is one, then one in five.
+    /// Events per second in events, on average: drains follow each other with pauses.
     #[arg(long, value_name = "PER-SECOND", default_value = "100k", value_parser = rate)]
     events: f64,
+
+    /// One packet of so many is an event in events, each number by itself.
+    #[arg(long, value_name = "N,N...", value_delimiter = ',', default_value = "1,5,10", value_parser = clap::value_parser!(u32).range(1..=100))]
+    every: Vec<u32>,
+
+    /// How much more than is counted the engine of row control drains in events, 1 to 1000 percent: the growth that has to show there.
+    #[arg(long, value_name = "PERCENT", default_value = "2", value_parser = percent)]
+    control: f64,
 
     /// How engines keep what they are sent in records.
     #[arg(
@@ -177,7 +185,7 @@ enum Scenario {
     Records,
     /// The same in datagrams.
     RecordsUdp,
-    /// Contacts that are refreshed in datagrams, each an event for a subscriber; and what that costs who receives them.
+    /// Contacts that are refreshed in datagrams, queued and drained, each an event for a subscriber; and what that costs who receives them.
     Events,
 }
 
@@ -483,6 +491,13 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "a number of seconds, 0.1 to 60".to_owned())
 }
 
+fn percent(text: &str) -> Result<f64, String> {
+    let percent = text.parse().ok();
+    percent
+        .filter(|percent| (1.0..=1000.0).contains(percent))
+        .ok_or_else(|| "a number of percent, 1 to 1000".to_owned())
+}
+
 /// One round in which something else happened does not move the median of so many, nor do two or three.
 const ROUNDS_MIN: u16 = 9;
 
@@ -530,6 +545,10 @@ mod tests {
         assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
         for wrong in ["0", "61", "NaN", "inf", "x"] {
             assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!((percent("2"), percent("1000")), (Ok(2.0), Ok(1000.0)));
+        for wrong in ["0", "1001", "NaN", "x"] {
+            assert!(percent(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -1,41 +1,42 @@
-//! What it costs an engine that keeps contacts to tell of them, beside keeping them alone: contacts of 1.11 are refreshed in datagrams at
-//! a rate, and a socket hears of every one.
+//! What it costs an engine that keeps contacts to tell of them, beside keeping them alone: contacts of 1.11 are refreshed in datagrams,
+//! which are queued while it is parked and then drained, so many events in a second, and a socket hears of every one.
 //!
 //! ```text
-//!   sender ── refreshes at a rate ──▶ engine: shard ── keeps ──▶ thread "events" ── datagrams ──▶ subscriber, in this process
-//!              (in the second load     the clock of this thread   and of this one                 counts what comes
-//!               among other packets)
-//!   silent     loads no event_datagram
+//!   sender ── refreshes, and other packets ──▶ engine: shard ── keeps ──▶ thread "events" ── datagrams ──▶ subscriber, in this process
+//!                                               the clock of this thread   and of this one                 counts what comes
+//!   without    loads no event_datagram
+//!   silent     has nobody subscribed
+//!   control      and drains some packets more than are counted: growth that is known
 //!   text       has a subscriber for changes of contacts
 //!   jsonrpc      in the other form
 //! ```
 //!
-//! Growth is that of the shard's own time for a packet, to that of `silent` in the same round. Whatever it is, every event has to be in a
-//! count: of what was applied each change is raised, raised are those that were told or dropped on the way, and what the kernel took
-//! for the subscriber was read or dropped at its socket.
+//! Growth is that of the shard's own time for a packet, to that of `silent` in the same round. A shard at a rate would hide it: it looks for
+//! packets again and again before it sleeps, and what an event takes it takes from those looks. That it shows here, `control` proves in
+//! every round. Whatever it is, every event has to be in a count: each change that was sent was applied and raised, and what was raised
+//! the kernel took for the subscriber, and he read it or his socket dropped it.
 
+use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
-use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use serde_json::Value;
 
 use super::contenders::Contender;
 use super::drain::connect;
 use super::records::contacts::{Contacts, Phase};
-use super::{Bench, RCVBUF_FLOW, on_core};
-use crate::procfs::{self, Thread};
+use super::{Bench, RCVBUF_DRAIN, on_core};
+use crate::procfs;
 use crate::receiver::{Kind, Receiver, Setup, count_in};
-use crate::sender::{self, Job, Live, Pacing, Way};
+use drains::{Drained, Drains, Plan};
 use flow::Flow;
 use subscriber::{Heard, Subscriber};
 
 pub(super) use rows::{Row, json, text, warnings};
 
-/// Which packets are sent when.
+/// Drains at a rate.
+mod drains;
+/// Which packets are sent.
 mod flow;
 /// Measurements, as a table and as JSON.
 mod rows;
@@ -45,7 +46,11 @@ mod subscriber;
 /// Whom an engine tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
+    /// It cannot tell anybody.
+    Without,
     Nobody,
+    /// Nobody either, and it has more to drain than is counted.
+    Control,
     /// In lines of text.
     Text,
     /// As JSON-RPC notifications.
@@ -63,14 +68,13 @@ struct Load {
 /// What one engine took in one round.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Sample {
-    /// Packets that were sent, that the shard received, and that were not sent for want of time.
+    drained: Drained,
+    /// Packets that were drained for each that counts, in percent above one.
+    uncounted_percent: f64,
+    /// Of all that was sent, what came first and to warm up included: packets, those that were received, refreshes, and what was raised
+    /// for them.
     sent: u64,
     received: u64,
-    unsent: u64,
-    /// Of the shard's thread, and of the one that tells.
-    shard_ns: u64,
-    teller_ns: u64,
-    /// Refreshes among all that was sent, those to warm up included, and what was raised for them.
     refreshes: u64,
     raised: u64,
     /// For which there was no room on the way to the thread, or for the subscriber.
@@ -89,7 +93,7 @@ impl Bench<'_> {
             self.leave_out("events left out: they are the engine's, by recvmmsg");
             return Ok(());
         }
-        for every in LOADS {
+        for &every in &self.args.every {
             let load = Load {
                 events_per_second: self.args.events,
                 every,
@@ -100,7 +104,7 @@ impl Bench<'_> {
                 let sample = bench.tell_of(told, load);
                 sample.with_context(|| told.symbol())
             })?;
-            let setup = self.setup(Kind::Engine, RCVBUF_FLOW, false);
+            let setup = self.setup(Kind::Engine, RCVBUF_DRAIN, false);
             for (told, samples) in Told::ALL.into_iter().zip(samples) {
                 self.told.push(Row {
                     load,
@@ -114,67 +118,42 @@ impl Bench<'_> {
     }
 
     fn tell_of(&self, told: Told, load: Load) -> anyhow::Result<Sample> {
-        let subscriber = match told {
-            Told::Nobody => None,
-            Told::Text | Told::JsonRpc => Some(Subscriber::start()?),
-        };
+        let subscriber = told.form().map(|_| Subscriber::start()).transpose()?;
         let setup = Setup {
             verify: true,
-            more: subscriber
-                .as_ref()
-                .map_or_else(String::new, |subscriber| told.config(subscriber.addr())),
-            ..self.setup(Kind::Engine, RCVBUF_FLOW, false)
+            more: told.config(subscriber.as_ref().map(Subscriber::addr)),
+            ..self.setup(Kind::Engine, RCVBUF_DRAIN, false)
         };
         let engine = self.engine.as_ref().map(|engine| engine.path.as_path());
         let mut receiver = Receiver::start(&setup, engine, &self.patience)?;
         let contacts = Contacts::legacy()?;
-        let before = on_core(self.tx, || insert(&mut receiver, &contacts, self.packets()))?;
-
-        let teller = procfs::threads_named(receiver.id(), TELLER)?;
-        let (shard, teller_before) = (cpu_ns(receiver.threads())?, cpu_ns(&teller)?);
-        let refreshes = Arc::new(AtomicU64::new(0));
-        let end_ns = u64::try_from(self.args.seconds.as_nanos()).context("seconds are few")?;
-        let job = Job {
-            source: Box::new(Flow::new(
-                contacts,
-                load,
-                self.packets(),
-                end_ns,
-                Arc::clone(&refreshes),
-            )),
-            stream: 0,
-            to: receiver.addr(),
-            way: load.way(),
-            core: Some(self.tx),
-            end_ns,
+        let uncounted_percent = match told {
+            Told::Control => self.args.control,
+            _ => 0.0,
         };
-        let sent = sender::run(vec![job], load.pacing(), &Live::new(1), &self.patience)?;
-        receiver.wait_drained()?;
-        receiver.wait_idle()?;
-        // What was raised last is told within some milliseconds, and by another thread.
-        thread::sleep(SETTLE);
-        let (shard_ns, teller_ns) = (
-            cpu_ns(receiver.threads())? - shard,
-            cpu_ns(&teller)? - teller_before,
-        );
-
+        let mut sample = on_core(self.tx, || {
+            let inserted = insert(&mut receiver, &contacts, self.packets())?;
+            let teller = procfs::threads_named(receiver.id(), TELLER)?;
+            let mut drains = Drains::new(
+                &receiver,
+                subscriber.as_ref(),
+                &self.patience,
+                Flow::new(contacts, load.every, self.packets()),
+                self.rcvbuf,
+            )?;
+            let plan = load.plan(self.args.seconds.as_secs_f64(), uncounted_percent);
+            Ok(Sample {
+                drained: drains.measure(plan, &teller)?,
+                uncounted_percent,
+                sent: inserted + drains.flow.packets(),
+                refreshes: drains.flow.refreshes(),
+                ..Sample::default()
+            })
+        })?;
         let total = receiver.totals()?;
         let heard = subscriber.map(Subscriber::finish).transpose()?;
-        let [sent] = &sent[..] else {
-            bail!("one sender gives one result");
-        };
-        ensure!(sent.errors.is_empty(), "not sent: {:?}", sent.errors);
-        let received = count_in(&total)?.checked_sub(before);
-        let sample = Sample {
-            sent: sent.sent,
-            received: received.context("it lost what came first")?,
-            unsent: sent.unsent,
-            shard_ns,
-            teller_ns,
-            refreshes: refreshes.load(Ordering::Relaxed),
-            heard: heard.unwrap_or_default(),
-            ..Sample::default()
-        };
+        sample.heard = heard.unwrap_or_default();
+        sample.received = count_in(&total)?;
         sample.with_totals(told, &total)
     }
 }
@@ -183,13 +162,13 @@ impl Sample {
     /// With what the engine says of its events, which has to add up with what was sent and what was heard.
     fn with_totals(mut self, told: Told, total: &Value) -> anyhow::Result<Self> {
         ensure!(
-            (1..=self.sent).contains(&self.received) && self.shard_ns > 0,
-            "it received {} of {} packets",
+            self.received == self.sent,
+            "it received {} of {} packets, and its queue had room for all",
             self.received,
             self.sent
         );
         let events = &total["events"];
-        if told == Told::Nobody {
+        if told == Told::Without {
             ensure!(events.is_null(), "it tells events, unasked: {events}");
             return Ok(self);
         }
@@ -197,18 +176,22 @@ impl Sample {
             let count = of[name].as_u64();
             count.with_context(|| format!("no count of {name} in {events}"))
         };
-        let subscriber = &events["subscribers"][0];
         self.raised = count(events, "raised")?;
-        self.dropped = count(events, "dropped")? + count(subscriber, "dropped")?;
+        self.dropped = count(events, "dropped")?;
+        if told.form().is_none() {
+            ensure!(self.raised == 0, "it tells nobody, and raises: {events}");
+            return Ok(self);
+        }
+        let subscriber = &events["subscribers"][0];
+        self.dropped += count(subscriber, "dropped")?;
         self.told = count(subscriber, "sent")?;
         ensure!(
             events["balanced"] == true && self.raised == self.told + self.dropped,
             "its events do not add up: {events}"
         );
-        let lost = self.sent - self.received;
         ensure!(
-            self.raised <= self.refreshes && self.raised + lost >= self.refreshes,
-            "{} contacts were changed and {lost} packets lost, and it raised {} events",
+            self.raised == self.refreshes,
+            "{} contacts were changed, and it raised {} events",
             self.refreshes,
             self.raised
         );
@@ -228,56 +211,71 @@ impl Sample {
 }
 
 impl Told {
-    const ALL: [Self; 3] = [Self::Nobody, Self::Text, Self::JsonRpc];
+    const ALL: [Self; 5] = [
+        Self::Without,
+        Self::Nobody,
+        Self::Control,
+        Self::Text,
+        Self::JsonRpc,
+    ];
 
     const fn symbol(self) -> &'static str {
         match self {
+            Self::Without => "without",
             Self::Nobody => "silent",
+            Self::Control => "control",
             Self::Text => "text",
             Self::JsonRpc => "jsonrpc",
         }
     }
 
-    /// What an engine is told besides, that tells `subscriber`.
-    fn config(self, subscriber: SocketAddr) -> String {
-        let form = self.symbol();
-        format!(
-            "loadmodule \"event_datagram.so\"\n\
-             modparam(\"binrush\", \"subscribe_event\", \"{EVENT} udp:{subscriber} 86400 {form}\")\n"
-        )
+    /// In which form it tells, if it does.
+    const fn form(self) -> Option<&'static str> {
+        match self {
+            Self::Text | Self::JsonRpc => Some(self.symbol()),
+            Self::Without | Self::Nobody | Self::Control => None,
+        }
+    }
+
+    /// What an engine is told besides; one that tells, tells `subscriber`.
+    fn config(self, subscriber: Option<SocketAddr>) -> String {
+        if self == Self::Without {
+            return String::new();
+        }
+        let mut config = "loadmodule \"event_datagram.so\"\n".to_owned();
+        if let (Some(form), Some(addr)) = (self.form(), subscriber) {
+            config.push_str(&format!(
+                "modparam(\"binrush\", \"subscribe_event\", \"{EVENT} udp:{addr} 86400 {form}\")\n"
+            ));
+        }
+        config
     }
 }
 
 impl Load {
-    fn packets_per_second(self) -> f64 {
-        self.events_per_second * f64::from(self.every)
-    }
-
-    /// One by one, or, as more than that takes a sender too long, in trains: the kernel cuts them before the engine's socket.
-    const fn way(self) -> Way {
-        match self.every {
-            1 => Way::Plain,
-            _ => Way::Gso,
-        }
-    }
-
-    fn pacing(self) -> Pacing {
-        let pacing = Pacing::default();
-        match self.way() {
-            // Each in a call of its own, also when one is late.
-            Way::Plain => Pacing {
-                window_ns: 0,
-                ..pacing
-            },
-            Way::Gso | Way::Tcp => pacing,
+    /// What `seconds` of it are, and `more` percent.
+    fn plan(self, seconds: f64, more: f64) -> Plan {
+        let factor = f64::from(self.every) * (1.0 + more / 100.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "bounded by what options allow, far below 2^53"
+        )]
+        let packets = |events: f64| (events * factor).round().max(1.0) as u64;
+        Plan {
+            packets: packets(self.events_per_second * seconds),
+            at_once: packets(EVENTS_AT_ONCE),
+            refreshes_per_second: self.events_per_second * (1.0 + more / 100.0),
         }
     }
 }
 
-impl std::fmt::Display for Load {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (packets, events) = (self.packets_per_second(), self.events_per_second);
-        write!(f, "{events} events/s among {packets} packets/s")
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} events/s, ", self.events_per_second)?;
+        match self.every {
+            1 => f.write_str("each packet one"),
+            every => write!(f, "one of {every} packets"),
+        }
     }
 }
 
@@ -304,14 +302,6 @@ fn insert(receiver: &mut Receiver, contacts: &Contacts, count: u32) -> anyhow::R
     Ok(u64::from(count) * contacts.packets(Phase::Insert))
 }
 
-/// Of all of them; exact while they sleep.
-fn cpu_ns(threads: &[Thread]) -> anyhow::Result<u64> {
-    threads.iter().map(|thread| thread.cpu_ns()).sum()
-}
-
-/// First each packet is an event, and then one of five.
-const LOADS: [u32; 2] = [1, 5];
-
 const EVENT: &str = "E_UL_CONTACT_UPDATE";
 
 /// How the engine's thread is called.
@@ -320,8 +310,8 @@ const TELLER: &str = "events";
 /// Contacts that any receive buffer has room for.
 const AT_ONCE: u32 = 500;
 
-/// An event is told within a tenth of it.
-const SETTLE: Duration = Duration::from_millis(100);
+/// Events of one drain: a shard's ring has room for all of them, whenever they are told.
+const EVENTS_AT_ONCE: f64 = 2000.0;
 
 #[cfg(test)]
 mod tests;

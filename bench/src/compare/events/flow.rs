@@ -1,86 +1,67 @@
-//! Which packets are sent when: refreshes of contacts, each of which changes one, and packets about AoRs that are there.
+//! Which packets are sent: refreshes of contacts, each of which changes one, and packets about AoRs that are there.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
-use binrush_scenario::{ContentError, Source};
-
-use super::Load;
 use crate::compare::records::contacts::{Contacts, Phase};
 
-/// Packets at equal distances; those of one kind follow each other, so that they can go in trains.
+/// Packets without an end; those of one kind follow each other, so that they can go in trains.
 pub(super) struct Flow {
     contacts: Contacts,
-    load: Load,
+    /// One packet of so many is a refresh.
+    every: u32,
     /// Contacts that there are.
     count: u32,
-    end_ns: u64,
-    /// The next packet's number.
-    next: u64,
-    /// The next refresh's.
-    refresh: u32,
-    /// Refreshes that were written, for who made this.
-    refreshes: Arc<AtomicU64>,
+    /// Packets that were written, and refreshes among them.
+    packets: u64,
+    refreshes: u64,
     packet: Vec<u8>,
 }
 
 impl Flow {
-    pub(super) const fn new(
-        contacts: Contacts,
-        load: Load,
-        count: u32,
-        end_ns: u64,
-        refreshes: Arc<AtomicU64>,
-    ) -> Self {
+    pub(super) const fn new(contacts: Contacts, every: u32, count: u32) -> Self {
         Self {
             contacts,
-            load,
+            every,
             count,
-            end_ns,
-            next: 0,
-            refresh: 0,
-            refreshes,
+            packets: 0,
+            refreshes: 0,
             packet: Vec::new(),
         }
     }
 
+    /// The next packet.
+    pub(super) fn write(&mut self) -> &[u8] {
+        self.packet.clear();
+        let count = u64::from(self.count);
+        if self.is_refresh() {
+            let before = u32::try_from(self.refreshes / count).expect("nobody waits for so many");
+            let contact = self.contact(self.refreshes % count);
+            self.contacts.refresh(contact, before, &mut self.packet);
+            self.refreshes += 1;
+        } else {
+            let contact = self.contact(self.packets % count);
+            self.contacts.aor(contact, &mut self.packet);
+        }
+        self.packets += 1;
+        &self.packet
+    }
+
+    /// Packets that were written so far.
+    pub(super) const fn packets(&self) -> u64 {
+        self.packets
+    }
+
+    /// Refreshes among them.
+    pub(super) const fn refreshes(&self) -> u64 {
+        self.refreshes
+    }
+
     fn is_refresh(&self) -> bool {
-        self.next % (BLOCK * u64::from(self.load.every)) < BLOCK
+        self.packets % (BLOCK * u64::from(self.every)) < BLOCK
     }
 
     /// The contact whose turn it is as number `turn`, of those that follow each other in no order.
-    fn contact(&self, turn: u32) -> u32 {
-        Phase::Refresh.contact(turn % self.count, self.count)
-    }
-}
-
-impl Source for Flow {
-    fn due(&self) -> Option<u64> {
-        let at = self.next as f64 / self.load.packets_per_second();
-        let due = Duration::try_from_secs_f64(at).ok()?;
-        let due = u64::try_from(due.as_nanos()).ok()?;
-        (due < self.end_ns).then_some(due)
-    }
-
-    fn write(&mut self, _: u64, _: u32, out: &mut [u8]) -> Result<usize, ContentError> {
-        self.packet.clear();
-        if self.is_refresh() {
-            let (contact, before) = (self.contact(self.refresh), self.refresh / self.count);
-            self.contacts.refresh(contact, before, &mut self.packet);
-            self.refresh += 1;
-            self.refreshes.fetch_add(1, Ordering::Relaxed);
-        } else {
-            let turn = u32::try_from(self.next % u64::from(self.count)).expect("below the count");
-            self.contacts.aor(self.contact(turn), &mut self.packet);
-        }
-        out[..self.packet.len()].copy_from_slice(&self.packet);
-        self.next += 1;
-        Ok(self.packet.len())
-    }
-
-    fn skip(&mut self) {
-        self.next += 1;
+    fn contact(&self, turn: u64) -> u32 {
+        let turn = u32::try_from(turn).expect("it is below the count");
+        Phase::Refresh.contact(turn, self.count)
     }
 }
 
@@ -93,44 +74,19 @@ mod tests {
 
     use super::*;
 
-    fn flow(every: u32, refreshes: &Arc<AtomicU64>) -> Flow {
-        let load = Load {
-            events_per_second: 1000.0,
-            every,
-        };
-        let contacts = Contacts::legacy().unwrap();
-        Flow::new(contacts, load, 10, 100_000_000, Arc::clone(refreshes))
-    }
-
     #[test]
     fn one_packet_of_so_many_is_a_refresh_that_says_something_new() {
-        for every in [1, 5] {
-            let refreshes = Arc::new(AtomicU64::new(0));
-            let mut flow = flow(every, &refreshes);
-            let (mut out, mut seen, mut packets) = (vec![0; 65_535], HashSet::new(), 0);
-            while flow.due().is_some() {
-                let is_refresh = flow.is_refresh();
-                let len = flow.write(0, 0, &mut out).unwrap();
-                packets += 1;
-                let is_new = seen.insert(out[..len].to_vec());
-                assert!(is_new || !is_refresh);
+        for every in [1, 5, 10] {
+            let mut flow = Flow::new(Contacts::legacy().unwrap(), every, 10);
+            let mut seen = HashSet::new();
+            for _ in 0..10 * BLOCK * u64::from(every) {
+                let before = flow.refreshes();
+                let packet = flow.write().to_vec();
+                let is_new = seen.insert(packet);
+                assert!(is_new || flow.refreshes() == before);
             }
-            assert_eq!(packets, 100 * u64::from(every));
-            // Whole blocks, and what the last one begins with.
-            let blocks = packets.div_ceil(BLOCK * u64::from(every));
-            let written = refreshes.load(Ordering::Relaxed);
-            assert!(written > (blocks - 1) * BLOCK && written <= blocks * BLOCK);
+            assert_eq!(flow.refreshes(), 10 * BLOCK);
+            assert_eq!(flow.packets(), flow.refreshes() * u64::from(every));
         }
-    }
-
-    #[test]
-    fn what_is_not_sent_in_time_is_no_refresh() {
-        let refreshes = Arc::new(AtomicU64::new(0));
-        let mut flow = flow(1, &refreshes);
-        flow.skip();
-        assert_eq!(
-            (flow.due(), refreshes.load(Ordering::Relaxed)),
-            (Some(1_000_000), 0)
-        );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ pub(super) struct Subscriber {
     addr: SocketAddr,
     /// Nothing more will come.
     is_over: Arc<AtomicBool>,
+    /// Datagrams that were read so far.
+    read: Arc<AtomicU64>,
     thread: Option<JoinHandle<anyhow::Result<Heard>>>,
 }
 
@@ -43,20 +45,27 @@ impl Subscriber {
         let addr = socket.local_addr()?;
         let queue = RecvMmsg::open(Arc::new(socket), BATCH)?;
         let is_over = Arc::new(AtomicBool::new(false));
+        let read = Arc::new(AtomicU64::new(0));
         let reader = {
-            let is_over = Arc::clone(&is_over);
-            move || hear(queue, addr, &is_over)
+            let (is_over, read) = (Arc::clone(&is_over), Arc::clone(&read));
+            move || hear(queue, addr, &is_over, &read)
         };
         let builder = thread::Builder::new().name("subscriber".to_owned());
         Ok(Self {
             addr,
             is_over,
+            read,
             thread: Some(builder.spawn(reader)?),
         })
     }
 
     pub(super) const fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// How many datagrams it was sent by now, as far as they were read or dropped.
+    pub(super) fn came(&self) -> anyhow::Result<u64> {
+        Ok(self.read.load(Ordering::Relaxed) + drops(self.addr)?)
     }
 
     /// What came, once nobody sends to it any more.
@@ -76,7 +85,12 @@ impl Drop for Subscriber {
     }
 }
 
-fn hear(mut queue: RecvMmsg, addr: SocketAddr, is_over: &AtomicBool) -> anyhow::Result<Heard> {
+fn hear(
+    mut queue: RecvMmsg,
+    addr: SocketAddr,
+    is_over: &AtomicBool,
+    read: &AtomicU64,
+) -> anyhow::Result<Heard> {
     let mut slab = Slab::new(2 * BATCH)?;
     let mut batch = Batch::new(BATCH);
     let mut heard = Heard::default();
@@ -95,16 +109,25 @@ fn hear(mut queue: RecvMmsg, addr: SocketAddr, is_over: &AtomicBool) -> anyhow::
                 break;
             }
         }
+        read.store(heard.read, Ordering::Relaxed);
         if is_last {
-            let queues = procfs::queues_of(procfs::UDP_TABLES[0], addr.port())?;
-            let [queue] = &queues[..] else {
-                bail!("the subscriber's socket is not the only one of its port");
-            };
-            heard.dropped = queue.drops.into();
+            heard.dropped = drops(addr)?;
             return Ok(heard);
         }
         thread::sleep(BURST);
     }
+}
+
+/// Of the socket bound to `addr`, so far.
+fn drops(addr: SocketAddr) -> anyhow::Result<u64> {
+    // One look may pass over it.
+    for _ in 0..LOOKS_MAX {
+        let queues = procfs::queues_of(procfs::UDP_TABLES[0], addr.port())?;
+        if let [queue] = &queues[..] {
+            return Ok(queue.drops.into());
+        }
+    }
+    bail!("the subscriber's socket is not the only one of its port")
 }
 
 /// Whether it tells, in any form, what was asked for.
@@ -119,7 +142,10 @@ fn is_event(datagram: &[u8]) -> bool {
 const BATCH: usize = 64;
 
 /// Between two looks: some hundred events, for tens of thousands of which there is room.
-const BURST: Duration = Duration::from_millis(5);
+const BURST: Duration = Duration::from_millis(1);
+
+/// Until the kernel's list has its socket.
+const LOOKS_MAX: usize = 100;
 
 /// Where the name of an event ends at the latest.
 const NAME_WITHIN: usize = 64;
@@ -127,6 +153,7 @@ const NAME_WITHIN: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::patience::Patience;
 
     #[test]
     fn all_that_was_sent_before_the_end_is_heard_and_told_from_what_is_no_event() {
@@ -138,6 +165,9 @@ mod tests {
             send(br#"{"jsonrpc":"2.0","method":"E_UL_CONTACT_UPDATE","params":{}}"#);
         }
         send(b"E_UL_CONTACT_DELETE\n\n");
+        let patience = Patience::default();
+        let all = || Ok(subscriber.came()? == 201);
+        patience.until("all", Duration::from_secs(10), all).unwrap();
         let heard = subscriber.finish().unwrap();
         let expected = Heard {
             read: 201,
