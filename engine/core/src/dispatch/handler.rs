@@ -2,12 +2,18 @@
 
 use std::any::Any;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use binrush_wire::{Generation, Packet, Release, WireError};
+use binrush_wire::{Packet, WireError};
 
 use crate::clock::Timestamp;
 use crate::steering::Steering;
+
+/// What a packet came by.
+mod origin;
+
+pub(crate) use origin::canonical;
+pub use origin::{Ends, Origin};
 
 /// Receives the packets of one module name, on one shard.
 ///
@@ -100,36 +106,6 @@ pub enum Told {
 /// Number of a shard, from 0: those that own records, then readers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct ShardId(pub u16);
-
-/// What a packet came by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Origin {
-    /// A datagram, of a 1.x node. Where it came from is known only if somebody
-    /// [asked](crate::Registry::ask_sources): the kernel has to tell it of each.
-    Datagram(Option<Ends>),
-    /// A connection.
-    Stream {
-        /// Its two sides.
-        ends: Ends,
-        /// How the configuration says that it frames its packets.
-        generation: Generation,
-        /// Its release, where the configuration tells it.
-        release: Option<Release>,
-    },
-    /// Nothing: it is a message of this process ([`Handler::tell`]).
-    Process,
-}
-
-/// Where a packet came from, and where it arrived.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ends {
-    /// The other side's address and port, an IPv4 address as such.
-    pub peer: SocketAddr,
-    /// Ours, likewise. Of a datagram what the listener is bound to, so unspecified where that takes those of all addresses of
-    /// the host. `None`: nobody knows.
-    pub local: Option<SocketAddr>,
-}
 
 /// Where and when a handler is called, and its ways to answer and to hand on.
 pub struct Context<'a> {
@@ -262,49 +238,6 @@ impl<'a> Context<'a> {
         let connection = self.connection.as_mut();
         owner.0 < self.steering.shards()
             && connection.is_some_and(|connection| connection.pass_on(owner, packet))
-    }
-}
-
-impl Origin {
-    /// How its packets are framed.
-    #[inline]
-    #[must_use]
-    pub const fn generation(&self) -> Generation {
-        match self {
-            Self::Datagram(_) => Generation::Legacy,
-            Self::Stream { generation, .. } => *generation,
-            Self::Process => Generation::Modern,
-        }
-    }
-
-    /// Where it came from and where it arrived, as far as that is known.
-    #[inline]
-    #[must_use]
-    pub const fn ends(&self) -> Option<&Ends> {
-        match self {
-            Self::Datagram(ends) => ends.as_ref(),
-            Self::Stream { ends, .. } => Some(ends),
-            Self::Process => None,
-        }
-    }
-}
-
-impl Ends {
-    /// Of the addresses as a socket tells them: IPv4 inside IPv6 becomes IPv4.
-    #[must_use]
-    pub fn new(peer: SocketAddr, local: Option<SocketAddr>) -> Self {
-        Self {
-            peer: canonical(peer),
-            local: local.map(canonical),
-        }
-    }
-}
-
-/// An IPv4 address as such, also one inside IPv6; what is none keeps its scope.
-pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
-    match addr.ip().to_canonical() {
-        ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
-        IpAddr::V6(_) => addr,
     }
 }
 
