@@ -16,6 +16,10 @@ use super::scene::Scene;
 use crate::clock::Timestamp;
 use crate::dispatch::front::Front;
 use crate::dispatch::handler::{Origin, ShardId};
+use turn::Timer;
+
+/// Timers and events, between two batches.
+mod turn;
 
 /// A program and all that run it.
 #[derive(Debug)]
@@ -88,20 +92,6 @@ struct Routes {
     events_first: bool,
 }
 
-/// The time that one turn has, and whether it is over.
-struct Spell<'c> {
-    clock: &'c mut dyn FnMut() -> Timestamp,
-    began: Timestamp,
-    is_over: bool,
-}
-
-struct Timer {
-    at: u32,
-    interval_ns: u64,
-    /// `None`: no time was seen yet.
-    due: Option<Timestamp>,
-}
-
 impl Scripts {
     /// What `host` does for them, for so many `shards`, readers included, of which `keeper` runs timer and event routes: it has to be where the modules are
     /// that these can reach ([`Program::homes`]).
@@ -153,11 +143,6 @@ impl Scripts {
                 return None;
             }
             let keeps = shard == keeper;
-            let timer = |seconds: u32, at| Timer {
-                at,
-                interval_ns: u64::from(seconds) * 1_000_000_000,
-                due: None,
-            };
             let timers = program.entries(Kind::Timer).filter(|_| keeps);
             let entries = program.entries(Kind::Event).filter(|_| keeps);
             let named = |each: &Entry| Some((each.name.as_deref()?.as_bytes().into(), each.at));
@@ -165,7 +150,9 @@ impl Scripts {
             let has_events = !entries.is_empty();
             let routes = Routes {
                 request: program.entries(Kind::Request).next().map(|each| each.at),
-                timers: timers.map(|each| timer(each.seconds, each.at)).collect(),
+                timers: timers
+                    .map(|each| Timer::new(each.seconds, each.at))
+                    .collect(),
                 next_timer: 0,
                 events: has_events.then(|| Arc::clone(&events)),
                 entries,
@@ -220,90 +207,7 @@ impl Front for Routes {
     }
 
     fn turn(&mut self, clock: &mut dyn FnMut() -> Timestamp) -> bool {
-        let mut spell = Spell::new(clock);
-        self.events_first = !self.events_first;
-        let more = if self.events_first {
-            [self.run_events(&mut spell), self.run_timers(&mut spell)]
-        } else {
-            [self.run_timers(&mut spell), self.run_events(&mut spell)]
-        };
-        more.contains(&true)
-    }
-}
-
-impl Routes {
-    /// Runs the routes of timers that are due; whether one was left because the time was over.
-    fn run_timers(&mut self, spell: &mut Spell<'_>) -> bool {
-        for _ in 0..self.timers.len() {
-            let timer = &mut self.timers[self.next_timer];
-            if timer.is_due(spell.began) {
-                if spell.is_over {
-                    return true;
-                }
-                timer.runs(spell.began);
-                let at = timer.at;
-                let scene = Scene::bare(Kind::Timer, self.shard);
-                let end = self.runner.run(at, &scene).without_packet();
-                self.count(end);
-                spell.ran();
-            }
-            self.next_timer = (self.next_timer + 1) % self.timers.len();
-        }
-        false
-    }
-
-    /// Runs the routes of some events that wait. Whether there may be more soon: behind one comes another, mostly, and the next turn but
-    /// this is a tenth of a second away.
-    fn run_events(&mut self, spell: &mut Spell<'_>) -> bool {
-        let Some(events) = &self.events else {
-            return false;
-        };
-        let events = Arc::clone(events);
-        let mut count = 0;
-        while count < EVENTS_A_TURN && !spell.is_over {
-            let Some(event) = events.take() else {
-                break;
-            };
-            // Before whatever its route does: one that does not come back is in the books.
-            self.counts[self.shard.index()].add_event();
-            if let Some(at) = self.entries.get(&*event.name) {
-                let scene = Scene::of_event(self.shard, &event);
-                let end = self.runner.run(*at, &scene).without_packet();
-                self.count(end);
-            }
-            spell.ran();
-            count += 1;
-        }
-        count > 0 || !events.is_empty()
-    }
-}
-
-impl<'c> Spell<'c> {
-    fn new(clock: &'c mut dyn FnMut() -> Timestamp) -> Self {
-        Self {
-            began: clock(),
-            clock,
-            is_over: false,
-        }
-    }
-
-    /// A route ran. How long, only the clock knows: a function of a module, or a line, is one instruction.
-    fn ran(&mut self) {
-        self.is_over = (self.clock)().nanos_since(self.began) >= TURN_NS;
-    }
-}
-
-impl Timer {
-    /// Whether its time has come; it begins to pass when this is asked first.
-    fn is_due(&mut self, now: Timestamp) -> bool {
-        now >= *self.due.get_or_insert(now.after(self.interval_ns))
-    }
-
-    /// It runs now, and again from when it was due, so that it does not drift; what was missed is not made up for.
-    fn runs(&mut self, now: Timestamp) {
-        let regular = self.due.map(|due| due.after(self.interval_ns));
-        let next = now.after(self.interval_ns);
-        self.due = Some(regular.filter(|at| *at > now).unwrap_or(next));
+        self.take_turn(clock)
     }
 }
 
@@ -346,11 +250,3 @@ impl fmt::Debug for Routes {
             .finish_non_exhaustive()
     }
 }
-
-/// After so long the routes of timers and events leave the shard to its packets; the run that goes on then is not ended for it, and no
-/// other one begins. As long as the turn of a [`Handler`](crate::Handler) may take.
-const TURN_NS: u64 = 200_000;
-
-/// Events that have their route run in one turn, however short they are. The next turn is a millisecond later, so that 128 000 of them are
-/// run in a second where nothing else is done.
-const EVENTS_A_TURN: usize = 128;
