@@ -65,14 +65,25 @@ impl Host for Yes {
     }
 }
 
-fn front(text: &str) -> Box<dyn Front> {
+fn front(text: &str) -> (Box<dyn Front>, Scripts) {
     let script = Script::read(Path::new("bench.cfg"), text.into());
     let (script, _) = script.unwrap_or_else(|error| panic!("{error}"));
     let program = Program::link(&script, Arc::new(Yes));
     let program = program.unwrap_or_else(|error| panic!("{error}"));
     let events = Arc::new(Events::new([]));
     let scripts = Scripts::new(program, Arc::new(Yes), events, 1, ShardId(0));
-    scripts.fronts()(ShardId(0)).expect("there is a request route")
+    let front = scripts.fronts()(ShardId(0)).expect("there is a request route");
+    (front, scripts)
+}
+
+/// Routes of which each does `body` and calls the next one twice, sixty deep: they end where every run does.
+fn endless(body: &str) -> (Box<dyn Front>, Scripts) {
+    let mut text = "route { route(r0); }".to_owned();
+    for n in 0..60 {
+        let next = n + 1;
+        text += &format!(" route[r{n}] {{ {body} route(r{next}); route(r{next}); }}");
+    }
+    front(&(text + " route[r60] { return; }"))
 }
 
 fn routes(criterion: &mut Criterion) {
@@ -116,8 +127,22 @@ fn routes(criterion: &mut Criterion) {
             true,
         ),
     ] {
-        let mut front = front(text);
+        let (mut front, _) = front(text);
         assert_eq!(front.admits(&origin, &packet), admitted, "{label}");
+        group.bench_function(label, |bencher| {
+            bencher.iter(|| front.admits(black_box(&origin), black_box(&packet)));
+        });
+    }
+    for (label, body) in [
+        ("the longest run", ""),
+        (
+            "the longest run, comparing",
+            "if ($bin(name) == \"dialog-dlg-rep\") drop; $var(x) = $ml; if ($var(x) < 60) drop;",
+        ),
+    ] {
+        let (mut front, scripts) = endless(body);
+        assert!(front.admits(&origin, &packet), "{label}");
+        assert_eq!(scripts.counts().endless, 1, "{label}");
         group.bench_function(label, |bencher| {
             bencher.iter(|| front.admits(black_box(&origin), black_box(&packet)));
         });

@@ -119,8 +119,8 @@ impl Timer {
     }
 }
 
-/// After so long the routes of timers and events leave the shard to its packets; the run that goes on then is not ended for it, and no
-/// other one begins. As long as the turn of a [`Handler`](crate::Handler) may take.
+/// After so long the routes of timers and events leave the shard to its packets; no other run begins then, and the one under way ends by
+/// itself, or after [`STEPS_MAX`](crate::script::STEPS_MAX). As long as the turn of a [`Handler`](crate::Handler) may take.
 const TURN_NS: u64 = 200_000;
 
 /// Events that have their route run in one turn, however short they are. The next turn is a millisecond later, so that 128 000 of them are
