@@ -265,7 +265,9 @@ impl Bus {
         let view = self.desk().view();
         // Before what it counted: that is all, then.
         let has_ended = shared.has_ended();
-        let mut snapshot = view.snapshot(MonotonicClock.now(), &lock(&shared.report));
+        // A copy: the thread wants to go on writing into it.
+        let report = lock(&shared.report).clone();
+        let mut snapshot = view.snapshot(MonotonicClock.now(), &report);
         // Behind what the thread counted: so no event is seen at its end and not yet at its beginning.
         let given = lock(&shared.sources).given();
         snapshot.dropped += given.dropped;

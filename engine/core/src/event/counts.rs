@@ -131,12 +131,6 @@ pub(super) struct Standing {
     pub(super) trouble: Arc<str>,
 }
 
-impl Report {
-    pub(super) fn of(&self, socket: &EventSocket) -> Option<&Standing> {
-        self.subscribers.iter().find(|each| each.socket == *socket)
-    }
-}
-
 /// How a subscriber is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reach {

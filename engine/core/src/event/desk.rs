@@ -3,6 +3,7 @@
 //! Its lock is held for some microseconds, by whoever it is: events are told without it, by what the thread copied of it
 //! ([`Post`](super::post::Post)). So whoever subscribes or asks never waits for a subscriber.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::counts::{BusSnapshot, EventFacts, Report, SubscriberSnapshot, SubscriptionFacts};
@@ -72,9 +73,14 @@ impl View {
         now: Timestamp,
         wanted: impl Fn(&Subscription) -> bool,
     ) -> Vec<SubscriptionFacts> {
-        let all = self.subscriptions.iter();
-        let all = all.filter(|each| wanted(each) && each.until.is_none_or(|until| until > now));
-        let facts = all.map(|each| SubscriptionFacts {
+        let wanted = self.subscriptions.iter().filter(|each| wanted(each));
+        wanted.filter_map(|each| self.fact(now, each)).collect()
+    }
+
+    /// `None`: it is over.
+    fn fact(&self, now: Timestamp, each: &Subscription) -> Option<SubscriptionFacts> {
+        let is_over = each.until.is_some_and(|until| until <= now);
+        (!is_over).then(|| SubscriptionFacts {
             event: self.names.name(each.event).to_owned(),
             socket: each.socket.to_string(),
             form: each.form,
@@ -83,8 +89,7 @@ impl View {
                 .left(now)
                 .map(|left| left.as_nanos().div_ceil(1_000_000_000))
                 .map(|seconds| u64::try_from(seconds).unwrap_or(u64::MAX)),
-        });
-        facts.collect()
+        })
     }
 
     /// All but what sources count. Who subscribed since the thread looked is there with nothing; who left meanwhile is among the
@@ -97,24 +102,86 @@ impl View {
             former: SubscriberSnapshot::of(&report.former, 0),
             ..BusSnapshot::default()
         };
-        let mut sockets: Vec<_> = Vec::new();
+        let mut standings: HashMap<_, _> = { report.subscribers.iter() }
+            .map(|each| (&each.socket, each))
+            .collect();
+        let mut places = HashMap::new();
         for each in &self.subscriptions {
-            if sockets.contains(&&each.socket) {
-                continue;
-            }
-            sockets.push(&each.socket);
-            let standing = report.of(&each.socket);
-            snapshot.subscribers.push(SubscriberSnapshot {
-                socket: each.socket.to_string(),
-                subscriptions: self.facts(now, |wanted| wanted.socket == each.socket),
-                ..standing.map_or_else(SubscriberSnapshot::default, SubscriberSnapshot::from)
+            let place = *places.entry(&each.socket).or_insert_with(|| {
+                let standing = standings.remove(&each.socket);
+                snapshot.subscribers.push(SubscriberSnapshot {
+                    socket: each.socket.to_string(),
+                    ..standing.map_or_else(SubscriberSnapshot::default, SubscriberSnapshot::from)
+                });
+                snapshot.subscribers.len() - 1
             });
+            let facts = self.fact(now, each);
+            snapshot.subscribers[place].subscriptions.extend(facts);
         }
-        for left in &report.subscribers {
-            if !sockets.contains(&&left.socket) {
-                snapshot.former.add(&SubscriberSnapshot::from(left));
-            }
+        for left in standings.into_values() {
+            snapshot.former.add(&SubscriberSnapshot::from(left));
         }
         snapshot
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Form;
+    use super::super::counts::{Standing, Tally};
+    use super::super::names::{AOR_DELETE, AOR_INSERT};
+    use super::super::queue::Subscriber;
+    use super::super::socket::EventSocket;
+    use super::super::subscriptions::Expire;
+    use super::*;
+
+    #[test]
+    fn each_subscriber_has_what_was_counted_for_its_socket_wherever_it_stands() {
+        let socket = |port: u16| EventSocket::Udp(([127, 0, 0, 1], port).into());
+        let standing = |port: u16| Standing {
+            tally: Tally {
+                offered: port.into(),
+                sent: port.into(),
+                ..Tally::default()
+            },
+            ..Subscriber::new(socket(port)).standing()
+        };
+        // Two of these have left, and one has come that nothing is counted for.
+        let report = Report {
+            subscribers: [5, 1, 3, 2, 4].map(standing).into(),
+            ..Report::default()
+        };
+        let now = Timestamp::from_nanos(1);
+        let mut desk = Desk::default();
+        for (event, port, expire) in [
+            (AOR_INSERT, 1, Expire::Never),
+            (AOR_INSERT, 2, Expire::Never),
+            (AOR_DELETE, 1, Expire::Never),
+            (AOR_INSERT, 9, Expire::Never),
+            (AOR_INSERT, 3, Expire::After(60)),
+            (AOR_DELETE, 2, Expire::After(60)),
+        ] {
+            { &mut desk.subscriptions }.set(now, event, socket(port), Form::Text, expire);
+        }
+        let later = now.after(60_000_000_000);
+        let snapshot = desk.view().snapshot(later, &report);
+        let all = snapshot.subscribers.iter();
+        let all: Vec<_> = all
+            .map(|each| {
+                let wants = each.subscriptions.iter().map(|each| &each.event[..]);
+                (&each.socket[..], each.offered, wants.collect::<Vec<_>>())
+            })
+            .collect();
+        let (insert, delete) = ("E_UL_AOR_INSERT", "E_UL_AOR_DELETE");
+        assert_eq!(
+            all,
+            [
+                ("udp:127.0.0.1:1", 1, vec![insert, delete]),
+                ("udp:127.0.0.1:2", 2, vec![insert]),
+                ("udp:127.0.0.1:9", 0, vec![insert]),
+                ("udp:127.0.0.1:3", 3, vec![]),
+            ]
+        );
+        assert_eq!((snapshot.former.offered, snapshot.former.sent), (9, 9));
     }
 }

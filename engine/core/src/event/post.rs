@@ -1,5 +1,6 @@
 //! Where events go: to the queues and sockets of subscribers, and to who listens. Belongs to the thread.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::counts::{Met, Report, Tally};
@@ -8,7 +9,6 @@ use super::names::EventId;
 use super::node::Node;
 use super::packed::{self, What};
 use super::queue::{Sockets, Subscriber};
-use super::subscriptions::Subscription;
 use super::write::write;
 use super::{Event, Form, Listen, records};
 use crate::clock::Timestamp;
@@ -66,32 +66,35 @@ impl Post {
         self.node = Arc::clone(&desk.node);
         self.next_end = desk.subscriptions.next_end();
         let (all, former) = (desk.subscriptions.all(), &mut self.former);
+        // By map: others wait at the desk meanwhile.
+        let mut places: HashMap<_, _> = all.iter().map(|each| (&each.socket, None)).collect();
+        let mut kept = 0;
         self.subscribers.retain(|each| {
-            let is_there = all.iter().any(|wanted| wanted.socket == each.socket);
-            if !is_there {
+            let Some(place) = places.get_mut(&each.socket) else {
                 former.add(&each.tally, each.queued());
-            }
-            is_there
+                return false;
+            };
+            *place = Some(kept);
+            kept += 1;
+            true
         });
         self.wanted.clear();
         for each in all {
-            let (form, to) = (each.form, self.place_of(each));
+            let place = places.entry(&each.socket).or_default();
+            let to = *place.get_or_insert_with(|| {
+                self.subscribers.push(Subscriber::new(each.socket.clone()));
+                self.subscribers.len() - 1
+            });
             let routes = &mut self.wanted(desk, each.event).routes;
-            routes.push(Route { form, to });
+            routes.push(Route {
+                form: each.form,
+                to,
+            });
         }
         for each in &desk.listeners {
             let listeners = &mut self.wanted(desk, each.event).listeners;
             listeners.push((each.form, Arc::clone(&each.hears)));
         }
-    }
-
-    fn place_of(&mut self, wanted: &Subscription) -> usize {
-        let there = { self.subscribers.iter() }.position(|each| each.socket == wanted.socket);
-        there.unwrap_or_else(|| {
-            let subscriber = Subscriber::new(wanted.socket.clone());
-            self.subscribers.push(subscriber);
-            self.subscribers.len() - 1
-        })
     }
 
     fn wanted(&mut self, desk: &Desk, event: EventId) -> &mut Wanted {
@@ -217,5 +220,52 @@ impl Texts {
             event.is_some_and(|event| write(form, &event, bytes).is_ok())
         });
         is_written.then_some(&bytes[..])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::names::AOR_INSERT;
+    use super::super::socket::EventSocket;
+    use super::super::subscriptions::Expire;
+    use super::*;
+
+    #[test]
+    fn those_who_stay_keep_their_counts_while_others_leave_and_come() {
+        let now = Timestamp::from_nanos(1);
+        // Nobody is there, which a path says at once: what is for it waits.
+        let socket = |number| EventSocket::Unix(format!("/binrush-nobody/{number}").into());
+        let mut desk = Desk::default();
+        let mut post = Post::default();
+        let stamp = packed::stamp(AOR_INSERT, What::Params);
+        let set = |desk: &mut Desk, number, expire| {
+            let form = Form::Text;
+            { &mut desk.subscriptions }.set(now, AOR_INSERT, socket(number), form, expire);
+        };
+        (0..8).for_each(|number| set(&mut desk, number, Expire::Never));
+        post.turn_to(&desk, 1);
+        assert_eq!(post.tell(now, stamp, b""), 8);
+        for number in [0, 3, 4, 7] {
+            set(&mut desk, number, Expire::After(0));
+        }
+        (8..10).for_each(|number| set(&mut desk, number, Expire::Never));
+        // The order at the desk is another one than that of the post.
+        set(&mut desk, 1, Expire::After(0));
+        set(&mut desk, 1, Expire::Never);
+        post.turn_to(&desk, 2);
+        assert_eq!(post.tell(now, stamp, b""), 6);
+        let mut report = Report::default();
+        post.report(&mut report);
+        let mut offered: Vec<_> = { report.subscribers.iter() }
+            .map(|each| (each.socket.clone(), each.tally.offered))
+            .collect();
+        offered.sort();
+        let expected = [(1, 2), (2, 2), (5, 2), (6, 2), (8, 1), (9, 1)];
+        assert_eq!(
+            offered,
+            expected.map(|(number, count)| (socket(number), count))
+        );
+        assert_eq!((report.former.offered, report.former.dropped), (4, 4));
+        assert_eq!(report.met.told, 2);
     }
 }

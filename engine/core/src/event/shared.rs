@@ -26,7 +26,7 @@ pub(super) struct Shared {
     pub(super) drain: Mutex<Duration>,
     /// What is wanted. Held for microseconds: nothing is sent, and nobody waited for, meanwhile.
     pub(super) desk: Mutex<Desk>,
-    /// What became of events. Held no longer; behind `desk`, where both are.
+    /// What became of events. Held no longer: whoever asks copies it.
     pub(super) report: Mutex<Report>,
     /// Rings that the thread has not seen.
     pub(super) rings: Mutex<Vec<Ring>>,
