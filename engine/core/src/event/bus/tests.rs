@@ -1,17 +1,20 @@
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use binrush_store::change::{Change as StoreChange, Named};
 use binrush_store::model::{Contact, Dialog, Matching};
 use binrush_store::{Family, Limits, Now, Store};
 
-use super::super::names::{AOR_INSERT, NODE_STATE_CHANGED, PUBLISHED};
+use super::super::names::{AOR_INSERT, NODE_STATE_CHANGED};
 use super::super::packed::{self, What};
 use super::super::read::read;
-use super::super::source::{RECORD_LEN_MAX, RING_LEN};
-use super::super::{Event, Listen, Reach, Records, TEXTS_LEN_MAX, Value};
+use super::super::{Event, Listen, Reach, Records, Value};
 use super::*;
+
+/// Who waits for whom.
+mod ending;
+/// What is long, and what is full.
+mod room;
 
 fn bus() -> Bus {
     let bus = Bus::new(Form::Text).unwrap();
@@ -148,139 +151,6 @@ fn a_reader_at_a_path_that_goes_and_comes_back_gets_what_was_raised_meanwhile() 
     until("it is there", || reach() == Reach::Up);
     std::fs::remove_file(&path).unwrap();
     assert!(bus.stop(Duration::from_secs(5)).is_balanced());
-}
-
-#[test]
-fn what_scripts_raise_has_a_name_of_its_own_and_what_is_too_long_is_counted() {
-    let bus = bus();
-    let (reader, socket) = reader();
-    let error = bus
-        .subscribe("E_PIKE_BLOCKED", &socket, Expire::Never, None)
-        .unwrap_err();
-    assert!(matches!(error, SubscribeError::UnknownEvent { .. }));
-    let blocked = bus.publish("E_PIKE_BLOCKED").unwrap();
-    assert_eq!(
-        (blocked, bus.event("E_PIKE_BLOCKED")),
-        (PUBLISHED, Some(blocked))
-    );
-    bus.subscribe("E_PIKE_BLOCKED", &socket, Expire::Never, None)
-        .unwrap();
-    let long = vec![b'x'; 65_500];
-    assert_eq!(
-        bus.raise(blocked, &[Param::str("ip", &long)]),
-        Raised::Taken
-    );
-    let unnamed = Param::unnamed(Value::Str(b"192.168.2.11"[..].into()));
-    bus.raise(blocked, &[Param::str("ip", b"192.168.2.11"), unnamed]);
-    assert_eq!(
-        next(&reader),
-        "E_PIKE_BLOCKED\nip::192.168.2.11\n192.168.2.11\n\n"
-    );
-    // Longer than any datagram, than a name in a ring, and than a ring ever takes.
-    let name = "n".repeat(usize::from(u16::MAX) + 1);
-    let texts = [usize::from(TEXTS_LEN_MAX), RING_LEN].map(|len| vec![b'x'; len]);
-    let numbers = vec![Param::unnamed(Value::Int(1)); RECORD_LEN_MAX / 10 + 1];
-    for params in [
-        &[Param::str("ip", &texts[0])][..],
-        &[Param::str("ip", &texts[1])],
-        &[Param::int(&name, 1)],
-        &numbers,
-    ] {
-        assert_eq!(bus.raise(blocked, params), Raised::TooLong);
-    }
-    let end = bus.stop(Duration::from_secs(5));
-    assert!(end.is_balanced(), "{end:?}");
-    assert_eq!((end.raised, end.too_long, end.dropped), (6, 4, 0));
-    let of = &end.subscribers[0];
-    assert_eq!((of.offered, of.sent, of.unwritable), (2, 1, 1));
-}
-
-#[test]
-fn the_longest_that_a_ring_takes_is_taken_and_what_is_longer_is_not_called_a_lack_of_room() {
-    let bus = Bus::new(Form::Text).unwrap();
-    bus.subscribe("E_UL_AOR_INSERT", "udp:127.0.0.1:9", Expire::Never, None)
-        .unwrap();
-    let mut source = bus.source();
-    let mut raise = |len| source.raise_record(AOR_INSERT, &vec![0; len]);
-    assert_eq!(raise(RECORD_LEN_MAX), Raised::Taken);
-    assert_eq!(raise(RECORD_LEN_MAX + 1), Raised::TooLong);
-    assert_eq!(raise(RECORD_LEN_MAX), Raised::Taken);
-    assert_eq!(raise(RECORD_LEN_MAX), Raised::Dropped);
-    let end = bus.snapshot();
-    assert_eq!((end.waiting, end.too_long, end.dropped), (2, 1, 1));
-    assert!(end.is_balanced(), "{end:?}");
-}
-
-#[test]
-fn what_finds_no_room_in_a_ring_is_dropped_and_counted_and_what_waits_at_the_start_is_told() {
-    let bus = Bus::new(Form::Text).unwrap();
-    let (reader, socket) = reader();
-    bus.subscribe("E_UL_AOR_INSERT", &socket, Expire::Never, None)
-        .unwrap();
-    let mut source = bus.source();
-    let long = vec![b'x'; 60_000];
-    let aor = [Param::str("domain", b"location"), Param::str("aor", &long)];
-    let raised = (0..100).map(|_| source.raise(AOR_INSERT, &aor));
-    let taken = raised.filter(|raised| *raised == Raised::Taken).count() as u64;
-    assert!((15..=17).contains(&taken), "{taken}");
-    let before = bus.snapshot();
-    assert_eq!((before.raised, before.waiting), (100, taken));
-    assert!(before.is_balanced());
-    bus.start().unwrap();
-    for _ in 0..taken.min(2) {
-        next(&reader);
-    }
-    let end = bus.stop(Duration::from_secs(5));
-    assert!(end.is_balanced(), "{end:?}");
-    assert_eq!((end.taken, end.dropped), (taken, 100 - taken));
-}
-
-/// Raises an event of each length around the longest for `socket`, and hears what comes of it by `receive`.
-fn longest_for(socket: &str, receive: &dyn Fn(&mut [u8]) -> io::Result<usize>) {
-    let bus = bus();
-    let mine = bus.publish("E_MINE").unwrap();
-    bus.subscribe("E_MINE", socket, Expire::Never, None)
-        .unwrap();
-    let beside = "E_MINE\nt::\n\n".len();
-    let mut buffer = vec![0; 70_000];
-    for len in [65_456, 65_457] {
-        let text: Vec<u8> = (b'a'..=b'z').cycle().take(len - beside).collect();
-        bus.raise(mine, &[Param::str("t", &text)]);
-        let received = receive(&mut buffer).expect("an event");
-        assert_eq!(received, len);
-        let event = read(&buffer[..len]).unwrap();
-        assert_eq!(event.params, [Param::str("t", &text)]);
-    }
-    let text = vec![b'x'; 65_458 - beside];
-    bus.raise(mine, &[Param::str("t", &text)]);
-    bus.raise(mine, &[]);
-    let received = receive(&mut buffer).expect("the next one");
-    assert_eq!(&buffer[..received], b"E_MINE\n\n");
-    let end = bus.stop(Duration::from_secs(5));
-    let of = &end.subscribers[0];
-    assert_eq!((of.offered, of.sent, of.unwritable), (4, 3, 1), "{end:?}");
-}
-
-#[test]
-fn the_longest_events_come_whole_by_every_kind_of_socket_and_what_is_longer_does_not() {
-    let (v4, socket) = reader();
-    longest_for(&socket, &|buffer| v4.recv(buffer));
-    let path = std::env::temp_dir().join(format!("binrush-long-{}.sock", std::process::id()));
-    let _ = std::fs::remove_file(&path);
-    let unix = UnixDatagram::bind(&path).unwrap();
-    let patience = Some(Duration::from_secs(20));
-    unix.set_read_timeout(patience).unwrap();
-    longest_for(&format!("unix:{}", path.display()), &|buffer| {
-        unix.recv(buffer)
-    });
-    std::fs::remove_file(&path).unwrap();
-    let Ok(v6) = UdpSocket::bind("[::1]:0") else {
-        return eprintln!("SKIPPED the longest events over IPv6: no IPv6 here");
-    };
-    v6.set_read_timeout(patience).unwrap();
-    longest_for(&format!("udp:{}", v6.local_addr().unwrap()), &|buffer| {
-        v6.recv(buffer)
-    });
 }
 
 #[test]
@@ -493,157 +363,4 @@ fn threads_that_come_and_go_leave_nothing_behind_but_what_they_raised() {
     let end = bus.stop(Duration::from_secs(5));
     assert!(end.is_balanced(), "{end:?}");
     assert_eq!((end.raised, end.taken), (40, 40));
-}
-
-#[test]
-fn a_stop_waits_for_queues_and_not_for_the_end_of_subscriptions() {
-    let bus = bus();
-    let (reader, socket) = reader();
-    bus.subscribe(NODE, &socket, Expire::After(60), None)
-        .unwrap();
-    bus.raise(NODE_STATE_CHANGED, &node(1));
-    next(&reader);
-    let begin = Instant::now();
-    let end = bus.stop(Duration::from_secs(20));
-    assert!(begin.elapsed() < Duration::from_secs(10));
-    assert_eq!((end.subscribers[0].sent, end.taken), (1, 1));
-}
-
-/// Does not come back before it is told to.
-#[derive(Debug)]
-struct Stuck(Mutex<std::sync::mpsc::Receiver<()>>, AtomicBool);
-
-impl Listen for Stuck {
-    fn hear(&self, _: &Event<'_>) {
-        self.1.store(true, Ordering::Release);
-        let _ = lock(&self.0).recv();
-    }
-}
-
-#[test]
-fn nobody_who_asks_or_subscribes_waits_for_what_is_being_told() {
-    let bus = bus();
-    let (reader, socket) = reader();
-    let (go_on, waits) = std::sync::mpsc::channel();
-    let stuck = Arc::new(Stuck(Mutex::new(waits), AtomicBool::new(false)));
-    let slow = bus.listen("E_SLOW", Arc::clone(&stuck) as _).unwrap();
-    bus.raise(slow, &[]);
-    until("it is being told", || stuck.1.load(Ordering::Acquire));
-    // On a thread of its own: who waited would wait for ever.
-    let (asked, answers) = std::sync::mpsc::channel();
-    let asking = bus.clone();
-    let asks = thread::spawn(move || {
-        asking
-            .subscribe(NODE, &socket, Expire::Never, None)
-            .unwrap();
-        asking.publish("E_MINE").unwrap();
-        let raised = asking.raise(NODE_STATE_CHANGED, &node(1));
-        let snapshot = asking.snapshot();
-        let events = asking.events();
-        asked.send((raised, snapshot, events)).unwrap();
-    });
-    let answer = answers.recv_timeout(Duration::from_secs(20));
-    let (raised, snapshot, events) = answer.expect("nobody waits");
-    go_on.send(()).unwrap();
-    asks.join().unwrap();
-    assert_eq!((raised, snapshot.raised), (Raised::Taken, 2));
-    assert!(snapshot.is_balanced() && snapshot.subscribers.len() == 1);
-    assert_eq!(events[NODE_STATE_CHANGED.index()].subscribers, 1);
-    assert_eq!(
-        (
-            events[slow.index()].subscribers,
-            events[slow.index()].listeners
-        ),
-        (0, 1)
-    );
-    // It was raised behind the subscription, while the thread still went by what was there before.
-    assert!(next(&reader).starts_with(NODE));
-    assert!(bus.stop(Duration::from_secs(5)).is_balanced());
-}
-
-#[test]
-fn what_cannot_be_read_from_a_ring_is_counted_and_ends_nothing() {
-    let bus = bus();
-    let (reader, socket) = reader();
-    bus.subscribe(NODE, &socket, Expire::Never, None).unwrap();
-    let mut source = bus.source();
-    source.push(packed::stamp(NODE_STATE_CHANGED, What::Params), b"\x01");
-    source.raise_record(NODE_STATE_CHANGED, b"no record");
-    source.raise(NODE_STATE_CHANGED, &node(1));
-    assert!(next(&reader).ends_with("new_state::1\n\n"));
-    let end = bus.stop(Duration::from_secs(5));
-    assert!(end.is_balanced(), "{end:?}");
-    assert_eq!(
-        (end.subscribers[0].unwritable, end.subscribers[0].sent),
-        (2, 1)
-    );
-}
-
-#[test]
-fn who_leaves_is_among_the_former_with_what_waited_for_it() {
-    let bus = bus();
-    let socket = format!("unix:/binrush-nobody-{}.sock", std::process::id());
-    bus.subscribe(NODE, &socket, Expire::Never, None).unwrap();
-    bus.raise(NODE_STATE_CHANGED, &node(1));
-    until("it waits", || bus.snapshot().subscribers[0].queued == 1);
-    bus.subscribe(NODE, &socket, Expire::After(0), None)
-        .unwrap();
-    let left = bus.snapshot();
-    assert!(
-        left.is_balanced() && left.subscribers.is_empty(),
-        "{left:?}"
-    );
-    assert_eq!(left.former.offered, 1);
-    until("its queue is gone", || bus.snapshot().former.dropped == 1);
-    assert!(bus.stop(Duration::ZERO).is_balanced());
-}
-
-#[test]
-fn nobody_who_asks_waits_for_the_end_of_a_drain() {
-    let bus = bus();
-    let path = std::env::temp_dir().join(format!("binrush-drain-{}.sock", std::process::id()));
-    let _ = std::fs::remove_file(&path);
-    let socket = format!("unix:{}", path.display());
-    bus.subscribe(NODE, &socket, Expire::Never, None).unwrap();
-    bus.raise(NODE_STATE_CHANGED, &node(1));
-    until("it waits", || bus.snapshot().subscribers[0].queued == 1);
-    let stopping = bus.clone();
-    let stops = thread::spawn(move || stopping.stop(Duration::from_secs(60)));
-    until("it is to end", || bus.0.shared.is_stopping());
-    let (asked, answers) = std::sync::mpsc::channel();
-    let asking = bus.clone();
-    let asks = thread::spawn(move || asked.send(asking.snapshot()).unwrap());
-    let answer = answers.recv_timeout(Duration::from_secs(20));
-    // Whoever it waits for comes, and that ends the drain.
-    let _reader = UnixDatagram::bind(&path).unwrap();
-    let meanwhile = answer.expect("nobody waits");
-    assert!(meanwhile.is_balanced(), "{meanwhile:?}");
-    assert_eq!(meanwhile.subscribers[0].queued, 1, "not over yet");
-    asks.join().unwrap();
-    let end = stops.join().unwrap();
-    assert_eq!((end.subscribers[0].sent, end.subscribers[0].queued), (1, 0));
-    assert!(end.is_balanced(), "{end:?}");
-    std::fs::remove_file(&path).unwrap();
-}
-
-#[test]
-fn what_a_thread_that_does_not_end_has_not_told_waits_until_it_is_told() {
-    let bus = bus();
-    let (go_on, waits) = std::sync::mpsc::channel();
-    let stuck = Arc::new(Stuck(Mutex::new(waits), AtomicBool::new(false)));
-    let slow = bus.listen("E_SLOW", Arc::clone(&stuck) as _).unwrap();
-    assert_eq!(
-        [bus.raise(slow, &[]), bus.raise(slow, &[])],
-        [Raised::Taken; 2]
-    );
-    until("it is being told", || stuck.1.load(Ordering::Acquire));
-    let early = bus.stop(Duration::ZERO);
-    assert_eq!((early.raised, early.waiting, early.dropped), (2, 2, 0));
-    assert!(early.is_balanced(), "{early:?}");
-    // From now on it does not wait.
-    drop(go_on);
-    until("it has ended", || bus.0.shared.has_ended());
-    let end = bus.snapshot();
-    assert_eq!((end.raised, end.taken, end.waiting), (2, 2, 0));
-    assert!(end.is_balanced(), "{end:?}");
 }
