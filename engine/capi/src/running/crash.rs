@@ -301,8 +301,24 @@ fn has_room() -> bool {
         revents: 0,
     };
     // SAFETY: one descriptor; safe in a signal handler (signal-safety(7)).
-    unsafe { libc::poll(&raw mut stderr, 1, PATIENCE_MS) > 0 }
+    is_ready(|| unsafe { libc::poll(&raw mut stderr, 1, PATIENCE_MS) })
 }
+
+/// What `poll` answers, which is asked again where a signal came in between; not for ever, because each time begins with all patience.
+fn is_ready(mut poll: impl FnMut() -> c_int) -> bool {
+    for _ in 0..TRIES {
+        let ready = poll();
+        if ready >= 0 {
+            return ready > 0;
+        }
+        if io::Error::last_os_error().raw_os_error() != Some(libc::EINTR) {
+            break;
+        }
+    }
+    false
+}
+
+const TRIES: u32 = 10;
 
 const PATIENCE_MS: c_int = 100;
 
@@ -332,6 +348,31 @@ impl Signal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is made of these answers of poll(2), negative ones being errors; and how many were asked for.
+    fn asked(answers: &[c_int]) -> (bool, usize) {
+        let mut asked = 0;
+        let ready = is_ready(|| {
+            let answer = answers[asked % answers.len()];
+            asked += 1;
+            if answer < 0 {
+                // SAFETY: the calling thread's own.
+                unsafe { *libc::__errno_location() = -answer };
+                return -1;
+            }
+            answer
+        });
+        (ready, asked)
+    }
+
+    #[test]
+    fn who_was_interrupted_while_he_asked_for_room_asks_again_and_not_for_ever() {
+        assert_eq!(asked(&[1]), (true, 1));
+        assert_eq!(asked(&[0]), (false, 1));
+        assert_eq!(asked(&[-libc::EINTR, -libc::EINTR, 1]), (true, 3));
+        assert_eq!(asked(&[-libc::EINVAL, 1]), (false, 1));
+        assert_eq!(asked(&[-libc::EINTR]), (false, 10));
+    }
 
     #[test]
     fn a_line_is_cut_where_there_is_no_more_room() {
