@@ -57,6 +57,9 @@ pub struct Options {
     pub our_flags: String,
     /// A directory that whoever starts us vouches for: it and what is above it may belong to anybody. None by default.
     pub vouched: Option<PathBuf>,
+    /// Names of modules of which several threads may run code at once, as [`Modules::make_reentrant`] has it; already while they are loaded.
+    /// None by default.
+    pub reentrant: Vec<String>,
 }
 
 impl Default for Options {
@@ -65,6 +68,7 @@ impl Default for Options {
             our_version: module::version(),
             our_flags: module::COMPILE_FLAGS.to_owned(),
             vouched: None,
+            reentrant: Vec::new(),
         }
     }
 }
@@ -136,7 +140,7 @@ impl Loader {
     pub fn load(&mut self, mpath: Option<&str>, written: &str) -> Result<ModuleId, LoadError> {
         let Found { path, file } = search::find(mpath, written)?;
         trust::check(&path, self.options.vouched.as_deref())?;
-        let library = Library::open(&file, &self.options)?;
+        let library = Library::open(&file, &self.options, self.may_be_reentrant())?;
         let exports = running::enter(library.label(), || exports::read(&library))?;
         if let Some(other) = self.modules.iter().find(|m| m.name == exports.name) {
             let (name, other) = (exports.name, other.file.clone());
@@ -147,6 +151,10 @@ impl Loader {
             let what = format!("it needs a library that others can replace: {suspect}");
             running::enter(name, || say(Level::Warning, &what));
         }
+        let gate = gate::add(name);
+        if self.options.reentrant.iter().any(|wanted| wanted == name) {
+            gate.make_reentrant();
+        }
         functions::add(name, &exports);
         running::comes_from(name, library.label());
         running::lies_in(name, library.addresses());
@@ -155,10 +163,16 @@ impl Loader {
             name,
             file,
             exports,
-            gate: gate::add(name),
+            gate,
             registered,
         });
         Ok(ModuleId(self.modules.len() - 1))
+    }
+
+    /// Whether the next one may be one of those that are to be reentrant, which it says when its constructors have run.
+    fn may_be_reentrant(&self) -> bool {
+        let is_there = |wanted: &String| self.modules.iter().any(|module| module.name == wanted);
+        !self.options.reentrant.iter().all(is_there)
     }
 
     /// Sets the parameter `name` of each module loaded so far whose whole name matches `pattern`, a regular expression for

@@ -60,6 +60,11 @@ pub(crate) fn current_or_at(address: usize) -> Option<&'static str> {
     current().or_else(|| module_at(address))
 }
 
+/// The module whose code this thread is in, or, on a thread that a module started, the one that calls. Not for signal handlers.
+pub(crate) fn current_or_caller() -> Option<&'static str> {
+    current().or_else(crash::caller)
+}
+
 /// Says which file a module came from, by the text that [`enter`] is given; a library that has no name yet is called by its file. One
 /// that is not told is reported without its file when it crashes, and not at all when it hangs; and so are those behind the first
 /// [`MODULES_MAX`].

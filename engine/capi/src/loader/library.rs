@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 use libloading::os::unix::{Library as Opened, RTLD_NOW};
 
-use super::{LoadError, Options, trust};
+use super::{LoadError, Options, gate, trust};
 use crate::abi::module::ModuleExports;
 use crate::bin::registrations::{Registration, collecting};
 use crate::running;
@@ -42,7 +42,12 @@ static KEPT: Mutex<Vec<Identity>> = Mutex::new(Vec::new());
 
 impl Library {
     /// Opens `file` with the flags that it asks for itself, if it was compiled for what `options` say.
-    pub(super) fn open(file: &Path, options: &Options) -> Result<Self, LoadError> {
+    /// Where it `may_be_reentrant`, its constructors are given no functions of modules that are not.
+    pub(super) fn open(
+        file: &Path,
+        options: &Options,
+        may_be_reentrant: bool,
+    ) -> Result<Self, LoadError> {
         let identity = identity(file)?;
         if kept().contains(&identity) {
             let file = file.to_owned();
@@ -52,7 +57,11 @@ impl Library {
         let label: &'static str = file.display().to_string().leak();
         running::comes_from(label, label);
         let before = libraries();
+        if may_be_reentrant {
+            gate::add(label).make_reentrant();
+        }
         let (opened, registered) = collecting(|| open(file, label, RTLD_NOW));
+        gate::remove(label);
         let opened = opened?;
         let exports = symbol(file, &opened)?;
         if lies_in(exports).is_none_or(|found| found != identity) {

@@ -71,7 +71,7 @@ extern "C" fn exited() {
 
 /// The module that has code on the stack of this thread, on one that it started. Not for signal handlers.
 #[cfg(target_env = "gnu")]
-fn caller() -> Option<&'static str> {
+pub(super) fn caller() -> Option<&'static str> {
     let mut frames = [ptr::null_mut(); 32];
     // SAFETY: room for so many (backtrace(3)).
     let count = unsafe { libc::backtrace(frames.as_mut_ptr(), 32) };
@@ -80,7 +80,7 @@ fn caller() -> Option<&'static str> {
 }
 
 #[cfg(not(target_env = "gnu"))]
-fn caller() -> Option<&'static str> {
+pub(super) fn caller() -> Option<&'static str> {
     None
 }
 

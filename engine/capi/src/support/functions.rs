@@ -48,7 +48,8 @@ fn known() -> MutexGuard<'static, Vec<Known>> {
 
 /// The function `name` with `param_no` parameters that may be called from all routes of `flags`, of the module that was loaded last
 /// of those that have one: NULL when there is none; and, which the log tells, where a reentrant module asks and the function is of one
-/// that is not: its callbacks would call it on all threads.
+/// that is not: its callbacks would call it on all threads. So it is from the first constructor on, which runs before anybody knows
+/// the module's name, and on threads that a module started.
 ///
 /// # Safety
 /// `name` is NULL or ends with 0.
@@ -162,10 +163,18 @@ unsafe fn find(
         (owner, found.3, found.4)
     };
     let is_reentrant = |module: &&'static str| gate::of(module).is_some_and(Gate::is_reentrant);
-    if running::current().is_some_and(|asking| is_reentrant(&asking)) && !is_reentrant(&owner) {
+    let asking = running::current_or_caller();
+    if let Some(asking) = asking.filter(is_reentrant)
+        && !is_reentrant(&owner)
+    {
         let name = name.escape_ascii();
+        // What has no name yet is called by its file.
+        let is = match asking.contains('/') {
+            true => "may be: mod_init can ask",
+            false => "is",
+        };
         let what = format!(
-            "function \"{name}\" is not given: module {owner} is not reentrant, and who asks is"
+            "function \"{name}\" is not given: module {owner} is not reentrant, and who asks {is}"
         );
         say(Level::Error, &what);
         return None;

@@ -214,6 +214,43 @@ fn a_reentrant_module_is_not_given_a_function_that_belongs_to_one_thread() {
 }
 
 #[test]
+fn a_module_is_reentrant_from_its_constructors_on_and_on_threads_of_its_own() {
+    let Some(workshop) = Workshop::open() else {
+        return;
+    };
+    let lines = crate::support::lines();
+    let mut options = workshop.options();
+    options.reentrant = vec!["early2".to_owned()];
+    let mut loader = Loader::new(options);
+    let mut load = |source_name: &str, name: &str| {
+        let library = workshop.path(&format!("{name}.so"));
+        let flags = [format!("-DWHO=\"{name}\""), "-DNUMBER=7".to_owned()];
+        let flags = flags.each_ref().map(|flag| &**flag);
+        compile_with(&source(source_name), &library, &flags);
+        loader.load(None, text(&library)).expect("it is a module");
+    };
+    load("asks", "asks7");
+    for name in ["early1", "early2", "early3"] {
+        load("asks_early", name);
+    }
+    let set = loader.modparam("early.", "ask", &Value::Int(1));
+    assert_eq!(set.expect("each has it"), 3);
+    loader.finish().init().expect("each is in order");
+    let found = |name: &str| {
+        let library = workshop.path(&format!("{name}.so"));
+        ["constructed", "set", "thread"]
+            .map(|when| variable::<c_int>(&library, &format!("asks_{when}")))
+    };
+    // The first may have been the one that is reentrant, as far as anybody knew.
+    let expected: [[c_int; 3]; 3] = [[0, 7, 7], [0, 0, 0], [7, 7, 7]];
+    assert_eq!(["early1", "early2", "early3"].map(found), expected);
+    let refused = "function \"given\" is not given: module asks7 is not reentrant, and who asks";
+    let told = lines();
+    let told: Vec<_> = told.iter().map(|line| line.contains(refused)).collect();
+    assert_eq!(told, [true; 4]);
+}
+
+#[test]
 fn modules_begin_in_the_order_of_loading_and_end_in_the_reverse() {
     let Some(workshop) = Workshop::open() else {
         return;

@@ -137,9 +137,6 @@ impl Loaded {
             opened,
             stop: Arc::clone(stop),
         };
-        for (id, _) in each.iter().filter(|(_, name)| libraries.is_reentrant(name)) {
-            modules.make_reentrant(*id);
-        }
         // Before `mod_init`, where they are registered: the resident of the home shard runs them.
         timers::serve();
         let registered = modules.init();
@@ -527,6 +524,11 @@ impl Refused {
 fn load(libraries: &Libraries) -> Result<(Modules, Vec<Excerpt>), Refused> {
     let mut loader = Loader::new(Options {
         vouched: libraries.trusted_dir.clone(),
+        reentrant: libraries
+            .reentrant
+            .iter()
+            .map(|each| each.name.clone())
+            .collect(),
         ..Options::default()
     });
     let mut places = Vec::new();
