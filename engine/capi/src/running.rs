@@ -98,9 +98,7 @@ impl<'a> Inside<'a> {
         // One word, so that a signal never finds half of it; and not before the name is where it says.
         compiler_fence(Ordering::Release);
         let before = MODULE.replace(name);
-        if before.is_null() {
-            Slot::of_this_thread(|slot| slot.note(Some(name)));
-        }
+        Slot::of_this_thread(|slot| slot.note(Some(name), before.is_null()));
         Self {
             before,
             name: PhantomData,
@@ -112,9 +110,8 @@ impl Drop for Inside<'_> {
     #[inline]
     fn drop(&mut self) {
         MODULE.set(self.before);
-        if self.before.is_null() {
-            Slot::of_this_thread(|slot| slot.note(None));
-        }
+        // Whoever called goes on.
+        Slot::of_this_thread(|slot| slot.note(current(), self.before.is_null()));
     }
 }
 
@@ -124,8 +121,8 @@ struct Slot {
     /// Changes with each beginning and each end, but for those inside of another call: who goes round for ever and calls others
     /// on the way does not return either. Written by its thread alone.
     changes: AtomicU64,
-    /// Where the name of the module begins that was entered first; null: none. With `changes` it is read by who can do with an answer that is not of one
-    /// moment: what has not changed for a second is of one.
+    /// Where the name of the module begins that is inside, of several the last; null: none. It changes within one call, and not by one
+    /// store with `changes`: who reads both may name who was just left.
     module: AtomicPtr<u8>,
     /// What its thread is called.
     thread: Mutex<String>,
@@ -154,11 +151,13 @@ impl Slot {
     }
 
     #[inline]
-    fn note(&self, module: Option<&'static str>) {
+    fn note(&self, module: Option<&'static str>, is_outermost: bool) {
         let name = module.map_or(ptr::null_mut(), |name| name.as_ptr().cast_mut());
         self.module.store(name, Ordering::Relaxed);
-        let changes = self.changes.load(Ordering::Relaxed);
-        self.changes.store(changes + 1, Ordering::Relaxed);
+        if is_outermost {
+            let changes = self.changes.load(Ordering::Relaxed);
+            self.changes.store(changes + 1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -177,7 +176,7 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         if let Some(slot) = self.0 {
-            slot.note(None);
+            slot.note(None, true);
             slot.is_taken.store(false, Ordering::Release);
         }
     }

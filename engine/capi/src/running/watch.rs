@@ -16,7 +16,7 @@ pub struct Watch {
 /// A call that does not return.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hanging {
-    /// Whose code it is.
+    /// Whose code it is: of nested calls that of the inner one.
     pub module: &'static str,
     /// The file that it came from, where that was told.
     pub file: &'static str,
@@ -47,7 +47,7 @@ impl Watch {
     }
 
     /// The calls that were under way at an earlier look, at least `least` before `now`, and are still: in the order of their
-    /// threads. Of modules whose file was [told](super::comes_from).
+    /// threads, each with the module that is inside now, which another one may have called. Of modules whose file was [told](super::comes_from).
     pub fn look(&mut self, now: Instant, least: Duration) -> Vec<Hanging> {
         let slots = SLOTS.iter().zip(&mut self.seen);
         let hanging = slots.filter_map(|(slot, seen)| {
@@ -124,6 +124,41 @@ mod tests {
         assert_eq!(ours(watch.look(start + 9 * second, Duration::ZERO)), None);
         drop(end);
         sleeper.unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn of_nested_calls_the_one_that_is_inside_is_told() {
+        let (begun_tx, begun) = mpsc::channel();
+        let (step_tx, step) = mpsc::channel::<()>();
+        let (outer, inner) = ("is-patient", "is-stuck");
+        comes_from(outer, "/x/is-patient.so");
+        comes_from(inner, "/x/is-stuck.so");
+        let wait = move || {
+            begun_tx.send(()).unwrap();
+            step.recv().unwrap();
+        };
+        let caller = thread::spawn(move || {
+            enter(outer, || {
+                enter(inner, &wait);
+                wait();
+            });
+        });
+        let start = Instant::now();
+        let mut watch = Watch::new(start);
+        let mut look = |seconds| -> Vec<_> {
+            let hanging = watch.look(start + Duration::from_secs(seconds), Duration::from_secs(2));
+            let modules = hanging.iter().map(|each| each.module);
+            modules.filter(|module| module.starts_with("is-")).collect()
+        };
+        begun.recv().unwrap();
+        assert_eq!([0, 2].map(&mut look), [vec![], vec![inner]]);
+        // It returned, and who called it does not: since when both do not.
+        step_tx.send(()).unwrap();
+        begun.recv().unwrap();
+        assert_eq!(look(3), [outer]);
+        step_tx.send(()).unwrap();
+        caller.join().unwrap();
+        assert_eq!(look(9), [""; 0]);
     }
 
     #[test]

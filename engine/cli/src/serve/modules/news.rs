@@ -66,8 +66,9 @@ impl News {
     /// Calls that do not return, when they begin to be told of and when they are over.
     fn hanging(&mut self, now: Instant) -> Vec<Notice> {
         let hanging = self.watch.look(now, HANGS);
+        // Who is inside may be another one by now, as of a call that calls others in turn.
         let is_same = |one: &Hanging, other: &Hanging| {
-            one.module == other.module && one.thread == other.thread && one.lasted <= other.lasted
+            one.thread == other.thread && one.lasted <= other.lasted
         };
         let of = |each: &Hanging, over: bool| {
             json!({
