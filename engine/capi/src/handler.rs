@@ -31,7 +31,8 @@ pub use counts::{CallbackCounts, CallbackTotals};
 /// The callback of one name, on one shard.
 pub struct ModuleHandler {
     module: &'static str,
-    callback: Callback,
+    /// `None`: its module registered none there.
+    callback: Option<Callback>,
     meter: Meter,
     poison: Poison,
 }
@@ -61,24 +62,36 @@ impl ModuleHandler {
     /// Of what a module registered. Measures the processor's counter the first time there is a budget, which takes two milliseconds.
     #[must_use]
     pub fn new(registration: &Registration, care: &Care) -> Self {
+        Self::of(Some(registration.callback.clone()), care)
+    }
+
+    /// For a shard whose `child_init` registered nothing of a name, as that of others did: its packets are not called for, and counted so.
+    #[must_use]
+    pub fn without_callback(care: &Care) -> Self {
+        Self::of(None, care)
+    }
+
+    fn of(callback: Option<Callback>, care: &Care) -> Self {
         Self {
             module: care.module,
-            callback: registration.callback.clone(),
+            callback,
             meter: Meter::new(care),
             poison: care.poison,
         }
     }
 
-    fn deliver(&self, context: &Context<'_>, packet: &Packet<'_>) -> delivery::Delivered {
+    /// `None`: there is no callback.
+    fn deliver(&self, context: &Context<'_>, packet: &Packet<'_>) -> Option<delivery::Delivered> {
+        let callback = self.callback.as_ref()?;
         let ends = context.origin().ends();
         let origin = delivery::Origin {
             source: ends.map(|ends| ends.peer),
             local: ends.and_then(|ends| ends.local),
             node: None,
         };
-        enter(self.module, || {
-            deliver(&self.callback, packet, &origin, self.poison)
-        })
+        Some(enter(self.module, || {
+            deliver(callback, packet, &origin, self.poison)
+        }))
     }
 }
 
@@ -126,6 +139,10 @@ impl Handler for ModuleHandler {
         let Some(place) = self.meter.counts.of(context.shard().index()) else {
             debug_assert!(false, "packets are handled by shards that own records");
             return Verdict::Handled;
+        };
+        let Some(delivered) = delivered else {
+            place.not_called();
+            return Verdict::UnknownCommand;
         };
         if !delivered.ran {
             place.not_called();

@@ -47,6 +47,15 @@ unsafe extern "C" fn of_3x(_: *mut BinPacket, _: c_int, _: *mut ReceiveInfo, _: 
 
 /// Has `callback` called with `count` packets on one shard; what that came to.
 fn run(callback: Callback, budget: Option<Duration>, count: u64) -> (CallbackTotals, Snapshot) {
+    run_of(Some(callback), budget, count)
+}
+
+/// The same where there may be none.
+fn run_of(
+    callback: Option<Callback>,
+    budget: Option<Duration>,
+    count: u64,
+) -> (CallbackTotals, Snapshot) {
     let counts = Arc::new(CallbackCounts::new(1));
     let care = Care {
         module: "counter",
@@ -54,15 +63,17 @@ fn run(callback: Callback, budget: Option<Duration>, count: u64) -> (CallbackTot
         budget,
         poison: Poison::Off,
     };
-    let registration = Registration {
-        name: (*b"greeting").into(),
+    let name: Box<[u8]> = (*b"greeting").into();
+    let registration = callback.map(|callback| Registration {
+        name: name.clone(),
         callback,
-    };
+    });
     let mut registry = Registry::new();
-    let name = registration.name.clone();
-    registry
-        .register(&name, move |_| ModuleHandler::new(&registration, &care))
-        .unwrap();
+    let handler = move |_| match &registration {
+        Some(registration) => ModuleHandler::new(registration, &care),
+        None => ModuleHandler::without_callback(&care),
+    };
+    registry.register(&name, handler).unwrap();
     let mut config = EngineConfig::new("127.0.0.1:0".parse().unwrap());
     config.shards = Some(1);
     let engine = Engine::start(config, registry).unwrap();
@@ -120,5 +131,13 @@ fn a_packet_of_1_x_is_not_for_a_callback_of_the_other_api() {
     let (totals, ledger) = run(callback, None, 2);
     assert_eq!((totals.calls, totals.not_called), (0, 2));
     assert_eq!(ledger.total.outcome(Outcome::UnknownVersion), 2);
+    assert!(ledger.is_balanced());
+}
+
+#[test]
+fn where_a_shard_has_no_callback_of_a_name_its_packets_are_counted_as_not_called() {
+    let (totals, ledger) = run_of(None, None, 3);
+    assert_eq!((totals.calls, totals.not_called), (0, 3));
+    assert_eq!(ledger.total.outcome(Outcome::UnknownCommand), 3);
     assert!(ledger.is_balanced());
 }

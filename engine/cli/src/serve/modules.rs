@@ -484,17 +484,22 @@ impl One {
     /// What `mod_init` registered.
     fn initial(&self) -> Vec<Entry> {
         let each = self.registrations.iter().cloned();
-        each.map(|each| Entry::new(HOME, each)).collect()
+        each.map(Entry::everywhere).collect()
     }
 
     /// All that `child_init` registered so far, which a new engine has from now on.
     fn known(&self) -> Vec<Entry> {
-        self.late().all()
+        self.behind_initial(self.late().all())
     }
 
     /// What the engine does not have yet, and has from now on.
     fn news(&self) -> Vec<Entry> {
-        self.late().news()
+        self.behind_initial(self.late().news())
+    }
+
+    fn behind_initial(&self, late: Vec<Entry>) -> Vec<Entry> {
+        let each = late.into_iter();
+        each.map(|each| each.behind(&self.registrations)).collect()
     }
 
     /// The names of all that it registered so far.

@@ -158,7 +158,7 @@ fn in_words(
     let not_called = now.not_called - before.not_called;
     if not_called > 0 {
         said.push(format!(
-            "{} of before 2.3 came for callbacks of the 3.x API, which were not called",
+            "{} came for which there was no callback to call: of before 2.3 for the 3.x API, or on a shard whose child_init registered none",
             counted(not_called, "packet")
         ));
     }
