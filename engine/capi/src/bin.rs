@@ -34,7 +34,7 @@ pub mod program;
 pub mod registrations;
 
 pub use counts::{Counts, counts};
-pub use legacy::{flush, send_from};
+pub use legacy::{flush, is_given, send_from, send_from_open};
 
 pub use delivery::{Delivered, Origin, Poison, deliver};
 pub use registrations::{Callback, Registration, collecting};

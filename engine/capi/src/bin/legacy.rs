@@ -229,6 +229,18 @@ pub fn send_from(sockets: Vec<(SocketAddr, OwnedFd)>) {
     outbox::send_from(sockets);
 }
 
+/// Goes on with those given to [`send_from`] whose address is in `open`, and with `more`, in the order of `open`: for a host that closed
+/// and opened some of what it receives by. Those it has [already](is_given) need not be given again.
+pub fn send_from_open(open: &[SocketAddr], more: Vec<(SocketAddr, OwnedFd)>) {
+    outbox::send_from_open(open, more);
+}
+
+/// Whether `bin_send` has a socket that is bound to `local`.
+#[must_use]
+pub fn is_given(local: SocketAddr) -> bool {
+    outbox::is_given(local)
+}
+
 /// This thread sends from `own` where its family is that of a destination. In its last moments it sends no more.
 pub(crate) fn send_from_own(own: Option<Source>) {
     making(|making| {

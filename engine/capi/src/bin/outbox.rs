@@ -321,6 +321,32 @@ pub(crate) fn send_from(sockets: Vec<(SocketAddr, OwnedFd)>) {
     drop(before);
 }
 
+/// Goes on with those of the sockets given before that are bound to one of `open`, and with `more`, in the order of `open`; the others
+/// are closed as by [`send_from`].
+pub(crate) fn send_from_open(open: &[SocketAddr], more: Vec<(SocketAddr, OwnedFd)>) {
+    let more = more.into_iter();
+    let mut sockets: Vec<_> = more
+        .map(|(local, fd)| (local, Arc::new(UdpSocket::from(fd))))
+        .collect();
+    let mut given = GIVEN.write().unwrap_or_else(PoisonError::into_inner);
+    let before = mem::take(&mut *given);
+    sockets.extend(before.iter().cloned());
+    let place = |(local, _): &Source| open.iter().position(|open| open == local);
+    sockets.retain(|each| place(each).is_some());
+    sockets.sort_by_key(place);
+    *given = sockets;
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+    drop(given);
+    // Closed here, and without the lock.
+    drop(before);
+}
+
+/// Whether there is one among those given that is bound to `local`.
+pub(crate) fn is_given(local: SocketAddr) -> bool {
+    let given = GIVEN.read().unwrap_or_else(PoisonError::into_inner);
+    given.iter().any(|(addr, _)| *addr == local)
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "16 and 28")]
 fn address_len(to: SocketAddr) -> libc::socklen_t {
     let len = match to {
@@ -462,6 +488,21 @@ mod tests {
         drop(UdpSocket::bind(given_addr).expect("the address is free again"));
         assert_eq!(before.flush(), (1, 0));
         assert_eq!(source(), other_addr);
+        // One of them closes, and another one comes in front of what stays.
+        let (third, third_addr) = receiver("127.0.0.1");
+        let (front, front_addr) = receiver("127.0.0.1");
+        assert!(is_given(other_addr) && !is_given(third_addr));
+        send_from_open(&[other_addr, third_addr], vec![(third_addr, third.into())]);
+        before.send(b"as before", to).unwrap();
+        assert_eq!(source(), other_addr);
+        send_from_open(&[front_addr, third_addr], vec![(front_addr, front.into())]);
+        before.send(b"in front", to).unwrap();
+        assert_eq!(source(), front_addr);
+        drop(UdpSocket::bind(other_addr).expect("the address is free again"));
+        // What nobody could be given a reference to costs none of those that stay.
+        send_from_open(&[other_addr, third_addr], Vec::new());
+        before.send(b"stays", to).unwrap();
+        assert_eq!(source(), third_addr);
         send_from(Vec::new());
         outbox.send_from_own(None);
         outbox.send(b"neither", to).unwrap();

@@ -29,7 +29,7 @@ use binrush_engine::config::{self, Excerpt, Libraries, LibraryStatement, Named};
 use binrush_engine::engine::estate::Group;
 use binrush_engine::engine::{Begun, READERS_MAX, SHARDS_MAX};
 use binrush_engine::event::Bus;
-use binrush_engine::{NameId, NoBeginning, Registry, ShardId};
+use binrush_engine::{Engine, NameId, NoBeginning, Registry, ShardId};
 use serde_json::json;
 
 use super::confine::Files;
@@ -310,8 +310,8 @@ impl Loaded {
     }
 
     /// Has what modules send leave from the first of `groups` from now on, which is where this server listens, as the packets of a
-    /// genuine node do (1.11 `bin_interface.c`): before they begin, and whenever a listener went or came. The references are kept
-    /// until the next time, so one that is to be closed has to be away by then. What an operator should know.
+    /// genuine node do (1.11 `bin_interface.c`): before they begin. The references are kept until the next time, so one that is to be
+    /// closed has to be away by then. What an operator should know.
     pub(super) fn send_from(&self, groups: io::Result<Vec<Group>>) -> Option<String> {
         let wrong = groups.as_ref().err().map(|error| {
             format!("what modules send leaves from ports of the kernel's choice: {error}")
@@ -319,6 +319,26 @@ impl Loaded {
         let groups = groups.unwrap_or_default().into_iter();
         let first = |group: Group| Some((group.addr, group.members.into_iter().next()?.socket));
         bin::send_from(groups.filter_map(first).collect());
+        wrong
+    }
+
+    /// The same behind a change of listeners: of those that stay it keeps what it has, whatever becomes of others.
+    pub(super) fn send_from_open(&self, engine: &Engine) -> Option<String> {
+        let listeners = engine.listeners();
+        // Others take connections alone.
+        let open = listeners.filter(|each| each.rcvbuf.is_some());
+        let open: Vec<_> = open.map(|each| each.addr).collect();
+        let mut wrong = None;
+        let missing = open.iter().filter(|addr| !bin::is_given(**addr));
+        let more = missing.filter_map(|addr| match engine.sender(*addr)? {
+            Ok(socket) => Some((*addr, socket)),
+            Err(error) => {
+                wrong = Some(format!("modules cannot send from {addr}: {error}"));
+                None
+            }
+        });
+        let more = more.collect();
+        bin::send_from_open(&open, more);
         wrong
     }
 

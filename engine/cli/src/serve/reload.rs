@@ -85,8 +85,7 @@ impl Server<'_> {
             .reload_with(&engine.listen, access, &engine.streams);
         // Also where it failed: what was closed all the same is not to stay open because modules send from it.
         if let Some(modules) = self.modules {
-            let groups = self.engine.estate().map(|estate| estate.groups);
-            warnings.extend(modules.send_from(groups));
+            warnings.extend(modules.send_from_open(&self.engine));
         }
         if let Some(probe) = &self.probe {
             let listeners = self.engine.listeners().map(|listener| listener.addr);

@@ -180,6 +180,15 @@ impl Engine {
         })
     }
 
+    /// A reference to one socket of the listener for datagrams that is bound to `addr`: for who sends from there. `None`: there is none.
+    ///
+    /// # Errors
+    /// As [`estate`](Self::estate).
+    pub fn sender(&self, addr: SocketAddr) -> Option<io::Result<OwnedFd>> {
+        let mut open = self.listeners.iter().filter(|each| each.is_open());
+        open.find(|each| each.addr == addr)?.sender()
+    }
+
     /// Ends it as [`stop`](Self::stop) does, but shuts nothing: the sockets of `estate`, which are its own, stay open and
     /// take what arrives, and what is queued is left to who goes on with them. `estate` then says up to where drops are counted here.
     ///

@@ -8,7 +8,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
 use binrush_net::{DropCounter, RcvbufWarning, UdpError, UdpOptions, UdpSocket};
@@ -242,6 +242,12 @@ impl Listener {
             addr: self.addr,
             members: members.collect::<io::Result<_>>()?,
         })
+    }
+
+    /// A reference to one of its sockets, for who sends from there.
+    pub(super) fn sender(&self) -> Option<io::Result<OwnedFd>> {
+        let first = self.sockets.first()?;
+        Some(first.socket.as_fd().try_clone_to_owned())
     }
 
     /// Says in `group`, which is this one's, up to where drops are counted here.
