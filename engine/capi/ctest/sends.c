@@ -1,6 +1,6 @@
 /*
  * Sends packets "sent" of no fields to a port of 127.0.0.1: of type 1 from child_init, at once; of type 2 each second, and of type 3 from
- * a function, by the queue.
+ * a function, by the queue; of type 4 from destroy, at once.
  */
 #include <arpa/inet.h>
 #include <string.h>
@@ -12,8 +12,9 @@
 #define CHILD 1
 #define TIMER 2
 #define FUNCTION 3
+#define END 4
 
-static int port, early, ticking;
+static int port, early, ticking, last;
 
 static int sends(int type, int (*send)(union sockaddr_union *))
 {
@@ -51,6 +52,12 @@ static int child_init(int rank)
 	return early && sends(CHILD, bin_send) < 0 ? -1 : 0;
 }
 
+static void destroy(void)
+{
+	if (last)
+		sends(END, bin_send);
+}
+
 static cmd_export_t cmds[] = {
 	{"sends_queue", (cmd_function)queues, 0, 0, 0, STARTUP_ROUTE | TIMER_ROUTE},
 	{0, 0, 0, 0, 0, 0}
@@ -60,7 +67,8 @@ static param_export_t params[] = {
 	{"port", INT_PARAM, &port},
 	{"early", INT_PARAM, &early},
 	{"ticking", INT_PARAM, &ticking},
+	{"last", INT_PARAM, &last},
 	{0, 0, 0}
 };
 
-struct module_exports exports = {"sends", MODULE_VERSION, DEFAULT_DLFLAGS, cmds, params, 0, 0, 0, 0, mod_init, 0, 0, child_init};
+struct module_exports exports = {"sends", MODULE_VERSION, DEFAULT_DLFLAGS, cmds, params, 0, 0, 0, 0, mod_init, 0, destroy, child_init};

@@ -161,6 +161,7 @@ fn a_module_that_does_not_end_is_named_and_is_left_where_it_is_by_another_signal
         );
         let said = || fs::read_to_string(&told).unwrap_or_default();
         wait_until("it to be told", || said().contains(&warning));
+        drop(std::net::UdpSocket::bind(server.addr).expect("its address is free by then"));
         server.process.stop("TERM").exits(3);
         assert_eq!(said().matches("warning: ").count(), 1, "{}", said());
     }

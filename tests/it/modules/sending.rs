@@ -122,6 +122,29 @@ fn what_a_module_sends_when_it_begins_leaves_from_where_the_server_listens() {
 }
 
 #[test]
+fn what_a_module_sends_at_its_end_leaves_from_where_the_server_listened_and_nobody_else_does() {
+    let Some(workshop) = Workshop::new("modules-last", &["sends"]) else {
+        return;
+    };
+    let peer = Peer::new();
+    let port = peer.port();
+    let first = workshop.serve(&format!(
+        "loadmodule \"sends.so\"\nmodparam(\"sends\", \"port\", {port})\nmodparam(\"sends\", \"last\", 1)\n"
+    ));
+    let mut args = workshop.args(&workshop.path("binrush.cfg"));
+    args.push("--handover".to_owned());
+    let mut heir = Running::start(&args);
+    heir.event("ready");
+    let (_, command, _, from) = peer.next();
+    assert_eq!(command, 4);
+    assert_ne!(from, first.addr, "its heir has that");
+    first.process.finish().ok();
+    heir.stop("TERM").ok();
+    let (_, command, _, from) = peer.next();
+    assert_eq!((command, from), (4, first.addr));
+}
+
+#[test]
 fn what_a_timer_or_a_route_queued_goes_out_without_any_callback() {
     let Some(workshop) = Workshop::new("modules-queues", &["sends"]) else {
         return;

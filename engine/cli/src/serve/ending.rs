@@ -132,6 +132,9 @@ impl Server<'_> {
             Some(mut estate) => (engine.leave(&mut estate), Some(estate)),
             None => (engine.stop(), None),
         };
+        if let Some(modules) = modules.filter(|_| estate.is_some()) {
+            modules.send_from_nowhere();
+        }
         // All shards have ended: they say nothing behind it.
         let mut routes = routes;
         let routes_say = routes.as_mut();

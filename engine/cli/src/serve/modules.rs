@@ -68,6 +68,8 @@ pub(super) struct Loaded {
     opened: Opened,
     /// SIGTERM or SIGINT came.
     stop: Arc<AtomicBool>,
+    /// The end of the process has begun.
+    is_ending: AtomicBool,
 }
 
 /// One of them.
@@ -136,6 +138,7 @@ impl Loaded {
             presence: Arc::default(),
             opened,
             stop: Arc::clone(stop),
+            is_ending: AtomicBool::new(false),
         };
         // Before `mod_init`, where they are registered: the resident of the home shard runs them.
         timers::serve();
@@ -454,8 +457,17 @@ impl Loaded {
 
     /// The same at the end: whoever asked for this end waits for it; who asks again does not want to.
     pub(super) fn last_lookout(&self) -> Lookout {
-        self.stop.store(false, Ordering::Relaxed);
-        self.lookout()
+        // Of several ends, such as that of the routes and that of the modules, only the first is what was asked for.
+        if !self.is_ending.swap(true, Ordering::Relaxed) {
+            self.stop.store(false, Ordering::Relaxed);
+        }
+        Lookout::start_last(&self.stop)
+    }
+
+    /// Has what modules send leave from ports of the kernel's choice from now on: somebody else goes on with the sockets, and what we
+    /// held of them would keep them open when he closes them.
+    pub(super) fn send_from_nowhere(&self) {
+        bin::send_from(Vec::new());
     }
 }
 
@@ -680,3 +692,26 @@ pub(super) fn json(modules: &[metrics::Module]) -> serde_json::Value {
 
 /// The shard that runs all code of modules that are not reentrant.
 pub(super) const HOME: ShardId = ShardId(0);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_between_two_ends_of_one_process_is_not_lost() {
+        let stop = Arc::new(AtomicBool::new(true));
+        let loaded = Loaded {
+            modules: Arc::new(Loader::new(Options::default()).finish()),
+            each: Vec::new(),
+            presence: Arc::default(),
+            opened: Opened::default(),
+            stop: Arc::clone(&stop),
+            is_ending: AtomicBool::new(false),
+        };
+        drop(loaded.last_lookout());
+        assert!(!stop.load(Ordering::Relaxed), "that was what it ends for");
+        stop.store(true, Ordering::Relaxed);
+        drop(loaded.last_lookout());
+        assert!(stop.load(Ordering::Relaxed));
+    }
+}

@@ -10,6 +10,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use binrush::bin;
 use binrush::running::Watch;
 use signal_hook::low_level;
 
@@ -29,6 +30,15 @@ pub(in crate::serve) struct Lookout {
 impl Lookout {
     /// From now on. `stop`: SIGTERM or SIGINT came.
     pub(in crate::serve) fn start(stop: &Arc<AtomicBool>) -> Self {
+        Self::begin(stop, false)
+    }
+
+    /// The same at the end, where who hangs loses the sockets that modules send from: their addresses are free then.
+    pub(in crate::serve) fn start_last(stop: &Arc<AtomicBool>) -> Self {
+        Self::begin(stop, true)
+    }
+
+    fn begin(stop: &Arc<AtomicBool>, is_last: bool) -> Self {
         let is_first = !LOOKS.swap(true, Ordering::AcqRel);
         if !is_first {
             return Self {
@@ -51,6 +61,9 @@ impl Lookout {
                         low_level::exit(IMPATIENT);
                     }
                     if !told.contains(&which) {
+                        if is_last {
+                            bin::send_from(Vec::new());
+                        }
                         eprintln!("warning: {text}");
                         told.push(which);
                     }
