@@ -256,7 +256,7 @@ fn begin_with(
     let (estate, told) = service.estate(&settings.engine)?;
     settings.warnings.extend(told);
     if args.handover {
-        let Some(control) = &settings.control else {
+        let Some(control) = settings.control.clone() else {
             return Err(anyhow!(
                 "--handover asks at the control socket of the running server, and there is none\n  \
                  name it in the configuration: modparam(\"binrush\", \"control\", \"/run/binrush/control.sock\")"
@@ -264,7 +264,7 @@ fn begin_with(
         };
         // Whatever can be found wrong with a certificate is found while the running one still receives.
         settings.check_certificates()?;
-        match Taken::take(control, &mut settings.engine)? {
+        match Taken::take(&control, settings)? {
             Some(taken) => return Ok(taken),
             None => settings.warnings.push(format!(
                 "nobody answers at {}: there was nothing to take over",

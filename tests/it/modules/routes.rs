@@ -383,5 +383,11 @@ fn a_node_of_a_cluster_whose_route_belongs_to_one_shard_has_no_other() {
     let server = workshop.serve(&reentrant);
     assert_eq!(server.ready["shards"].as_array().map(Vec::len), Some(2));
     assert_eq!(server.ready["readers"].as_array().map(Vec::len), Some(1));
+    // Who has one because of its route cannot go on with those of two, and says why.
+    let mut heir = workshop.args(&workshop.config(&node(1, route)));
+    heir.push("--handover".to_owned());
+    run(&heir).exits(1).says(&[
+        "it has 2 shards, and the route of this configuration can reach functions of modules that run on one shard",
+    ]);
     server.process.stop("TERM").ok();
 }

@@ -38,6 +38,7 @@ use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::settings::Settings;
 use crate::control::client;
 use crate::control::message::Request;
 use crate::text::{Harmless, counted};
@@ -172,7 +173,7 @@ impl Taken {
     ///
     /// # Errors
     /// It does not give them, or they do not fit; then it goes on.
-    pub(super) fn take(control: &Path, config: &mut EngineConfig) -> anyhow::Result<Option<Self>> {
+    pub(super) fn take(control: &Path, settings: &mut Settings) -> anyhow::Result<Option<Self>> {
         let request = Request::Handover { language: LANGUAGE };
         let Some(stream) = client::open(control, &request)? else {
             return Ok(None);
@@ -182,7 +183,8 @@ impl Taken {
         let Say::Offer(offer) = say else {
             return Err(unexpected());
         };
-        if let Err(why) = fits(&offer, config) {
+        let is_kept_on_one = settings.is_kept_on_one_shard();
+        if let Err(why) = fits(&offer, &mut settings.engine, is_kept_on_one) {
             // Whether it hears that or not, it goes on.
             let _ = say_to(&giver, &Say::No { why: why.clone() }, &[]);
             bail!("the server with pid {} goes on: {why}", offer.pid);
@@ -422,8 +424,9 @@ impl Before {
     }
 }
 
-/// Whether we can go on with what is offered. Where nobody asked for a number of shards, it stays as it is.
-fn fits(offer: &Offer, config: &mut EngineConfig) -> Result<(), String> {
+/// Whether we can go on with what is offered. Where nobody asked for a number of shards, it stays as it is. `is_kept_on_one`: it is the
+/// route that asks for one.
+fn fits(offer: &Offer, config: &mut EngineConfig, is_kept_on_one: bool) -> Result<(), String> {
     if offer.manager.is_some() && offer.manager != manager() {
         return Err(
             "it is run by a service manager, which starts another one when it ends, and does not know this one\n  \
@@ -439,6 +442,15 @@ fn fits(offer: &Offer, config: &mut EngineConfig) -> Result<(), String> {
         ));
     }
     let (has, wanted) = (offer.shards, config.shard_count());
+    if has != wanted && is_kept_on_one {
+        return Err(format!(
+            "it has {}, and the route of this configuration can reach functions of modules that run on one shard, so this one \
+             would have no other: packets of one record would overtake each other on the way from one to the other\n  \
+             modparam(\"binrush\", \"reentrant\", ...) names modules whose code may run on all shards; or call them elsewhere than in \
+             route, or stop that server and start this one",
+            counted(has.into(), "shard")
+        ));
+    }
     if has != wanted && config.shards.is_some() {
         return Err(format!(
             "it has {}, and {wanted} are asked for: packets of one record would overtake each other on the way from one to \
@@ -533,11 +545,11 @@ mod tests {
         let mut config = EngineConfig::new(([127, 0, 0, 1], 0).into());
         let mut managed = offer(config.shard_count());
         managed.manager = Some("/run/of/somebody/else".to_owned());
-        let why = fits(&managed, &mut config).unwrap_err();
+        let why = fits(&managed, &mut config, false).unwrap_err();
         assert!(why.contains("systemctl restart"), "{why}");
         let mut other = offer(config.shard_count());
         other.uid = other.uid.map(|uid| uid + 1);
-        let why = fits(&other, &mut config).unwrap_err();
+        let why = fits(&other, &mut config, false).unwrap_err();
         assert!(why.contains("start this one as that user"), "{why}");
         let before = r#"{"binrush":"0","pid":1,"shards":1,"seed":7,"listen":[]}"#;
         let before: Offer = serde_json::from_str(before).unwrap();
@@ -548,13 +560,29 @@ mod tests {
     fn a_number_of_shards_that_was_asked_for_has_to_fit_and_one_that_was_not_stays() {
         let mut config = EngineConfig::new(([127, 0, 0, 1], 0).into());
         config.shards = Some(2);
-        assert_eq!(fits(&offer(2), &mut config), Ok(()));
-        let why = fits(&offer(1), &mut config).unwrap_err();
+        assert_eq!(fits(&offer(2), &mut config, false), Ok(()));
+        let why = fits(&offer(1), &mut config, false).unwrap_err();
         assert!(why.contains("it has 1 shard, and 2 are asked for"), "{why}");
         config.shards = None;
         let had = config.shard_count() + 1;
-        assert_eq!(fits(&offer(had), &mut config), Ok(()));
+        assert_eq!(fits(&offer(had), &mut config, false), Ok(()));
         assert_eq!(config.shards, Some(had));
+    }
+
+    #[test]
+    fn where_the_route_needs_one_shard_that_is_what_is_told() {
+        let mut config = EngineConfig::new(([127, 0, 0, 1], 0).into());
+        config.shards = Some(1);
+        assert_eq!(fits(&offer(1), &mut config, true), Ok(()));
+        let why = fits(&offer(4), &mut config, true).unwrap_err();
+        assert!(
+            why.starts_with("it has 4 shards, and the route of this configuration can reach functions of modules that run on one shard"),
+            "{why}"
+        );
+        assert!(
+            why.contains("reentrant") && !why.contains("leave `shards`"),
+            "{why}"
+        );
     }
 
     #[test]

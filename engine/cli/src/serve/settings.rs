@@ -409,6 +409,11 @@ impl Settings {
         true
     }
 
+    /// Whether one shard does everything though another number was asked for, because the route of a node of a cluster needs that.
+    pub(super) const fn is_kept_on_one_shard(&self) -> bool {
+        self.wanted.is_some()
+    }
+
     /// What differs in `new` and cannot be changed while running. Listeners, who is let in, and TLS can.
     pub(super) fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
         let (old, engine) = (&self.engine, &new.engine);
