@@ -201,8 +201,7 @@ struct Closing {
     /// What became of events; or who still tells them, likewise.
     told: Option<BusSnapshot>,
     bus: Option<Bus>,
-    /// What the routes did.
-    /// They hear what is told until the end of [`bus`](Self::bus).
+    /// The routes, which hear what is told until the end of [`bus`](Self::bus), and what they did.
     routes: Option<Routes>,
     measured: Option<Report>,
     /// What callbacks of modules came to.
