@@ -56,7 +56,7 @@ mod raised;
 
 pub(super) use errand::Errands;
 pub(super) use lookout::Lookout;
-pub(super) use news::News;
+pub(super) use news::{News, Notice};
 
 /// Modules that are loaded and initialised, once in the life of the process. Dropping it ends them.
 pub(super) struct Loaded {

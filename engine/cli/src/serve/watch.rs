@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::handover::Heir;
 use super::script::Routes;
-use super::{Ending, Errands, LINES_MAX, Server, events};
+use super::{Ending, Errands, LINES_MAX, Server, events, modules};
 use crate::metrics::{Clusters, Modules, Tables};
 use crate::output::{Output, event};
 use crate::signal::Signals;
@@ -55,7 +55,7 @@ impl Server<'_> {
             if let Some(asked) = &self.asked {
                 asked.show(&now);
             }
-            let modules = self.look_at_modules();
+            let (modules, module_news) = self.look_at_modules();
             let relay = self.relay.as_ref().map(Relay::snapshot);
             let relay = relay.unwrap_or_default();
             for notice in self.relay_news.due(Instant::now(), &relay) {
@@ -71,6 +71,10 @@ impl Server<'_> {
                 let script = self.routes.as_ref().map(Routes::counts);
                 let more = (events, modules);
                 http.show(&self.engine, &now, clusters, tables, (relay, script), more);
+            }
+            // Who looks at the page because of it finds it there.
+            for notice in module_news {
+                self.tell("module", &notice.text, notice.json);
             }
             let (every, elapsed) = (self.settings.stats, sampled - then);
             if every.is_zero() || elapsed < every {
@@ -173,20 +177,19 @@ impl Server<'_> {
         tables
     }
 
-    /// What is known of modules from shared libraries. Who takes too long, misreads or does not return is told of.
-    fn look_at_modules(&mut self) -> Modules {
+    /// What is known of modules from shared libraries, and who is to be told of because he takes too long, misreads or does not return.
+    fn look_at_modules(&mut self) -> (Modules, Vec<modules::Notice>) {
         let callbacks = self.modules.map(|modules| modules.counts());
         let callbacks = callbacks.unwrap_or_default();
-        for news in self.module_news.due(Instant::now(), &callbacks) {
-            self.tell("module", &news.text, news.json);
-        }
+        let news = self.module_news.due(Instant::now(), &callbacks);
         // Functions of modules tell some of them, so nobody asks where nobody sees them.
         let errands = self.errands.as_ref().filter(|_| self.http.is_some());
         let statistics = errands.map(Errands::statistics);
-        Modules {
+        let modules = Modules {
             callbacks,
             statistics: statistics.unwrap_or_default(),
-        }
+        };
+        (modules, news)
     }
 
     /// What was refused or lost lately, in a bounded number of lines.
