@@ -33,13 +33,13 @@ mod sending;
 mod valgrind;
 
 /// Where modules of a test are compiled and loaded.
-struct Workshop {
+pub(crate) struct Workshop {
     scratch: Scratch,
 }
 
 impl Workshop {
     /// With these modules of `ctest`. `None`, and said so: there is no compiler here.
-    fn new(name: &str, modules: &[&str]) -> Option<Self> {
+    pub(crate) fn new(name: &str, modules: &[&str]) -> Option<Self> {
         if Command::new("cc").arg("--version").output().is_err() {
             skip("no C compiler");
             return None;
@@ -67,7 +67,7 @@ impl Workshop {
         assert!(compiled.status.success(), "{module}: {said}");
     }
 
-    fn path(&self, file: &str) -> String {
+    pub(crate) fn path(&self, file: &str) -> String {
         self.scratch.path(file)
     }
 

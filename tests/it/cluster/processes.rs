@@ -3,9 +3,13 @@
 //! What a genuine node would do is done by a [`Talker`], so that records come from somewhere, and somebody asks for them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
+use crate::modules::Workshop;
 use node::{Members, Node, eventually, wait_for_all_up, wait_for_link};
 use talker::Talker;
 use wires::Wires;
@@ -134,8 +138,38 @@ fn a_donor_that_falls_silent_is_given_up_and_its_next_answer_is_not_trusted_at_o
 
 #[test]
 fn a_sync_under_load_ends_in_equal_state_whoever_gives_it() {
-    let members = Members::on_loopback("cluster-load", 3);
-    let talker = Talker::start(&members, 3);
+    sync_under_load(&Members::on_loopback("cluster-load", 3));
+}
+
+#[test]
+fn a_sync_under_load_ends_in_equal_state_where_routes_have_nodes_on_one_shard() {
+    let Some(workshop) = Workshop::new("cluster-route-load", &["calls"]) else {
+        return;
+    };
+    let library = workshop.path("calls.so");
+    let folder = Path::new(&library).parent().expect("it lies in one");
+    // Elsewhere than on the thread of child_init it answers -9.
+    let lines = format!(
+        "loadmodule \"{library}\"\nmodparam(\"binrush\", \"trusted_dir\", \"{}\")\n\
+         modparam(\"binrush\", \"callback_budget\", 1000000)\n\
+         route {{ by_connection(); if ($rc == -9) drop; }}\n",
+        folder.display()
+    );
+    let nodes = sync_under_load(&Members::on_loopback("cluster-route-load", 3).with(&lines));
+    for ready in nodes {
+        for (which, count) in [("shards", 1), ("readers", 0)] {
+            assert_eq!(
+                ready[which].as_array().map(Vec::len),
+                Some(count),
+                "{ready}"
+            );
+        }
+    }
+}
+
+/// What the nodes said when they were ready.
+fn sync_under_load(members: &Members) -> [Value; 2] {
+    let talker = Talker::start(members, 3);
     let mut load = Load::default();
     let one = members.start(1);
     wait_for_link(&one, 3, "up");
@@ -157,9 +191,11 @@ fn a_sync_under_load_ends_in_equal_state_whoever_gives_it() {
         one.copy_is("verified") && donor(&one) == 2
     });
     wait_for_equal(&talker, &load, &[1, 2]);
-    for node in [one, two] {
+    [one, two].map(|node| {
+        let ready = node.ready.clone();
         node.stop();
-    }
+        ready
+    })
 }
 
 #[test]
@@ -345,7 +381,7 @@ fn count(node: &Node, other: i32, what: &str) -> u64 {
 fn waiting(node: &Node) -> Vec<i64> {
     let copy = node.copy().expect("it has one");
     let waiting = copy["requests_waiting"].as_array().expect("a list").iter();
-    waiting.filter_map(serde_json::Value::as_i64).collect()
+    waiting.filter_map(Value::as_i64).collect()
 }
 
 /// Syncs that `node` completed.

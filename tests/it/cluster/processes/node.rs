@@ -15,6 +15,8 @@ use crate::process::{Running, Scratch, binary, run};
 pub(super) struct Members {
     folder: Scratch,
     addresses: Vec<SocketAddr>,
+    /// More lines of each configuration.
+    more: String,
 }
 
 /// A node that runs. Dropping it kills it, as `kill -9` does.
@@ -22,6 +24,8 @@ pub(super) struct Members {
 pub(super) struct Node {
     pub(super) id: i32,
     pub(super) process: Running,
+    /// What it said when it was ready.
+    pub(super) ready: Value,
     control: String,
 }
 
@@ -44,7 +48,14 @@ impl Members {
         Self {
             folder: Scratch::new(name),
             addresses,
+            more: String::new(),
         }
+    }
+
+    /// With these lines at the end of each configuration.
+    pub(super) fn with(mut self, lines: &str) -> Self {
+        self.more = lines.to_owned();
+        self
     }
 
     /// Where the node with this id is.
@@ -71,9 +82,10 @@ impl Members {
         command.args(&before[1..]).arg(binary());
         command.args(["serve", "--json", "--stats", "0", "--config", &file]);
         let mut process = Running::start_command(command);
-        process.event("ready");
+        let ready = process.event("ready");
         Node {
             id,
+            ready,
             process,
             control,
         }
@@ -93,8 +105,9 @@ impl Members {
         });
         format!(
             "listen = bin:{listen}\nloadmodule \"clusterer.so\"\nloadmodule \"cachedb_local.so\"\n{}{TIMERS}\
-             modparam(\"binrush\", \"control\", \"{control}\")\n",
-            nodes.collect::<String>()
+             modparam(\"binrush\", \"control\", \"{control}\")\n{}",
+            nodes.collect::<String>(),
+            self.more
         )
     }
 }
