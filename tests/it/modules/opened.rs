@@ -89,6 +89,11 @@ fn what_modules_cannot_be_given_is_refused_before_they_run_and_shown_by_a_check(
     for (setting, path, words) in [
         ("reads", "/nowhere/at/all", "No such file or directory"),
         ("writes", "/", "could replace what the next start goes by"),
+        (
+            "writes",
+            folder,
+            "could replace what the next start goes by",
+        ),
     ] {
         let lines = format!(
             "loadmodule \"opens.so\"\nmodparam(\"binrush\", \"module_{setting}\", \"{path}\")\n"

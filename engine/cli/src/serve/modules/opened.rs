@@ -193,7 +193,7 @@ mod tests {
     impl Disk {
         fn new(test: &str) -> Self {
             let base = format!("binrush-opened-{}-{test}", std::process::id());
-            let base = std::env::temp_dir().join(base);
+            let base = env::temp_dir().join(base);
             for folder in ["code", "conf", "keys", "own", "links"] {
                 fs::create_dir_all(base.join(folder)).unwrap();
             }
