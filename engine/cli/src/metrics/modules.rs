@@ -92,7 +92,7 @@ const COUNTERS: [OfModule; 6] = [
     ),
     (
         "binrush_library_not_called_total",
-        "Packets of before 2.3 that came for a callback of the 3.x API.",
+        "Packets without a callback to call: of before 2.3 for the 3.x API, or on a shard whose child_init registered none.",
         |totals| totals.not_called,
     ),
     (

@@ -348,7 +348,7 @@ mod tests {
         let mut files = Files::default();
         opened.give(&mut files);
         assert_eq!(files.read, [keys.clone(), links.clone(), own.clone()]);
-        assert_eq!(files.write, [own.clone()]);
+        assert_eq!(files.write, std::slice::from_ref(&own));
         let [keys, links, own] = [keys, links, own].map(|path| path.display().to_string());
         let expected = format!("modules read {keys}, {links}, {own} and write to {own}");
         assert_eq!(opened.words(), Some(expected));
