@@ -37,7 +37,8 @@ fn telling(folder: &Scratch, ip: &str, more: &str) -> Receiver {
          modparam(\"binrush\", \"control\", \"{control}\")\n{more}"
     );
     let file = folder.file("events.cfg", text.as_bytes());
-    Receiver::of(Running::start(&["serve", "--json", "--config", &file]))
+    let args = ["serve", "--json", "--stats", "0", "--config", &file];
+    Receiver::of(Running::start(&args))
 }
 
 /// A subscriber that reads all that there is, and its socket in words.
