@@ -108,7 +108,7 @@ impl Timer {
 
     /// Whether its time has come; it begins to pass when this is asked first.
     fn is_due(&mut self, now: Timestamp) -> bool {
-        now >= *self.due.get_or_insert(now.after(self.interval_ns))
+        now >= *self.due.get_or_insert_with(|| now.after(self.interval_ns))
     }
 
     /// It runs now, and again from when it was due, so that it does not drift; what was missed is not made up for.
