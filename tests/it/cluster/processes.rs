@@ -143,7 +143,7 @@ fn a_sync_under_load_ends_in_equal_state_whoever_gives_it() {
 
 #[test]
 fn a_sync_under_load_ends_in_equal_state_where_routes_have_nodes_on_one_shard() {
-    let Some(workshop) = Workshop::new("cluster-route-load", &["calls"]) else {
+    let Some(workshop) = Workshop::new("cluster-route-module", &["calls"]) else {
         return;
     };
     let library = workshop.path("calls.so");
