@@ -48,10 +48,14 @@ impl Lookout {
             };
         }
         let (over_tx, over) = mpsc::channel();
+        let (begun_tx, begun) = mpsc::channel::<()>();
         let stop = Arc::clone(stop);
         let look = move || {
             let mut watch = Watch::new(Instant::now());
             let mut told = Vec::new();
+            // With all that a wait needs: what a thread registers with the C library waits while a constructor runs.
+            let _ = over.recv_timeout(FIRST);
+            drop(begun_tx);
             while over.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
                 for each in watch.look(Instant::now(), HANGS) {
                     let which = (each.module, each.thread.clone());
@@ -71,6 +75,8 @@ impl Lookout {
             }
         };
         let thread = thread::Builder::new().name("lookout".into()).spawn(look);
+        // Until it is dropped, as by a thread that was not to be had.
+        let _ = begun.recv();
         Self {
             is_first,
             over: Some(over_tx),
@@ -93,6 +99,9 @@ impl Drop for Lookout {
 
 /// Somebody does.
 static LOOKS: AtomicBool = AtomicBool::new(false);
+
+/// The first wait, which only has to be one.
+const FIRST: Duration = Duration::from_millis(1);
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_millis(100);
